@@ -1,0 +1,206 @@
+"""Settings of every stage: validated, read from and written to TOML, overridden one by one, fingerprinted.
+
+The bounds stand beside each field and are the only place where they stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mulde.errors import UsageError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VideoSettings(_Section):
+    decoder: Literal["decord", "pyav"] = Field("decord", description="library that decodes video files")
+    frame_rate: float = Field(25.0, gt=0, le=1000, description="frames per second of frame folders whose dataset does not say")
+    batch_frames: int = Field(32, ge=1, le=4096, description="frames decoded and described together")
+
+
+class YoloSettings(_Section):
+    weights: str = Field("yolov8n.pt", min_length=1, description="path of the weights, or an official name, downloaded once")
+    confidence: float = Field(0.25, ge=0, le=1, description="least confidence of a box")
+    classes: tuple[str, ...] = Field((), description="class names or numbers to keep; empty keeps all")
+    image_size: int = Field(640, ge=32, le=4096, multiple_of=32, description="pixels of the longer side inside the detector")
+
+
+class MotionSettings(_Section):
+    threshold: int = Field(18, ge=1, le=255, description="grey levels that count as a change")
+    blur_px: int = Field(3, ge=1, le=31, description="side of the Gaussian blur, odd; 1 = none")
+    min_area_px: float = Field(100, ge=1, description="least area of a moving region, square pixels")
+    max_aspect: float = Field(10, gt=1, description="largest ratio of a region's sides")
+    grow_px: int = Field(2, ge=0, le=100, description="pixels by which regions, and known boxes when blanked, grow")
+    join_px: int = Field(0, ge=0, le=100, description="changes up to twice this far apart become one region")
+
+    @model_validator(mode="after")
+    def _odd_blur(self) -> MotionSettings:
+        if self.blur_px % 2 == 0:
+            raise ValueError(f"blur_px should be odd, got {self.blur_px}")
+        return self
+
+
+class RegionSettings(_Section):
+    finders: tuple[Literal["yolo", "motion"], ...] = Field(
+        ("motion",), min_length=1, description="what finds boxes: yolo, motion or both; later ones add what earlier ones missed"
+    )
+    min_area_px: float = Field(100, ge=1, description="least area of a box, square pixels")
+    max_cover: float = Field(0.6, gt=0, le=1, description="a box of which a larger one covers more than this share is dropped")
+    yolo: YoloSettings = YoloSettings()
+    motion: MotionSettings = MotionSettings()
+
+
+class VelocitySettings(_Section):
+    step: int = Field(1, ge=1, le=100, description="frames over which motion is measured")
+    bins: int = Field(8, ge=1, le=64, description="directions told apart; 1 = speed alone")
+    flow_preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="preset of the DIS flow")
+
+
+class ClipSettings(_Section):
+    model: str = Field("ViT-B-16", min_length=1, description="open_clip model name")
+    weights: str = Field("openai", min_length=1, description="open_clip pretrained tag, or path of a local file")
+
+
+class BackboneSettings(_Section):
+    model: str = Field("mobilenet_v2", min_length=1, description="torchvision classification model")
+    weights: str = Field("DEFAULT", min_length=1, description="torchvision weights tag, or path of a local state dict")
+
+
+class FeatureSettings(_Section):
+    extractors: tuple[Literal["velocity", "descriptor", "clip", "backbone"], ...] = Field(
+        ("velocity", "descriptor"), min_length=1, description="features, each one stream with a density of its own"
+    )
+    velocity: VelocitySettings = VelocitySettings()
+    clip: ClipSettings = ClipSettings()
+    backbone: BackboneSettings = BackboneSettings()
+
+
+class DensitySettings(_Section):
+    method: Literal["mulde", "mixture", "neighbours"] = Field("mulde", description="density, or yardstick, of each stream")
+    preset: Literal["fast", "paper"] = Field("fast", description="sizes of mulde: fast trains in minutes on 2 cores")
+    options: dict[str, Any] = Field({}, description="constructor options of the method that differ from the preset")
+
+
+class FusionSettings(_Section):
+    heldout_share: float = Field(0.25, gt=0, lt=1, description="share of the training videos kept for calibration")
+    combine: Literal["sum", "max"] = Field("sum", description="how the calibrated streams of a frame become one score")
+    smoothing_s: float = Field(0.5, ge=0, le=60, description="sigma of the Gaussian smoothing in time, seconds")
+
+
+class RunSettings(_Section):
+    source: str = Field("", description="for `mulde run`: NAME:ROOT of a data set, or a folder with train/ and test/")
+    out: str = Field("", description="run folder to write; empty: runs/<name of the source>")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0,), min_length=1, description="one model per seed; several give mean and spread"
+    )
+
+
+class Settings(_Section):
+    """Everything that a run needs to know."""
+
+    video: VideoSettings = VideoSettings()
+    regions: RegionSettings = RegionSettings()
+    features: FeatureSettings = FeatureSettings()
+    density: DensitySettings = DensitySettings()
+    fusion: FusionSettings = FusionSettings()
+    run: RunSettings = RunSettings()
+
+
+def fingerprint(value: object) -> str:
+    """Hex sha256 of plain JSON data, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def load_settings(path: Path | None = None, overrides: Sequence[str] = (), base: Settings | None = None) -> Settings:
+    """Settings from a TOML file (or `base`, or the defaults) with `section.key=value` overrides on top.
+
+    Raises UsageError naming the key, what is allowed and what came.
+    """
+    data: dict[str, Any] = (base or Settings()).model_dump(mode="json")
+    if path is not None:
+        data = _merge(data, _read_toml(path))
+    for override in overrides:
+        data = _merge(data, _parse_override(override))
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise _usage_error(error) from None
+
+
+def dump_toml(settings: Settings) -> str:
+    """The settings as TOML, each value under a comment that says what it means and what is allowed."""
+    import tomli_w
+
+    return _dump_section(settings, "", tomli_w.dumps)
+
+
+def _dump_section(section: BaseModel, name: str, dumps: Any) -> str:
+    lines, tables = [f"[{name}]"] if name else [], []
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if isinstance(value, BaseModel):
+            tables.append(_dump_section(value, f"{name}.{key}" if name else key, dumps))
+            continue
+        plain, comment = section.model_dump(mode="json")[key], f"# {field.description}{_bounds(field.metadata)}"
+        if isinstance(plain, dict):
+            tables.append(f"[{name}.{key}]\n{comment}\n{dumps(plain)}".strip())
+        else:
+            lines += [comment, dumps({key: plain}).strip()]
+    return "\n\n".join(["\n".join(lines), *tables] if lines else tables) + ("" if name else "\n")
+
+
+def _bounds(metadata: Sequence[object]) -> str:
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "multiple_of": "a multiple of"}
+    said = [f"{word} {getattr(limit, key)}" for limit in metadata for key, word in words.items() if hasattr(limit, key)]
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"settings file {path} cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"settings file {path} is not TOML ({error})", hint="`mulde settings` prints a valid file") from None
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, sign, raw = text.partition("=")
+    if not sign or not key.strip():
+        raise UsageError(f"setting {text!r}", expected="KEY=VALUE, as density.preset=paper")
+    value: Any
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()  # a bare word is a string
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _usage_error(error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return UsageError(
+        f"setting {key}",
+        expected=first["msg"].removeprefix("Input should be ").removeprefix("Value error, "),
+        got=repr(first["input"]),
+        hint="`mulde settings` lists every setting with its default and bounds",
+    )

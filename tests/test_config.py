@@ -1,0 +1,77 @@
+"""Settings: bounds, overrides, TOML there and back."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from pydantic import BaseModel
+
+from mulde.config import Settings, dump_toml, fingerprint, load_settings
+from mulde.errors import UsageError
+
+
+def numeric_bounds(section: type[BaseModel], prefix: str = ""):
+    """Every (key, bad value) that the bounds of the settings must refuse."""
+    for name, field in section.model_fields.items():
+        key = f"{prefix}{name}"
+        if isinstance(field.default, BaseModel):
+            yield from numeric_bounds(type(field.default), f"{key}.")
+        for limit in field.metadata:
+            for kind, step in (("ge", -1), ("gt", 0), ("le", 1), ("lt", 0)):
+                if (bound := getattr(limit, kind, None)) is not None:
+                    yield key, bound + step
+
+
+@pytest.mark.parametrize(("key", "bad"), list(numeric_bounds(Settings)))
+def test_every_bound_is_kept_and_named(key, bad):
+    with pytest.raises(UsageError, match=f"setting {key}: expected .* got {bad}"):
+        load_settings(overrides=[f"{key}={bad}"])
+
+
+def test_toml_there_and_back_changes_nothing(tmp_path):
+    settings = load_settings(overrides=["density.preset=paper", "features.velocity.bins=1", 'density.options={steps=7}', "run.seeds=[3,4]"])
+    path = tmp_path / "settings.toml"
+    path.write_text(dump_toml(settings))
+    assert load_settings(path) == settings
+    assert load_settings(path) != Settings()
+
+
+def test_printed_settings_name_every_key_and_its_bounds():
+    text = dump_toml(Settings())
+    assert tomllib.loads(text) == Settings().model_dump(mode="json")
+    assert "(at least 0, at most 1)" in text
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("regions.finders=[\"yollo\"]", "setting regions.finders.0: expected 'yolo' or 'motion', got 'yollo'"),
+        ("nonsense.key=1", "setting nonsense"),
+        ("features.velocity", "expected KEY=VALUE"),
+        ("regions.motion.blur_px=4", "should be odd, got 4"),
+        ("regions.finders=[]", "at least 1 item"),
+    ],
+)
+def test_a_bad_override_is_a_sentence(override, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        load_settings(overrides=[override])
+
+
+def test_a_missing_and_a_broken_file_are_sentences(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_settings(tmp_path / "none.toml")
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[video\n")
+    with pytest.raises(UsageError, match="is not TOML"):
+        load_settings(bad)
+
+
+def test_bare_words_are_strings_and_later_overrides_win():
+    settings = load_settings(overrides=["video.decoder=decord", "video.decoder=pyav"])
+    assert settings.video.decoder == "pyav"
+
+
+def test_the_fingerprint_looks_at_content_not_at_order():
+    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
