@@ -1,0 +1,131 @@
+"""The model bundle: everything that scores a video, in one safetensors file. Nothing in it is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mulde import __version__
+from mulde.config import Settings
+from mulde.density import Density, density_from_state
+from mulde.errors import BundleError
+from mulde.pipeline.files import whole_file
+from mulde.pipeline.fusion import Calibration
+
+SCHEMA_VERSION = 1
+_LIBRARY_KEYS = frozenset({"opencv", "ultralytics"})
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One kind of feature: its density, its calibration and the width of its rows."""
+
+    density: Density
+    calibration: Calibration
+    dim: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model. `made_from` is the fingerprint of the extraction; `training` says on what it was trained."""
+
+    streams: Mapping[str, Stream]
+    settings: Settings
+    made_from: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+    def save(self, path: Path) -> None:
+        from safetensors.numpy import save_file
+
+        tensors: dict[str, Any] = {}
+        streams: dict[str, Any] = {}
+        for name, stream in self.streams.items():
+            arrays, meta = stream.density.state()
+            tensors |= {f"{name}/{key}": np.ascontiguousarray(value) for key, value in arrays.items()}
+            streams[name] = {"density": meta, "calibration": stream.calibration.as_dict(), "dim": stream.dim}
+        header = {
+            "schema": SCHEMA_VERSION,
+            "mulde": __version__,
+            "settings": self.settings.model_dump(mode="json"),
+            "made_from": self.made_from,
+            "training": self.training,
+            "streams": streams,
+        }
+        with whole_file(path) as partial:
+            save_file(tensors, partial, metadata={"mulde": json.dumps(header, sort_keys=True)})
+
+
+def load_bundle(path: Path, device: str = "cpu") -> Bundle:
+    """Read a bundle. Raises BundleError for a file that is missing, damaged, or of another schema version."""
+    header, tensors = _read(path)
+    if header.get("schema") != SCHEMA_VERSION:
+        raise BundleError(
+            f"model bundle {path}: schema", expected=SCHEMA_VERSION, got=header.get("schema"), hint="train it again"
+        )
+    try:
+        streams = {}
+        for name, stream in header["streams"].items():
+            own = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+            density = density_from_state(own, stream["density"], device=device)
+            streams[name] = Stream(density, Calibration(**stream["calibration"]), int(stream["dim"]))
+        settings = Settings.model_validate(header["settings"])
+        return Bundle(streams, settings, header["made_from"], header["training"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise BundleError(f"model bundle {path}", expected="a file written by `mulde train`", got="nothing there")
+    try:
+        with safe_open(path, framework="np") as file:
+            header = json.loads((file.metadata() or {})["mulde"])
+            return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> BundleError:
+    return BundleError(
+        f"model bundle {path} cannot be read ({type(error).__name__}: {error})",
+        expected="a whole file written by `mulde train`",
+        hint="copy it again, or train again",
+    )
+
+
+def check_extraction(bundle: Bundle, now: Mapping[str, Any]) -> list[str]:
+    """Compare what the model was trained on with the extraction at hand.
+
+    Raises BundleError naming the first setting that differs; returns a sentence for each library whose version does,
+    which can shift features slightly.
+    """
+    warnings = []
+    for name, trained, current in _differences(bundle.made_from, now):
+        if name.rsplit(".", 1)[-1] in _LIBRARY_KEYS:
+            warnings.append(f"{name}: trained with {trained}, now {current}; scores may shift slightly")
+        else:
+            raise BundleError(
+                f"the model was trained on other features: {name}",
+                expected=f"{trained} as in training",
+                got=current,
+                hint="leave that setting out, so that the model's own is used, or train again",
+            )
+    return warnings
+
+
+def _differences(a: Any, b: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in sorted(a.keys() | b.keys()):
+            yield from _differences(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            yield from _differences(x, y, f"{prefix}[{i}]")
+    elif a != b:
+        yield prefix, a, b

@@ -1,0 +1,21 @@
+"""The demo: a synthetic world on disk, and everything run on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mulde.config import Settings
+from mulde.datasets.synthetic import write_world
+from mulde.media import write_video
+from mulde.pipeline.run import Outcome, Workplace, run_all
+
+
+def run_demo(out: Path, seed: int, place: Workplace) -> Outcome:
+    """Write the world of `seed` to `<out>/world` where it is not there yet, and run it into `<out>/run`."""
+    world = out / "world"
+    place.reporter.say(f"writing the synthetic world to {world}")
+    write_world(world, seed=seed, write_video=write_video)
+    run = {"source": f"synthetic:{world}", "out": str(out / "run"), "seeds": (seed,)}
+    outcome = run_all(Settings.model_validate({"run": run}), place)
+    place.reporter.say(f"pictures of the scores: {out / 'run' / 'figures'}")
+    return outcome

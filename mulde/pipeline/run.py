@@ -1,0 +1,275 @@
+"""The stages as a person runs them: each command of the command line is one function here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mulde.config import Settings
+from mulde.datasets.base import Dataset
+from mulde.errors import LabelError, UsageError
+from mulde.evaluation.protocol import Evaluation
+from mulde.media import open_video
+from mulde.pipeline.build import choose_device
+from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
+from mulde.pipeline.evaluate import evaluate, read_labels
+from mulde.pipeline.extract import Extraction, ExtractionPlan, Failure, StoredVideo, extract
+from mulde.pipeline.figures import plot_scores
+from mulde.pipeline.files import write_json
+from mulde.pipeline.progress import Reporter
+from mulde.pipeline.runfolder import RunFolder, read_record
+from mulde.pipeline.score import ScoredVideo, read_scores, score_video, write_scores
+from mulde.pipeline.sources import Footage, distinct_names, open_source
+from mulde.pipeline.store import FeatureStore
+from mulde.pipeline.train import train
+from mulde.records import LabelTrack, ScoreTrack, UInt8
+
+MOMENTS = 3
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a command works: its store, its device, and how it talks to a person."""
+
+    store: FeatureStore
+    device: str
+    reporter: Reporter
+
+    @classmethod
+    def open(cls, store: Path, device: str, reporter: Reporter) -> Workplace:
+        return cls(FeatureStore(store), choose_device(device), reporter)
+
+
+@dataclass
+class Outcome:
+    """What came of a command: how many videos are done, which failed, the evaluations by seed."""
+
+    done: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+
+    def add(self, extraction: Extraction) -> None:
+        self.done += len(extraction.done)
+        self.failures += extraction.failures
+
+
+def run_extract(sources: Sequence[str], settings: Settings, place: Workplace) -> Outcome:
+    """Features of all videos of the sources into the store."""
+    videos = distinct_names([video for source in sources for video in open_source(source).all])
+    outcome = Outcome()
+    extraction = extract(videos, ExtractionPlan(settings, place.device), place.store, place.reporter)
+    outcome.add(extraction)
+    place.reporter.say(f"{extraction.computed} videos computed, {extraction.reused} already in {place.store.root}")
+    return outcome
+
+
+def run_train(sources: Sequence[str], settings: Settings, out: Path, seed: int, place: Workplace) -> Outcome:
+    """A model from normal videos (the training split of a data set): `<out>/model.safetensors`."""
+    folder, outcome = _start(out, settings, sources, place, seed=seed), Outcome()
+    videos = distinct_names([video for source in sources for video in open_source(source).split("train")])
+    plan = ExtractionPlan(settings, place.device)
+    with folder.stage("extract"):
+        extraction = extract(videos, plan, place.store, place.reporter)
+    outcome.add(extraction)
+    _train(extraction.done, settings, plan, folder, seed, place)
+    return outcome
+
+
+def _train(
+    videos: Sequence[StoredVideo],
+    settings: Settings,
+    plan: ExtractionPlan,
+    folder: RunFolder,
+    seed: int,
+    place: Workplace,
+) -> Bundle:
+    with folder.stage("train"):
+        bundle = train(
+            videos, settings, plan.fingerprint(), seed=seed, device=place.device, reporter=place.reporter
+        )
+        bundle.save(folder.model)
+    folder.note(training=bundle.training, made_from=bundle.made_from)
+    place.reporter.say(f"model: {folder.model}")
+    return bundle
+
+
+def run_score(sources: Sequence[str], model: Path, overrides: Settings | None, out: Path, place: Workplace) -> Outcome:
+    """Scores of every frame of the videos (the test split of a data set): tables and pictures below `out`.
+
+    overrides: settings to extract with, where they are not those of the model (a detector that lies elsewhere).
+    """
+    bundle = load_bundle(model, place.device)
+    settings = overrides or bundle.settings
+    plan = ExtractionPlan(settings, place.device)
+    for warning in check_extraction(bundle, plan.fingerprint()):
+        place.reporter.warn(warning)
+    footage = [open_source(source) for source in sources]
+    videos = distinct_names([video for one in footage for video in one.split("test")])
+    folder, outcome = _start(out, settings, sources, place, model=str(model.resolve())), Outcome()
+    with folder.stage("extract"):
+        extraction = extract(videos, plan, place.store, place.reporter)
+    outcome.add(extraction)
+    with folder.stage("score"):
+        scored = _score(extraction.done, bundle, folder, place.reporter)
+    dataset = footage[0].dataset if len(footage) == 1 else None
+    _draw(extraction.done, scored, _labels_to_shade(dataset, scored, place.reporter), folder, place.reporter)
+    if scored:
+        place.reporter.say(f"scores: {folder.scores}   pictures: {folder.figures}")
+    return outcome
+
+
+def _score(
+    videos: Sequence[StoredVideo], bundle: Bundle, folder: RunFolder, reporter: Reporter
+) -> dict[str, ScoredVideo]:
+    scored = {}
+    with reporter.bar("score", len(videos), "videos") as advance:
+        for stored in videos:
+            one = score_video(stored, bundle)
+            write_scores(one, folder.scores)
+            scored[stored.video.name] = one
+            advance(1)
+    folder.note(frames_without_rows={name: one.frames_without_rows for name, one in scored.items()})
+    return scored
+
+
+def _labels_to_shade(dataset: Dataset | None, scored: Mapping[str, ScoredVideo], reporter: Reporter) -> dict[str, LabelTrack]:
+    """Labels for the pictures alone; scores are already written."""
+    if dataset is None:
+        return {}
+    try:
+        return read_labels(dataset, {name: len(one.track) for name, one in scored.items()})
+    except LabelError as error:
+        reporter.warn(f"labels are not drawn: {error}")
+        return {}
+
+
+def _draw(
+    videos: Sequence[StoredVideo],
+    scored: Mapping[str, ScoredVideo],
+    labels: Mapping[str, LabelTrack],
+    folder: RunFolder,
+    reporter: Reporter,
+) -> None:
+    with reporter.bar("draw", len(videos), "videos") as advance:
+        for stored in videos:
+            track = scored[stored.video.name].track
+            truth = labels.get(track.video)
+            plot_scores(
+                track,
+                folder.figures / f"{track.video}.png",
+                anomalous_spans=truth.spans() if truth is not None else None,
+                moments=_moments(stored, track),
+            )
+            advance(1)
+
+
+def _moments(stored: StoredVideo, track: ScoreTrack) -> list[tuple[int, UInt8]]:
+    """The frames of the highest smoothed scores, a tenth of the video apart, in order of time, with their pictures."""
+    apart = max(len(track) // 10, 1)
+    left, peaks = track.smoothed.copy(), []
+    while len(peaks) < min(MOMENTS, len(track)):
+        peak = int(left.argmax())
+        if np.isneginf(left[peak]):
+            break
+        peaks.append(int(track.frame_index[peak]))
+        left[max(peak - apart, 0) : peak + apart + 1] = -np.inf
+    return _pictures(stored, sorted(peaks))
+
+
+def _pictures(stored: StoredVideo, frames: Sequence[int]) -> list[tuple[int, UInt8]]:
+    decoder = stored.passports["frames"].made_by["decoder"]["name"]
+    found: list[tuple[int, UInt8]] = []
+    with open_video(stored.video.path, decoder="decord" if decoder == "frames" else decoder) as reader:
+        for batch in reader:
+            found += [(f, batch.images[f - batch.frame_index[0]]) for f in frames if f in batch.frame_index]
+            if len(found) == len(frames):
+                break
+    return found
+
+
+def run_evaluate(root: Path, source: str | None, reporter: Reporter) -> Outcome:
+    """Figures of the scores in a run folder against the labels of a data set; `<root>/metrics.json`."""
+    if source is None:
+        sources = read_record(root).get("sources", [])
+        if len(sources) != 1:
+            raise UsageError(f"{root}: scores of {len(sources)} sources", hint="--labels NAME:ROOT")
+        source = sources[0]
+    dataset = _labelled(open_source(source), source)
+    scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
+    evaluation = evaluate(scored.values(), dataset)
+    write_json(root / "metrics.json", evaluation.to_dict())
+    reporter.say(f"figures: {root / 'metrics.json'}")
+    return Outcome(done=len(scored), evaluations={0: evaluation})
+
+
+def _labelled(footage: Footage, source: str) -> Dataset:
+    if footage.dataset is None:
+        raise UsageError(f"labels from {source}", expected="a data set with labels, as NAME:ROOT", got="loose videos")
+    return footage.dataset
+
+
+def run_all(settings: Settings, place: Workplace) -> Outcome:
+    """Extract, train, score and evaluate the data set `run.source`; each seed trains anew on the same features.
+
+    One seed works in `run.out`, several in `<out>/seed-<n>`, with their mean and spread in `<out>/metrics.json`.
+    """
+    source, seeds = settings.run.source, settings.run.seeds
+    if not source:
+        raise UsageError("mulde run without a source", expected="SOURCE, or run.source in the TOML of --config")
+    footage, outcome = open_source(source), Outcome()
+    out = Path(settings.run.out or Path("runs") / footage.name)
+    dataset = _labelled(footage, source)
+    plan = ExtractionPlan(settings, place.device)
+    folder = _start(out, settings, [source], place, seeds=list(seeds))
+    with folder.stage("extract"):
+        splits = {name: extract(footage.split(name), plan, place.store, place.reporter) for name in ("train", "test")}
+    for extraction in splits.values():
+        outcome.add(extraction)
+    for seed in seeds:
+        own = folder if len(seeds) == 1 else _start(out / f"seed-{seed}", settings, [source], place, seed=seed)
+        place.reporter.say(f"seed {seed}")
+        bundle = _train(splits["train"].done, settings, plan, own, seed, place)
+        with own.stage("score"):
+            scored = _score(splits["test"].done, bundle, own, place.reporter)
+        labels: dict[str, LabelTrack] = {}
+        if scored and (labels := read_labels(dataset, {n: len(one.track) for n, one in scored.items()})):
+            with own.stage("evaluate"):
+                outcome.evaluations[seed] = evaluate(scored.values(), dataset)
+                write_json(own.root / "metrics.json", outcome.evaluations[seed].to_dict())
+        with own.stage("draw"):
+            _draw(splits["test"].done, scored, labels, own, place.reporter)
+    if len(seeds) > 1 and outcome.evaluations:
+        write_json(out / "metrics.json", mean_and_spread(outcome.evaluations))
+    return outcome
+
+
+def mean_and_spread(evaluations: Mapping[int, Evaluation]) -> dict[str, Any]:
+    """Mean, spread (standard deviation) and each seed's value of the AUCs, by smoothing."""
+    summary: dict[str, Any] = {}
+    for i, row in enumerate(next(iter(evaluations.values())).rows):
+        for figure in ("micro_auc", "macro_auc", "average_precision", "equal_error_rate"):
+            values = {seed: getattr(e.rows[i].result, figure) for seed, e in evaluations.items()}
+            defined = [v for v in values.values() if v is not None]
+            summary.setdefault(row.smoothing, {})[figure] = {
+                "mean": float(np.mean(defined)) if defined else None,
+                "std": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
+                "seeds": values,
+            }
+    return summary
+
+
+def _start(out: Path, settings: Settings, sources: Sequence[str], place: Workplace, **facts: Any) -> RunFolder:
+    """A run folder with its settings and first facts written, so that a killed run leaves a record."""
+    folder = RunFolder(out)
+    folder.write_settings(settings)
+    folder.note(sources=[_absolute(source) for source in sources], device=place.device, **facts)
+    return folder
+
+
+def _absolute(source: str) -> str:
+    name, colon, root = source.partition(":")
+    return f"{name}:{Path(root).expanduser().resolve()}" if colon and not Path(source).exists() else str(Path(source).expanduser().resolve())

@@ -1,0 +1,118 @@
+"""Stage 2: stored features of normal video into a model bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mulde.config import DensitySettings, Settings
+from mulde.density import Density, build_density
+from mulde.errors import FitError
+from mulde.pipeline.bundle import Bundle, Stream
+from mulde.pipeline.extract import StoredVideo
+from mulde.pipeline.fusion import calibrate, frame_maximum
+from mulde.pipeline.progress import Reporter
+from mulde.records import FeatureTable, Float32, Int64
+
+
+@dataclass(frozen=True)
+class Share:
+    """The frames first:last of one video, on one side of the split."""
+
+    stored: StoredVideo
+    first: int
+    last: int
+
+    def rows(self, extractor: str) -> FeatureTable:
+        table = self.stored.features(extractor)
+        low, high = np.searchsorted(table.frame_index, [self.first, self.last])
+        boxes = table.box_xyxy[low:high] if table.box_xyxy is not None else None
+        return FeatureTable(table.values[low:high], table.frame_index[low:high], boxes)
+
+
+def split_heldout(videos: Sequence[StoredVideo], share: float, seed: int) -> tuple[list[Share], list[Share]]:
+    """Normal videos for fitting and, apart from them, for stopping and calibration: whole videos, drawn by `seed`.
+
+    A single video is cut in time: its last `share` is held out.
+    """
+    if len(videos) == 1:
+        n = videos[0].num_frames
+        cut = min(max(round(n * (1 - share)), 1), n)
+        return [Share(videos[0], 0, cut)], [Share(videos[0], cut, n)]
+    count = min(max(round(len(videos) * share), 1), len(videos) - 1)
+    drawn = set(np.random.default_rng(seed).permutation(len(videos))[:count].tolist())
+    sides: tuple[list[Share], list[Share]] = ([], [])
+    for i, video in enumerate(videos):
+        sides[i in drawn].append(Share(video, 0, video.num_frames))
+    return sides
+
+
+def train(
+    videos: Sequence[StoredVideo],
+    settings: Settings,
+    made_from: Mapping[str, Any],
+    *,
+    seed: int,
+    device: str,
+    reporter: Reporter,
+) -> Bundle:
+    """Fit one density per extractor on normal videos and calibrate it on held-out ones.
+
+    Raises FitError when there is nothing to fit on.
+    """
+    if not videos:
+        raise FitError("training", expected="at least one normal video that could be read", got="none")
+    fitting, heldout = split_heldout(videos, settings.fusion.heldout_share, seed)
+    streams, counts = {}, {}
+    for name in settings.features.extractors:
+        rows, row_frames = _gather(fitting, name)
+        held, _ = _gather(heldout, name)
+        if not len(rows):
+            raise FitError(
+                f"no training rows for {name}",
+                expected="objects in the training videos",
+                got=f"none in {sum(s.last - s.first for s in fitting)} frames of {len(fitting)} videos",
+                hint="another region finder (regions.finders), a lower confidence or threshold, or other footage",
+            )
+        if not len(held):
+            reporter.warn(f"{name}: no rows in the held-out videos, so the stream is calibrated on its training rows")
+        density = _fit(name, rows, held, settings.density, seed=seed, device=device, reporter=reporter)
+        row_scores = density.anomaly_score(rows)
+        frames = np.unique(row_frames)
+        calibration = calibrate(
+            name,
+            density.anomaly_score(held) if len(held) else row_scores,
+            frame_maximum(row_scores, row_frames, frames, -np.inf),
+        )
+        streams[name] = Stream(density, calibration, rows.shape[1])
+        counts[name] = {"rows": len(rows), "heldout_rows": len(held), "columns": rows.shape[1]}
+    training = {
+        "seed": seed,
+        "videos": [s.stored.video.name for s in fitting],
+        "heldout": [s.stored.video.name for s in heldout],
+        "streams": counts,
+    }
+    return Bundle(streams, settings, made_from, training)
+
+
+def _gather(shares: Sequence[Share], extractor: str) -> tuple[Float32, Int64]:
+    """All rows (N, D) of one extractor and, per row, a number (N,) that is the same for rows of the same frame."""
+    values, frames, offset = [], [], 0
+    for share in shares:
+        table = share.rows(extractor)
+        values.append(table.values)
+        frames.append(table.frame_index + offset)
+        offset += share.stored.num_frames
+    return np.concatenate(values), np.concatenate(frames)
+
+
+def _fit(
+    name: str, rows: Float32, held: Float32, settings: DensitySettings, *, seed: int, device: str, reporter: Reporter
+) -> Density:
+    density = build_density(settings.method, settings.preset, settings.options, seed=seed, device=device)
+    with reporter.bar(f"train {name}", None, "steps") as advance:
+        density.fit(rows, held if len(held) else None, progress=advance)
+    return density
