@@ -33,7 +33,8 @@ _SOURCE = "A video, a folder of frames, a folder of videos, or NAME:ROOT for a d
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help=_SOURCE, show_default=False)]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings (see `mulde settings`).")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, as density.preset=paper. Repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting, as density.preset=paper. Repeatable."),
 ]
 Detector = Annotated[
     str | None,
@@ -70,7 +71,9 @@ def extract(
 @app.command()
 def train(
     sources: Sources,
-    out: Annotated[Path, typer.Option(help="Run folder to write: model.safetensors, settings, record.")] = Path("runs/model"),
+    out: Annotated[Path, typer.Option(help="Run folder to write: model.safetensors, settings, record.")] = Path(
+        "runs/model"
+    ),
     config: Config = None,
     set_: Set = None,
     detector: Detector = None,
@@ -114,7 +117,8 @@ def score(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder of `mulde score` or `mulde run`.")],
     labels: Annotated[
-        str | None, typer.Option(metavar="NAME:ROOT", help="Data set with the labels; default: the one that was scored.")
+        str | None,
+        typer.Option(metavar="NAME:ROOT", help="Data set with the labels; default: the one that was scored."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -127,14 +131,18 @@ def evaluate(
 
 @app.command()
 def run(
-    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help="NAME:ROOT, or a folder with train/ and test/.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(metavar="SOURCE", help="NAME:ROOT, or a folder with train/ and test/.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write. [default: runs/<name>]")] = None,
     config: Config = None,
     set_: Set = None,
     detector: Detector = None,
     store: Store = _STORE,
     device: Device = "auto",
-    seed: Annotated[list[int] | None, typer.Option(min=0, help="Seed; give it several times for mean and spread.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(min=0, help="Seed; give it several times for mean and spread.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Extract, train, score and evaluate in one go, from flags or from a TOML with a [run] table."""
@@ -150,7 +158,9 @@ def run(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the synthetic footage, its features and the run.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the synthetic footage, its features and the run.")] = Path(
+        "demo"
+    ),
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,

@@ -23,15 +23,21 @@ class _Section(BaseModel):
 
 class VideoSettings(_Section):
     decoder: Literal["decord", "pyav"] = Field("decord", description="library that decodes video files")
-    frame_rate: float = Field(25.0, gt=0, le=1000, description="frames per second of frame folders whose dataset does not say")
+    frame_rate: float = Field(
+        25.0, gt=0, le=1000, description="frames per second of frame folders whose dataset does not say"
+    )
     batch_frames: int = Field(32, ge=1, le=4096, description="frames decoded and described together")
 
 
 class YoloSettings(_Section):
-    weights: str = Field("yolov8n.pt", min_length=1, description="path of the weights, or an official name, downloaded once")
+    weights: str = Field(
+        "yolov8n.pt", min_length=1, description="path of the weights, or an official name, downloaded once"
+    )
     confidence: float = Field(0.25, ge=0, le=1, description="least confidence of a box")
     classes: tuple[str, ...] = Field((), description="class names or numbers to keep; empty keeps all")
-    image_size: int = Field(640, ge=32, le=4096, multiple_of=32, description="pixels of the longer side inside the detector")
+    image_size: int = Field(
+        640, ge=32, le=4096, multiple_of=32, description="pixels of the longer side inside the detector"
+    )
 
 
 class MotionSettings(_Section):
@@ -51,10 +57,14 @@ class MotionSettings(_Section):
 
 class RegionSettings(_Section):
     finders: tuple[Literal["yolo", "motion"], ...] = Field(
-        ("motion",), min_length=1, description="what finds boxes: yolo, motion or both; later ones add what earlier ones missed"
+        ("motion",),
+        min_length=1,
+        description="what finds boxes: yolo, motion or both; later ones add what earlier ones missed",
     )
     min_area_px: float = Field(100, ge=1, description="least area of a box, square pixels")
-    max_cover: float = Field(0.6, gt=0, le=1, description="a box of which a larger one covers more than this share is dropped")
+    max_cover: float = Field(
+        0.6, gt=0, le=1, description="a box of which a larger one covers more than this share is dropped"
+    )
     yolo: YoloSettings = YoloSettings()
     motion: MotionSettings = MotionSettings()
 
@@ -76,8 +86,10 @@ class BackboneSettings(_Section):
 
 
 class FeatureSettings(_Section):
-    extractors: tuple[Literal["velocity", "descriptor", "clip", "backbone"], ...] = Field(
-        ("velocity", "descriptor"), min_length=1, description="features, each one stream with a density of its own"
+    extractors: tuple[Literal["velocity", "geometry", "descriptor", "clip", "backbone"], ...] = Field(
+        ("velocity", "geometry", "descriptor"),
+        min_length=1,
+        description="features, each one stream with a density of its own",
     )
     velocity: VelocitySettings = VelocitySettings()
     clip: ClipSettings = ClipSettings()
@@ -85,7 +97,9 @@ class FeatureSettings(_Section):
 
 
 class DensitySettings(_Section):
-    method: Literal["mulde", "mixture", "neighbours"] = Field("mulde", description="density, or yardstick, of each stream")
+    method: Literal["mulde", "mixture", "neighbours"] = Field(
+        "mulde", description="density, or yardstick, of each stream"
+    )
     preset: Literal["fast", "paper"] = Field("fast", description="sizes of mulde: fast trains in minutes on 2 cores")
     options: dict[str, Any] = Field({}, description="constructor options of the method that differ from the preset")
 
@@ -170,7 +184,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"settings file {path} cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"settings file {path} is not TOML ({error})", hint="`mulde settings` prints a valid file") from None
+        raise UsageError(
+            f"settings file {path} is not TOML ({error})", hint="`mulde settings` prints a valid file"
+        ) from None
 
 
 def _parse_override(text: str) -> dict[str, Any]:

@@ -12,9 +12,7 @@ class MuldeError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, problem: str, *, expected: object = None, got: object = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, problem: str, *, expected: object = None, got: object = None, hint: str | None = None) -> None:
         self.problem, self.expected, self.got, self.hint = problem, expected, got, hint
         clauses = []
         if expected is not None:
@@ -28,9 +26,7 @@ class MuldeError(Exception):
         return (_rebuild, (type(self), self.problem, self.expected, self.got, self.hint))
 
 
-def _rebuild(
-    kind: type[MuldeError], problem: str, expected: object, got: object, hint: str | None
-) -> MuldeError:
+def _rebuild(kind: type[MuldeError], problem: str, expected: object, got: object, hint: str | None) -> MuldeError:
     return kind(problem, expected=expected, got=got, hint=hint)
 
 

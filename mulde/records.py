@@ -115,9 +115,7 @@ class Regions:
 
     @classmethod
     def empty(cls) -> Regions:
-        return cls(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int64)
-        )
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
     def select(self, keep: Bool | Int64) -> Regions:
         """The rows picked by a mask or by ascending positions."""
@@ -126,9 +124,7 @@ class Regions:
 
 def _check_boxes(name: str, box_xyxy: Float32) -> None:
     bad = np.flatnonzero(
-        ~np.isfinite(box_xyxy).all(axis=1)
-        | (box_xyxy[:, 2] <= box_xyxy[:, 0])
-        | (box_xyxy[:, 3] <= box_xyxy[:, 1])
+        ~np.isfinite(box_xyxy).all(axis=1) | (box_xyxy[:, 2] <= box_xyxy[:, 0]) | (box_xyxy[:, 3] <= box_xyxy[:, 1])
     )
     if bad.size:
         raise RecordError(

@@ -69,7 +69,9 @@ def test_the_guard_sees_a_trespass(room, source):
 
 @pytest.mark.parametrize(("library", "door"), ONE_DOOR.items())
 def test_heavy_libraries_have_one_door(library, door):
-    users = {p.relative_to(ROOT).as_posix() for p in FILES if any(m.split(".")[0] == library for m in imports(p.read_text()))}
+    users = {
+        p.relative_to(ROOT).as_posix() for p in FILES if any(m.split(".")[0] == library for m in imports(p.read_text()))
+    }
     assert users == {door}
 
 

@@ -30,7 +30,9 @@ def test_every_bound_is_kept_and_named(key, bad):
 
 
 def test_toml_there_and_back_changes_nothing(tmp_path):
-    settings = load_settings(overrides=["density.preset=paper", "features.velocity.bins=1", 'density.options={steps=7}', "run.seeds=[3,4]"])
+    settings = load_settings(
+        overrides=["density.preset=paper", "features.velocity.bins=1", "density.options={steps=7}", "run.seeds=[3,4]"]
+    )
     path = tmp_path / "settings.toml"
     path.write_text(dump_toml(settings))
     assert load_settings(path) == settings
@@ -46,7 +48,7 @@ def test_printed_settings_name_every_key_and_its_bounds():
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("regions.finders=[\"yollo\"]", "setting regions.finders.0: expected 'yolo' or 'motion', got 'yollo'"),
+        ('regions.finders=["yollo"]', "setting regions.finders.0: expected 'yolo' or 'motion', got 'yollo'"),
         ("nonsense.key=1", "setting nonsense"),
         ("features.velocity", "expected KEY=VALUE"),
         ("regions.motion.blur_px=4", "should be odd, got 4"),

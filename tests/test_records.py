@@ -25,12 +25,29 @@ def test_frames_know_their_size(n):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: Frames(np.zeros((2, 4, 6), np.uint8), np.arange(2), np.zeros(2)), r"uint8 of shape \(\*, \*, \*, 3\), got uint8 of shape \(2, 4, 6\)"),
+        (
+            lambda: Frames(np.zeros((2, 4, 6), np.uint8), np.arange(2), np.zeros(2)),
+            r"uint8 of shape \(\*, \*, \*, 3\), got uint8 of shape \(2, 4, 6\)",
+        ),
         (lambda: Frames(np.zeros((2, 4, 6, 3)), np.arange(2), np.zeros(2)), "got float64"),
-        (lambda: Frames(np.zeros((2, 4, 6, 3), np.uint8), np.array([3, 3]), np.zeros(2)), "strictly increasing values from 0 up, got 3 at row 1"),
+        (
+            lambda: Frames(np.zeros((2, 4, 6, 3), np.uint8), np.array([3, 3]), np.zeros(2)),
+            "strictly increasing values from 0 up, got 3 at row 1",
+        ),
         (lambda: Window(frames(3), 1, 4), "0 <= first <= last <= 3, got 1:4"),
-        (lambda: Regions(np.array([[5, 5, 5, 9]], np.float32), np.zeros(1, np.int64), np.ones(1, np.float32), np.zeros(1, np.int64)), "x0 < x1"),
-        (lambda: FeatureTable(np.array([[0, np.nan]], np.float32), np.array([7])), r"nan in row 0 \(frame 7\), column 1"),
+        (
+            lambda: Regions(
+                np.array([[5, 5, 5, 9]], np.float32),
+                np.zeros(1, np.int64),
+                np.ones(1, np.float32),
+                np.zeros(1, np.int64),
+            ),
+            "x0 < x1",
+        ),
+        (
+            lambda: FeatureTable(np.array([[0, np.nan]], np.float32), np.array([7])),
+            r"nan in row 0 \(frame 7\), column 1",
+        ),
         (lambda: FeatureTable(np.zeros((2, 1), np.float32), np.array([1, 1])), "strictly increasing"),
         (lambda: FeatureTable([[0.0]], np.array([0])), "got list"),
         (lambda: ScoreTrack("a", np.arange(2), np.zeros(2), np.zeros(2), np.array([0, np.inf])), "inf at row 1"),

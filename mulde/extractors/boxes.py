@@ -36,9 +36,7 @@ def covered_by_larger(box_xyxy: Float32, max_cover: float) -> Bool:
     return np.asarray((larger & (shared > max_cover * areas[:, None])).any(axis=1), np.bool_)
 
 
-def keep_boxes(
-    box_xyxy: Float32, frame_index: Int64, *, min_area_px: float, max_cover: float
-) -> Bool:
+def keep_boxes(box_xyxy: Float32, frame_index: Int64, *, min_area_px: float, max_cover: float) -> Bool:
     """Which boxes (N,) of several frames survive the least area and, frame by frame, the overlap rule."""
     keep = area(box_xyxy) >= min_area_px
     for frame in np.unique(frame_index):

@@ -14,6 +14,7 @@ from mulde.extractors.base import Fingerprint, digest
 from mulde.extractors.boxes import crop
 from mulde.records import FeatureTable, Regions, UInt8, Window
 
+
 @dataclass(frozen=True)
 class Preprocessing:
     """What an image network expects: a square of size_px, RGB in 0..1 minus `mean` over `std` per channel."""
@@ -74,9 +75,7 @@ class CropEmbedding:
         values = np.zeros((len(regions), dim), np.float32)
         for start in range(0, len(regions), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(regions)))
-            crops = [
-                crop(window.frames.images[row_of[int(regions.frame_index[i])]], regions.box_xyxy[i]) for i in rows
-            ]
+            crops = [crop(window.frames.images[row_of[int(regions.frame_index[i])]], regions.box_xyxy[i]) for i in rows]
             with torch.inference_mode():
                 embedding = network(preprocessing(crops).to(self.device))  # (n, dim)
             values[rows.start : rows.stop] = embedding.float().cpu().numpy()

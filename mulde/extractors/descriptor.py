@@ -1,4 +1,4 @@
-"""A hand-crafted appearance of a box: shape of its edges, its colours, its size. Needs no weights."""
+"""A hand-crafted appearance of a box: shape of its edges and its colours. Needs no weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def oriented_gradients(grey: Float32) -> Float32:
             for x in range(columns - _BLOCK + 1)
         ]
     )  # (3, 36)
-    return (blocks / np.sqrt((blocks**2).sum(axis=1, keepdims=True) + 1.0)).ravel().astype(np.float32)
+    unit = blocks / np.sqrt((blocks**2).sum(axis=1, keepdims=True) + 1.0)
+    return np.asarray(unit.ravel(), np.float32)
 
 
 def describe(image: UInt8) -> Float32:
@@ -57,23 +58,21 @@ def describe(image: UInt8) -> Float32:
 
 
 class Descriptor:
-    """116 numbers per box: `describe` of its crop, log2 of its width and height as shares of the frame's height."""
+    """114 numbers per box: `describe` of its crop."""
 
     name = "descriptor"
     object_centric = True
     before = after = 0
-    dim = 116
+    dim = 114
 
     def fingerprint(self) -> Fingerprint:
         import cv2
 
-        return {"extractor": self.name, "version": 1, "opencv": cv2.__version__}
+        return {"extractor": self.name, "version": 2, "opencv": cv2.__version__}
 
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
         values = np.zeros((len(regions), self.dim), np.float32)
         row_of = {int(f): row for row, f in enumerate(window.frames.frame_index)}
-        height = window.frames.size_hw[0]
         for i, (box, frame) in enumerate(zip(regions.box_xyxy, regions.frame_index, strict=True)):
-            values[i, :-2] = describe(crop(window.frames.images[row_of[int(frame)]], box))
-            values[i, -2:] = np.log2((box[2:] - box[:2]) / height)
+            values[i] = describe(crop(window.frames.images[row_of[int(frame)]], box))
         return FeatureTable(values, regions.frame_index, regions.box_xyxy)

@@ -29,7 +29,7 @@ class DisFlow:
 
         if self._dis is None:
             number = getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{self.preset.upper()}")
-            self._dis = cv2.DISOpticalFlow_create(number)
+            self._dis = cv2.DISOpticalFlow.create(number)
         grey = [cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in (start, end)]
         if min(grey[0].shape) < _SMALLEST_PX:  # DIS refuses pictures smaller than its patches
             pad = [max(0, _SMALLEST_PX - n) for n in grey[0].shape]

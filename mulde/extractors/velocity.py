@@ -11,15 +11,16 @@ from mulde.records import FeatureTable, Float32, Regions, Window
 
 
 def orientation_histogram(flow: Float32, bins: int) -> Float32:
-    """Mean over all pixels of |u| + |v|, split by direction into (bins,).
+    """Mean over all pixels of the speed sqrt(u^2 + v^2), split by direction into (bins,).
 
     flow (H, W, 2): x and y displacement of each pixel of a box. Bin b holds the pixels whose angle (0 = right,
     counted towards down) is nearest to 2 pi b / bins; its value is their summed magnitude over *all* pixels of the
-    box, so the bins add up to the mean magnitude. Bins are centred on the main directions, so that noise around a
+    box, so the bins add up to the mean speed. The Euclidean norm, not |u| + |v|: that one is 41 % higher for the same
+    speed along a diagonal. Bins are centred on the main directions, so that noise around a
     steady walk to the right does not flip between the first and the last bin.
     """
     u, v = flow[..., 0].ravel(), flow[..., 1].ravel()
-    magnitude = np.abs(u) + np.abs(v)
+    magnitude = np.hypot(u, v)
     if bins == 1:
         return np.array([magnitude.mean()], np.float32)
     sector = np.rint(np.arctan2(v, u) * (bins / (2 * np.pi))).astype(np.int64) % bins
@@ -41,7 +42,7 @@ class Velocity:
         self.before = self.after = step
 
     def fingerprint(self) -> Fingerprint:
-        return {"extractor": self.name, "version": 1, "step": self.step, "bins": self.bins, **self.flow.fingerprint()}
+        return {"extractor": self.name, "version": 2, "step": self.step, "bins": self.bins, **self.flow.fingerprint()}
 
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
         values = np.zeros((len(regions), self.bins), np.float32)
@@ -58,7 +59,7 @@ class Velocity:
         """Motion (H, W, 2) at the pixels of frame `row`, in pixels per frame; zero where the video is too short."""
         images = window.frames.images
         if row - self.step >= 0:
-            return -self.flow(images[row], images[row - self.step]) / self.step
+            return -self.flow(images[row], images[row - self.step]) / np.float32(self.step)
         if row + self.step < len(images):
-            return self.flow(images[row], images[row + self.step]) / self.step
+            return self.flow(images[row], images[row + self.step]) / np.float32(self.step)
         return np.zeros((*window.frames.size_hw, 2), np.float32)

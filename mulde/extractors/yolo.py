@@ -12,7 +12,7 @@ import numpy as np
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import Fingerprint, digest
 from mulde.extractors.boxes import area, clip_boxes
-from mulde.records import Float32, Frames, Regions, Window
+from mulde.records import Float32, Regions, Window
 
 _FORMAT_NEEDS = {"_openvino_model": "openvino", ".onnx": "onnxruntime", ".engine": "tensorrt"}
 """Package that Ultralytics needs for a weights format, by the end of its file name."""
@@ -53,7 +53,11 @@ class YoloRegions:
         del known  # a detector sees the whole frame whatever was found before
         core = slice(window.first, window.last)
         images = window.frames.images[core]
-        found = [row for start in range(0, len(images), self._batch) for row in self._detect(images[start : start + self._batch])]
+        found = [
+            row
+            for start in range(0, len(images), self._batch)
+            for row in self._detect(images[start : start + self._batch])
+        ]
         counts = [len(boxes) for boxes, _, _ in found]
         if not sum(counts):
             return Regions.empty()
@@ -136,7 +140,7 @@ def _importable(package: str) -> bool:
 def _ultralytics() -> Any:
     """Import Ultralytics so that it stays quiet: no banner, no usage reports, no packages installed behind our back.
 
-    Its settings file goes to our own cache folder, so that a user's own Ultralytics settings are neither read nor changed.
+    Its settings file goes to our own cache folder: a user's own Ultralytics settings are neither read nor changed.
     """
     for name, value in {
         "YOLO_VERBOSE": "False",

@@ -42,6 +42,13 @@ def _descriptor(settings: FeatureSettings, device: str) -> Extractor:
     return Descriptor()
 
 
+def _geometry(settings: FeatureSettings, device: str) -> Extractor:
+    from mulde.extractors.geometry import Geometry
+
+    del settings, device
+    return Geometry()
+
+
 def _clip(settings: FeatureSettings, device: str) -> Extractor:
     from mulde.extractors.clip import clip_appearance
 
@@ -57,6 +64,7 @@ def _backbone(settings: FeatureSettings, device: str) -> Extractor:
 FINDERS: dict[str, Callable[[RegionSettings, str], RegionFinder]] = {"yolo": _yolo, "motion": _motion}
 EXTRACTORS: dict[str, Callable[[FeatureSettings, str], Extractor]] = {
     "velocity": _velocity,
+    "geometry": _geometry,
     "descriptor": _descriptor,
     "clip": _clip,
     "backbone": _backbone,
@@ -75,7 +83,7 @@ def build_extractors(settings: FeatureSettings, device: str = "cpu") -> list[Ext
 
 
 def choose_device(wanted: str = "auto") -> str:
-    """A torch device name; `auto` takes a CUDA device where there is one. Raises UsageError for one that is not here."""
+    """A torch device name; `auto` takes a CUDA device where there is one. Raises UsageError for a device not here."""
     import torch
 
     if wanted == "auto":

@@ -12,7 +12,8 @@ import numpy as np
 
 from mulde import __version__
 from mulde.config import Settings
-from mulde.density import Density, density_from_state
+from mulde.density.base import Density
+from mulde.density.registry import density_from_state
 from mulde.errors import BundleError
 from mulde.pipeline.files import whole_file
 from mulde.pipeline.fusion import Calibration
@@ -57,7 +58,7 @@ class Bundle:
             "streams": streams,
         }
         with whole_file(path) as partial:
-            save_file(tensors, partial, metadata={"mulde": json.dumps(header, sort_keys=True)})
+            save_file(tensors, partial, metadata={"mulde": json.dumps(header)})
 
 
 def load_bundle(path: Path, device: str = "cpu") -> Bundle:

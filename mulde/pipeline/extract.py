@@ -96,7 +96,11 @@ class ExtractionPlan:
             "regions": Passport("regions", sha256, {"decoder": decoder, "regions": regions}),
         }
         for e in self.extractors:
-            made_by = {"decoder": decoder, "regions": regions if e.object_centric else None, "extractor": e.fingerprint()}
+            made_by = {
+                "decoder": decoder,
+                "regions": regions if e.object_centric else None,
+                "extractor": e.fingerprint(),
+            }
             made[e.name] = Passport(e.name, sha256, made_by)
         return made
 
@@ -135,9 +139,7 @@ def _raise_if_disk_full(error: Exception, store: FeatureStore) -> None:
         ) from error
 
 
-def _one_video(
-    video: Video, plan: ExtractionPlan, store: FeatureStore, reporter: Reporter
-) -> tuple[StoredVideo, bool]:
+def _one_video(video: Video, plan: ExtractionPlan, store: FeatureStore, reporter: Reporter) -> tuple[StoredVideo, bool]:
     """The features of one video and whether anything had to be computed for them."""
     sha256 = identity(video.path)
     rate = video.frame_rate or Fraction(plan.video.frame_rate).limit_denominator(100_000)

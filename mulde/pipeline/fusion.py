@@ -13,10 +13,12 @@ from mulde.records import Float64, Int64
 
 @dataclass(frozen=True)
 class Calibration:
-    """Puts the scores of one stream on a common scale: `low` becomes 0, `high` becomes 1.
+    """Puts the scores of one stream on a common scale: `low` becomes 0, `high` becomes 1, e times that becomes 2.
 
     low and high are the minimum and the 99.9th percentile of the row scores of held-out normal video; floor is the
-    lowest calibrated score that a training frame had, given to frames without rows.
+    lowest calibrated score that a training frame had, given to frames without rows. Above `high`, where held-out video
+    says nothing, the scale is logarithmic: far out, a log-density grows without bound, at a pace that differs by
+    stream, and in a sum the stream with the longest tail would silence the others. The order of scores stays.
     """
 
     low: float
@@ -25,7 +27,8 @@ class Calibration:
 
     def __call__(self, scores: Float64) -> Float64:
         """Calibrated scores (N,), increasing in the raw ones (N,)."""
-        return np.asarray((scores - self.low) / (self.high - self.low), np.float64)
+        share = (np.asarray(scores, np.float64) - self.low) / (self.high - self.low)
+        return np.where(share <= 1, share, 1 + np.log(np.maximum(share, 1)))
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
@@ -41,7 +44,8 @@ def calibrate(stream: str, heldout: Float64, training_frames: Float64) -> Calibr
     low, high = float(heldout.min()), float(np.quantile(heldout, 0.999))
     if high <= low:  # every normal row scores the same: any scale will do
         high = low + 1.0
-    return Calibration(low, high, (float(training_frames.min()) - low) / (high - low))
+    floor = Calibration(low, high, 0.0)(training_frames.min(keepdims=True))
+    return Calibration(low, high, float(floor[0]))
 
 
 def frame_maximum(scores: Float64, row_frame: Int64, frames: Int64, empty: float) -> Float64:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -18,7 +19,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-Advance = Callable[[float], None]
+
+class Advance(Protocol):
+    """Moves a bar by `amount`; may also set its `total` and a `status` text."""
+
+    def __call__(self, amount: float, *, total: float | None = None, status: str = "") -> None: ...
 
 
 class _Rate(ProgressColumn):
@@ -54,16 +59,21 @@ class Reporter:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
             console=self.console,
             disable=self.quiet,
             transient=True,
         )
         self._bars = bars
-        task = bars.add_task(title, total=total, unit=unit)
+        task = bars.add_task(title, total=total, unit=unit, status="")
+
+        def advance(amount: float, *, total: float | None = None, status: str = "") -> None:
+            bars.update(task, advance=amount, total=total, status=status)
+
         if outermost:
             bars.start()
         try:
-            yield lambda amount: bars.advance(task, amount)
+            yield advance
         finally:
             bars.remove_task(task)
             if outermost:

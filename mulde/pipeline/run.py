@@ -88,9 +88,7 @@ def _train(
     place: Workplace,
 ) -> Bundle:
     with folder.stage("train"):
-        bundle = train(
-            videos, settings, plan.fingerprint(), seed=seed, device=place.device, reporter=place.reporter
-        )
+        bundle = train(videos, settings, plan.fingerprint(), seed=seed, device=place.device, reporter=place.reporter)
         bundle.save(folder.model)
     folder.note(training=bundle.training, made_from=bundle.made_from)
     place.reporter.say(f"model: {folder.model}")
@@ -136,7 +134,9 @@ def _score(
     return scored
 
 
-def _labels_to_shade(dataset: Dataset | None, scored: Mapping[str, ScoredVideo], reporter: Reporter) -> dict[str, LabelTrack]:
+def _labels_to_shade(
+    dataset: Dataset | None, scored: Mapping[str, ScoredVideo], reporter: Reporter
+) -> dict[str, LabelTrack]:
     """Labels for the pictures alone; scores are already written."""
     if dataset is None:
         return {}
@@ -170,7 +170,8 @@ def _draw(
 def _moments(stored: StoredVideo, track: ScoreTrack) -> list[tuple[int, UInt8]]:
     """The frames of the highest smoothed scores, a tenth of the video apart, in order of time, with their pictures."""
     apart = max(len(track) // 10, 1)
-    left, peaks = track.smoothed.copy(), []
+    left = track.smoothed.copy()
+    peaks: list[int] = []
     while len(peaks) < min(MOMENTS, len(track)):
         peak = int(left.argmax())
         if np.isneginf(left[peak]):
@@ -272,4 +273,8 @@ def _start(out: Path, settings: Settings, sources: Sequence[str], place: Workpla
 
 def _absolute(source: str) -> str:
     name, colon, root = source.partition(":")
-    return f"{name}:{Path(root).expanduser().resolve()}" if colon and not Path(source).exists() else str(Path(source).expanduser().resolve())
+    return (
+        f"{name}:{Path(root).expanduser().resolve()}"
+        if colon and not Path(source).exists()
+        else str(Path(source).expanduser().resolve())
+    )

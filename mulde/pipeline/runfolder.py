@@ -1,6 +1,6 @@
 """The run folder: settings, versions, seed, digests, wall time per stage, model, scores, figures.
 
-    settings.toml  run.json  model.safetensors  scores/<video>.csv .parquet  figures/<video>.png  metrics.json
+settings.toml  run.json  model.safetensors  scores/<video>.csv .parquet  figures/<video>.png  metrics.json
 """
 
 from __future__ import annotations

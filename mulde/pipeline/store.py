@@ -116,7 +116,7 @@ class _Digest:
         for column, total in zip(table.columns, self._columns.values(), strict=True):
             for chunk in column.chunks:
                 flat = chunk.flatten() if pa.types.is_fixed_size_list(chunk.type) else chunk
-                total.update(np.ascontiguousarray(flat.to_numpy()))
+                total.update(np.ascontiguousarray(flat.to_numpy()).data)
 
     def hexdigest(self) -> bytes:
         whole = hashlib.sha256()

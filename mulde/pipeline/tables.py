@@ -30,7 +30,7 @@ def _table(evaluation: Evaluation, title: str) -> Table:
     first = evaluation.rows[0].result
     table = Table(title=title or None)
     chance = _percent(first.average_precision_chance)
-    for name in ("smoothing", "score", "micro AUC %", f"macro AUC % ({first.num_macro_videos} videos)",
+    for name in ("smoothing", "score", "micro AUC %", f"macro AUC % ({first.num_macro_videos} of {evaluation.num_videos} videos)",
                  f"AP % (chance {chance})", "EER %"):  # fmt: skip
         table.add_column(name, justify="left" if name in ("smoothing", "score") else "right")
     for row in evaluation.rows:
@@ -60,9 +60,7 @@ def _mean_table(evaluations: Sequence[Evaluation]) -> Table:
         for figure in ("micro_auc", "macro_auc"):
             values = [getattr(e.rows[i].result, figure) for e in evaluations]
             defined = None not in values
-            cells.append(
-                f"{100 * np.mean(values):.2f} ({100 * np.std(values, ddof=1):.2f})" if defined else _UNDEFINED
-            )
+            cells.append(f"{100 * np.mean(values):.2f} ({100 * np.std(values, ddof=1):.2f})" if defined else _UNDEFINED)
         table.add_row(row.smoothing, *cells)
     return table
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mulde.config import DensitySettings, Settings
-from mulde.density import Density, build_density
+from mulde.density.base import Density
+from mulde.density.presets import PRESETS
+from mulde.density.registry import build_density
 from mulde.errors import FitError
 from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import calibrate, frame_maximum
-from mulde.pipeline.progress import Reporter
+from mulde.pipeline.progress import Advance, Reporter
 from mulde.records import FeatureTable, Float32, Int64
 
 
@@ -66,7 +68,8 @@ def train(
     if not videos:
         raise FitError("training", expected="at least one normal video that could be read", got="none")
     fitting, heldout = split_heldout(videos, settings.fusion.heldout_share, seed)
-    streams, counts = {}, {}
+    streams: dict[str, Stream] = {}
+    counts: dict[str, dict[str, int]] = {}
     for name in settings.features.extractors:
         rows, row_frames = _gather(fitting, name)
         held, _ = _gather(heldout, name)
@@ -112,7 +115,20 @@ def _gather(shares: Sequence[Share], extractor: str) -> tuple[Float32, Int64]:
 def _fit(
     name: str, rows: Float32, held: Float32, settings: DensitySettings, *, seed: int, device: str, reporter: Reporter
 ) -> Density:
-    density = build_density(settings.method, settings.preset, settings.options, seed=seed, device=device)
-    with reporter.bar(f"train {name}", None, "steps") as advance:
-        density.fit(rows, held if len(held) else None, progress=advance)
+    sizes = PRESETS[settings.preset] if settings.method == "mulde" else {}
+    density = build_density(settings.method, **{**sizes, **settings.options, "seed": seed, "device": device})
+    with reporter.bar(f"train {name}", 0, "steps") as advance:
+        density.fit(rows, held if len(held) else None, progress=_bar_of_steps(advance))
     return density
+
+
+def _bar_of_steps(advance: Advance) -> Callable[[int, int, float, float | None], None]:
+    last = 0
+
+    def progress(step: int, total: int, loss: float, heldout_loss: float | None) -> None:
+        nonlocal last
+        shown = f"loss {loss:.3f}" + (f" held-out {heldout_loss:.3f}" if heldout_loss is not None else "")
+        advance(step - last, total=total, status=shown)
+        last = step
+
+    return progress

@@ -12,6 +12,7 @@ from mulde.extractors.backbone import backbone_appearance
 from mulde.extractors.clip import clip_appearance
 from mulde.extractors.crops import CropEmbedding, Preprocessing
 from mulde.extractors.descriptor import Descriptor, describe, oriented_gradients
+from mulde.extractors.geometry import Geometry
 from mulde.records import Frames, Regions, Window
 
 
@@ -26,7 +27,9 @@ def scene(seed: int = 0) -> tuple[Window, Regions]:
 def mean_colour() -> CropEmbedding:
     """A network that is no more than the mean of the crop: the answer can be computed by hand."""
     plain = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    return CropEmbedding("mean", "mean", "none", lambda: (lambda x: x.mean((2, 3)), plain, 3), device="cpu", batch_size=3)
+    return CropEmbedding(
+        "mean", "mean", "none", lambda: (lambda x: x.mean((2, 3)), plain, 3), device="cpu", batch_size=3
+    )
 
 
 def test_crops_are_rgb_of_the_right_frame_in_the_right_row():
@@ -39,7 +42,14 @@ def test_crops_are_rgb_of_the_right_frame_in_the_right_row():
     assert np.array_equal(table.frame_index, regions.frame_index)
 
 
-@pytest.mark.parametrize("make", [Descriptor, mean_colour])
+def test_geometry_is_the_size_of_the_box_against_the_frame():
+    window, _ = scene()  # 60 pixels high
+    box = np.array([[0, 0, 30, 60], [5, 5, 20, 20]], np.float32)
+    regions = Regions(box, np.array([0, 1]), np.ones(2, np.float32), np.zeros(2, np.int64))
+    assert Geometry().extract(window, regions).values.tolist() == [[-1, 0], [-2, -2]]
+
+
+@pytest.mark.parametrize("make", [Descriptor, Geometry, mean_colour])
 def test_shuffled_boxes_shuffle_rows_and_pieces_equal_the_whole(make):
     window, regions = scene()
     whole = make().extract(window, regions).values
@@ -117,7 +127,7 @@ def test_a_local_state_dict_of_the_features_is_loaded_and_its_digest_kept(tmp_pa
 def test_a_state_dict_that_does_not_fit_is_named(tmp_path):
     path = tmp_path / "bad.safetensors"
     save_file({"features.0.0.weight": torch.zeros(1)}, path)
-    with pytest.raises(UsageError, match="do not fit MobileNetV2: expected .* entries, got a file that lacks"):
+    with pytest.raises(UsageError, match=r"do not fit MobileNetV2: expected .* entries, got a file that lacks"):
         backbone_appearance("mobilenet_v2", str(path)).extract(*scene())
     text = tmp_path / "text.pth"
     text.write_text("not weights")

@@ -50,7 +50,9 @@ def test_regions_grow_but_not_over_the_border():
 
 
 def test_known_boxes_are_blanked_with_a_margin():
-    known = Regions(np.array([[32, 22, 48, 58]], np.float32), np.array([1]), np.ones(1, np.float32), np.zeros(1, np.int64))
+    known = Regions(
+        np.array([[32, 22, 48, 58]], np.float32), np.array([1]), np.ones(1, np.float32), np.zeros(1, np.int64)
+    )
     found = MotionRegions(blur_px=1).find(window(appearing((30, 20, 50, 60), (80, 20, 100, 60))), known)
     assert found.box_xyxy.tolist() == [[78, 18, 102, 62]]
 

@@ -83,7 +83,9 @@ def test_batch_size_changes_no_feature(tmp_path, plan):
     results = []
     for size in (3, 7, 64):
         other = ExtractionPlan(load_settings(overrides=[f"video.batch_frames={size}"]), "cpu")
-        results.append(extract(clips(tmp_path, 1), other, FeatureStore(tmp_path / str(size)), Reporter(quiet=True)).done[0])
+        results.append(
+            extract(clips(tmp_path, 1), other, FeatureStore(tmp_path / str(size)), Reporter(quiet=True)).done[0]
+        )
     for name in ("velocity", "descriptor"):
         assert np.array_equal(results[0].features(name).values, results[1].features(name).values)
         assert np.array_equal(results[0].features(name).values, results[2].features(name).values)
@@ -91,7 +93,7 @@ def test_batch_size_changes_no_feature(tmp_path, plan):
 
 def test_a_second_run_computes_nothing_and_one_more_extractor_reuses_the_regions(tmp_path, plan, monkeypatch):
     store, videos = FeatureStore(tmp_path / "store"), clips(tmp_path)
-    velocity = ExtractionPlan(load_settings(overrides=["features.extractors=[\"velocity\"]"]), "cpu")
+    velocity = ExtractionPlan(load_settings(overrides=['features.extractors=["velocity"]']), "cpu")
     assert extract(videos, velocity, store, Reporter(quiet=True)).computed == 3
     before = content(store.root)
     again = extract(videos, velocity, store, Reporter(quiet=True))
@@ -144,7 +146,7 @@ def test_a_full_disk_is_a_sentence_and_finished_videos_stay(tmp_path, plan, monk
     extract(videos[:1], plan, store, Reporter(quiet=True))
     before = content(store.root)
     monkeypatch.setattr(plan.regions, "find", _disk_full)
-    with pytest.raises(MuldeError, match="disk of the feature store .* is full.*finished videos are kept"):
+    with pytest.raises(MuldeError, match=r"disk of the feature store .* is full.*finished videos are kept"):
         extract(videos, plan, store, Reporter(quiet=True))
     assert content(store.root) == before
 

@@ -14,7 +14,9 @@ def test_frame_maximum_equals_a_loop():
     frames = np.arange(10, 40)
     row_frame = np.sort(rng.choice(frames[::2], 50))
     scores = rng.normal(size=50)
-    expected = [max((s for s, f in zip(scores, row_frame, strict=True) if f == frame), default=-7.0) for frame in frames]
+    expected = [
+        max((s for s, f in zip(scores, row_frame, strict=True) if f == frame), default=-7.0) for frame in frames
+    ]
     assert frame_maximum(scores, row_frame, frames, -7.0).tolist() == expected
 
 
@@ -25,7 +27,8 @@ def test_no_rows_at_all_gives_every_frame_the_floor():
 def test_heldout_minimum_and_high_percentile_become_0_and_1():
     heldout = np.arange(1001.0)
     calibration = calibrate("a", heldout, np.array([500.0, -100.0]))
-    assert calibration(np.array([0.0, 999.0, 1998.0])) == pytest.approx([0, 1, 2], abs=1e-12)
+    assert calibration(np.array([0.0, 499.5, 999.0])) == pytest.approx([0, 0.5, 1], abs=1e-12)
+    assert calibration(np.array([999 * np.e, 999 * np.e**2])) == pytest.approx([2, 3], abs=1e-12)
     assert calibration.floor == pytest.approx(-100 / 999)
 
 

@@ -1,0 +1,65 @@
+"""What every data set offers: names, splits and labels. No pixels of videos, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+from mulde.errors import UsageError
+from mulde.records import Bool, LabelTrack
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of a data set: a file or a folder of frames.
+
+    `name` is unique inside its data set and split; `frame_rate` is None where the file itself knows it.
+    """
+
+    name: str
+    split: str
+    path: Path
+    frame_rate: Fraction | None = None
+
+
+class Dataset(Protocol):
+    """A data set on disk. Opening one reads folder listings only; label files are read by `labels` and `masks`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def root(self) -> Path: ...
+
+    def videos(self, split: str) -> tuple[Video, ...]:
+        """The videos of "train" or "test" in natural order; empty when an own folder has no such split."""
+        ...
+
+    def labels(self, video: Video, num_frames: int) -> LabelTrack | None:
+        """Ground truth for the `num_frames` frames that were decoded; None when the data set has none for `video`.
+
+        Raises LabelError when labels are missing, damaged, contradict each other or do not fit `num_frames`.
+        """
+        ...
+
+    def masks(self, video: Video) -> Iterator[Bool] | None:
+        """The anomalous pixels, one (H, W) bool array per frame; None when there are none for `video`."""
+        ...
+
+
+def check_split(split: str) -> None:
+    """Raises UsageError unless `split` is "train" or "test"."""
+    if split not in SPLITS:
+        raise UsageError("split of a data set", expected=" or ".join(SPLITS), got=repr(split))
+
+
+def listing(names: list[str], limit: int = 20) -> str:
+    """Names for an error message: the first `limit` of them and how many there are."""
+    if not names:
+        return "nothing"
+    return ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")

@@ -1,0 +1,33 @@
+"""The known data sets. A new one is a module with a builder and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mulde.datasets.base import Dataset
+from mulde.datasets.folder import open_folder
+from mulde.datasets.synthetic.world import open_synthetic
+from mulde.datasets.ucsd import open_ped1, open_ped2
+from mulde.errors import UsageError
+
+DATASETS: dict[str, Callable[[Path], Dataset]] = {
+    "folder": open_folder,
+    "synthetic": open_synthetic,
+    "ucsd-ped1": open_ped1,
+    "ucsd-ped2": open_ped2,
+}
+
+
+def open_dataset(name: str, root: Path) -> Dataset:
+    """Open the data set `name` under the folder `root`; label files are not read yet.
+
+    Raises UsageError for an unknown name, a root that is no folder, or one without the layout of that data set.
+    """
+    builder = DATASETS.get(name)
+    if builder is None:
+        raise UsageError("name of a data set", expected=f"one of {', '.join(DATASETS)}", got=repr(name))
+    if not root.is_dir():
+        got = "a file" if root.is_file() else "nothing there"
+        raise UsageError(f"{name} in {root}", expected="a folder", got=got)
+    return builder(root)

@@ -1,0 +1,112 @@
+"""The synthetic world on disk, read like own footage. `writing` makes it.
+
+    train/train01.mp4 ...   test/test01.mp4 ...   labels.csv (as in `folder`)   world.json (settings, written last)
+    pixel_masks/test01/000.png ...    causes.csv: video,start_frame,end_frame,kind,cause (0-based, half-open)
+
+A frame is anomalous when at least MIN_VISIBLE_PX pixels of an anomalous actor are visible in it; several causes of one
+kind are joined by "|". The same seed gives the same frames, masks and labels, clip by clip: clip 3 does not depend on
+how many clips there are.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from mulde.datasets.base import SPLITS, Video
+from mulde.datasets.folder import FolderDataset
+from mulde.errors import LabelError, UsageError
+from mulde.records import LabelTrack
+
+MIN_VISIBLE_PX = 4
+GENERATOR = 1  # raise it when the same seed draws other frames
+MASK_FOLDER, CAUSES_FILE, SETTINGS_FILE, UNFINISHED_FILE = "pixel_masks", "causes.csv", "world.json", "world.json.part"
+CAUSES = {
+    "cyclist": "fast|unusual object",
+    "runner": "fast|unusual pose",
+    "cart": "unusual object",
+    "against the stream": "against the stream",
+    "thrown bag": "fast|unusual object",
+}
+LEAST_SIZE_HW, LEAST_FRAMES = (90, 160), 20
+
+
+class Cause(NamedTuple):
+    """One anomaly of a test clip: frames start_frame to end_frame (0-based, half-open), what it is and why."""
+
+    video: str
+    start_frame: int
+    end_frame: int
+    kind: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class WorldSettings:
+    """What decides every pixel and label of a world. Raises UsageError for sizes that cannot be drawn or encoded."""
+
+    seed: int
+    train_clips: int
+    test_clips: int
+    num_frames: int
+    size_hw: tuple[int, int]
+    generator: int = GENERATOR
+
+    def __post_init__(self) -> None:
+        limits = {"seed": 0, "train_clips": 1, "test_clips": 1, "num_frames": LEAST_FRAMES}
+        for name, least in limits.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} of the synthetic world", expected=f"{least} or more", got=getattr(self, name))
+        height, width = self.size_hw
+        if height < LEAST_SIZE_HW[0] or width < LEAST_SIZE_HW[1] or height % 2 or width % 2:
+            raise UsageError(
+                "size_hw of the synthetic world", expected=f"even numbers from {LEAST_SIZE_HW}", got=self.size_hw
+            )
+
+    def as_text(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class SyntheticDataset(FolderDataset):
+    """Own footage whose length, masks and causes are known too."""
+
+    name: str = "synthetic"
+    mask_folder: str = MASK_FOLDER
+    num_frames: int = 0
+
+    def labels(self, video: Video, num_frames: int) -> LabelTrack | None:
+        if num_frames != self.num_frames:
+            raise LabelError(f"synthetic {video.name}: decoded frames", expected=self.num_frames, got=num_frames)
+        return super().labels(video, num_frames)
+
+    def causes(self) -> list[Cause]:
+        """Every anomaly of the test clips."""
+        with (self.root / CAUSES_FILE).open(newline="", encoding="utf-8") as file:
+            return [
+                Cause(row["video"], int(row["start_frame"]), int(row["end_frame"]), row["kind"], row["cause"])
+                for row in csv.DictReader(file)
+            ]
+
+
+def open_synthetic(root: Path) -> SyntheticDataset:
+    """Raises UsageError when `root` holds no finished world or clips of it are gone."""
+    path = root / SETTINGS_FILE
+    if not path.is_file():
+        got = "an unfinished one" if (root / UNFINISHED_FILE).exists() else f"no {SETTINGS_FILE}"
+        raise UsageError(f"{root}", expected="a finished synthetic world", got=got, hint="to write it first")
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    dataset = SyntheticDataset(root, num_frames=settings["num_frames"])
+    for split in SPLITS:
+        expected, found = settings[f"{split}_clips"], len(dataset.videos(split))
+        if expected != found:
+            raise UsageError(
+                f"{root / split}",
+                expected=f"{expected} clips",
+                got=found,
+                hint="to delete the world and write it again",
+            )
+    return dataset

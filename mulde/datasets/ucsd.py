@@ -1,0 +1,193 @@
+"""UCSD Ped1 and Ped2 in their original on-disk layout.
+
+Mahadevan, Li, Bhalodia, Vasconcelos, "Anomaly Detection in Crowded Scenes", CVPR 2010. `root` holds Train/ and Test/,
+or a folder UCSDped1 / UCSDped2 that does:
+
+    Train/Train001/001.tif ...    Test/Test001/001.tif ...    Test/Test001_gt/001.bmp ...    Test/UCSDped2.m
+
+The .m file has one line per test clip, `TestVideoFile{end+1}.gt_frame = [5:90, 140:200];`, 1-based and inclusive. All
+clips of Ped2 have pixel masks, ten of Ped1. Frames come about 10 times a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mulde.datasets.base import Video, check_split, listing
+from mulde.datasets.ground_truth import iter_masks, track_from_masks, track_from_ranges
+from mulde.errors import LabelError, UsageError
+from mulde.filetypes import is_frame_folder, is_hidden, list_frames, natural_key
+from mulde.records import Bool, LabelTrack
+
+FRAME_RATE = Fraction(10)
+_FOLDERS = {"train": "Train", "test": "Test"}
+_LINE = re.compile(r"TestVideoFile\s*\{\s*end\s*\+\s*1\s*\}\s*\.\s*gt_frame\s*=\s*\[([^\]]*)\]\s*;?\s*")
+_RANGE = re.compile(r"([0-9]+)\s*:\s*([0-9]+)[\s,]*")
+
+
+@dataclass(frozen=True)
+class UcsdDataset:
+    """Ped1 or Ped2; `root` holds Train/ and Test/. `all_masked`: every test clip must have a mask folder."""
+
+    name: str
+    root: Path
+    interval_file: str
+    all_masked: bool
+
+    def videos(self, split: str) -> tuple[Video, ...]:
+        check_split(split)
+        return self._clips[split]
+
+    @cached_property
+    def _clips(self) -> dict[str, tuple[Video, ...]]:
+        return {split: _find_clips(self.root / folder, split) for split, folder in _FOLDERS.items()}
+
+    def labels(self, video: Video, num_frames: int) -> LabelTrack:
+        """The .m intervals, compared with the masks where the clip has them; training clips are wholly normal."""
+        title = f"{self.name} {video.name}"
+        frames = list_frames(video.path)
+        if len(frames) != num_frames:
+            raise LabelError(f"{title}: decoded frames", expected=f"{len(frames)}, as in its folder", got=num_frames)
+        if video.split == "train":
+            return track_from_ranges(video.name, [], num_frames, self.name)
+        track = track_from_ranges(video.name, self._ranges(video, num_frames), num_frames, self.name)
+        masks = self._mask_paths(video)
+        if masks is not None:
+            _check_mask_names(title, frames, masks)
+            _compare(title, self.interval_file, track, track_from_masks(video.name, masks, num_frames, title), masks)
+        return track
+
+    def masks(self, video: Video) -> Iterator[Bool] | None:
+        paths = self._mask_paths(video) if video.split == "test" else None
+        return None if paths is None else iter_masks(paths)
+
+    def _mask_paths(self, video: Video) -> list[Path] | None:
+        folder = video.path.with_name(f"{video.name}_gt")
+        if folder.is_dir():
+            return list_frames(folder)
+        if self.all_masked:
+            raise LabelError(
+                f"{self.name} {video.name}", expected=f"masks in {folder}", got="no such folder", hint="a full copy"
+            )
+        return None
+
+    def _ranges(self, video: Video, num_frames: int) -> list[tuple[int, int]]:
+        """The clip's intervals, half-open and 0-based. Clip TestNNN owns line NNN, so a subset of clips stays right."""
+        number = int(video.name.removeprefix("Test"))
+        if not 1 <= number <= len(self._intervals):
+            raise LabelError(
+                f"{self.name} {video.name}: {self.interval_file}",
+                expected=f"a line number {number} with intervals",
+                got=f"{len(self._intervals)} lines",
+            )
+        for first, last in self._intervals[number - 1]:
+            if last > num_frames:
+                raise LabelError(
+                    f"{self.name} {video.name}: interval [{first}:{last}] of {self.interval_file}",
+                    expected=f"frames 1 to {num_frames}",
+                    got=f"frame {last}",
+                )
+        return [(first - 1, last) for first, last in self._intervals[number - 1]]
+
+    @cached_property
+    def _intervals(self) -> list[list[tuple[int, int]]]:
+        path = self.root / "Test" / self.interval_file
+        if not path.is_file():
+            raise LabelError(f"{self.name}: interval file", expected=path, got="no such file", hint="a full copy")
+        return parse_intervals(path.read_text(encoding="utf-8", errors="replace"), self.interval_file)
+
+
+def open_ped1(root: Path) -> UcsdDataset:
+    return _open("ucsd-ped1", root, "UCSDped1", all_masked=False)
+
+
+def open_ped2(root: Path) -> UcsdDataset:
+    return _open("ucsd-ped2", root, "UCSDped2", all_masked=True)
+
+
+def parse_intervals(text: str, source: str) -> list[list[tuple[int, int]]]:
+    """The intervals of each test clip, 1-based and inclusive as written; spaces and % comments do not matter.
+
+    Raises LabelError, naming the line, for a `gt_frame` line that cannot be understood.
+    """
+    clips = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        code = line.split("%")[0].strip()
+        if "gt_frame" not in code:
+            continue
+        match = _LINE.fullmatch(code)
+        ranges = [(int(a), int(b)) for a, b in _RANGE.findall(match[1])] if match else []
+        left_over = _RANGE.sub("", match[1]).strip() if match else code
+        if left_over or not all(1 <= first <= last for first, last in ranges):
+            raise LabelError(
+                f"{source} line {number}",
+                expected="TestVideoFile{end+1}.gt_frame = [first:last, ...]; with 1 <= first <= last",
+                got=line.strip(),
+            )
+        clips.append(ranges)
+    return clips
+
+
+def _open(name: str, root: Path, folder: str, *, all_masked: bool) -> UcsdDataset:
+    for base in (root, root / folder):
+        if all((base / split).is_dir() for split in _FOLDERS.values()):
+            break
+    else:
+        found = sorted(entry.name for entry in root.iterdir() if not is_hidden(entry.name))
+        raise UsageError(
+            f"{name} in {root}", expected=f"folders Train and Test there or in {folder}", got=listing(found)
+        )
+    interval_file = f"{folder}.m"
+    others = [path.name for path in (base / "Test").glob("*.m") if not is_hidden(path.name)]
+    if others and interval_file not in others:
+        raise UsageError(f"{name} in {base}", expected=f"Test/{interval_file}", got=listing(others))
+    dataset = UcsdDataset(name, base, interval_file, all_masked)
+    for split in _FOLDERS:
+        dataset.videos(split)
+    return dataset
+
+
+def _find_clips(folder: Path, split: str) -> tuple[Video, ...]:
+    """Train001, Train002, ... The pattern leaves out mask folders and what file managers left behind."""
+    pattern = re.compile(rf"{folder.name}[0-9]+")
+    names = sorted((e.name for e in folder.iterdir() if pattern.fullmatch(e.name) and e.is_dir()), key=natural_key)
+    if not names:
+        found = sorted((e.name for e in folder.iterdir() if not is_hidden(e.name)), key=natural_key)
+        raise UsageError(f"{folder}", expected=f"clip folders {folder.name}001, ...", got=listing(found, limit=5))
+    for name in names:
+        if not is_frame_folder(folder / name):
+            raise UsageError(f"{folder / name}", expected="frames 001.tif, 002.tif, ...", got="no image")
+    return tuple(Video(name, split, folder / name, FRAME_RATE) for name in names)
+
+
+def _check_mask_names(title: str, frames: list[Path], masks: list[Path]) -> None:
+    wanted, found = {path.stem for path in frames}, {path.stem for path in masks}
+    if wanted == found and len(frames) == len(masks):
+        return
+    missing, extra = sorted(wanted - found, key=natural_key), sorted(found - wanted, key=natural_key)
+    raise LabelError(
+        f"{title}: masks",
+        expected=f"{len(frames)}, one per frame",
+        got=f"{len(masks)} (missing: {listing(missing, 5)}; without a frame: {listing(extra, 5)})",
+    )
+
+
+def _compare(title: str, source: str, intervals: LabelTrack, masks: LabelTrack, mask_paths: list[Path]) -> None:
+    differ = np.flatnonzero(intervals.anomalous != masks.anomalous)
+    if not differ.size:
+        return
+    at = int(differ[0])
+    inside = bool(intervals.anomalous[at])
+    raise LabelError(
+        f"{title}: mask and {source} disagree at frame {at} ({mask_paths[at].name}),"
+        f" the first of {differ.size} such frames",
+        expected=f"{'an anomalous' if inside else 'no anomalous'} pixel, as {source} says",
+        got="an empty mask" if inside else "a mask with anomalous pixels",
+    )
