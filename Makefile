@@ -1,0 +1,56 @@
+# On a fresh machine `make demo` and `make test` set everything up in .venv first; a second call installs nothing.
+
+PYTHON ?= python3
+TORCH ?=
+ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/installed
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+UV := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
+
+.PHONY: help demo test check clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     set up, then train, score and evaluate on a small synthetic world"
+	@echo "make test     set up, then run the tests         (make test ARGS='-k smoothing')"
+	@echo "make check    set up, then format, lint and types"
+	@echo "make clean    remove the environment and the tools' caches"
+	@echo
+	@echo "PYTHON=python3.12   the interpreter for a new environment: 3.11, 3.12 or 3.13"
+	@echo "TORCH=cpu           for a new environment: torch without CUDA, a much smaller download"
+
+demo: $(STAMP)
+	$(BIN)/mulde demo $(ARGS)
+
+# The tests' arrays are small: more threads than this only wait for each other.
+test: export OMP_NUM_THREADS ?= 2
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The environment is made anew and the stamp comes last, so nothing of an interrupted installation is left in use.
+# uv takes a third of pip's time; pip is there for machines whose package index only pip has been told of.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+		echo "mulde needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." \
+			"Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make virtual environments." \
+			"Try (Debian, Ubuntu): apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(PIP) uv
+ifeq ($(TORCH),)
+	$(UV) -e ".[openvino,dev]" || $(PIP) -e ".[openvino,dev]"
+else
+	$(UV) --torch-backend=$(TORCH) -e ".[openvino,dev]"
+endif
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
