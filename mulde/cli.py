@@ -233,14 +233,12 @@ def main() -> None:
         code = app(standalone_mode=False)
     except MuldeError as error:
         code = _say(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         code = _say("stopped; finished videos are kept, the same command goes on from there", EXIT_STOPPED)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         code = _say(f"{error.filename or 'a file'} cannot be written: {error.strerror}", EXIT_NOTHING_DONE)
-    except typer.Abort:
-        code = EXIT_STOPPED
     except Exception as error:  # click's usage errors know how to show themselves and their exit code
         if not (hasattr(error, "show") and hasattr(error, "exit_code")):
             raise

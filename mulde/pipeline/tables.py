@@ -29,9 +29,9 @@ def print_evaluations(evaluations: Mapping[int, Evaluation]) -> None:
 def _table(evaluation: Evaluation, title: str) -> Table:
     first = evaluation.rows[0].result
     table = Table(title=title or None)
-    chance = _percent(first.average_precision_chance)
-    for name in ("smoothing", "score", "micro AUC %", f"macro AUC % ({first.num_macro_videos} of {evaluation.num_videos} videos)",
-                 f"AP % (chance {chance})", "EER %"):  # fmt: skip
+    macro = f"macro AUC % ({first.num_macro_videos} of {evaluation.num_videos} videos)"
+    precision = f"AP % (chance {_percent(first.average_precision_chance)})"
+    for name in ("smoothing", "score", "micro AUC %", macro, precision, "EER %"):
         table.add_column(name, justify="left" if name in ("smoothing", "score") else "right")
     for row in evaluation.rows:
         for name, figures in {"mulde": row.result, **row.nulls}.items():

@@ -162,13 +162,13 @@ def test_killed_in_the_middle_and_started_again_equals_undisturbed(tmp_path, pla
     sources = [str(v.path) for v in videos]
     command = [sys.executable, "-m", "mulde.cli", "extract", *sources, "--set", "video.batch_frames=7", "-q"]
     process = subprocess.Popen([*command, "--store", str(killed)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(list(killed.glob("*/descriptor-*.parquet"))) < 2 and time.monotonic() < deadline:
+    deadline = time.monotonic() + 120  # of a video's files, `frames` takes its place last
+    while len(list(killed.glob("*/frames-*.parquet"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     finished = {p: p.stat().st_mtime_ns for p in killed.glob("*/*.parquet")}
-    assert 2 <= len(list(killed.glob("*/descriptor-*.parquet"))) < 6, "the kill came too late to prove anything"
+    assert 2 <= len(list(killed.glob("*/frames-*.parquet"))) < 6, "the kill came too late to prove anything"
     again = extract(videos, plan, FeatureStore(killed), Reporter(quiet=True))
     assert again.reused >= 2
     assert content(killed) == content(undisturbed)
@@ -185,7 +185,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_done(tmp_path):
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not list(store.glob("*/descriptor-*.parquet")) and time.monotonic() < deadline:
+    while not list(store.glob("*/frames-*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
