@@ -1,0 +1,59 @@
+"""From the energies at L noise levels to one score per row (METHOD.md section 1, "Reading")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mulde.density.mixture import Mixture, fit_mixture
+from mulde.density.rows import Float64, Rows, Tensors
+from mulde.density.standardise import Standardiser
+from mulde.density.state import under_prefix, with_prefix
+
+AGGREGATES = ("max", "median", "mean", "mixture")
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One way to read an energy vector. Higher score = more anomalous.
+
+    max, median: of the energies as they are. mean: after standardising each level by its training mean and std.
+    mixture: -log p under a Gaussian mixture fitted on the standardised energies of the training rows (p is a density of
+    the standardised vector; the constant that this leaves out changes no order).
+    """
+
+    name: str
+    levels: Standardiser
+    mixture: Mixture | None = None
+
+    @classmethod
+    def fit(cls, name: str, energies: Rows, components: int, seed: int) -> Aggregate:
+        """Learn from the energies (N, L) of the training rows, N >= 1. Raises FitError if a mixture cannot be had."""
+        levels = Standardiser.fit(energies)
+        if name != "mixture":
+            return cls(name, levels)
+        return cls(name, levels, fit_mixture(levels.apply(energies), components, seed, "mixture over the noise levels"))
+
+    def score(self, energies: Rows) -> Float64:
+        """energies (N, L) -> scores (N,) float64."""
+        if self.mixture is not None:
+            return self.mixture.negative_log_likelihood(self.levels.apply(energies))
+        if self.name == "mean":
+            energies = self.levels.apply(energies)
+        reductions: dict[str, Callable[..., Any]] = {"max": np.max, "median": np.median, "mean": np.mean}
+        return np.asarray(reductions[self.name](energies, axis=1), dtype=np.float64)
+
+    def tensors(self) -> Tensors:
+        mixture = self.mixture.tensors() if self.mixture is not None else {}
+        return with_prefix("levels.", self.levels.tensors()) | with_prefix("mixture.", mixture)
+
+    @classmethod
+    def from_tensors(cls, name: str, tensors: Tensors, num_scales: int) -> Aggregate:
+        """Raises BundleError when an array is missing or has another shape."""
+        levels = Standardiser.from_tensors(under_prefix("levels.", tensors), num_scales)
+        if name != "mixture":
+            return cls(name, levels)
+        return cls(name, levels, Mixture.from_tensors(under_prefix("mixture.", tensors), num_scales))

@@ -1,0 +1,110 @@
+"""What only MULDE has: presets, levels, devices, bounded memory."""
+
+import inspect
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from mulde.density.estimator import MuldeDensity
+from mulde.density.presets import PRESETS
+from mulde.errors import BundleError, UsageError
+
+TINY = {"hidden": (16, 16), "steps": 30, "batch_size": 64}
+
+
+def rows(n=200, d=3, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return MuldeDensity(**TINY).fit(rows())
+
+
+def test_the_constructor_only_stores():
+    odd = object()
+    density = MuldeDensity(hidden=odd, steps=odd, device=odd, aggregate=odd)
+    assert density.hidden is density.steps is density.device is density.aggregate is odd
+    assert not [name for name in vars(density) if name.endswith("_")]
+
+
+def test_presets():
+    defaults = {name: p.default for name, p in inspect.signature(MuldeDensity).parameters.items()}
+    assert PRESETS["fast"].items() <= defaults.items()
+    paper = MuldeDensity(**PRESETS["paper"])
+    paper.check_settings()
+    wanted = {"hidden": [4096, 4096], "lr": 4e-5, "batch_size": 2048, "epochs": 1000, "beta": 0.1, "num_scales": 16}
+    assert wanted.items() <= paper.settings().items()
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "expected"),
+    [(20, None, 20), (None, 3, 3 * 4), (20, 3, 12), (5, 3, 5)],
+)
+def test_steps_and_epochs_are_both_upper_bounds(steps, epochs, expected):
+    density = MuldeDensity(**TINY | {"steps": steps, "epochs": epochs}).fit(rows(200))  # 4 batches of 64 hold 200 rows
+    assert density.trained_.num_steps == expected
+
+
+def test_energies_have_a_column_per_level(fitted):
+    assert fitted.sigma_.shape == (16,)
+    energies = fitted.energies(rows(70))
+    assert energies.shape == (70, 16)
+    assert fitted.energies(rows(0)).shape == (0, 16)
+    single = fitted.energies(rows(70)[13:14])
+    assert (single[0] == energies[13]).all()  # to the last bit, whatever rows stand beside it
+
+
+def test_scoring_takes_memory_for_a_batch_not_for_all(fitted):
+    x = rows(40_000)
+    fitted.anomaly_score(x[:100])
+    tracemalloc.start()
+    fitted.anomaly_score(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 40_000 * 16 * 4  # float32 energies, and a few arrays of their size
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"steps": None}, r"steps, epochs: expected a number for at least one of them, got None for both"),
+        ({"steps": 0}, r"steps: expected a whole number from 1 to 1e\+09, got 0"),
+        ({"steps": 2.5}, r"steps: expected a whole number from 1 to 1e\+09, got 2\.5"),
+        ({"sigma_low": 2.0}, r"sigma_low: expected at most sigma_high 1, got 2"),
+        ({"hidden": ()}, r"hidden: expected at least one width, got none"),
+        ({"hidden": (8, 0)}, r"hidden: expected a whole number from 1 to 1e\+06, got 0"),
+        ({"aggregate": "sum"}, r"aggregate: expected one of max, median, mean, mixture, got 'sum'"),
+        ({"schedule": "cosine"}, r"schedule: expected one of constant, linear, got 'cosine'"),
+        ({"device": "cuda:77"}, r"device: expected a device of this machine, got 'cuda:77'\. Try: cpu or auto"),
+        ({"device": "toaster"}, r"device: expected a device of this machine, got 'toaster'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_at_fit(settings, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        MuldeDensity(**TINY | settings).fit(rows())
+
+
+def test_auto_device_is_resolved_and_not_stored():
+    density = MuldeDensity(**TINY, device="auto").fit(rows())
+    assert density.device_.type in ("cpu", "cuda")
+    assert "device" not in density.state()[1]["settings"]
+
+
+def test_a_refit_starts_anew():
+    density = MuldeDensity(**TINY).fit(rows(seed=5) * 3)
+    density.fit(rows())
+    assert (density.anomaly_score(rows(20)) == MuldeDensity(**TINY).fit(rows()).anomaly_score(rows(20))).all()
+
+
+def test_numpy_numbers_are_taken_and_stored_as_plain_ones():
+    density = MuldeDensity(hidden=[8, 8], steps=np.int64(3), lr=np.float64(1e-3), seed=np.int64(1)).fit(rows())
+    settings = density.state()[1]["settings"]
+    assert {name: type(settings[name]) for name in ("steps", "lr", "seed")} == {"steps": int, "lr": float, "seed": int}
+
+
+def test_a_state_with_other_learnt_facts_is_refused(fitted):
+    tensors, meta = fitted.state()
+    with pytest.raises(BundleError, match="num_steps"):
+        MuldeDensity.from_state(tensors, meta | {"learnt": {"epochs": 3}})
