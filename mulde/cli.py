@@ -231,10 +231,10 @@ def main() -> None:
     """Run the command line; every expected failure ends in one sentence and its exit code."""
     try:
         code = app(standalone_mode=False)
+        if code == EXIT_STOPPED:  # what typer makes of Ctrl-C
+            _say("stopped; finished videos are kept, the same command goes on from there", code)
     except MuldeError as error:
         code = _say(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        code = _say("stopped; finished videos are kept, the same command goes on from there", EXIT_STOPPED)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise

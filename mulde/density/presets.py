@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
+    # Chosen by held-out L_dsm on the toy set and on random mixtures of 8, 34 and 512 columns, at equal time: small
+    # batches and many steps beat large ones, three layers beat two, and many columns need a wide first layer.
     "fast": {
-        "hidden": (256, 256, 256),
-        "steps": 3000,
+        "hidden": (512, 128, 128),
+        "steps": 2000,
         "epochs": None,
-        "batch_size": 256,
-        "lr": 2e-3,
+        "batch_size": 128,
+        "lr": 4e-3,
         "schedule": "linear",
     },
     "paper": {
