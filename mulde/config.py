@@ -46,7 +46,7 @@ class MotionSettings(_Section):
     min_area_px: float = Field(100, ge=1, description="least area of a moving region, square pixels")
     max_aspect: float = Field(10, gt=1, description="largest ratio of a region's sides")
     grow_px: int = Field(2, ge=0, le=100, description="pixels by which regions, and known boxes when blanked, grow")
-    join_px: int = Field(0, ge=0, le=100, description="changes up to twice this far apart become one region")
+    join_px: int = Field(2, ge=0, le=100, description="changes up to twice this far apart become one region")
 
     @model_validator(mode="after")
     def _odd_blur(self) -> MotionSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -33,7 +34,10 @@ class _Rate(ProgressColumn):
 
 
 class Reporter:
-    """Shows how far a stage is. `quiet` shows nothing but notes of things that went wrong."""
+    """Shows how far a stage is: as bars on a terminal, elsewhere as a line for each stage that is done.
+
+    `quiet` shows nothing but what went wrong.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -61,10 +65,11 @@ class Reporter:
             TimeRemainingColumn(),
             TextColumn("{task.fields[status]}"),
             console=self.console,
-            disable=self.quiet,
+            disable=self.quiet or not self.console.is_terminal,
             transient=True,
         )
         self._bars = bars
+        start = time.monotonic()
         task = bars.add_task(title, total=total, unit=unit, status="")
 
         def advance(amount: float, *, total: float | None = None, status: str = "") -> None:
@@ -79,3 +84,5 @@ class Reporter:
             if outermost:
                 bars.stop()
                 self._bars = None
+                if not self.console.is_terminal:
+                    self.say(f"{title}: {time.monotonic() - start:.0f} s")

@@ -117,7 +117,7 @@ def test_masks_are_the_pixels_that_the_actor_changes(kind):
     stage = Stage((180, 320), 25.0, 60)
     empty = background(stage.size_hw, np.random.default_rng(0))
     rng = np.random.default_rng(5)
-    walkers, anomaly = plan_walkers(stage, rng), plan_anomaly(kind, stage, rng)
+    walkers, anomaly = plan_walkers(stage, rng), plan_anomaly(kind, stage, rng, late=False)
     with_actor = render(stage, empty, walkers + anomaly, np.random.default_rng(1))
     without = render(stage, empty, walkers, np.random.default_rng(1))
     num_seen = 0
@@ -166,19 +166,32 @@ def test_normal_people_walk_to_the_right_at_usual_speed():
 )
 def test_anomalies_move_as_their_cause_says(kind, low, high):
     for seed in range(5):
-        for actor in plan_anomaly(kind, STAGE, np.random.default_rng(seed)):
+        for actor in plan_anomaly(kind, STAGE, np.random.default_rng(seed), late=False):
             assert actor.anomalous
             assert low < np.median(paces(actor)) < high
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("num_frames", [20, 60, 150, 700])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_share_of_anomalous_frames_holds_for_clips_of_any_length(kind, num_frames):
+def test_the_share_of_anomalous_frames_holds_for_clips_of_any_length(kind, num_frames, late):
     stage = Stage((90, 160), 25.0, num_frames)
     for seed in range(10):
-        actors = plan_anomaly(kind, stage, np.random.default_rng(seed))
+        actors = plan_anomaly(kind, stage, np.random.default_rng(seed), late=late)
         states = [[actor.at(frame) for actor in actors] for frame in range(num_frames)]
         assert 0.3 <= np.mean([any(row) for row in states]) <= 0.6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_late_and_early_episodes_take_turns_in_time(kind):
+    """What knows nothing but the time of a frame must not rank frames: over both halves it is near chance."""
+    labels = []
+    for seed in range(20):
+        for late in (False, True):
+            actors = plan_anomaly(kind, STAGE, np.random.default_rng(seed), late=late)
+            labels.append([any(actor.at(frame) for actor in actors) for frame in range(STAGE.num_frames)])
+    first, second = np.array_split(np.mean(labels, axis=0), 2)
+    assert abs(first.mean() - second.mean()) < 0.2
 
 
 @pytest.mark.parametrize("gait", [figures.WALK, figures.RUN])

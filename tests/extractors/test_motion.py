@@ -59,7 +59,7 @@ def test_known_boxes_are_blanked_with_a_margin():
 
 def test_joining_makes_one_region_of_near_changes_without_growing_it():
     images = appearing((30, 20, 50, 40), (30, 46, 50, 60))
-    apart = MotionRegions(blur_px=1, grow_px=0).find(window(images), Regions.empty())
+    apart = MotionRegions(blur_px=1, grow_px=0, join_px=0).find(window(images), Regions.empty())
     joined = MotionRegions(blur_px=1, grow_px=0, join_px=3).find(window(images), Regions.empty())
     assert len(apart) == 2
     assert joined.box_xyxy.tolist() == [[30, 20, 50, 60]]

@@ -79,22 +79,26 @@ def plan_walkers(stage: Stage, rng: np.random.Generator) -> list[Actor]:
     return [actor for actor in actors if actor.first_frame + len(actor.states) > 0]
 
 
-def plan_anomaly(kind: str, stage: Stage, rng: np.random.Generator) -> list[Actor]:
-    """Actors of one kind, one pass after the other, so that they are in view for about 40 % of the clip."""
+def plan_anomaly(kind: str, stage: Stage, rng: np.random.Generator, *, late: bool) -> list[Actor]:
+    """Actors of one kind, one pass after the other, so that they are in view for about 40 % of the clip.
+
+    late: whether an episode too long to begin anywhere stands at the end of the clip or at its start. Where clips
+    take turns, a score that only knows the time of a frame gains nothing.
+    """
     wanted = round(rng.uniform(0.36, 0.44) * stage.num_frames)
     passes = [replace(KINDS[kind](stage, rng), anomalous=True)]
     while (end := passes[-1].first_frame + len(passes[-1].states)) < wanted:
         pause = round(stage.frame_rate * rng.uniform(0.4, 1.0))
         passes.append(replace(KINDS[kind](stage, rng), first_frame=end + pause, anomalous=True))
-    first = _first_frame(end, wanted, stage.num_frames, rng)
+    first = _first_frame(end, wanted, stage.num_frames, late, rng)
     return [replace(actor, first_frame=actor.first_frame + first) for actor in passes]
 
 
-def _first_frame(length: int, wanted: int, num_frames: int, rng: np.random.Generator) -> int:
+def _first_frame(length: int, wanted: int, num_frames: int, late: bool, rng: np.random.Generator) -> int:
     """Where an episode of `length` frames begins so that the clip shows `wanted` frames of it or all of it."""
     if length <= 0.55 * num_frames:
         return int(rng.integers(round(0.2 * num_frames), num_frames - length + 1))
-    return wanted - length if rng.random() < 0.5 else num_frames - wanted
+    return num_frames - wanted if late else wanted - length
 
 
 def _cross(

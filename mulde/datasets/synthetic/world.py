@@ -22,7 +22,7 @@ from mulde.errors import LabelError, UsageError
 from mulde.records import LabelTrack
 
 MIN_VISIBLE_PX = 4
-GENERATOR = 1  # raise it when the same seed draws other frames
+GENERATOR = 2  # raise it when the same seed draws other frames
 MASK_FOLDER, CAUSES_FILE, SETTINGS_FILE, UNFINISHED_FILE = "pixel_masks", "causes.csv", "world.json", "world.json.part"
 CAUSES = {
     "cyclist": "fast|unusual object",

@@ -96,7 +96,8 @@ def _write_clip(
     name = f"{split}{index + 1:02d}"
     stage = Stage(settings.size_hw, float(FRAME_RATE), settings.num_frames)
     rng = np.random.default_rng([settings.seed, SPLITS.index(split), index])
-    actors = plan_walkers(stage, rng) + (plan_anomaly(kind, stage, rng) if kind else [])
+    actors = plan_walkers(stage, rng)
+    actors += plan_anomaly(kind, stage, rng, late=index % 2 == 1) if kind else []
     anomalous = np.zeros(settings.num_frames, dtype=np.bool_)
     mask_folder = root / MASK_FOLDER / name if kind else None
 
