@@ -129,7 +129,9 @@ def test_masks_are_the_pixels_that_the_actor_changes(kind):
                 patch = figures.shadow(state.x, state.y, person_height(state.y), actor.width)
                 paint(shadow, [patch], value=255)
         allowed = cv2.dilate(mask.astype(np.uint8) * 255 | shadow, np.ones((5, 5), np.uint8)) > 0
-        assert (differs & ~allowed).sum() <= 8  # slivers that cover less than half of their pixels
+        outside = (np.abs(image.astype(int) - other) > 6).any(axis=2) & ~allowed
+        outside[:, [0, -1]] = False  # an actor that begins half a pixel inside the picture tints its last column
+        assert outside.sum() <= 8  # slivers that cover less than half of their pixels
         assert not no_mask.any()
         if mask.sum() > 50:
             num_seen += 1
@@ -284,5 +286,5 @@ def test_a_world_that_lost_a_clip(tmp_path):
 def test_world_json_says_what_it_was_made_of(tmp_path):
     write_world(tmp_path, write_video=Digests(), seed=7, **SMALL)
     said = json.loads((tmp_path / "world.json").read_text())
-    assert said == {"seed": 7, **SMALL, "size_hw": [90, 160], "generator": 1}
+    assert said == {"seed": 7, **SMALL, "size_hw": [90, 160], "generator": 2}
     assert not (tmp_path / "world.json.part").exists()

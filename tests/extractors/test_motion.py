@@ -87,7 +87,7 @@ def test_united_finders_apply_the_overlap_rule_over_all():
 def test_cutting_the_stream_changes_nothing():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (9, 40, 50, 3)).astype(np.uint8)
-    finder = MotionRegions(min_area_px=4)
+    finder = MotionRegions(min_area_px=4, join_px=0)
     whole = finder.find(window(images), Regions.empty())
     pieces = [finder.find(window(images, a, b), Regions.empty()) for a, b in ((0, 4), (4, 5), (5, 9))]
     assert len(whole) > 9
