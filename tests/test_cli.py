@@ -245,6 +245,18 @@ def test_a_damaged_bundle_is_a_sentence(mulde, footage, model, tmp_path):
     assert "nothing there" in mulde("score", footage, "--model", "none", "--out", "out", "-q")[2]
 
 
+def test_videos_without_labels_are_named_and_left_out_of_the_figures(mulde, footage, model, tmp_path):
+    mulde("score", footage, "--model", model, "--out", "out", "-q")
+    some = tmp_path / "some"
+    (some / "labels").mkdir(parents=True)
+    (some / "test").symlink_to(footage / "test")
+    np.save(some / "labels" / "odd.npy", np.arange(80) >= 40)
+    code, _, err = mulde("evaluate", "out", "--labels", f"folder:{some}", "-q")
+    assert code == 0
+    assert "no labels: plain" in err
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["num_videos"] == 1
+
+
 def test_labels_that_do_not_fit_are_a_sentence(mulde, footage, model, tmp_path):
     code, _, _ = mulde("score", footage, "--model", model, "--out", "out", "-q")
     assert code == 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from mulde.datasets.base import Dataset
 from mulde.errors import LabelError
 from mulde.evaluation.protocol import Evaluation, evaluate_tracks
+from mulde.pipeline.progress import Reporter
 from mulde.pipeline.score import ScoredVideo
 from mulde.records import LabelTrack
 
@@ -25,10 +26,10 @@ def read_labels(dataset: Dataset, num_frames: Mapping[str, int]) -> dict[str, La
     return labels
 
 
-def evaluate(scored: Iterable[ScoredVideo], dataset: Dataset) -> Evaluation:
-    """Figures of the scored test videos of a data set (METHOD.md section 4).
+def evaluate(scored: Iterable[ScoredVideo], dataset: Dataset, reporter: Reporter) -> Evaluation:
+    """Figures of the scored test videos that have labels; says which ones have none.
 
-    Raises LabelError when a scored video has no labels or belongs to another data set.
+    Raises LabelError when no scored video has labels or one belongs to another data set.
     """
     tracks = {one.track.video: one for one in scored}
     known = {video.name for video in dataset.videos("test")}
@@ -45,8 +46,10 @@ def evaluate(scored: Iterable[ScoredVideo], dataset: Dataset) -> Evaluation:
             f"no labels for the test videos of {dataset.name} in {dataset.root}",
             hint="labels.csv with video,start_frame,end_frame beside test/",
         )
+    if unlabelled := [name for name in tracks if name not in labels]:
+        reporter.warn(f"not evaluated, because they have no labels: {', '.join(unlabelled)}")
     return evaluate_tracks(
-        {name: one.track.fused for name, one in tracks.items()},
+        {name: tracks[name].track.fused for name in labels},
         labels,
-        {name: one.sigma_frames for name, one in tracks.items()},
+        {name: tracks[name].sigma_frames for name in labels},
     )

@@ -201,7 +201,7 @@ def run_evaluate(root: Path, source: str | None, reporter: Reporter) -> Outcome:
         source = sources[0]
     dataset = _labelled(open_source(source), source)
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
-    evaluation = evaluate(scored.values(), dataset)
+    evaluation = evaluate(scored.values(), dataset, reporter)
     write_json(root / "metrics.json", evaluation.to_dict())
     reporter.say(f"figures: {root / 'metrics.json'}")
     return Outcome(done=len(scored), evaluations={0: evaluation})
@@ -239,7 +239,7 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
         labels: dict[str, LabelTrack] = {}
         if scored and (labels := read_labels(dataset, {n: len(one.track) for n, one in scored.items()})):
             with own.stage("evaluate"):
-                outcome.evaluations[seed] = evaluate(scored.values(), dataset)
+                outcome.evaluations[seed] = evaluate(scored.values(), dataset, place.reporter)
                 write_json(own.root / "metrics.json", outcome.evaluations[seed].to_dict())
         with own.stage("draw"):
             _draw(splits["test"].done, scored, labels, own, place.reporter)

@@ -179,8 +179,10 @@ def test_killed_in_the_middle_and_started_again_equals_undisturbed(tmp_path, pla
 def test_ctrl_c_ends_with_130_and_keeps_what_is_done(tmp_path):
     videos = clips(tmp_path, 6, 60)
     store = tmp_path / "store"
+    # A test session in the background may have been told to ignore SIGINT, and its children inherit that.
+    code = "import signal; signal.signal(2, signal.default_int_handler); from mulde.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-m", "mulde.cli", "extract", *[str(v.path) for v in videos], "--store", str(store), "-q"],
+        [sys.executable, "-c", code, "extract", *[str(v.path) for v in videos], "--store", str(store), "-q"],
         stderr=subprocess.PIPE,
         text=True,
     )
