@@ -46,7 +46,11 @@ class MotionSettings(_Section):
     min_area_px: float = Field(100, ge=1, description="least area of a moving region, square pixels")
     max_aspect: float = Field(10, gt=1, description="largest ratio of a region's sides")
     grow_px: int = Field(2, ge=0, le=100, description="pixels by which regions, and known boxes when blanked, grow")
-    join_px: int = Field(2, ge=0, le=100, description="changes up to twice this far apart become one region")
+    join_px: Literal["auto"] | Annotated[int, Field(ge=0, le=100)] = Field(
+        "auto",
+        description="changes up to twice this far apart become one region (0 to 100); auto: 2 where motion is the "
+        "only finder, 0 beside a detector, which leaves it fragments alone",
+    )
 
     @model_validator(mode="after")
     def _odd_blur(self) -> MotionSettings:

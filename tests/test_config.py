@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 from mulde.config import Settings, dump_toml, fingerprint, load_settings
 from mulde.errors import UsageError
+from mulde.extractors.motion import MotionRegions
+from mulde.pipeline.build import build_regions
 
 
 def numeric_bounds(section: type[BaseModel], prefix: str = ""):
@@ -43,6 +45,16 @@ def test_printed_settings_name_every_key_and_its_bounds():
     text = dump_toml(Settings())
     assert tomllib.loads(text) == Settings().model_dump(mode="json")
     assert "(at least 0, at most 1)" in text
+
+
+def test_fragments_are_joined_only_where_motion_is_all_there_is():
+    def joined(*overrides):
+        finders = build_regions(load_settings(overrides=overrides).regions).finders
+        return next(finder.join_px for finder in finders if isinstance(finder, MotionRegions))
+
+    assert joined() == 2
+    assert joined('regions.finders=["yolo", "motion"]') == 0
+    assert joined('regions.finders=["yolo", "motion"]', "regions.motion.join_px=5") == 5
 
 
 @pytest.mark.parametrize(

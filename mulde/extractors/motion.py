@@ -22,7 +22,7 @@ class MotionRegions:
         min_area_px: float = 100,
         max_aspect: float = 10,
         grow_px: int = 2,
-        join_px: int = 2,
+        join_px: int = 0,
     ) -> None:
         self.threshold, self.blur_px, self.min_area_px = threshold, blur_px, min_area_px
         self.max_aspect, self.grow_px, self.join_px = max_aspect, grow_px, join_px

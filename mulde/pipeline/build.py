@@ -14,7 +14,10 @@ def _motion(settings: RegionSettings, device: str) -> RegionFinder:
     from mulde.extractors.motion import MotionRegions
 
     del device  # OpenCV works on the CPU
-    return MotionRegions(**settings.motion.model_dump())
+    options = settings.motion.model_dump()
+    if options["join_px"] == "auto":
+        options["join_px"] = 2 if settings.finders == ("motion",) else 0
+    return MotionRegions(**options)
 
 
 def _yolo(settings: RegionSettings, device: str) -> RegionFinder:
