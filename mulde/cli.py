@@ -26,6 +26,7 @@ app = typer.Typer(
     help="Learn what is normal in video and say when something is not.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # boxes around the help would double the time it takes to answer
     pretty_exceptions_enable=False,
 )
 
