@@ -53,4 +53,4 @@ def _draw_curve(axes: object, track: ScoreTrack, spans: Sequence[tuple[int, int]
     axes.set_title(track.video, loc="left", fontsize=10)
     axes.margins(x=0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper left", frameon=False, fontsize=8, ncols=3)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1.05), frameon=False, fontsize=8, ncols=3)
