@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from fractions import Fraction
@@ -82,6 +83,9 @@ def test_run_does_everything_and_leaves_a_full_run_folder(mulde, footage, tmp_pa
     record = json.loads((run / "run.json").read_text())
     assert set(record["wall_time_s"]) == {"extract", "train", "score", "evaluate", "draw"}
     assert record["versions"]["torch"]
+    plain = hashlib.sha256((footage / "test" / "plain.mp4").read_bytes()).hexdigest()
+    assert record["video_sha256"]["plain"] == plain
+    assert set(record["video_sha256"]) == {"odd", "plain", *(f"normal{i}" for i in range(4))}
     metrics = json.loads((run / "metrics.json").read_text())
     assert [row["smoothing"] for row in metrics["rows"]] == ["raw", "causal", "centred"]
     assert set(metrics["rows"][0]["nulls"]) >= {"random", "triangle"}
@@ -216,6 +220,7 @@ def test_footage_without_any_object_is_scored_low_and_cannot_be_trained_on(mulde
     assert scores["still"].max() <= scores["odd"].min() + 1e-9
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["frames_without_rows"]["still"] == 12
+    assert record["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     code, _, err = mulde("train", tmp_path / "still.mp4", "--out", "model", "-q")
     assert code == 1
     assert "no training rows for velocity: expected objects in the training videos, got none in 9 frames" in err

@@ -44,12 +44,11 @@ class Extractor(Protocol):
 
 
 def digest(path: Path) -> str:
-    """Hex sha256 of a weights file, or of the names and bytes of all files below a weights folder."""
+    """Hex sha256 of a file, as `sha256sum` prints it, or of the names and digests of all files below a folder."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     total = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            total.update(file.relative_to(path).as_posix().encode())
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()} {digest(file)}\n".encode())
     return total.hexdigest()

@@ -13,6 +13,7 @@ from mulde.config import Settings
 from mulde.datasets.base import Dataset
 from mulde.errors import LabelError, UsageError
 from mulde.evaluation.protocol import Evaluation
+from mulde.extractors.base import digest
 from mulde.media import open_video
 from mulde.pipeline.build import choose_device
 from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
@@ -75,6 +76,7 @@ def run_train(sources: Sequence[str], settings: Settings, out: Path, seed: int, 
     with folder.stage("extract"):
         extraction = extract(videos, plan, place.store, place.reporter)
     outcome.add(extraction)
+    _note_digests(folder, extraction.done)
     _train(extraction.done, settings, plan, folder, seed, place)
     return outcome
 
@@ -111,6 +113,8 @@ def run_score(sources: Sequence[str], model: Path, overrides: Settings | None, o
     with folder.stage("extract"):
         extraction = extract(videos, plan, place.store, place.reporter)
     outcome.add(extraction)
+    _note_digests(folder, extraction.done)
+    folder.note(model_sha256=digest(model), made_from=bundle.made_from)
     with folder.stage("score"):
         scored = _score(extraction.done, bundle, folder, place.reporter)
     dataset = footage[0].dataset if len(footage) == 1 else None
@@ -230,6 +234,7 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
         splits = {name: extract(footage.split(name), plan, place.store, place.reporter) for name in ("train", "test")}
     for extraction in splits.values():
         outcome.add(extraction)
+    _note_digests(folder, [stored for extraction in splits.values() for stored in extraction.done])
     for seed in seeds:
         own = folder if len(seeds) == 1 else _start(out / f"seed-{seed}", settings, [source], place, seed=seed)
         place.reporter.say(f"seed {seed}")
@@ -269,6 +274,11 @@ def _start(out: Path, settings: Settings, sources: Sequence[str], place: Workpla
     folder.write_settings(settings)
     folder.note(sources=[_absolute(source) for source in sources], device=place.device, **facts)
     return folder
+
+
+def _note_digests(folder: RunFolder, videos: Sequence[StoredVideo]) -> None:
+    """Put the content of every video on record, so that another person can tell whether theirs is the same."""
+    folder.note(video_sha256={stored.video.name: stored.passports["frames"].video_sha256 for stored in videos})
 
 
 def _absolute(source: str) -> str:
