@@ -87,6 +87,11 @@ class Window:
         """Frame indices of the frames to be described, (last - first,)."""
         return self.frames.frame_index[self.first : self.last]
 
+    def image(self, frame: int) -> UInt8:
+        """The picture (H, W, 3) of a frame that the window holds."""
+        picture: UInt8 = self.frames.images[int(np.searchsorted(self.frames.frame_index, frame))]
+        return picture
+
 
 @dataclass(frozen=True)
 class Regions:

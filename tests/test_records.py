@@ -59,6 +59,12 @@ def test_a_bad_record_is_refused_with_numbers(make, sentence):
         make()
 
 
+def test_a_window_finds_the_picture_of_a_frame():
+    images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1).repeat(3, axis=3)
+    window = Window(Frames(images, np.array([5, 6, 8, 9]), np.zeros(4)), 1, 3)
+    assert [int(window.image(frame)[0, 0, 0]) for frame in (5, 8, 9)] == [0, 2, 3]
+
+
 def test_no_rows_is_an_ordinary_value():
     assert len(Regions.empty()) == 0
     table = FeatureTable(np.zeros((0, 8), np.float32), np.zeros(0, np.int64), np.zeros((0, 4), np.float32))

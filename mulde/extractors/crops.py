@@ -61,9 +61,13 @@ class CropEmbedding:
         self.device, self.batch_size, self._load = device, batch_size, load
 
     def fingerprint(self) -> Fingerprint:
+        return {"extractor": self.name, "version": 1, "model": self.model, **self._source}
+
+    @cached_property
+    def _source(self) -> Fingerprint:
+        """Where the weights come from; read once, because every video asks for the fingerprint."""
         path = Path(self.weights).expanduser()
-        source = {"weights_sha256": digest(path)} if path.exists() else {"weights": self.weights}
-        return {"extractor": self.name, "version": 1, "model": self.model, **source}
+        return {"weights_sha256": digest(path)} if path.exists() else {"weights": self.weights}
 
     @cached_property
     def _loaded(self) -> Loaded:
@@ -71,11 +75,10 @@ class CropEmbedding:
 
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
         network, preprocessing, dim = self._loaded
-        row_of = {int(f): row for row, f in enumerate(window.frames.frame_index)}
         values = np.zeros((len(regions), dim), np.float32)
         for start in range(0, len(regions), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(regions)))
-            crops = [crop(window.frames.images[row_of[int(regions.frame_index[i])]], regions.box_xyxy[i]) for i in rows]
+            crops = [crop(window.image(regions.frame_index[i]), regions.box_xyxy[i]) for i in rows]
             with torch.inference_mode():
                 embedding = network(preprocessing(crops).to(self.device))  # (n, dim)
             values[rows.start : rows.stop] = embedding.float().cpu().numpy()

@@ -72,7 +72,6 @@ class Descriptor:
 
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
         values = np.zeros((len(regions), self.dim), np.float32)
-        row_of = {int(f): row for row, f in enumerate(window.frames.frame_index)}
         for i, (box, frame) in enumerate(zip(regions.box_xyxy, regions.frame_index, strict=True)):
-            values[i] = describe(crop(window.frames.images[row_of[int(frame)]], box))
+            values[i] = describe(crop(window.image(frame), box))
         return FeatureTable(values, regions.frame_index, regions.box_xyxy)

@@ -30,14 +30,8 @@ class MotionRegions:
     def fingerprint(self) -> Fingerprint:
         import cv2
 
-        settings = {k: getattr(self, k) for k in ("threshold", "blur_px", "min_area_px", "max_aspect")}
-        return {
-            "finder": "motion",
-            "opencv": cv2.__version__,
-            **settings,
-            "grow_px": self.grow_px,
-            "join_px": self.join_px,
-        }
+        names = ("threshold", "blur_px", "min_area_px", "max_aspect", "grow_px", "join_px")
+        return {"finder": "motion", "opencv": cv2.__version__, **{name: getattr(self, name) for name in names}}
 
     def find(self, window: Window, known: Regions) -> Regions:
         boxes, indices = [], []

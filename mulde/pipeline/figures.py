@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mulde.pipeline.files import whole_file
 from mulde.records import ScoreTrack, UInt8
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BLUE, _GREY, _ORANGE = "#0072b2", "#9a9a9a", "#e69f00"  # told apart by colour-blind readers and in greyscale
 
@@ -40,10 +44,7 @@ def plot_scores(
         figure.savefig(partial, dpi=110)
 
 
-def _draw_curve(axes: object, track: ScoreTrack, spans: Sequence[tuple[int, int]] | None) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
+def _draw_curve(axes: Axes, track: ScoreTrack, spans: Sequence[tuple[int, int]] | None) -> None:
     for i, (first, last) in enumerate(spans or ()):
         axes.axvspan(first - 0.5, last - 0.5, color=_ORANGE, alpha=0.3, lw=0, label="" if i else "labelled anomalous")
     axes.plot(track.frame_index, track.fused, color=_GREY, linewidth=0.7, label="raw")

@@ -24,7 +24,7 @@ from mulde.pipeline.files import write_json
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.runfolder import RunFolder, read_record
 from mulde.pipeline.score import ScoredVideo, read_scores, score_video, write_scores
-from mulde.pipeline.sources import Footage, distinct_names, open_source
+from mulde.pipeline.sources import Footage, absolute_source, distinct_names, open_source
 from mulde.pipeline.store import FeatureStore
 from mulde.pipeline.train import train
 from mulde.records import LabelTrack, ScoreTrack, UInt8
@@ -145,7 +145,7 @@ def _labels_to_shade(
     if dataset is None:
         return {}
     try:
-        return read_labels(dataset, {name: len(one.track) for name, one in scored.items()})
+        return read_labels(dataset, scored)
     except LabelError as error:
         reporter.warn(f"labels are not drawn: {error}")
         return {}
@@ -205,7 +205,7 @@ def run_evaluate(root: Path, source: str | None, reporter: Reporter) -> Outcome:
         source = sources[0]
     dataset = _labelled(open_source(source), source)
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
-    evaluation = evaluate(scored.values(), dataset, reporter)
+    evaluation = evaluate(scored, read_labels(dataset, scored), dataset, reporter)
     write_json(root / "metrics.json", evaluation.to_dict())
     reporter.say(f"figures: {root / 'metrics.json'}")
     return Outcome(done=len(scored), evaluations={0: evaluation})
@@ -242,9 +242,9 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
         with own.stage("score"):
             scored = _score(splits["test"].done, bundle, own, place.reporter)
         labels: dict[str, LabelTrack] = {}
-        if scored and (labels := read_labels(dataset, {n: len(one.track) for n, one in scored.items()})):
+        if scored and (labels := read_labels(dataset, scored)):
             with own.stage("evaluate"):
-                outcome.evaluations[seed] = evaluate(scored.values(), dataset, place.reporter)
+                outcome.evaluations[seed] = evaluate(scored, labels, dataset, place.reporter)
                 write_json(own.root / "metrics.json", outcome.evaluations[seed].to_dict())
         with own.stage("draw"):
             _draw(splits["test"].done, scored, labels, own, place.reporter)
@@ -272,19 +272,10 @@ def _start(out: Path, settings: Settings, sources: Sequence[str], place: Workpla
     """A run folder with its settings and first facts written, so that a killed run leaves a record."""
     folder = RunFolder(out)
     folder.write_settings(settings)
-    folder.note(sources=[_absolute(source) for source in sources], device=place.device, **facts)
+    folder.note(sources=[absolute_source(source) for source in sources], device=place.device, **facts)
     return folder
 
 
 def _note_digests(folder: RunFolder, videos: Sequence[StoredVideo]) -> None:
     """Put the content of every video on record, so that another person can tell whether theirs is the same."""
     folder.note(video_sha256={stored.video.name: stored.passports["frames"].video_sha256 for stored in videos})
-
-
-def _absolute(source: str) -> str:
-    name, colon, root = source.partition(":")
-    return (
-        f"{name}:{Path(root).expanduser().resolve()}"
-        if colon and not Path(source).exists()
-        else str(Path(source).expanduser().resolve())
-    )

@@ -35,10 +35,9 @@ class Footage:
 
 def open_source(source: str) -> Footage:
     """Find the videos behind one SOURCE. Raises UsageError when nothing is there or it holds no video."""
-    name, colon, root = source.partition(":")
-    if colon and (name in DATASETS or not Path(source).exists()):
-        return _dataset(name, Path(root).expanduser())
-    path = Path(source).expanduser()
+    name, path = _parse(source)
+    if name is not None:
+        return _dataset(name, path)
     if not path.exists():
         raise UsageError(f"source {source}", expected=SOURCE_HELP, got="a path that does not exist")
     if path.is_dir() and not is_frame_folder(path):
@@ -56,8 +55,18 @@ def open_source(source: str) -> Footage:
     return Footage(name, (Video(name, "all", path),))
 
 
-def open_sources(sources: Sequence[str]) -> list[Footage]:
-    return [open_source(source) for source in sources]
+def absolute_source(source: str) -> str:
+    """The same SOURCE, from whichever folder it is opened."""
+    name, path = _parse(source)
+    return f"{path.resolve()}" if name is None else f"{name}:{path.resolve()}"
+
+
+def _parse(source: str) -> tuple[str | None, Path]:
+    """Name of the data set (None for a plain path) and the path; a colon in the name of an existing path is no mark."""
+    name, colon, root = source.partition(":")
+    if colon and (name in DATASETS or not Path(source).exists()):
+        return name, Path(root).expanduser()
+    return None, Path(source).expanduser()
 
 
 def distinct_names(videos: Sequence[Video]) -> tuple[Video, ...]:
