@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mulde.errors import UsageError, VideoError
+from mulde.files import whole_file
 from mulde.media.container import import_av
 from mulde.media.reader import shape_text
 from mulde.records import UInt8
@@ -31,14 +31,8 @@ def write_video(path: Path, frames: Iterable[UInt8], rate: Fraction, *, crf: int
         raise UsageError("rate", expected="more than 0 frames per second", got=rate)
     if not 0 <= crf <= 51:
         raise UsageError("crf", expected="0 to 51", got=crf)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        num_frames = _encode(unfinished, path, frames, Fraction(rate), crf)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return num_frames
+    with whole_file(path) as unfinished:
+        return _encode(unfinished, path, frames, Fraction(rate), crf)
 
 
 def _encode(target: Path, path: Path, frames: Iterable[UInt8], rate: Fraction, crf: int) -> int:
