@@ -101,7 +101,7 @@ class FeatureSettings(_Section):
 
 
 class DensitySettings(_Section):
-    method: Literal["mulde", "mixture", "neighbours"] = Field(
+    method: Literal["mulde", "msma", "mixture", "neighbours", "mahalanobis"] = Field(
         "mulde", description="density, or yardstick, of each stream"
     )
     preset: Literal["fast", "paper"] = Field("fast", description="sizes of mulde: fast trains in minutes on 2 cores")

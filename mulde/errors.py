@@ -36,7 +36,7 @@ class UsageError(MuldeError):
     exit_code = 2
 
 
-class RecordError(MuldeError):
+class RecordError(MuldeError, ValueError):
     """Arrays that do not fit together, refused when a record is made."""
 
 
@@ -56,5 +56,5 @@ class BundleError(MuldeError):
     """A model bundle that is damaged, of another version, or made for other settings."""
 
 
-class FitError(MuldeError):
+class FitError(MuldeError, ValueError):
     """Rows that a density cannot be fitted on."""

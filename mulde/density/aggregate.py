@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from mulde.density.mixture import Mixture, fit_mixture
 from mulde.density.rows import Float64, Rows, Tensors
@@ -30,17 +31,21 @@ class Aggregate:
     mixture: Mixture | None = None
 
     @classmethod
-    def fit(cls, name: str, energies: Rows, components: int, seed: int) -> Aggregate:
-        """Learn from the energies (N, L) of the training rows, N >= 1. Raises FitError if a mixture cannot be had."""
+    def fit(
+        cls, name: str, energies: Rows, components: int | None, seed: int, heldout: Rows | None = None
+    ) -> Aggregate:
+        """Learn from the energies (N, L) of the training rows, N >= 1; components: None lets those of held-out rows
+        (M, L) choose, as `fit_mixture` does. Raises FitError if a mixture cannot be had."""
         levels = Standardiser.fit(energies)
         if name != "mixture":
             return cls(name, levels)
-        return cls(name, levels, fit_mixture(levels.apply(energies), components, seed, "mixture over the noise levels"))
+        what = "mixture over the noise levels"
+        return cls(name, levels, fit_mixture(energies, components, seed, what, heldout, levels.apply))
 
-    def score(self, energies: Rows) -> Float64:
-        """energies (N, L) -> scores (N,) float64."""
+    def score(self, energies: Rows, device: str | torch.device = "cpu") -> Float64:
+        """energies (N, L) -> scores (N,) float64; a mixture is computed on the device."""
         if self.mixture is not None:
-            return self.mixture.negative_log_likelihood(self.levels.apply(energies))
+            return self.mixture.negative_log_likelihood(energies, device, self.levels.apply)
         if self.name == "mean":
             energies = self.levels.apply(energies)
         reductions: dict[str, Callable[..., Any]] = {"max": np.max, "median": np.median, "mean": np.mean}

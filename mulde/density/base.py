@@ -5,10 +5,14 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import validate_data
 
 from mulde.density.rows import Float64, Meta, Progress, Rows, Tensors, check_rows
 from mulde.density.standardise import Standardiser
@@ -18,36 +22,61 @@ from mulde.errors import BundleError, FitError, RecordError, UsageError
 Limits = dict[str, tuple[float, float]]
 
 
-class Density(ABC):
-    """Learns which rows are normal. The constructor only stores its settings; learnt names end in `_`.
+class Density(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
+    """Learns which rows are normal, in scikit-learn's manner: the constructor stores, learnt names end in `_`.
 
     kind: its name in the registry. LIMITS: least and largest value of its numbers; whole numbers where both limits are.
+    OPTIONAL: likewise, of those that may also be None.
+    After `fit`: n_features_in_, standardiser_, offset_.
     """
 
     kind: ClassVar[str]
     LIMITS: ClassVar[Limits]
+    OPTIONAL: ClassVar[Limits] = {}
+    contamination: float
     device: str
     n_features_in_: int
     standardiser_: Standardiser
+    offset_: float | None
 
     @abstractmethod
-    def __init__(self, *, seed: int = 0, device: str = "cpu") -> None:
+    def __init__(self, *, contamination: float = 0.01, seed: int = 0, device: str = "cpu") -> None:
         """Store the settings as they are; `check_settings` and `fit` look at them."""
 
-    def fit(self, X: ArrayLike, heldout: ArrayLike | None = None, progress: Progress | None = None) -> Self:
-        """Learn from rows X (N, D), N >= 1; `heldout` (M, D) are normal rows that are not in X, used if of use.
+    def fit(
+        self,
+        X: ArrayLike,
+        y: object = None,
+        *,
+        heldout: ArrayLike | None = None,
+        progress: Progress | None = None,
+        checkpoint: Path | None = None,
+    ) -> Self:
+        """Learn from rows X (N, D), N >= 1; y is not looked at.
 
-        Raises FitError for rows that cannot be learnt from or a training that diverges, UsageError for bad settings.
+        heldout (M, D): normal rows that are not in X, of other videos where there are videos; where they are of use
+        they decide when to stop, and they set `offset_`, the score below which `predict` calls a row an outlier: a
+        share `contamination` of them (without them, of X) lies there. checkpoint: a file from which a long training
+        that was stopped goes on, and which it keeps up to date. Raises FitError for rows that cannot be learnt from or
+        a training that diverges, UsageError for bad settings.
         """
-        self.__dict__.pop("n_features_in_", None)  # a fit that fails leaves nothing half fitted
+        self.__dict__.pop("offset_", None)  # a fit that fails leaves nothing half fitted
         self.check_settings()
         rows = check_rows(X, "training rows", FitError)
         if 0 in rows.shape:
-            raise FitError("training rows", expected="at least one row and one column", got=f"shape {rows.shape}")
+            raise FitError(
+                "training rows",
+                expected="at least one row and one column",
+                got=f"shape {rows.shape}: {rows.shape[0]} sample(s), {rows.shape[1]} feature(s) (shape={rows.shape}) "
+                "while a minimum of 1 is required.",
+            )
         held = None if heldout is None else check_rows(heldout, "held-out rows", FitError, rows.shape[1])
+        held = held if held is not None and len(held) else None
+        validate_data(self, X, reset=True, skip_check_array=True)  # learns n_features_in_, feature_names_in_
         self.standardiser_ = Standardiser.fit(rows)
-        self._learn(rows, held if held is not None and len(held) else None, progress)
-        self.n_features_in_ = rows.shape[1]
+        self._learn(rows, held, progress, checkpoint)
+        judged = self._score_training(rows) if held is None else self._score(held)
+        self.offset_ = -float(np.quantile(judged, 1 - self.contamination))
         return self
 
     def anomaly_score(self, X: ArrayLike) -> Float64:
@@ -58,11 +87,34 @@ class Density(ABC):
         """
         return self._score(self._rows_to_score(X))
 
+    def score_samples(self, X: ArrayLike) -> Float64:
+        """Minus the anomaly score (N,), as scikit-learn has it: lower = more anomalous."""
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X: ArrayLike) -> Float64:
+        """score_samples - offset_ (N,), as scikit-learn has it: below 0 for outliers.
+
+        Raises UsageError for a density that was stored before offsets were (its `offset_` is None).
+        """
+        scores = self.score_samples(X)
+        if self.offset_ is None:
+            raise UsageError(
+                type(self).__name__,
+                expected="an offset_, learnt by fit",
+                got="none, as in every state of version 1",
+                hint="fit it again, or compare anomaly_score with a threshold of your own",
+            )
+        return scores - self.offset_
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """-1 for outliers, 1 for the others (N,)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
     def state(self) -> tuple[Tensors, Meta]:
         """All that scoring needs: named arrays, and a dict that JSON can hold."""
         self._require_fit()
         tensors = with_prefix("standardise.", self.standardiser_.tensors()) | self._tensors()
-        return tensors, write_meta(self.kind, self.settings(), self._learnt())
+        return tensors, write_meta(self.kind, self.settings(), {"offset": self.offset_, **self._learnt()})
 
     @classmethod
     def from_state(cls, tensors: Tensors, meta: Meta, device: str = "cpu") -> Self:
@@ -84,8 +136,12 @@ class Density(ABC):
         except UsageError as error:
             raise BundleError(f"stored density {cls.kind}, {error}") from error
         self.standardiser_ = Standardiser.from_tensors(under_prefix("standardise.", tensors))
-        self._restore(tensors, learnt)
         self.n_features_in_ = len(self.standardiser_.mean)
+        offset = learnt.pop("offset", "none")
+        if not isinstance(offset, float | None):
+            raise BundleError(f"stored density {cls.kind}", expected="its offset, a number", got=repr(offset))
+        self._restore(tensors, learnt)
+        self.offset_ = offset
         return self
 
     def settings(self) -> dict[str, Any]:
@@ -97,14 +153,21 @@ class Density(ABC):
         """Raises UsageError for a setting that is out of its limits."""
         for name, (low, high) in self.LIMITS.items():
             check_number(name, getattr(self, name), low, high)
+        for name, (low, high) in self.OPTIONAL.items():
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), low, high)
 
     @abstractmethod
-    def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None) -> None:
+    def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
         """Learn from checked rows (N, D), as they came: `standardiser_` is ready."""
 
     @abstractmethod
     def _score(self, rows: Rows) -> Float64:
         """Scores (N,) of checked rows (N, D), N >= 0."""
+
+    def _score_training(self, rows: Rows) -> Float64:
+        """Scores (N,) of the rows that were learnt from, as if each were new where that makes a difference."""
+        return self._score(rows)
 
     @abstractmethod
     def _tensors(self) -> Tensors:
@@ -119,13 +182,28 @@ class Density(ABC):
 
     def _rows_to_score(self, X: ArrayLike) -> Rows:
         self._require_fit()
-        return check_rows(X, "rows to score", RecordError, self.n_features_in_)
+        try:
+            validate_data(self, X, reset=False, skip_check_array=True)
+        except (ValueError, TypeError) as error:  # names or number of columns, unless X is no matrix at all
+            check_rows(X, "rows to score", RecordError)
+            found = str(np.shape(X)[1]) if np.shape(X)[1] != self.n_features_in_ else "columns of other names"
+            raise RecordError(
+                "rows to score",
+                expected=f"{self.n_features_in_} columns as in training",
+                got=f"{found} ({str(error).rstrip('.')})",
+                hint="extract these rows with the settings that the density was trained on",
+            ) from None
+        return check_rows(X, "rows to score", RecordError)
 
     def _require_fit(self) -> None:
-        if not hasattr(self, "n_features_in_"):
-            raise UsageError(
+        if not hasattr(self, "offset_"):
+            raise UnfittedError(
                 type(self).__name__, expected="a fitted density", got="one before fit", hint="fit(X) first"
             )
+
+
+class UnfittedError(UsageError, NotFittedError):  # type: ignore[misc]
+    """A density that was asked for scores before `fit`."""
 
 
 def check_number(name: str, value: Any, low: float, high: float) -> None:

@@ -1,11 +1,13 @@
-"""The network E(x, s) ~ -log q_s(x) + const, and its gradient in x in closed form (METHOD.md section 1)."""
+"""The networks: E(x, s) ~ -log q_s(x) + const with its gradient in x in closed form, and the score of MSMA (METHOD.md
+section 1)."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch.nn.functional import gelu, linear
 
 _INV_SQRT_2 = 1 / math.sqrt(2)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+_NORM_EPS = 1e-5  # as in torch's LayerNorm
 
 
 class _GeluSlope(torch.autograd.Function):
@@ -28,7 +31,7 @@ class _GeluSlope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Tensor:
         h, phi = ctx.saved_tensors
-        into_h: Tensor = upstream[0] * phi * (2 - h * h)
+        into_h: Tensor = (2 - h * h).mul_(phi).mul_(upstream[0])
         return into_h
 
 
@@ -38,18 +41,59 @@ def gelu_slope(h: Tensor) -> Tensor:
     return slope
 
 
-class EnergyNet(nn.Module):
-    """E(x, s) for x (N, D) and s (N, 1): concat(x, s) -> [Linear, GELU] for each width in `hidden` -> Linear to 1.
+class _Step(NamedTuple):
+    """What the way back needs of one hidden layer."""
 
+    h: Tensor  # what went into the GELU, (N, H)
+    centred: Tensor | None  # (h before the LayerNorm - its mean) / std, (N, H)
+    rstd: Tensor | None  # 1 / std, (N, 1)
+    mask: Tensor | None  # dropout, (N, H)
+
+
+class Network(nn.Module):
+    """concat(x, s) -> [Linear, LayerNorm?, GELU, dropout?] for each width in `hidden` -> Linear to `num_outputs`.
+
+    layer_norm: normalise each hidden layer. sigma_everywhere: s also enters each later hidden layer, by weights of its
+    own. precision: number format of all products but that of the data with the first layer (None: that of the
+    parameters). x' = x + s z is never formed: W x' = W x + s (W z), so a format with few digits cannot
+    swallow the noise of a small s.
     Made with all weights 0; `initialise` draws them.
     """
 
-    def __init__(self, num_features: int, hidden: Sequence[int]) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        hidden: Sequence[int],
+        num_outputs: int,
+        *,
+        layer_norm: bool = False,
+        sigma_everywhere: bool = False,
+        precision: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        sizes = [num_features + 1, *hidden, 1]
-        pairs = list(itertools.pairwise(sizes))
+        self.num_features = num_features
+        self.hidden = tuple(hidden)
+        self._precision = precision
+        self._cast_once: list[Tensor] = []
+        pairs = list(itertools.pairwise([num_features + 1, *hidden, num_outputs]))
         self.weights = nn.ParameterList([nn.Parameter(torch.zeros(out, into)) for into, out in pairs])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(out)) for _, out in pairs])
+        normed = hidden if layer_norm else ()
+        self.gains = nn.ParameterList([nn.Parameter(torch.ones(width)) for width in normed])
+        self.shifts = nn.ParameterList([nn.Parameter(torch.zeros(width)) for width in normed])
+        fed = hidden[1:] if sigma_everywhere else ()
+        self.sigma_weights = nn.ParameterList([nn.Parameter(torch.zeros(width)) for width in fed])
+
+    @property
+    def exact(self) -> torch.dtype:
+        """Number format of the parameters."""
+        dtype: torch.dtype = self.biases[0].dtype
+        return dtype
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Number format of the products."""
+        return self._precision or self.exact
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -58,41 +102,166 @@ class EnergyNet(nn.Module):
             bound = 1 / math.sqrt(weight.shape[1])
             weight.uniform_(-bound, bound, generator=generator)
             bias.uniform_(-bound, bound, generator=generator)
+        for vector, width in zip(self.sigma_weights, self.hidden, strict=False):
+            vector.uniform_(-1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
+
+    @contextmanager
+    def fixed_weights(self) -> Iterator[None]:
+        """While the block runs, weights must not change: their copies in `precision` are made once, not every pass."""
+        self._cast_once = [self._weight(i) for i in range(len(self.weights))] if self.precision != self.exact else []
+        try:
+            yield
+        finally:
+            self._cast_once = []
+
+    def _weight(self, i: int) -> Tensor:
+        """The weights of layer i in `precision`; of the first layer those of the data alone."""
+        if self._cast_once:
+            return self._cast_once[i]
+        weight: Tensor = self.weights[i] if i else self.weights[0][:, :-1]
+        return weight.to(self.precision)
+
+    def draw_masks(self, num_rows: int, dropout: float, generator: torch.Generator) -> list[Tensor] | None:
+        """Dropout masks (N, H) of each hidden layer: 0 with probability `dropout`, else 1 / (1 - dropout)."""
+        if not dropout:
+            return None
+        keep = 1 - dropout
+        return [
+            (torch.rand(num_rows, width, generator=generator, device=generator.device) < keep).to(self.precision) / keep
+            for width in self.hidden
+        ]
+
+    def _of_data(self, x: Tensor) -> Tensor:
+        """The data's part of the first layer, W x + b (N, H), always exact."""
+        product: Tensor = torch.addmm(self.biases[0], x, self.weights[0][:, :-1].T)
+        return product
+
+    def _of_noise(self, z: Tensor) -> Tensor:
+        """W z (N, H) in `precision`."""
+        return z.to(self.precision) @ self._weight(0).T
+
+    def _hidden(self, h: Tensor, s: Tensor, masks: Sequence[Tensor] | None = None) -> tuple[Tensor, list[_Step]]:
+        """From the first layer's output h (N, H) at s (N, 1) to the last hidden activations (N, H_n) and the way."""
+        steps: list[_Step] = []
+        a = h
+        for i in range(len(self.hidden)):
+            if i:
+                h = linear(a, self._weight(i), self.biases[i].to(self.precision))
+                if self.sigma_weights:
+                    h = torch.addcmul(h, s.to(self.precision), self.sigma_weights[i - 1].to(self.precision))
+            centred = rstd = None
+            if self.gains:
+                h = h - h.mean(dim=1, keepdim=True)
+                rstd = torch.rsqrt(h.square().mean(dim=1, keepdim=True) + _NORM_EPS)
+                centred = (h * rstd).to(self.precision)
+                h = torch.addcmul(self.shifts[i].to(self.precision), centred, self.gains[i].to(self.precision))
+            h = h.to(self.precision)
+            a = gelu(h)
+            if masks is not None:
+                a = a * masks[i]
+            steps.append(_Step(h, centred, rstd, None if masks is None else masks[i]))
+        return a, steps
+
+
+class EnergyNet(Network):
+    """E(x, s) for x (N, D) and s (N, 1)."""
+
+    def __init__(self, num_features: int, hidden: Sequence[int], **options: Any) -> None:
+        super().__init__(num_features, hidden, 1, **options)
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         """Energies (N,)."""
-        return self.energy_and_gradient(x, s, num_gradient_rows=0)[0]
+        return self._read(self._hidden(self._of_data(x) + s * self.weights[0][:, -1], s)[0])
 
-    def energy_and_gradient(self, x: Tensor, s: Tensor, num_gradient_rows: int | None = None) -> tuple[Tensor, Tensor]:
-        """Energies (N,) of all rows and dE/dx (M, D) of the first M = `num_gradient_rows` rows (all unless given).
+    def gradient(self, x: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
+        """dE/dx (N, D) at x + s z, or at x; without dropout. Without a graph inside the graph, see `_gradient`."""
+        h = self._of_data(x) + s * self.weights[0][:, -1]
+        if z is not None:
+            h = torch.addcmul(h, s, self._of_noise(z).to(self.exact))
+        return self._gradient(self._hidden(h, s)[1])
 
-        With h_1 = W_1 [x, s] + b_1, h_i = W_i gelu(h_{i-1}) + b_i, E = w gelu(h_n) + b:
-            delta_n = w * gelu'(h_n),  delta_{i-1} = (delta_i W_i) * gelu'(h_{i-1}),  dE/dx = delta_1 W_1[:, :D].
-        No graph inside the graph: one ordinary backward pass through both results trains the network.
+    def noisy_and_clean(
+        self, x: Tensor, s: Tensor, z: Tensor, masks: Sequence[Sequence[Tensor] | None] = (None, None)
+    ) -> tuple[Tensor, Tensor]:
+        """dE/dx (N, D) at x + s z and E (N,) at x, both at s: one product with the data serves both.
+
+        masks: dropout masks of the noisy and of the clean rows.
         """
-        into_x, into_s = self.weights[0][:, :-1], self.weights[0][:, -1]  # (H, D), (H,)
-        return self._from_first(x @ into_x.T + s * into_s + self.biases[0], num_gradient_rows)
+        clean = self._of_data(x) + s * self.weights[0][:, -1]
+        noisy = torch.addcmul(clean, s, self._of_noise(z).to(self.exact))
+        gradient = self._gradient(self._hidden(noisy, s, masks[0])[1])
+        activations = self._hidden(clean, s, masks[1])[0]
+        last = linear(activations, self._weight(len(self.hidden)), self.biases[-1].to(self.precision))
+        return gradient, last.squeeze(1).to(self.exact)
 
     def energies(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Energies (N, L) of rows x (N, D) at each level of sigma (L,)."""
-        into_x, into_s = self.weights[0][:, :-1], self.weights[0][:, -1]
-        of_x = x @ into_x.T + self.biases[0]  # (N, H), the same for every level
-        h = of_x[:, None, :] + sigma[None, :, None] * into_s  # (N, L, H)
-        return self._from_first(h.flatten(0, 1), 0)[0].view(len(x), len(sigma))
+        h, s = self._at_levels(x, sigma)
+        return self._read(self._hidden(h, s)[0]).view(len(x), len(sigma))
 
-    def _from_first(self, h: Tensor, num_gradient_rows: int | None) -> tuple[Tensor, Tensor]:
-        """Energies and gradients from the first layer's output h_1 (N, H)."""
-        m = len(h) if num_gradient_rows is None else num_gradient_rows
-        inner, last = list(zip(self.weights, self.biases, strict=True))[1:-1], self.weights[-1]
-        slopes = [gelu_slope(h[:m])] if m else []
-        for weight, bias in inner:
-            h = linear(gelu(h), weight, bias)
-            if m:
-                slopes.append(gelu_slope(h[:m]))
-        energy = linear(gelu(h), last, self.biases[-1]).squeeze(1)  # (N,)
-        if not m:
-            return energy, h.new_empty(0, self.weights[0].shape[1] - 1)
-        delta = last * slopes[-1]  # (M, H_n)
-        for (weight, _), slope in zip(reversed(inner), reversed(slopes[:-1]), strict=True):
-            delta = (delta @ weight) * slope
-        return energy, delta @ self.weights[0][:, :-1]
+    def score_norms(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """|| dE/dx ||^2 (N, L) of rows x (N, D) at each level of sigma (L,)."""
+        h, s = self._at_levels(x, sigma)
+        return self._gradient(self._hidden(h, s)[1]).square().sum(dim=1).view(len(x), len(sigma))
+
+    def _at_levels(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The first layer's output (N * L, H) and s (N * L, 1); the data's part is computed once for all levels."""
+        h = self._of_data(x)[:, None, :] + sigma[None, :, None] * self.weights[0][:, -1]  # (N, L, H)
+        return h.flatten(0, 1), sigma.repeat(len(x))[:, None]
+
+    def _read(self, activations: Tensor) -> Tensor:
+        """The last layer, exact: energies are compared across rows, so their last digits count."""
+        return linear(activations.to(self.exact), self.weights[-1], self.biases[-1]).squeeze(1)
+
+    def _gradient(self, steps: list[_Step]) -> Tensor:
+        """dE/dx (N, D), layer by layer backwards. With h_i = W_i gelu(h_{i-1}) + b_i, E = w gelu(h_n) + b:
+
+            delta_n = w * gelu'(h_n),  delta_{i-1} = (delta_i W_i) * gelu'(h_{i-1}),  dE/dx = delta_1 W_1[:, :D].
+
+        Two more products than the forward pass; one ordinary backward pass through this trains the network.
+        """
+        delta = self._weight(len(steps))  # (1, H_n)
+        for i in reversed(range(len(steps))):
+            step = steps[i]
+            if step.mask is not None:
+                delta = delta * step.mask
+            delta = delta * gelu_slope(step.h)
+            if step.centred is not None and step.rstd is not None:
+                delta = _back_through_norm(delta * self.gains[i].to(self.precision), step.centred, step.rstd)
+            delta = delta @ self._weight(i)
+        return delta.to(self.exact)
+
+
+class ScoreNet(Network):
+    """The baseline MSMA: D outputs that are read as dE/dx, minus the score, themselves."""
+
+    def __init__(self, num_features: int, hidden: Sequence[int], **options: Any) -> None:
+        super().__init__(num_features, hidden, num_features, **options)
+
+    def gradient(self, x: Tensor, s: Tensor, z: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:
+        """dE/dx (N, D) at x + s z, or at x."""
+        h = self._of_data(x) + s * self.weights[0][:, -1]
+        if z is not None:
+            h = torch.addcmul(h, s, self._of_noise(z).to(self.exact))
+        activations = self._hidden(h, s, masks)[0]
+        out = linear(activations, self._weight(len(self.hidden)), self.biases[-1].to(self.precision))
+        return out.to(self.exact)
+
+    def noisy_and_clean(
+        self, x: Tensor, s: Tensor, z: Tensor, masks: Sequence[Sequence[Tensor] | None] = (None, None)
+    ) -> tuple[Tensor, Tensor]:
+        """dE/dx (N, D) at x + s z; there is no energy to hold to 0, so its place (N,) is 0."""
+        return self.gradient(x, s, z, masks[0]), x.new_zeros(len(x))
+
+    def score_norms(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """|| dE/dx ||^2 (N, L) of rows x (N, D) at each level of sigma (L,)."""
+        rows = x.repeat_interleave(len(sigma), dim=0)
+        norms: Tensor = self.gradient(rows, sigma.repeat(len(x))[:, None]).square().sum(dim=1)
+        of_levels: Tensor = norms.view(len(x), len(sigma))
+        return of_levels
+
+
+def _back_through_norm(delta: Tensor, centred: Tensor, rstd: Tensor) -> Tensor:
+    """Gradient at the input of a LayerNorm (N, H) from the one at its output, gain taken in."""
+    along = (delta * centred).mean(dim=1, keepdim=True)
+    return (delta - delta.mean(dim=1, keepdim=True) - centred * along) * rstd.to(delta.dtype)

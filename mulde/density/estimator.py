@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+import sklearn
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mulde.density.aggregate import AGGREGATES, Aggregate
 from mulde.density.base import Density, Limits, check_number
+from mulde.density.checkpoint import Checkpoint, fingerprint
+from mulde.density.devices import PRECISIONS, fits_on, products_in, resolve_device
 from mulde.density.energy import EnergyNet
+from mulde.density.heldout import Trained
 from mulde.density.noise import sigma_levels
+from mulde.density.objective import Net
 from mulde.density.presets import PRESETS
+from mulde.density.reading import INDICATORS, read_levels
 from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors
 from mulde.density.state import take, under_prefix, with_prefix
-from mulde.density.trainer import SCHEDULES, Trained, Training, train
+from mulde.density.trainer import SCHEDULES, Training, train
+from mulde.density.whiten import Whitener
 from mulde.errors import BundleError, UsageError
 
 _FAST = PRESETS["fast"]
-_POINTS_AT_A_TIME = 1024
-"""Rows x levels that go through the network at once when scoring."""
 
 
 class MuldeDensity(Density):
     """The multiscale log-density approximation.
 
-    hidden: widths of the hidden layers. steps, epochs: most training steps and most passes over the rows, the smaller
-    one counts (None: no such bound). batch_size: rows per step. lr, schedule: Adam's rate, "constant" or "linear" (it
-    falls in a straight line to 0). beta: weight of the clean-sample regulariser. sigma_low, sigma_high, num_scales: the
-    noise levels, in standard deviations of the columns. aggregate: max, median, mean or mixture (of `components`
-    Gaussians). eval_every: steps between two looks at the held-out rows; patience: how many looks without a gain end
-    the training. device: cpu, cuda, cuda:1 ... or auto. `PRESETS` holds named sizes; the defaults are "fast".
+    The network. hidden: widths of the hidden layers. layer_norm, dropout: as in the paper's code, both off by default.
+    sigma_everywhere: the noise level enters every layer, not the first alone. whiten: PCA whitening of the standardised
+    columns that keeps this share of their variance (None: none).
 
-    After `fit`: net_, sigma_ (L,), aggregate_, trained_ (steps done and held-out loss), device_.
+    The training. steps, epochs: most training steps and most passes over the rows, the smaller one counts (None: no
+    such bound). batch_size: rows per step. lr, schedule: Adam's rate; constant, linear (in a straight line to 0),
+    cosine, or step (times 0.9 every 50 epochs). beta: weight of the clean-sample regulariser. ema: decay of the running
+    average of the weights that is kept in place of the last ones (0: none). clip_gradient: bound on each element of the
+    parameters' gradient (None: none). eval_every: steps between two looks at the held-out rows; patience: how many
+    looks without a gain end the training, whose best weights are then kept (0: it runs to the end, and the last are).
+
+    The reading. sigma_low, sigma_high, num_scales: the noise levels, in standard deviations of the columns. indicator:
+    energy, or score_norm, || dE/dx ||^2. aggregate: max, median, mean or mixture (of `components` Gaussians; None: the
+    number that makes held-out rows likeliest). contamination: share of normal rows that `predict` may call outliers.
+
+    The machine. device: cpu, cuda, cuda:1 ... or auto. precision: float32, tf32 or bfloat16, for all products but that
+    of the data with the first layer. compile: let torch.compile fuse the loss; needs a C++ compiler.
+
+    `PRESETS` holds named sizes; the defaults are "fast".
+    After `fit`: net_, sigma_ (L,), aggregate_, whitener_, trained_ (steps done, held-out loss), device_, offset_.
     """
 
     kind: ClassVar[str] = "mulde"
@@ -44,48 +62,77 @@ class MuldeDensity(Density):
         "batch_size": (1, 10**7),
         "lr": (1e-9, 10.0),
         "beta": (0.0, 1e6),
+        "ema": (0.0, 0.999999),
+        "dropout": (0.0, 0.99),
         "sigma_low": (1e-6, 1e3),
         "sigma_high": (1e-6, 1e3),
         "num_scales": (1, 1000),
-        "components": (1, 1000),
         "eval_every": (1, 10**9),
-        "patience": (1, 10**9),
+        "patience": (0, 10**9),
+        "contamination": (0.0, 0.5),
         "seed": (0, 2**32 - 1),
+    }
+    OPTIONAL: ClassVar[Limits] = {
+        "steps": (1, 10**9),
+        "epochs": (1, 10**9),
+        "clip_gradient": (1e-9, 1e9),
+        "whiten": (1e-3, 1.0),
+        "components": (1, 1000),
     }
 
     def __init__(
         self,
         hidden: Sequence[int] = _FAST["hidden"],
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+        sigma_everywhere: bool = False,
+        whiten: float | None = None,
         steps: int | None = _FAST["steps"],
         epochs: int | None = _FAST["epochs"],
         batch_size: int = _FAST["batch_size"],
         lr: float = _FAST["lr"],
         schedule: str = _FAST["schedule"],
         beta: float = 0.1,
+        ema: float = _FAST["ema"],
+        clip_gradient: float | None = None,
+        eval_every: int = 250,
+        patience: int = 8,
         sigma_low: float = 1e-3,
         sigma_high: float = 1.0,
         num_scales: int = 16,
+        indicator: str = "energy",
         aggregate: str = "mixture",
-        components: int = 5,
-        eval_every: int = 250,
-        patience: int = 8,
+        components: int | None = 5,
+        contamination: float = 0.01,
+        precision: str = "float32",
+        compile: bool = False,
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
         self.hidden = hidden
+        self.layer_norm = layer_norm
+        self.dropout = dropout
+        self.sigma_everywhere = sigma_everywhere
+        self.whiten = whiten
         self.steps = steps
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
         self.schedule = schedule
         self.beta = beta
+        self.ema = ema
+        self.clip_gradient = clip_gradient
+        self.eval_every = eval_every
+        self.patience = patience
         self.sigma_low = sigma_low
         self.sigma_high = sigma_high
         self.num_scales = num_scales
+        self.indicator = indicator
         self.aggregate = aggregate
         self.components = components
-        self.eval_every = eval_every
-        self.patience = patience
+        self.contamination = contamination
+        self.precision = precision
+        self.compile = compile
         self.seed = seed
         self.device = device
 
@@ -94,41 +141,68 @@ class MuldeDensity(Density):
 
         Raises as `anomaly_score` does.
         """
-        return self._energies(self._rows_to_score(X))
+        return self._read(self._rows_to_score(X), "energy")
+
+    def score_norms(self, X: ArrayLike) -> Float32:
+        """|| dE/dx ||^2 of rows X (N, D) at each noise level of `sigma_`: (N, L) float32; raises as `anomaly_score`."""
+        return self._read(self._rows_to_score(X), "score_norm")
 
     def check_settings(self) -> None:
         """Raises UsageError for a setting that is out of its limits or does not fit the others."""
         super().check_settings()
-        bounds = {name: getattr(self, name) for name in ("steps", "epochs") if getattr(self, name) is not None}
-        if not bounds:
+        if self.steps is None and self.epochs is None:
             raise UsageError("steps, epochs", expected="a number for at least one of them", got="None for both")
-        for name, bound in bounds.items():
-            check_number(name, bound, 1, 10**9)
         if not len(self.hidden):
             raise UsageError("hidden", expected="at least one width", got="none")
         for width in self.hidden:
             check_number("hidden", width, 1, 10**6)
         if self.sigma_low > self.sigma_high:
             raise UsageError("sigma_low", expected=f"at most sigma_high {self.sigma_high:g}", got=f"{self.sigma_low:g}")
-        for name, known in {"aggregate": AGGREGATES, "schedule": SCHEDULES}.items():
+        for name in ("layer_norm", "sigma_everywhere", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(name, expected="true or false", got=repr(getattr(self, name)))
+        choices: dict[str, Collection[str]] = {
+            "aggregate": AGGREGATES,
+            "schedule": SCHEDULES,
+            "indicator": INDICATORS,
+            "precision": PRECISIONS,
+        }
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise UsageError(name, expected=f"one of {', '.join(known)}", got=repr(getattr(self, name)))
 
-    def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None) -> None:
-        self._prepare(rows.shape[1])
+    def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
+        self.device_ = resolve_device(self.device)
+        self.whitener_ = None if self.whiten is None else Whitener.fit(self.standardiser_.apply(rows), self.whiten)
+        self._make_net()
         self.net_.initialise(torch.Generator().manual_seed(int(self.seed)))
         self.net_.to(self.device_)
-        x = self._standardised(rows)
-        held = None if heldout is None else self._standardised(heldout)
-        self.trained_ = train(self.net_, x, held, self._training(len(rows)), progress)
-        self.aggregate_ = Aggregate.fit(self.aggregate, self._energies(rows), self.components, self.seed)
+        x = torch.from_numpy(self._prepared(rows))
+        held = None if heldout is None else torch.from_numpy(self._prepared(heldout))
+        if fits_on(self.device_, x):
+            x = x.to(self.device_)
+        kept = None
+        if checkpoint is not None:
+            versions = {"torch": torch.__version__, "sklearn": sklearn.__version__, "device": str(self.device_)}
+            kept = Checkpoint(checkpoint, fingerprint([self.kind, self.settings(), versions], rows, heldout))
+        with products_in(self.precision):
+            self.trained_ = train(self.net_, x, held, self._training(len(rows)), progress, kept)
+        held_readings = None if heldout is None else self._read(heldout, self.indicator)
+        self.aggregate_ = Aggregate.fit(
+            self.aggregate, self._read(rows, self.indicator), self.components, self.seed, held_readings
+        )
 
     def _score(self, rows: Rows) -> Float64:
-        return self.aggregate_.score(self._energies(rows))
+        return self.aggregate_.score(self._read(rows, self.indicator), self.device_)
 
     def _tensors(self) -> Tensors:
         net = {name: value.cpu().numpy() for name, value in self.net_.state_dict().items()}
-        return with_prefix("net.", net) | with_prefix("aggregate.", self.aggregate_.tensors())
+        whitener = {} if self.whitener_ is None else self.whitener_.tensors()
+        return (
+            with_prefix("net.", net)
+            | with_prefix("whiten.", whitener)
+            | with_prefix("aggregate.", self.aggregate_.tensors())
+        )
 
     def _learnt(self) -> Meta:
         return vars(self.trained_).copy()
@@ -138,7 +212,10 @@ class MuldeDensity(Density):
             self.trained_ = Trained(**learnt)
         except TypeError as error:
             raise BundleError("stored density mulde", expected=f"{vars(Trained())}", got=f"{learnt}") from error
-        self._prepare(len(self.standardiser_.mean))
+        self.device_ = resolve_device(self.device)
+        whitening = under_prefix("whiten.", tensors)
+        self.whitener_ = None if self.whiten is None else Whitener.from_tensors(whitening, self.n_features_in_)
+        self._make_net()
         arrays = {
             name: take(tensors, f"net.{name}", np.float32, tuple(value.shape))
             for name, value in self.net_.state_dict().items()
@@ -147,53 +224,38 @@ class MuldeDensity(Density):
         self.net_.to(self.device_)
         self.aggregate_ = Aggregate.from_tensors(self.aggregate, under_prefix("aggregate.", tensors), self.num_scales)
 
-    def _prepare(self, num_columns: int) -> None:
-        self.device_ = _resolve_device(self.device)
+    def _make_net(self) -> None:
         self.sigma_ = sigma_levels(self.sigma_low, self.sigma_high, self.num_scales)
-        self.net_ = EnergyNet(num_columns, self.hidden)
-
-    def _training(self, num_rows: int) -> Training:
-        per_epoch = math.ceil(num_rows / self.batch_size)
-        bounds = (self.steps, None if self.epochs is None else self.epochs * per_epoch)
-        return Training(
-            steps=min(bound for bound in bounds if bound is not None),
-            batch_size=self.batch_size,
-            lr=self.lr,
-            schedule=self.schedule,
-            beta=self.beta,
-            sigma_low=self.sigma_low,
-            sigma_high=self.sigma_high,
-            eval_every=self.eval_every,
-            patience=self.patience,
-            seed=self.seed,
+        columns = self.n_features_in_ if self.whitener_ is None else self.whitener_.matrix.shape[1]
+        self.net_ = self._new_net(
+            columns,
+            layer_norm=self.layer_norm,
+            sigma_everywhere=self.sigma_everywhere,
+            precision=PRECISIONS[self.precision],
         )
 
-    def _standardised(self, rows: Rows) -> Tensor:
-        return torch.from_numpy(self.standardiser_.apply(rows, np.float32)).to(self.device_)
+    def _new_net(self, num_columns: int, **options: Any) -> Net:
+        return EnergyNet(num_columns, self.hidden, **options)
 
-    def _energies(self, rows: Rows) -> Float32:
-        """Always the same number of rows at a time, the last ones padded: a row's energy then does not depend, to the
-        last bit, on the rows around it. (Matrix products of other sizes round differently, and a mixture over almost
-        collinear levels magnifies that a thousandfold.)"""
-        size = max(1, _POINTS_AT_A_TIME // self.num_scales)
+    def _training(self, num_rows: int) -> Training:
+        epoch_steps = math.ceil(num_rows / self.batch_size)
+        bounds = (self.steps, None if self.epochs is None else self.epochs * epoch_steps)
+        return Training(
+            steps=min(bound for bound in bounds if bound is not None),
+            epoch_steps=epoch_steps,
+            **{name: getattr(self, name) for name in Training.__dataclass_fields__.keys() - {"steps", "epoch_steps"}},
+        )
+
+    def _prepared(self, rows: Rows) -> Float32:
+        """Rows as the network takes them: standardised and, if asked for, whitened, (N, K) float32."""
+        if self.whitener_ is None:
+            return self.standardiser_.apply(rows, np.float32)
+        return (self.standardiser_.apply(rows) @ self.whitener_.matrix).astype(np.float32)
+
+    def _read(self, rows: Rows, indicator: str) -> Float32:
         sigma = torch.from_numpy(self.sigma_).float().to(self.device_)
-        out = np.empty((len(rows), self.num_scales), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(rows), size):
-                part = rows[start : start + size]
-                x = torch.zeros(size, rows.shape[1], device=self.device_)
-                x[: len(part)] = self._standardised(part)
-                out[start : start + size] = self.net_.energies(x, sigma)[: len(part)].cpu().numpy()
-        return out
+        with products_in(self.precision):
+            return read_levels(self.net_, rows, sigma, indicator, self._to_device)
 
-
-def _resolve_device(device: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one. Raises UsageError when it cannot be used."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError("device", expected="a device of this machine", got=repr(device), hint="cpu or auto") from error
-    return resolved
+    def _to_device(self, rows: Rows) -> Tensor:
+        return torch.from_numpy(self._prepared(rows)).to(self.device_)

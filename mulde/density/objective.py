@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from mulde.density.energy import EnergyNet
+from mulde.density.energy import EnergyNet, ScoreNet
 from mulde.density.rows import parts
+
+Net = EnergyNet | ScoreNet
 
 
 def dsm_per_row(gradient: Tensor, s: Tensor, z: Tensor) -> Tensor:
@@ -18,23 +22,18 @@ def dsm_per_row(gradient: Tensor, s: Tensor, z: Tensor) -> Tensor:
     return 0.5 * (s * gradient - z).square().sum(dim=1)
 
 
-def training_loss(net: EnergyNet, x: Tensor, s: Tensor, z: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """The two terms of the loss, L_dsm and L_reg (scalars), for clean rows x (N, D), s (N, 1), z (N, D).
-
-    Noisy and clean rows share one forward pass; only the noisy ones need a gradient.
-    """
-    n = len(x)
-    energy, gradient = net.energy_and_gradient(torch.cat([x + s * z, x]), torch.cat([s, s]), num_gradient_rows=n)
-    l_dsm = dsm_per_row(gradient, s, z).mean()  # step 4
-    l_reg = 0.5 * beta * energy[n:].square().mean()  # step 5: at the clean x, with the same s
-    return l_dsm, l_reg
+def loss_per_row(
+    net: Net, x: Tensor, s: Tensor, z: Tensor, beta: float, masks: Sequence[Sequence[Tensor] | None] = (None, None)
+) -> tuple[Tensor, Tensor]:
+    """The two terms of the loss, L_dsm and L_reg, per row (N,), for clean rows x (N, D), s (N, 1), z (N, D)."""
+    gradient, energy = net.noisy_and_clean(x, s, z, masks)
+    return dsm_per_row(gradient, s, z), 0.5 * beta * energy.square()  # steps 4 and 5
 
 
-def dsm_loss(net: EnergyNet, x: Tensor, s: Tensor, z: Tensor, rows_at_a_time: int = 1024) -> float:
-    """L_dsm alone over clean rows x (N, D) with given noise, without gradients for training, in bounded memory."""
-    total = 0.0
-    with torch.inference_mode():
+def dsm_rows(net: Net, x: Tensor, s: Tensor, z: Tensor, rows_at_a_time: int = 1024) -> Tensor:
+    """L_dsm alone per row (N,) float64, without gradients for training, in bounded memory."""
+    out = torch.empty(len(x), dtype=torch.float64, device=x.device)
+    with torch.inference_mode(), net.fixed_weights():
         for part in parts(len(x), rows_at_a_time):
-            gradient = net.energy_and_gradient(x[part] + s[part] * z[part], s[part])[1]
-            total += float(dsm_per_row(gradient, s[part], z[part]).double().sum())
-    return total / len(x)
+            out[part] = dsm_per_row(net.gradient(x[part], s[part], z[part]), s[part], z[part]).double()
+    return out

@@ -14,6 +14,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "lr": 4e-3,
         "schedule": "linear",
+        "ema": 0.0,
     },
     "paper": {
         "hidden": (4096, 4096),
@@ -22,5 +23,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 2048,
         "lr": 4e-5,
         "schedule": "constant",
+        "ema": 0.0,
     },
 }

@@ -17,6 +17,12 @@ def _mulde() -> type[Density]:
     return MuldeDensity
 
 
+def _msma() -> type[Density]:
+    from mulde.density.msma import MsmaDensity
+
+    return MsmaDensity
+
+
 def _mixture() -> type[Density]:
     from mulde.density.baselines import MixtureDensity
 
@@ -29,10 +35,18 @@ def _neighbours() -> type[Density]:
     return NeighbourDensity
 
 
+def _mahalanobis() -> type[Density]:
+    from mulde.density.baselines import MahalanobisDensity
+
+    return MahalanobisDensity
+
+
 DENSITIES: dict[str, Callable[[], type[Density]]] = {
     "mulde": _mulde,
+    "msma": _msma,
     "mixture": _mixture,
     "neighbours": _neighbours,
+    "mahalanobis": _mahalanobis,
 }
 
 

@@ -7,10 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from mulde import __version__
 from mulde.density.rows import Meta, Tensors
 from mulde.errors import BundleError
 
-VERSION = 1
+VERSION = 2
+_NOT_YET_IN_1: dict[str, dict[str, Any]] = {
+    "mulde": {
+        "layer_norm": False,
+        "dropout": 0.0,
+        "sigma_everywhere": False,
+        "whiten": None,
+        "ema": 0.0,
+        "clip_gradient": None,
+        "indicator": "energy",
+        "contamination": 0.01,
+        "precision": "float32",
+        "compile": False,
+    },
+    "mixture": {"contamination": 0.01},
+    "neighbours": {"contamination": 0.01, "engine": "sklearn"},
+}
+"""Settings that came with version 2, per density of version 1, at the value that means what version 1 did."""
 
 
 def write_meta(kind: str, settings: dict[str, Any], learnt: dict[str, Any]) -> Meta:
@@ -19,18 +37,34 @@ def write_meta(kind: str, settings: dict[str, Any], learnt: dict[str, Any]) -> M
 
 
 def read_meta(meta: Meta, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings and learnt facts of a state of this kind of density. Raises BundleError when it is of another."""
+    """Settings and learnt facts of a state of this kind of density, as this version has them.
+
+    A state of version 1 knows no offset: it is None. Raises BundleError for another kind and for a newer version.
+    """
     if meta.get("density") != kind:
         raise BundleError("stored density", expected=kind, got=repr(meta.get("density")))
     what = f"stored density {kind}"
-    if meta.get("version") != VERSION:
-        raise BundleError(
-            what, expected=f"version {VERSION}", got=repr(meta.get("version")), hint="train it again with this mulde"
-        )
+    version = check_version(f"{what}, version", meta.get("version"), VERSION)
     settings, learnt = meta.get("settings"), meta.get("learnt")
     if not isinstance(settings, dict) or not isinstance(learnt, dict):
         raise BundleError(what, expected="settings and learnt facts", got=f"entries {sorted(meta)}")
-    return settings, learnt
+    if version == 1:
+        settings, learnt = _NOT_YET_IN_1.get(kind, {}) | settings, {"offset": None} | learnt
+    return dict(settings), dict(learnt)
+
+
+def check_version(what: str, found: object, newest: int) -> int:
+    """`found`, one of the versions 1 to `newest` that can be read. Raises BundleError for anything else."""
+    known = range(1, newest + 1)
+    if isinstance(found, int) and found in known:
+        return found
+    newer = isinstance(found, int) and found > newest
+    raise BundleError(
+        what,
+        expected=f"one that mulde {__version__} reads, {' or '.join(map(str, known))}",
+        got=repr(found),
+        hint="upgrade mulde, or train again with this one" if newer else "train again",
+    )
 
 
 def take(tensors: Tensors, name: str, dtype: DTypeLike, shape: tuple[int | None, ...]) -> NDArray[Any]:

@@ -1,153 +1,224 @@
-"""The training loop: Adam on noisy rows, held-out rows decide which weights are kept."""
+"""The training loop: Adam on noisy rows, held-out rows decide which weights are kept, checkpoints let it go on."""
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_value_, get_total_norm
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from mulde.density.energy import EnergyNet
-from mulde.density.noise import draw_noise, fixed_noise
-from mulde.density.objective import dsm_loss, training_loss
-from mulde.density.rows import Progress
+from mulde.density.checkpoint import Checkpoint
+from mulde.density.heldout import Judge, Trained
+from mulde.density.noise import draw_noise
+from mulde.density.objective import Net, loss_per_row
+from mulde.density.rows import Look, Progress
 from mulde.errors import FitError
 
-SCHEDULES = ("constant", "linear")
+SCHEDULES = ("constant", "linear", "cosine", "step")
+SAVE_EVERY_S = 60.0
 _REPORT_EVERY = 10
-_HELDOUT_DRAWS = (2048, 4096)
-_HELDOUT_SEED = 20240617  # fixed, so that held-out losses of runs with different seeds can be compared
+_STEP_EPOCHS, _STEP_FACTOR = 50, 0.9  # METHOD.md section 1
+_RECORDED = ("dsm", "reg", "worst_sigma", "worst_column", "worst_value")
+
+Loss = Callable[..., tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Training:
-    """How to train. `schedule`: "constant", or "linear": the rate falls in a straight line to 0 at the last step."""
+    """How to train; `MuldeDensity` says what each setting means. epoch_steps: steps that take as many rows as there
+    are."""
 
     steps: int
+    epoch_steps: int
     batch_size: int
     lr: float
     schedule: str
     beta: float
     sigma_low: float
     sigma_high: float
+    ema: float
+    dropout: float
+    clip_gradient: float | None
+    compile: bool
     eval_every: int
     patience: int
     seed: int
 
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 1. "step": the factor 0.9 every 50 epochs."""
+        gone = (step - 1) / self.steps
+        factors = {
+            "constant": 1.0,
+            "linear": 1 - gone,
+            "cosine": 0.5 * (1 + math.cos(math.pi * gone)),
+            "step": _STEP_FACTOR ** ((step - 1) // (_STEP_EPOCHS * self.epoch_steps)),
+        }
+        return self.lr * factors[self.schedule]
 
-@dataclass
-class Trained:
-    """What came of it: steps done, the step whose weights were kept, their held-out L_dsm (None without held-out)."""
 
-    num_steps: int = 0
-    best_step: int = 0
-    heldout_loss: float | None = None
+class _Run:
+    """The state of a training, all that a checkpoint holds: weights, their average, the best, moments, random state."""
 
+    def __init__(self, net: Net, how: Training) -> None:
+        self.net = net
+        self.average = copy.deepcopy(net) if how.ema else net
+        self.best: dict[str, Tensor] = {}
+        self.optimiser = torch.optim.Adam(net.parameters(), lr=how.lr, betas=(0.5, 0.9), fused=True)
+        self.device = next(net.parameters()).device
+        self.generator = torch.Generator(device=self.device).manual_seed(int(how.seed))
+        self.step = 0
+        self.finished = False
 
-@dataclass
-class _HeldOut:
-    """L_dsm on held-out rows under noise drawn once; keeps the weights of the lowest."""
+    def keep_as_best(self) -> None:
+        self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
 
-    x: Tensor
-    s: Tensor
-    z: Tensor
-    loss: float = math.inf
-    step: int = 0
-    num_worse: int = 0
-    weights: dict[str, Any] = field(default_factory=dict)
+    def save(self, checkpoint: Checkpoint, judge: Judge | None) -> None:
+        parts: dict[str, dict[str, Tensor]] = {"net": self.net.state_dict(), "best": self.best}
+        if self.average is not self.net:
+            parts["average"] = self.average.state_dict()
+        parts |= {f"adam.{i}": state for i, state in self.optimiser.state_dict()["state"].items()}
+        tensors = {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
+        facts: dict[str, Any] = {"step": self.step, "finished": self.finished}
+        if judge is not None:
+            facts |= {"best": asdict(judge.best), "num_worse": judge.num_worse}
+        checkpoint.save(tensors | {"generator": self.generator.get_state()}, facts)
 
-    @classmethod
-    def of(cls, rows: Tensor, how: Training) -> _HeldOut:
-        """Few rows are used several times, many are thinned evenly."""
-        least, most = _HELDOUT_DRAWS
-        num_draws = min(max(len(rows), least), most)
-        index = torch.arange(num_draws) % len(rows)
-        if len(rows) > most:
-            index = torch.linspace(0, len(rows) - 1, most).long()
-        s, z = fixed_noise(num_draws, rows.shape[1], how.sigma_low, how.sigma_high, _HELDOUT_SEED)
-        return cls(rows[index.to(rows.device)], s.to(rows.device), z.to(rows.device))
+    def resume(self, checkpoint: Checkpoint, judge: Judge | None) -> None:
+        """Go on from the checkpoint, where there is one."""
+        if (found := checkpoint.load()) is None:
+            return
+        tensors, facts = found
 
-    def measure(self, net: EnergyNet, step: int) -> float:
-        loss = dsm_loss(net, self.x, self.s, self.z)
-        if loss < self.loss:
-            self.loss, self.step, self.num_worse = loss, step, 0
-            self.weights = copy.deepcopy(net.state_dict())
-        else:
-            self.num_worse += 1
-        return loss
+        def part(name: str) -> dict[str, Tensor]:
+            return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
+
+        self.step, self.finished = facts["step"], facts["finished"]
+        self.generator.set_state(tensors["generator"])
+        self.net.load_state_dict(part("net"))
+        if self.average is not self.net:
+            self.average.load_state_dict(part("average"))
+        self.best = {name: value.to(self.device) for name, value in part("best").items()}
+        moments = {i: part(f"adam.{i}") for i in range(len(list(self.net.parameters())))}
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        if judge is not None:
+            judge.best, judge.num_worse = Trained(**facts["best"]), facts["num_worse"]
 
 
 def train(
-    net: EnergyNet, rows: Tensor, heldout: Tensor | None, how: Training, progress: Progress | None = None
+    net: Net,
+    rows: Tensor,
+    heldout: Tensor | None,
+    how: Training,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
-    """Train `net` in place on standardised rows (N, D) float32; `heldout` (M, D) likewise, both on the net's device.
+    """Train `net` in place on standardised rows (N, D) float32; `heldout` (M, D) likewise.
 
     A step takes min(batch_size, N) rows drawn with replacement: a step then depends on the generator's state alone.
-    With held-out rows their L_dsm, under noise drawn once, is measured every `eval_every` steps; training stops after
-    `patience` measurements without a new minimum, and the weights of the minimum are kept. Without them it runs to the
-    end. Raises FitError, with the step, when a loss is not finite.
+    rows may lie on the host while the net is on a GPU: batches then travel. With held-out rows their L_dsm, under noise
+    drawn once, is measured every `eval_every` steps; training stops after `patience` measurements without a new
+    minimum, and the weights of the minimum are kept. Without them, or with a patience of 0, it runs to the end. A
+    training that finds its checkpoint goes on from there and ends, on a CPU, with the same bits. Raises FitError, with
+    the step, the noise level and the column, when a loss is not finite.
     """
-    generator = torch.Generator(device=rows.device).manual_seed(int(how.seed))
-    optimiser = torch.optim.Adam(net.parameters(), lr=how.lr, betas=(0.5, 0.9), fused=True)
-    judge = None if heldout is None else _HeldOut.of(heldout, how)
-    losses = torch.zeros(_REPORT_EVERY, device=rows.device)
-    pending, heldout_loss = 0, None
-    done = Trained()
-    for step in range(1, how.steps + 1):
-        if how.schedule == "linear":
-            optimiser.param_groups[0]["lr"] = how.lr * (1 - (step - 1) / how.steps)
-        losses[pending] = _step(net, rows, optimiser, how, generator)
+    run = _Run(net, how)
+    judge = None if heldout is None else Judge(heldout, how.sigma_low, how.sigma_high, run.device)
+    if checkpoint is not None:
+        run.resume(checkpoint, judge)
+    loss: Loss = torch.compile(loss_per_row) if how.compile else loss_per_row
+    record = torch.zeros(_REPORT_EVERY, len(_RECORDED), device=run.device)
+    pending, saved, heldout_now = 0, time.monotonic(), Trained()
+    while not run.finished:
+        run.step += 1
+        record[pending] = _step(run, rows, how, loss)
         pending += 1
-        evaluate = judge is not None and (step % how.eval_every == 0 or step == how.steps)
-        if pending < _REPORT_EVERY and not evaluate and step < how.steps:
+        evaluate = run.step % how.eval_every == 0 or run.step == how.steps
+        if pending < _REPORT_EVERY and not evaluate:
             continue
         # Read back only now and then: on a GPU each reading waits for the device.
-        loss = _mean_loss(losses[:pending], step, how)
+        dsm, reg = _mean_losses(record[:pending], run.step, how)
         pending = 0
-        done.num_steps = done.best_step = step
         if judge is not None and evaluate:
-            heldout_loss = judge.measure(net, step)
-            _refuse_bad_loss(heldout_loss, "held-out loss", step, how)
+            heldout_now = judge.measure(run.average, run.step)
+            if not math.isfinite(heldout_now.heldout_loss or 0.0):
+                raise _not_finite("held-out loss", heldout_now.heldout_loss, run.step, how)
+            if judge.num_worse == 0:
+                run.keep_as_best()
+        run.finished = run.step == how.steps or (judge is not None and 0 < how.patience <= judge.num_worse)
         if progress is not None:
-            progress(step, how.steps, loss, heldout_loss)
-        if judge is not None and judge.num_worse >= how.patience:
-            break
-    if judge is not None:
-        net.load_state_dict(judge.weights)
-        done.best_step, done.heldout_loss = judge.step, judge.loss
-    return done
+            progress(_look(run, how, dsm, reg, heldout_now))
+        if checkpoint is not None and evaluate and (run.finished or time.monotonic() - saved >= SAVE_EVERY_S):
+            run.save(checkpoint, judge)
+            saved = time.monotonic()
+    if judge is None or not how.patience:
+        net.load_state_dict(run.average.state_dict())
+        return Trained(run.step, run.step) if judge is None else judge.measure(net, run.step)
+    net.load_state_dict(run.best)
+    return Trained(**asdict(judge.best) | {"num_steps": run.step})
 
 
-def _step(
-    net: EnergyNet, rows: Tensor, optimiser: torch.optim.Adam, how: Training, generator: torch.Generator
-) -> Tensor:
-    size = min(how.batch_size, len(rows))
-    index = torch.randint(len(rows), (size,), generator=generator, device=rows.device)
-    s, z = draw_noise(size, rows.shape[1], how.sigma_low, how.sigma_high, generator)
-    l_dsm, l_reg = training_loss(net, rows[index], s, z, how.beta)
-    loss = l_dsm + l_reg
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    return loss.detach()
+def _step(run: _Run, rows: Tensor, how: Training, loss: Loss) -> Tensor:
+    """One step of Adam. Returns `_RECORDED` (5,) on the device: both terms of the loss and, of the row that lost most,
+    its noise level, its most extreme column and the value there."""
+    size, net = min(how.batch_size, len(rows)), run.net
+    index = torch.randint(len(rows), (size,), generator=run.generator, device=run.device)
+    x = rows[index.to(rows.device)].to(run.device)
+    s, z = draw_noise(size, rows.shape[1], how.sigma_low, how.sigma_high, run.generator)
+    masks = [net.draw_masks(size, how.dropout, run.generator) for _ in ("noisy", "clean")]
+    l_dsm, l_reg = loss(net, x, s, z, how.beta, masks)
+    run.optimiser.zero_grad()
+    (l_dsm.mean() + l_reg.mean()).backward()  # type: ignore[no-untyped-call]
+    if how.clip_gradient is not None:
+        clip_grad_value_(net.parameters(), how.clip_gradient)
+    run.optimiser.param_groups[0]["lr"] = how.rate(run.step)
+    run.optimiser.step()
+    if run.average is not net:
+        decay = min(how.ema, run.step / (run.step + 9))  # a young average forgets faster: the first weights are noise
+        with torch.no_grad():
+            get_ema_multi_avg_fn(decay)(  # type: ignore[no-untyped-call]
+                list(run.average.parameters()), list(net.parameters()), None
+            )
+    with torch.no_grad():
+        worst = (l_dsm + l_reg).argmax()  # a NaN, should there be one
+        column = x[worst].abs().argmax()
+        return torch.stack([l_dsm.mean(), l_reg.mean(), s[worst, 0], column.float(), x[worst, column]])
 
 
-def _mean_loss(losses: Tensor, last_step: int, how: Training) -> float:
-    """Mean of the losses of consecutive steps that end at `last_step`."""
-    values: list[float] = losses.tolist()
-    for step, value in enumerate(values, start=last_step - len(values) + 1):
-        _refuse_bad_loss(value, "loss", step, how)
-    return sum(values) / len(values)
+def _mean_losses(record: Tensor, last_step: int, how: Training) -> tuple[float, float]:
+    """Mean L_dsm and L_reg of consecutive steps that end at `last_step`."""
+    values: list[list[float]] = record.tolist()
+    for step, (dsm, reg, sigma, column, value) in enumerate(values, start=last_step - len(values) + 1):
+        if not math.isfinite(dsm + reg):
+            where = f", at noise level {sigma:g}, most extreme in column {column:.0f} ({value:g} standard deviations)"
+            raise _not_finite("loss", dsm + reg, step, how, where)
+    return sum(v[0] for v in values) / len(values), sum(v[1] for v in values) / len(values)
 
 
-def _refuse_bad_loss(loss: float, what: str, step: int, how: Training) -> None:
-    if not math.isfinite(loss):
-        raise FitError(
-            f"training, {what}",
-            expected="a finite number",
-            got=f"{loss} at step {step} of {how.steps}",
-            hint=f"a learning rate below {how.lr:g}, or a look at the training rows for extreme values",
-        )
+def _not_finite(what: str, loss: Any, step: int, how: Training, where: str = "") -> FitError:
+    return FitError(
+        f"training, {what}",
+        expected="a finite number",
+        got=f"{loss} at step {step} of {how.steps}{where}",
+        hint=f"a learning rate below {how.lr:g}, or a look at the training rows for extreme values",
+    )
+
+
+def _look(run: _Run, how: Training, dsm: float, reg: float, heldout: Trained) -> Look:
+    gradients = [p.grad for p in run.net.parameters() if p.grad is not None]
+    return Look(
+        step=run.step,
+        num_steps=how.steps,
+        loss_dsm=dsm,
+        loss_reg=reg,
+        largest_gradient=float(get_total_norm(gradients, norm_type=math.inf)),
+        lr=how.rate(run.step),
+        heldout_loss=heldout.heldout_loss,
+        heldout_bands=tuple(heldout.heldout_bands or ()),
+    )

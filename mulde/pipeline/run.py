@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +15,19 @@ from mulde.datasets.base import Dataset
 from mulde.errors import LabelError, UsageError
 from mulde.evaluation.protocol import Evaluation
 from mulde.extractors.base import digest
+from mulde.files import write_json
 from mulde.media import open_video
 from mulde.pipeline.build import choose_device
 from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
 from mulde.pipeline.evaluate import evaluate, read_labels
 from mulde.pipeline.extract import Extraction, ExtractionPlan, Failure, StoredVideo, extract
 from mulde.pipeline.figures import plot_scores
-from mulde.pipeline.files import write_json
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.runfolder import RunFolder, read_record
 from mulde.pipeline.score import ScoredVideo, read_scores, score_video, write_scores
 from mulde.pipeline.sources import Footage, absolute_source, distinct_names, open_source
 from mulde.pipeline.store import FeatureStore
-from mulde.pipeline.train import train
+from mulde.pipeline.train import CHECKPOINTS, train
 from mulde.records import LabelTrack, ScoreTrack, UInt8
 
 MOMENTS = 3
@@ -90,8 +91,17 @@ def _train(
     place: Workplace,
 ) -> Bundle:
     with folder.stage("train"):
-        bundle = train(videos, settings, plan.fingerprint(), seed=seed, device=place.device, reporter=place.reporter)
+        bundle = train(
+            videos,
+            settings,
+            plan.fingerprint(),
+            seed=seed,
+            device=place.device,
+            reporter=place.reporter,
+            folder=folder.root,
+        )
         bundle.save(folder.model)
+    shutil.rmtree(folder.root / CHECKPOINTS, ignore_errors=True)
     folder.note(training=bundle.training, made_from=bundle.made_from)
     place.reporter.say(f"model: {folder.model}")
     return bundle

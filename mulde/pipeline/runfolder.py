@@ -1,6 +1,7 @@
 """The run folder: settings, versions, seed, digests, wall time per stage, model, scores, figures.
 
-settings.toml  run.json  model.safetensors  scores/<video>.csv .parquet  figures/<video>.png  metrics.json
+settings.toml  run.json  model.safetensors  tensorboard/<extractor>/  scores/<video>.csv .parquet
+figures/<video>.png  metrics.json  (checkpoints/<extractor>.safetensors while it trains)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from mulde import __version__
 from mulde.config import Settings, dump_toml
 from mulde.errors import MuldeError
-from mulde.pipeline.files import write_json, write_text
+from mulde.files import write_json, write_text
 
 _LIBRARIES = (
     "torch", "torchvision", "numpy", "scikit-learn", "opencv-python", "decord", "av", "ultralytics", "open_clip_torch",

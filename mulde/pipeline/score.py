@@ -11,9 +11,9 @@ import numpy as np
 
 from mulde.errors import BundleError, MuldeError
 from mulde.evaluation.smoothing import smooth
+from mulde.files import whole_file
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.extract import StoredVideo
-from mulde.pipeline.files import whole_file
 from mulde.pipeline.fusion import combine, frame_maximum
 from mulde.records import ScoreTrack
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,16 @@ from mulde.config import DensitySettings, Settings
 from mulde.density.base import Density
 from mulde.density.presets import PRESETS
 from mulde.density.registry import build_density
+from mulde.density.rows import Look
 from mulde.errors import FitError
 from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import calibrate, frame_maximum
 from mulde.pipeline.progress import Advance, Reporter
+from mulde.pipeline.tensorboard import TrainingLog
 from mulde.records import FeatureTable, Float32, Int64
+
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,19 @@ def train(
     seed: int,
     device: str,
     reporter: Reporter,
+    folder: Path,
 ) -> Bundle:
     """Fit one density per extractor on normal videos and calibrate it on held-out ones.
 
-    Raises FitError when there is nothing to fit on.
+    Below `folder`: `tensorboard/<extractor>` gets the course of the training, and `checkpoints/<extractor>.safetensors`
+    its state, from which a call that was stopped goes on; the caller deletes these when the bundle is saved. Raises
+    FitError when there is nothing to fit on.
     """
     if not videos:
         raise FitError("training", expected="at least one normal video that could be read", got="none")
     fitting, heldout = split_heldout(videos, settings.fusion.heldout_share, seed)
     streams: dict[str, Stream] = {}
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, Any]] = {}
     for name in settings.features.extractors:
         rows, row_frames = _gather(fitting, name)
         held, _ = _gather(heldout, name)
@@ -82,7 +90,14 @@ def train(
             )
         if not len(held):
             reporter.warn(f"{name}: no rows in the held-out videos, so the stream is calibrated on its training rows")
-        density = _fit(name, rows, held, settings.density, seed=seed, device=device, reporter=reporter)
+        density = _build(settings.density, seed, device)
+        with reporter.bar(f"train {name}", 0, "steps") as advance, TrainingLog(folder / "tensorboard" / name) as log:
+            density.fit(
+                rows,
+                heldout=held if len(held) else None,
+                progress=_shown(advance, log),
+                checkpoint=folder / CHECKPOINTS / f"{name}.safetensors",
+            )
         row_scores = density.anomaly_score(rows)
         frames = np.unique(row_frames)
         calibration = calibrate(
@@ -92,6 +107,7 @@ def train(
         )
         streams[name] = Stream(density, calibration, rows.shape[1])
         counts[name] = {"rows": len(rows), "heldout_rows": len(held), "columns": rows.shape[1]}
+        counts[name] |= {"learnt": density.state()[1]["learnt"]}
     training = {
         "seed": seed,
         "videos": [s.stored.video.name for s in fitting],
@@ -112,23 +128,21 @@ def _gather(shares: Sequence[Share], extractor: str) -> tuple[Float32, Int64]:
     return np.concatenate(values), np.concatenate(frames)
 
 
-def _fit(
-    name: str, rows: Float32, held: Float32, settings: DensitySettings, *, seed: int, device: str, reporter: Reporter
-) -> Density:
-    sizes = PRESETS[settings.preset] if settings.method == "mulde" else {}
-    density = build_density(settings.method, **{**sizes, **settings.options, "seed": seed, "device": device})
-    with reporter.bar(f"train {name}", 0, "steps") as advance:
-        density.fit(rows, held if len(held) else None, progress=_bar_of_steps(advance))
-    return density
+def _build(settings: DensitySettings, seed: int, device: str) -> Density:
+    sizes = PRESETS[settings.preset] if settings.method in ("mulde", "msma") else {}
+    return build_density(settings.method, **{**sizes, **settings.options, "seed": seed, "device": device})
 
 
-def _bar_of_steps(advance: Advance) -> Callable[[int, int, float, float | None], None]:
+def _shown(advance: Advance, log: TrainingLog) -> Callable[[Look], None]:
+    """The course of a training on a bar and in TensorBoard."""
     last = 0
 
-    def progress(step: int, total: int, loss: float, heldout_loss: float | None) -> None:
+    def progress(look: Look) -> None:
         nonlocal last
-        shown = f"loss {loss:.3f}" + (f" held-out {heldout_loss:.3f}" if heldout_loss is not None else "")
-        advance(step - last, total=total, status=shown)
-        last = step
+        shown = f"loss {look.loss_dsm + look.loss_reg:.3f}"
+        shown += f" held-out {look.heldout_loss:.3f}" if look.heldout_loss is not None else ""
+        advance(look.step - last, total=look.num_steps, status=shown)
+        last = look.step
+        log.log(look)
 
     return progress

@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
@@ -33,6 +35,25 @@ def test_mixture_is_scikit_learn_on_standardised_energies():
     model = GaussianMixture(3, random_state=0).fit((wide - mean) / std)
     ours = Aggregate.fit("mixture", x, 3, 0).score(there)
     np.testing.assert_allclose(ours, -model.score_samples((there - mean) / std), rtol=1e-6)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_number_of_components_may_be_chosen_by_held_out_energies(given, caplog):
+    """Two bunches of rows, far apart at every level but not in the level's own noise."""
+    rng = np.random.default_rng(0)
+    x, held = (rng.normal(size=(n, 8)) + 40.0 * rng.integers(0, 2, (n, 1)) for n in (500, 300))
+    with caplog.at_level(logging.INFO):
+        fitted = Aggregate.fit("mixture", x, None, 0, held if given else None)
+    assert f"2 components, by the log-likelihood of {300 if given else 50} held-out rows" in caplog.text
+    assert len(fitted.mixture.weights) == 2
+    again = Aggregate.fit("mixture", x, 2, 0)
+    assert (fitted.score(held) == again.score(held)).all()
+
+
+def test_held_out_energies_change_nothing_where_the_number_is_given():
+    x, held = energies(), energies(50, seed=1)
+    for name in AGGREGATES:
+        assert (Aggregate.fit(name, x, 3, 0, held).score(held) == Aggregate.fit(name, x, 3, 0).score(held)).all()
 
 
 @pytest.mark.parametrize("name", AGGREGATES)

@@ -4,22 +4,37 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mulde.density.energy import EnergyNet, gelu_slope
+from mulde.density.energy import EnergyNet, ScoreNet, gelu_slope
 from mulde.density.noise import sigma_levels
 
 
-def make(num_features, hidden, dtype, seed=0):
-    net = EnergyNet(num_features, hidden)
-    net.initialise(torch.Generator().manual_seed(seed))
+def make(num_features, hidden, dtype, seed=0, kind=EnergyNet, **options):
+    net = kind(num_features, hidden, **options)
+    generator = torch.Generator().manual_seed(seed)
+    net.initialise(generator)
+    with torch.no_grad():  # the LayerNorm's own start would hide a forgotten gain or shift
+        for vector in [*net.gains, *net.shifts]:
+            vector.add_(0.3 * torch.randn(vector.shape, generator=generator))
     return net.to(dtype)
 
 
-def plain_energy(net, x, s):
+def plain_energy(net, x, s, masks=None):
     """E(x, s) as the paper draws it, by torch's own layers."""
     h = torch.cat([x, s], dim=1)
-    for weight, bias in list(zip(net.weights, net.biases, strict=True))[:-1]:
-        h = functional.gelu(functional.linear(h, weight, bias))
-    return functional.linear(h, net.weights[-1], net.biases[-1])[:, 0]
+    for i, (weight, bias) in enumerate(list(zip(net.weights, net.biases, strict=True))[:-1]):
+        h = functional.linear(h, weight, bias)
+        if i and len(net.sigma_weights):
+            h = h + s * net.sigma_weights[i - 1]
+        if len(net.gains):
+            h = functional.layer_norm(h, h.shape[1:], net.gains[i], net.shifts[i])
+        h = functional.gelu(h)
+        if masks is not None:
+            h = h * masks[i]
+    out = functional.linear(h, net.weights[-1], net.biases[-1])
+    return out[:, 0] if isinstance(net, EnergyNet) else out
+
+
+VARIANTS = [{}, {"layer_norm": True}, {"sigma_everywhere": True}, {"layer_norm": True, "sigma_everywhere": True}]
 
 
 def points(n, d, dtype):
@@ -31,23 +46,50 @@ def points(n, d, dtype):
 SHAPES = [(1, (8,)), (3, (16, 8)), (2, (7, 9, 11)), (40, (64, 64, 64, 64))]
 
 
+@pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize(("num_features", "hidden"), SHAPES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
-def test_energy_and_gradient_equal_autograd(num_features, hidden, dtype, tolerance):
-    net = make(num_features, hidden, dtype)
+def test_energy_and_gradient_equal_autograd(num_features, hidden, dtype, tolerance, options):
+    net = make(num_features, hidden, dtype, **options)
     x, s = points(50, num_features, dtype)
     x.requires_grad_()
     expected = plain_energy(net, x, s)
     (expected_gradient,) = torch.autograd.grad(expected.sum(), x)
-    energy, gradient = net.energy_and_gradient(x.detach(), s)
-    torch.testing.assert_close(energy, expected, rtol=0, atol=tolerance)
-    torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=tolerance)
     torch.testing.assert_close(net(x.detach(), s), expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(net.gradient(x.detach(), s), expected_gradient, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("options", VARIANTS)
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_noisy_and_clean_rows_equal_two_plain_passes(options, dropout):
+    net = make(3, (16, 8), torch.float64, **options)
+    x, s = points(50, 3, torch.float64)
+    z = torch.randn(50, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(3)
+    masks = [net.draw_masks(50, dropout, generator) for _ in range(2)]
+    noisy = (x + s * z).requires_grad_()
+    (expected,) = torch.autograd.grad(plain_energy(net, noisy, s, masks[0]).sum(), noisy)
+    gradient, energy = net.noisy_and_clean(x, s, z, masks)
+    torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(energy, plain_energy(net, x, s, masks[1]), rtol=1e-10, atol=1e-10)
+    if not dropout:
+        torch.testing.assert_close(net.gradient(x, s, z), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_masks_drop_their_share_and_keep_the_mean():
+    net = make(3, (400, 300), torch.float64)
+    assert net.draw_masks(5, 0.0, torch.Generator()) is None
+    masks = net.draw_masks(100, 0.3, torch.Generator().manual_seed(0))
+    assert [mask.shape for mask in masks] == [(100, 400), (100, 300)]
+    for mask in masks:
+        assert mask.unique().tolist() == pytest.approx([0, 1 / 0.7])
+        assert float(mask.mean()) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize(("num_features", "hidden"), SHAPES)
-def test_gradient_equals_finite_differences(num_features, hidden):
-    net = make(num_features, hidden, torch.float64)
+def test_gradient_equals_finite_differences(num_features, hidden, options):
+    net = make(num_features, hidden, torch.float64, **options)
     x, s = points(5, num_features, torch.float64)
     step = 1e-5
     numeric = torch.stack(
@@ -57,16 +99,40 @@ def test_gradient_equals_finite_differences(num_features, hidden):
         ],
         dim=1,
     )
-    torch.testing.assert_close(net.energy_and_gradient(x, s)[1], numeric, rtol=0, atol=1e-8)
+    torch.testing.assert_close(net.gradient(x, s), numeric, rtol=1e-7, atol=1e-7)
 
 
-def test_gradient_of_the_first_rows_only():
-    net = make(3, (16, 8), torch.float64)
-    x, s = points(10, 3, torch.float64)
-    energy, gradient = net.energy_and_gradient(x, s)
-    some_energy, some = net.energy_and_gradient(x, s, num_gradient_rows=4)
-    torch.testing.assert_close(some_energy, energy)
-    torch.testing.assert_close(some, gradient[:4])
+@pytest.mark.parametrize("options", VARIANTS)
+def test_the_score_network_is_its_own_gradient(options):
+    net = make(3, (16, 8), torch.float64, kind=ScoreNet, **options)
+    x, s = points(20, 3, torch.float64)
+    z = torch.randn(20, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    torch.testing.assert_close(net.gradient(x, s), plain_energy(net, x, s))
+    gradient, energy = net.noisy_and_clean(x, s, z)
+    torch.testing.assert_close(gradient, plain_energy(net, x + s * z, s))
+    assert (energy == 0).all()
+    sigma = torch.tensor([0.1, 0.7], dtype=torch.float64)
+    norms = torch.stack([plain_energy(net, x, v.expand(20, 1)).square().sum(1) for v in sigma], dim=1)
+    torch.testing.assert_close(net.score_norms(x, sigma), norms)
+
+
+@pytest.mark.parametrize("s", [1e-3, 0.1, 1.0])
+def test_bfloat16_follows_float32_and_keeps_the_smallest_noise(s):
+    """x' - x is 1e-3 beside values of 2: bfloat16 has steps of 8e-3 there, so a rounded x' would lose it."""
+    exact, rough = make(8, (256, 256), torch.float32), make(8, (256, 256), torch.float32, precision=torch.bfloat16)
+    x, _ = points(500, 8, torch.float32)
+    z = torch.randn(500, 8, generator=torch.Generator().manual_seed(2))
+    level = torch.full((500, 1), s)
+    for net in (exact, rough):
+        net.requires_grad_(False)
+    for a, b in zip(rough.noisy_and_clean(x, level, z), exact.noisy_and_clean(x, level, z), strict=True):
+        assert a.dtype == torch.float32
+        assert float((a - b).norm() / b.norm()) < 0.01
+    moved = exact._of_noise(z).mul(s)
+    of_rounded = (x + s * z).bfloat16().float() @ exact.weights[0][:, :-1].T - exact._of_data(x) + exact.biases[0]
+    assert float((rough._of_noise(z).float().mul(s) - moved).norm() / moved.norm()) < 0.01
+    if s == 1e-3:
+        assert float((of_rounded - moved).norm() / moved.norm()) > 0.5
 
 
 def test_slope_of_gelu_and_its_derivative():
@@ -78,12 +144,15 @@ def test_slope_of_gelu_and_its_derivative():
     torch.testing.assert_close(torch.autograd.grad(ours.sum(), h)[0], second)
 
 
-def test_energies_over_the_levels_equal_one_level_after_another():
-    net = make(3, (16, 8), torch.float64)
+@pytest.mark.parametrize("options", VARIANTS)
+def test_levels_at_once_equal_one_level_after_another(options):
+    net = make(3, (16, 8), torch.float64, **options)
     x, _ = points(10, 3, torch.float64)
     sigma = torch.from_numpy(sigma_levels(1e-3, 1.0, 16))
     one_by_one = torch.stack([plain_energy(net, x, s.expand(10, 1)) for s in sigma], dim=1)
     torch.testing.assert_close(net.energies(x, sigma), one_by_one)
+    norms = torch.stack([net.gradient(x, s.expand(10, 1)).square().sum(1) for s in sigma], dim=1)
+    torch.testing.assert_close(net.score_norms(x, sigma), norms)
 
 
 def test_initialisation_is_that_of_torch_linear_and_needs_no_global_state():

@@ -76,7 +76,7 @@ def test_scoring_takes_memory_for_a_batch_not_for_all(fitted):
         ({"hidden": ()}, r"hidden: expected at least one width, got none"),
         ({"hidden": (8, 0)}, r"hidden: expected a whole number from 1 to 1e\+06, got 0"),
         ({"aggregate": "sum"}, r"aggregate: expected one of max, median, mean, mixture, got 'sum'"),
-        ({"schedule": "cosine"}, r"schedule: expected one of constant, linear, got 'cosine'"),
+        ({"schedule": "saw"}, r"schedule: expected one of constant, linear, cosine, step, got 'saw'"),
         ({"device": "cuda:77"}, r"device: expected a device of this machine, got 'cuda:77'\. Try: cpu or auto"),
         ({"device": "toaster"}, r"device: expected a device of this machine, got 'toaster'"),
     ],
@@ -107,4 +107,71 @@ def test_numpy_numbers_are_taken_and_stored_as_plain_ones():
 def test_a_state_with_other_learnt_facts_is_refused(fitted):
     tensors, meta = fitted.state()
     with pytest.raises(BundleError, match="num_steps"):
-        MuldeDensity.from_state(tensors, meta | {"learnt": {"epochs": 3}})
+        MuldeDensity.from_state(tensors, meta | {"learnt": {"offset": 0.0, "epochs": 3}})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layer_norm": True},
+        {"dropout": 0.3},
+        {"sigma_everywhere": True},
+        {"whiten": 0.9},
+        {"ema": 0.9},
+        {"clip_gradient": 0.1},
+        {"schedule": "cosine"},
+        {"schedule": "step", "epochs": 3},
+        {"precision": "bfloat16"},
+        {"precision": "tf32"},
+        {"indicator": "score_norm"},
+        {"components": None},
+        {"num_scales": 1, "aggregate": "max"},
+    ],
+    ids=str,
+)
+def test_every_option_trains_scores_and_is_stored(options):
+    """Far rows score higher with each, and the stored density scores exactly as the one that was stored."""
+    density = MuldeDensity(**TINY | {"steps": 150} | options).fit(rows(), heldout=rows(50, seed=1))
+    near, far = density.anomaly_score(rows(100, seed=2)), density.anomaly_score(rows(100, seed=2) * 0.1 + 9)
+    assert np.median(near) < np.median(far)
+    again = MuldeDensity.from_state(*density.state())
+    assert (again.anomaly_score(rows(100, seed=2)) == near).all()
+
+
+def test_score_norms_are_the_squared_slope_of_the_energies():
+    density = MuldeDensity(**TINY | {"steps": 100}, num_scales=3).fit(rows())
+    x, step = rows(20, seed=1).astype(np.float64), 1e-2
+    slopes = [
+        (density.energies(x + step * unit) - density.energies(x - step * unit)) / (2 * step)
+        * density.standardiser_.scale[column]
+        for column, unit in enumerate(np.eye(3))
+    ]  # fmt: skip
+    np.testing.assert_allclose(density.score_norms(x), np.square(slopes).sum(axis=0), rtol=0.05, atol=1e-3)
+
+
+def test_whitening_makes_scores_blind_to_how_the_columns_are_mixed():
+    mix = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, -3.0], [0.5, 0.0, 1.0]])
+    x, there = rows(400).astype(np.float64), rows(100, seed=3).astype(np.float64)
+    for whiten, blind in ((1.0, True), (None, False)):
+        density = MuldeDensity(**TINY, whiten=whiten).fit(x)
+        net_sees = density._prepared(there)
+        mixed = MuldeDensity(**TINY, whiten=whiten).fit(x @ mix)._prepared(there @ mix)
+        distances = [np.linalg.norm(seen[:, None] - seen[None], axis=2) for seen in (net_sees, mixed)]
+        assert np.allclose(*distances, rtol=1e-3, atol=1e-3) == blind
+
+
+def test_predict_calls_its_share_of_the_held_out_rows_outliers():
+    held = rows(1000, seed=1)
+    density = MuldeDensity(**TINY, contamination=0.05).fit(rows(), heldout=held)
+    assert (density.predict(held) == -1).sum() == 50
+    assert ((density.decision_function(held) < 0) == (density.predict(held) == -1)).all()
+    np.testing.assert_array_equal(density.score_samples(held), -density.anomaly_score(held))
+
+
+@pytest.mark.parametrize("share", [0, 10**18])
+def test_rows_stay_on_the_host_where_the_device_is_too_small_and_nothing_changes(monkeypatch, share):
+    from mulde.density import devices
+
+    monkeypatch.setattr(devices, "memory_at_hand", lambda device: share)
+    density = MuldeDensity(**TINY).fit(rows())
+    assert (density.anomaly_score(rows(20)) == MuldeDensity(**TINY).fit(rows()).anomaly_score(rows(20))).all()

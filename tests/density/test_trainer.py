@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from mulde.density.checkpoint import Checkpoint
 from mulde.density.energy import EnergyNet
 from mulde.density.noise import fixed_noise
-from mulde.density.objective import dsm_loss
+from mulde.density.objective import dsm_rows
 from mulde.density.trainer import Training, train
 from mulde.errors import FitError
 
@@ -20,6 +21,11 @@ def how(**changes):
         "beta": 0.1,
         "sigma_low": 1e-3,
         "sigma_high": 1.0,
+        "ema": 0.0,
+        "dropout": 0.0,
+        "clip_gradient": None,
+        "compile": False,
+        "epoch_steps": 7,
         "eval_every": 20,
         "patience": 5,
         "seed": 0,
@@ -63,11 +69,11 @@ def test_held_out_rows_do_not_change_the_path_only_where_it_ends():
 def test_training_lowers_the_held_out_loss():
     net, held = new_net(), rows(2048, seed=1)
     s, z = fixed_noise(2048, 2, 0.1, 1.0, seed=9)
-    before = dsm_loss(net, held, s, z)
+    before = float(dsm_rows(net, held, s, z).mean())
     train(net, rows(), None, how(steps=300, sigma_low=0.1))
     least = np.mean([0.5 * 2 * (1 - float(v) ** 2 / (1 + float(v) ** 2)) for v in s])  # of N(0, I), in closed form
     assert before > least + 0.1
-    assert dsm_loss(net, held, s, z) < least + 0.03
+    assert float(dsm_rows(net, held, s, z).mean()) < least + 0.03
 
 
 def test_the_best_weights_are_kept_and_patience_ends_the_training():
@@ -75,7 +81,7 @@ def test_the_best_weights_are_kept_and_patience_ends_the_training():
     net, seen = new_net(8), []
     few, held = rows(10, 8), rows(500, 8, seed=1)
     settings = how(steps=4000, lr=1e-2, patience=3, sigma_low=0.3)
-    result = train(net, few, held, settings, lambda step, total, loss, heldout: seen.append((step, heldout)))
+    result = train(net, few, held, settings, lambda look: seen.append((look.step, look.heldout_loss)))
     at_evaluations = {step: heldout for step, heldout in seen if step % 20 == 0}
     assert result.num_steps < 4000
     assert result.num_steps == result.best_step + 3 * 20
@@ -87,11 +93,13 @@ def test_the_best_weights_are_kept_and_patience_ends_the_training():
 
 def test_progress_is_told_every_ten_steps_and_at_the_end():
     calls = []
-    train(new_net(), rows(), rows(30, seed=1), how(steps=47), lambda *call: calls.append(call))
-    assert [step for step, *_ in calls] == [10, 20, 30, 40, 47]
-    assert {total for _, total, *_ in calls} == {47}
-    assert [heldout is None for *_, heldout in calls] == [True, False, False, False, False]
-    assert all(math.isfinite(loss) for _, _, loss, _ in calls)
+    train(new_net(), rows(), rows(30, seed=1), how(steps=47, schedule="linear"), calls.append)
+    assert [look.step for look in calls] == [10, 20, 30, 40, 47]
+    assert {look.num_steps for look in calls} == {47}
+    assert [look.heldout_loss is None for look in calls] == [True, False, False, False, False]
+    assert [len(look.heldout_bands) for look in calls] == [0, 4, 4, 4, 4]
+    assert all(look.loss_dsm > 0 and look.loss_reg > 0 and look.largest_gradient > 0 for look in calls)
+    assert [look.lr for look in calls] == pytest.approx([3e-3 * (1 - (step - 1) / 47) for step in (10, 20, 30, 40, 47)])
 
 
 def test_linear_schedule_ends_with_tiny_steps():
@@ -102,8 +110,8 @@ def test_linear_schedule_ends_with_tiny_steps():
         settings = how(steps=60, schedule=schedule)
         snapshots = {}
 
-        def keep(step, total, loss, heldout, net=early, into=snapshots):
-            into[step] = weights(net).clone()
+        def keep(look, net=early, into=snapshots):
+            into[look.step] = weights(net).clone()
 
         train(early, rows(), None, settings, keep)
         moved[schedule] = float((snapshots[60] - snapshots[50]).norm())
@@ -114,15 +122,20 @@ def test_linear_schedule_ends_with_tiny_steps():
 def test_a_loss_that_is_not_finite_names_its_step(bad_step, monkeypatch):
     import mulde.density.trainer as trainer
 
-    plain, calls = trainer.training_loss, []
+    plain, calls = trainer.loss_per_row, []
 
-    def poisoned(*args):
+    def poisoned(net, x, s, z, *rest):
         calls.append(1)
-        dsm, reg = plain(*args)
-        return (dsm * math.nan if len(calls) == bad_step else dsm), reg
+        if len(calls) != bad_step:
+            return plain(net, x, s, z, *rest)
+        row = 5
+        s[row], x[row, 1] = 0.25, -9
+        dsm, reg = plain(net, x, s, z, *rest)
+        return torch.where(torch.arange(len(dsm)) == row, math.nan, dsm), reg
 
-    monkeypatch.setattr(trainer, "training_loss", poisoned)
-    with pytest.raises(FitError, match=rf"finite number, got nan at step {bad_step} of 60.*rate below 0\.003"):
+    monkeypatch.setattr(trainer, "loss_per_row", poisoned)
+    where = r"at noise level 0\.25, most extreme in column 1 \(-9 standard deviations\)"
+    with pytest.raises(FitError, match=rf"got nan at step {bad_step} of 60, {where}.*rate below 0\.003"):
         train(new_net(), rows(), None, how())
 
 
@@ -134,3 +147,115 @@ def test_a_training_that_blows_up_is_refused():
 def test_a_single_row_and_a_single_step():
     result = train(new_net(), rows(1), None, how(steps=1))
     assert (result.num_steps, result.best_step, result.heldout_loss) == (1, 1, None)
+
+
+def test_averaged_weights_are_those_of_the_slow_average():
+    """decay = min(ema, t / (t + 9)), over the weights after each step."""
+    net = new_net()
+    train(net, rows(), None, how(steps=60, ema=0.8))
+    average = weights(new_net())
+    for t in range(1, 61):
+        plain = new_net()
+        train(plain, rows(), None, how(steps=t))
+        decay = min(0.8, t / (t + 9))
+        average = decay * average + (1 - decay) * weights(plain)
+    torch.testing.assert_close(weights(net), average, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1, 1, 1]),
+        ("linear", [1, 0.5, 0.01]),
+        ("cosine", [1, 0.5, (1 + math.cos(math.pi * 0.99)) / 2]),
+        ("step", [1, 0.9, 0.9]),  # an epoch is a step here, so step 51 is in the second fifty
+    ],
+)
+def test_schedules(schedule, expected):
+    settings = how(steps=100, lr=2.0, schedule=schedule, epoch_steps=1)
+    assert [settings.rate(step) for step in (1, 51, 100)] == pytest.approx([2 * factor for factor in expected])
+
+
+def test_clipping_bounds_what_adam_sees():
+    """Adam divides by the size of the gradients, so a bound shows in their spread: elements above it become equal."""
+    seen = []
+    train(new_net(), rows(), None, how(steps=10), seen.append)
+    train(new_net(), rows(), None, how(steps=10, clip_gradient=1e-4), seen.append)
+    assert seen[0].largest_gradient > 1e-3
+    assert seen[1].largest_gradient == pytest.approx(1e-4)
+
+
+def test_held_out_bands_are_the_loss_of_their_levels():
+    net, held = new_net(), rows(500, seed=1)
+    result = train(net, rows(), held, how(sigma_low=1e-4))
+    s, z = fixed_noise(2048, 2, 1e-4, 1.0, seed=20240617)
+    losses = dsm_rows(net, held[torch.arange(2048) % 500], s, z)
+    for band, (low, high) in enumerate([(1e-4, 1e-3), (1e-3, 1e-2), (1e-2, 1e-1), (1e-1, 1.0)]):
+        inside = (s[:, 0] >= low) & (s[:, 0] < high)
+        assert float(losses[inside].mean()) == pytest.approx(result.heldout_bands[band], rel=1e-6)
+    assert float(losses.mean()) == pytest.approx(result.heldout_loss, rel=1e-6)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "dropout": 0.2, "schedule": "cosine"}])
+@pytest.mark.parametrize("killed_at", [[20], [30, 90, 100], [120]])
+@pytest.mark.parametrize("heldout", [None, rows(50, seed=1)])
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, changes, killed_at, heldout):
+    monkeypatch.setattr("mulde.density.trainer.SAVE_EVERY_S", 0.0)
+    settings, checkpoint = how(steps=120, **changes), Checkpoint(tmp_path / "c.safetensors", "same")
+    undisturbed = new_net()
+    expected = train(undisturbed, rows(), heldout, settings)
+
+    def kill(look, at):
+        if look.step >= at:
+            raise KilledError
+
+    for at in killed_at:
+        with pytest.raises(KilledError):
+            train(new_net(), rows(), heldout, settings, lambda look, at=at: kill(look, at), checkpoint)
+    first, net = [], new_net()
+    result = train(net, rows(), heldout, settings, first.append, checkpoint)
+    assert first[0].step > (max(killed_at) // 20 - 1) * 20
+    assert result == expected
+    assert torch.equal(weights(net), weights(undisturbed))
+    again, calls = new_net(seed=5), []
+    assert train(again, rows(), heldout, settings, calls.append, checkpoint) == expected
+    assert not calls  # a finished training is not done again
+    assert torch.equal(weights(again), weights(undisturbed))
+
+
+def test_a_checkpoint_of_something_else_or_a_damaged_one_is_not_used(tmp_path, caplog):
+    path, expected = tmp_path / "c.safetensors", new_net()
+    train(expected, rows(), None, how())
+    train(new_net(), rows(seed=7), None, how(steps=20), checkpoint=Checkpoint(path, "other"))
+    net = new_net()
+    train(net, rows(), None, how(), checkpoint=Checkpoint(path, "mine"))
+    assert "is of other rows or settings: training starts anew" in caplog.text
+    assert torch.equal(weights(net), weights(expected))
+    path.write_bytes(path.read_bytes()[:1000])
+    net = new_net()
+    train(net, rows(), None, how(), checkpoint=Checkpoint(path, "mine"))
+    assert "cannot be read" in caplog.text
+    assert torch.equal(weights(net), weights(expected))
+
+
+def test_torch_compile_takes_the_same_steps():
+    plain, compiled = new_net(), new_net()
+    train(plain, rows(), None, how(steps=5))
+    train(compiled, rows(), None, how(steps=5, compile=True))
+    torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-4, atol=1e-5)
+
+
+def test_without_patience_the_last_weights_are_kept():
+    net, to_the_end = new_net(8), new_net(8)
+    few, held = rows(10, 8), rows(500, 8, seed=1)
+    result = train(net, few, held, how(steps=300, lr=1e-2, patience=0, sigma_low=0.3))
+    train(to_the_end, few, None, how(steps=300, lr=1e-2, sigma_low=0.3))
+    assert result.num_steps == result.best_step == 300
+    assert torch.equal(weights(net), weights(to_the_end))
+    s, z = fixed_noise(2048, 8, 0.3, 1.0, seed=20240617)
+    losses = dsm_rows(net, held[torch.arange(2048) % 500], s, z)
+    assert float(losses.mean()) == pytest.approx(result.heldout_loss, rel=1e-6)

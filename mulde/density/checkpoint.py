@@ -1,0 +1,66 @@
+"""Checkpoints of a training, so that a killed one goes on: one safetensors file, written whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mulde.density.rows import Rows
+from mulde.files import whole_file
+
+_log = logging.getLogger(__name__)
+_KEY = "mulde.checkpoint"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training keeps its state, and the fingerprint of all that decides its course: settings, rows, versions.
+
+    A file of another fingerprint, or a damaged one, is not used: the training starts anew and overwrites it.
+    """
+
+    path: Path
+    fingerprint: str
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Arrays and facts of the last `save`, or None when there is nothing to go on from."""
+        from safetensors import SafetensorError, safe_open
+
+        if not self.path.is_file():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})[_KEY])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            _log.warning("checkpoint %s cannot be read (%s): training starts anew", self.path, error)
+            return None
+        if header["fingerprint"] != self.fingerprint:
+            _log.warning("checkpoint %s is of other rows or settings: training starts anew", self.path)
+            return None
+        return tensors, header["facts"]
+
+    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Replace the file as a whole."""
+        from safetensors.torch import save_file
+
+        header = {"fingerprint": self.fingerprint, "facts": facts}
+        with whole_file(self.path) as partial:
+            save_file({key: value.contiguous() for key, value in tensors.items()}, partial, {_KEY: json.dumps(header)})
+
+
+def fingerprint(facts: Any, *arrays: Rows | None) -> str:
+    """Hex sha256 of JSON facts and of the contents, shapes and types of arrays."""
+    total = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for array in arrays:
+        total.update(b"none" if array is None else f"{array.dtype}{array.shape}".encode())
+        if array is not None:
+            total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()

@@ -1,0 +1,59 @@
+"""Held-out normal rows as the judge of a training: L_dsm under noise drawn once, over all and per band of levels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mulde.density.noise import fixed_noise
+from mulde.density.objective import Net, dsm_rows
+
+NUM_BANDS = 4
+"""Bands of noise levels, equally wide in log s, for which the held-out loss is told apart."""
+_NUM_DRAWS = (2048, 4096)
+_SEED = 20240617  # fixed, so that held-out losses of runs with different seeds can be compared
+
+
+@dataclass
+class Trained:
+    """What came of a training: steps done, the step whose weights were kept, their held-out L_dsm, over all and per
+    band of s from low to high (None without held-out rows)."""
+
+    num_steps: int = 0
+    best_step: int = 0
+    heldout_loss: float | None = None
+    heldout_bands: list[float] | None = None
+
+
+class Judge:
+    """Measures held-out rows (M, D) float32, M >= 1: few are used several times, many are thinned evenly."""
+
+    def __init__(self, rows: Tensor, sigma_low: float, sigma_high: float, device: torch.device) -> None:
+        least, most = _NUM_DRAWS
+        num_draws = min(max(len(rows), least), most)
+        index = torch.arange(num_draws) % len(rows)
+        if len(rows) > most:
+            index = torch.linspace(0, len(rows) - 1, most).long()
+        self.x = rows[index.to(rows.device)].to(device)
+        s, z = fixed_noise(num_draws, rows.shape[1], sigma_low, sigma_high, _SEED)
+        self.s, self.z = s.to(device), z.to(device)
+        width = math.log(sigma_high / sigma_low) / NUM_BANDS
+        band = ((s[:, 0] / sigma_low).log() / width).long() if width else torch.zeros(num_draws, dtype=torch.long)
+        self.band = band.clamp(0, NUM_BANDS - 1).to(device)
+        self.best = Trained()
+        self.num_worse = 0
+
+    def measure(self, net: Net, step: int) -> Trained:
+        """Held-out loss of `net` as it is after `step` steps; `best` and `num_worse` follow."""
+        losses = dsm_rows(net, self.x, self.s, self.z)
+        sums = torch.zeros(NUM_BANDS, dtype=torch.float64, device=losses.device).index_add_(0, self.band, losses)
+        counts = torch.bincount(self.band, minlength=NUM_BANDS).clamp(min=1)
+        now = Trained(step, step, float(losses.mean()), (sums / counts).tolist())
+        if self.best.heldout_loss is None or (now.heldout_loss or 0.0) < self.best.heldout_loss:
+            self.best, self.num_worse = now, 0
+        else:
+            self.num_worse += 1
+        return now

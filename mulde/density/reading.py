@@ -1,0 +1,50 @@
+"""Reading a trained network at all its noise levels, in bounded memory (METHOD.md section 1, "Reading")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mulde.density.devices import memory_at_hand
+from mulde.density.objective import Net
+from mulde.density.rows import Float32, Rows, parts
+
+INDICATORS = {"energy": "energies", "score_norm": "score_norms"}
+"""Name of an indicator: the method of a network that gives it."""
+_NUMBERS_AT_A_TIME = {"cpu": 2**22, "cuda": 2**28}
+"""Numbers in one hidden layer that go through the network at once: what fits a CPU's caches, what fills a GPU."""
+_MOST_ROWS = 4096
+_COPIES = 8  # arrays of that size, in float32, that are alive at once
+_SHARE_OF_MEMORY = 0.25
+
+
+def read_levels(net: Net, rows: Rows, sigma: Tensor, indicator: str, prepare: Callable[[Rows], Tensor]) -> Float32:
+    """The indicator of rows (N, D) at each level of sigma (L,): (N, L) float32, as many rows at a time as fit.
+
+    prepare: raw rows (n, D) as the network takes them, (n, K) on its device. Always the same number of rows at a time,
+    the last ones padded: a row's reading then does not depend, to the last bit, on the rows around it. (Matrix products
+    of other sizes round differently, and a mixture over almost collinear levels magnifies that a thousandfold.)
+    """
+    read: Callable[[Tensor, Tensor], Tensor] = getattr(net, INDICATORS[indicator])
+    size = rows_at_a_time(net, len(sigma))
+    out = np.empty((len(rows), len(sigma)), np.float32)
+    with torch.inference_mode(), net.fixed_weights():
+        for part in parts(len(rows), size):
+            x = prepare(rows[part])
+            padded = x.new_zeros(size, x.shape[1])
+            padded[: len(x)] = x
+            out[part] = read(padded, sigma)[: len(x)].cpu().numpy()
+    return out
+
+
+def rows_at_a_time(net: Net, num_scales: int) -> int:
+    """A power of two that depends on the network and the kind of device, and shrinks only where memory is short."""
+    device = next(net.parameters()).device
+    widest = max(*net.hidden, net.num_features)
+    fits = memory_at_hand(device) * _SHARE_OF_MEMORY / (4 * _COPIES)
+    numbers = min(_NUMBERS_AT_A_TIME.get(device.type, 2**22), fits)
+    rows = min(max(numbers / (num_scales * widest), 1), _MOST_ROWS)
+    return int(2 ** np.floor(np.log2(rows)))

@@ -1,0 +1,72 @@
+"""The course of a training for TensorBoard. The only file that imports torch.utils.tensorboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from mulde.density.rows import Look
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+
+class TrainingLog:
+    """Writes what `Look` records say, and pictures, as event files into `folder`; `log.log` is a `Progress`.
+
+    A later log in the same folder hides what an earlier one wrote from its own first step on: a training that is begun
+    anew replaces the curve, one that goes on from a checkpoint continues it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer: SummaryWriter | None = None
+        self._step = 0
+        self._heldout: tuple[object, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def log(self, look: Look) -> None:
+        """One point on every curve, at the look's step; on the held-out ones when they were measured anew."""
+        self._step = look.step
+        self._add("loss/dsm", look.loss_dsm)
+        self._add("loss/reg", look.loss_reg)
+        self._add("loss/total", look.loss_dsm + look.loss_reg)
+        self._add("gradient/largest", look.largest_gradient)
+        self._add("lr", look.lr)
+        heldout = (look.heldout_loss, look.heldout_bands)
+        if look.heldout_loss is None or heldout == self._heldout:
+            return
+        self._heldout = heldout
+        self._add("heldout/dsm", look.heldout_loss)
+        for number, loss in enumerate(look.heldout_bands, start=1):
+            self._add(f"heldout/dsm_band_{number}", loss)  # from low to high noise
+
+    def figure(self, tag: str, path: Path) -> None:
+        """A picture file, at the step of the last look."""
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        self._open().add_image(tag, pixels, self._step, dataformats="HWC")
+
+    def _add(self, tag: str, value: float) -> None:
+        self._open().add_scalar(tag, value, self._step)
+
+    def _open(self) -> SummaryWriter:
+        """The writer, made when the first step is known: from there on it overrules earlier files."""
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self.folder), purge_step=self._step)
+        return self._writer
