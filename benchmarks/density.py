@@ -5,9 +5,10 @@
     .venv/bin/python benchmarks/density.py --only disk --rows 5000000
 
 plain: torch's own layers and double backward in float32, rows that are noisy and clean in passes of their own; to
-score, one noise level after another, energy and score norm. Ours: `mulde.density` as the estimator runs it. Each line is
-a process of its own (so that peak memory is its own), and prints the best of its repetitions. `toy`: seconds of training
-until a held-out loss is reached. `disk`: a Parquet file of many rows x 512 columns, written first, scored in pieces.
+score, one noise level after another, energy and score norm. Ours: `mulde.density` as the estimator runs it. Each line
+is a process of its own (so that peak memory is its own), and prints the best of its repetitions. `toy`: seconds of
+training until a held-out loss is reached. `disk`: a Parquet file of many rows x 512 columns, written first, then
+scored in pieces.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def settings(
 ) -> Training:
     return Training(
         steps=steps, epoch_steps=1, batch_size=batch, lr=lr, schedule=schedule, beta=BETA, sigma_low=LOW,
-        sigma_high=HIGH, ema=0.0, dropout=0.0, clip_gradient=None, compile=compiled, eval_every=1, patience=10**9, seed=0,
+        sigma_high=HIGH, ema=0.0, dropout=0.0, clip_gradient=None, compile=compiled, eval_every=1, patience=10**9,
+        seed=0,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 
 PROMISE_S = 0.5
-COMMANDS = ("", "extract", "train", "score", "evaluate", "run", "demo", "settings")
+COMMANDS = ("", "extract", "train", "score", "evaluate", "run", "demo", "toy", "export", "settings")
 
 
 def median_s(command: list[str], runs: int) -> float:

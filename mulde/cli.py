@@ -174,6 +174,39 @@ def demo(
 
 
 @app.command()
+def toy(
+    out: Annotated[Path, typer.Option(help="Folder for the figures, pictures and TensorBoard events.")] = Path("toy"),
+    seed: Seed = 0,
+    device: Device = "auto",
+    preset: Annotated[str, typer.Option(help="Sizes of the network and the training: fast or paper.")] = "fast",
+    quiet: Quiet = False,
+) -> None:
+    """Train on four Gaussians, whose exact answers are known, and show learnt beside exact."""
+    from mulde.pipeline.toy import print_comparison, run_toy
+
+    print_comparison(run_toy(out, seed=seed, device=device, preset=preset, reporter=_reporter(quiet)))
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Bundle written by `mulde train` or `mulde run`.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="As ONNX: rows of features in, anomaly_score and readings out.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder to write: a file per stream, and export.json.")] = Path("export"),
+    stream: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="This stream alone. Repeatable. [default: all]")
+    ] = None,
+) -> None:
+    """Write the densities of a model for other programs, with what is needed to fuse them."""
+    from mulde.pipeline.export import export as write_export
+
+    formats = [name for name, wanted in {"onnx": onnx}.items() if wanted]
+    for path in write_export(model, out, formats, stream or ()):
+        typer.echo(path)
+
+
+@app.command()
 def settings(config: Config = None, set_: Set = None, detector: Detector = None) -> None:
     """Print every setting with its meaning, bounds and value, as a TOML file for --config."""
     from mulde.config import dump_toml

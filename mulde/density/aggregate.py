@@ -14,6 +14,9 @@ from mulde.density.rows import Float64, Rows, Tensors
 from mulde.density.standardise import Standardiser
 from mulde.density.state import under_prefix, with_prefix
 
+LEVELS_REG_COVAR = 1e-3
+"""Least variance, of standardised levels, that a mixture over them gives to any direction. The levels are almost
+collinear; below this the mixture would listen to how float32 rounds, and another machine would score otherwise."""
 AGGREGATES = ("max", "median", "mean", "mixture")
 
 
@@ -40,7 +43,7 @@ class Aggregate:
         if name != "mixture":
             return cls(name, levels)
         what = "mixture over the noise levels"
-        return cls(name, levels, fit_mixture(energies, components, seed, what, heldout, levels.apply))
+        return cls(name, levels, fit_mixture(energies, components, seed, what, heldout, levels.apply, LEVELS_REG_COVAR))
 
     def score(self, energies: Rows, device: str | torch.device = "cpu") -> Float64:
         """energies (N, L) -> scores (N,) float64; a mixture is computed on the device."""

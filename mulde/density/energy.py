@@ -15,7 +15,8 @@ from torch.nn.functional import gelu, linear
 
 _INV_SQRT_2 = 1 / math.sqrt(2)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
-_NORM_EPS = 1e-5  # as in torch's LayerNorm
+NORM_EPS = 1e-5
+"""Added to the variance, as in torch's LayerNorm."""
 
 
 class _GeluSlope(torch.autograd.Function):
@@ -106,13 +107,16 @@ class Network(nn.Module):
             vector.uniform_(-1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
 
     @contextmanager
-    def fixed_weights(self) -> Iterator[None]:
-        """While the block runs, weights must not change: their copies in `precision` are made once, not every pass."""
+    def reading(self, precision: torch.dtype | None = None) -> Iterator[None]:
+        """While the block runs, products are in `precision` (None: as ever) and weights must not change: their copies
+        in that format are made once, not in every pass."""
+        before = self._precision
+        self._precision = precision or before
         self._cast_once = [self._weight(i) for i in range(len(self.weights))] if self.precision != self.exact else []
         try:
             yield
         finally:
-            self._cast_once = []
+            self._precision, self._cast_once = before, []
 
     def _weight(self, i: int) -> Tensor:
         """The weights of layer i in `precision`; of the first layer those of the data alone."""
@@ -152,7 +156,7 @@ class Network(nn.Module):
             centred = rstd = None
             if self.gains:
                 h = h - h.mean(dim=1, keepdim=True)
-                rstd = torch.rsqrt(h.square().mean(dim=1, keepdim=True) + _NORM_EPS)
+                rstd = torch.rsqrt(h.square().mean(dim=1, keepdim=True) + NORM_EPS)
                 centred = (h * rstd).to(self.precision)
                 h = torch.addcmul(self.shifts[i].to(self.precision), centred, self.gains[i].to(self.precision))
             h = h.to(self.precision)

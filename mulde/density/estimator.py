@@ -50,8 +50,10 @@ class MuldeDensity(Density):
     energy, or score_norm, || dE/dx ||^2. aggregate: max, median, mean or mixture (of `components` Gaussians; None: the
     number that makes held-out rows likeliest). contamination: share of normal rows that `predict` may call outliers.
 
-    The machine. device: cpu, cuda, cuda:1 ... or auto. precision: float32, tf32 or bfloat16, for all products but that
-    of the data with the first layer. compile: let torch.compile fuse the loss; needs a C++ compiler.
+    The machine. device: cpu, cuda, cuda:1 ... or auto. precision: float32, tf32 or bfloat16, for all products of the
+    training but that of the data with the first layer; reading_precision: likewise of the reading. The levels are
+    almost collinear, so a mixture over them hears the rounding: read in bfloat16 only with another aggregate.
+    compile: let torch.compile fuse the loss; needs a C++ compiler.
 
     `PRESETS` holds named sizes; the defaults are "fast".
     After `fit`: net_, sigma_ (L,), aggregate_, whitener_, trained_ (steps done, held-out loss), device_, offset_.
@@ -105,6 +107,7 @@ class MuldeDensity(Density):
         components: int | None = 5,
         contamination: float = 0.01,
         precision: str = "float32",
+        reading_precision: str = "float32",
         compile: bool = False,
         seed: int = 0,
         device: str = "cpu",
@@ -132,6 +135,7 @@ class MuldeDensity(Density):
         self.components = components
         self.contamination = contamination
         self.precision = precision
+        self.reading_precision = reading_precision
         self.compile = compile
         self.seed = seed
         self.device = device
@@ -166,6 +170,7 @@ class MuldeDensity(Density):
             "schedule": SCHEDULES,
             "indicator": INDICATORS,
             "precision": PRECISIONS,
+            "reading_precision": PRECISIONS,
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -187,13 +192,17 @@ class MuldeDensity(Density):
             kept = Checkpoint(checkpoint, fingerprint([self.kind, self.settings(), versions], rows, heldout))
         with products_in(self.precision):
             self.trained_ = train(self.net_, x, held, self._training(len(rows)), progress, kept)
-        held_readings = None if heldout is None else self._read(heldout, self.indicator)
+        chooses = heldout is not None and self.components is None
         self.aggregate_ = Aggregate.fit(
-            self.aggregate, self._read(rows, self.indicator), self.components, self.seed, held_readings
+            self.aggregate,
+            self._readings(rows),
+            self.components,
+            self.seed,
+            self._readings(heldout) if heldout is not None and chooses else None,
         )
 
     def _score(self, rows: Rows) -> Float64:
-        return self.aggregate_.score(self._read(rows, self.indicator), self.device_)
+        return self.aggregate_.score(self._readings(rows), self.device_)
 
     def _tensors(self) -> Tensors:
         net = {name: value.cpu().numpy() for name, value in self.net_.state_dict().items()}
@@ -254,8 +263,12 @@ class MuldeDensity(Density):
 
     def _read(self, rows: Rows, indicator: str) -> Float32:
         sigma = torch.from_numpy(self.sigma_).float().to(self.device_)
-        with products_in(self.precision):
-            return read_levels(self.net_, rows, sigma, indicator, self._to_device)
+        with products_in(self.reading_precision):
+            return read_levels(self.net_, rows, sigma, indicator, self._to_device, PRECISIONS[self.reading_precision])
+
+    def _readings(self, rows: Rows) -> Float32:
+        """What the aggregate takes, (N, L)."""
+        return self._read(rows, self.indicator)
 
     def _to_device(self, rows: Rows) -> Tensor:
         return torch.from_numpy(self._prepared(rows)).to(self.device_)

@@ -22,7 +22,7 @@ MAX_FIT_ROWS = 50_000
 """Rows beyond this many are thinned by a seeded draw before the fit."""
 CANDIDATES = (1, 2, 3, 5, 8, 13, 21)
 """Numbers of components among which held-out rows choose."""
-_TIE = 1e-3  # nats per row: numbers of components closer than this to the best are as good, and the fewest are taken
+_TIE = 0.02  # nats per row: numbers of components closer than this to the best are as good, and the fewest are taken
 _REG_COVAR = tuple(10.0**k for k in range(-6, 1))
 _MIN_ROWS_PER_COMPONENT = 10
 _MAX_FLOPS_PER_ITERATION = 1e10  # of expectation-maximisation: about half a second on two cores
@@ -114,12 +114,14 @@ def fit_mixture(
     what: str,
     heldout: Rows | None = None,
     prepare: Prepare = _as_they_are,
+    least_reg_covar: float = _REG_COVAR[0],
 ) -> Mixture:
     """Fit on rows (N, D), N >= 1, that `prepare` standardises; `what` names the mixture in messages.
 
     components: fewer are used when the rows are too few or too wide for them. None: the number among CANDIDATES that
     makes held-out rows (M, D) likeliest; without such rows, a seeded tenth of the rows, and all are then fitted with
-    that number. reg_covar starts at 1e-6 and grows tenfold until the covariances can be inverted. All such changes and
+    that number. reg_covar starts at `least_reg_covar`, 1e-6 unless given, and grows tenfold until the
+    covariances can be inverted. All such changes and
     choices are logged. One row gives one Gaussian around it with variance reg_covar. Raises FitError when even
     reg_covar 1 does not help.
     """
@@ -127,12 +129,12 @@ def fit_mixture(
     if components is None:
         if heldout is not None:
             heldout = prepare(thin(heldout, seed, f"{what}, held-out rows")) if len(heldout) else None
-        return _fit_likeliest(x, seed, what, heldout)
+        return _fit_likeliest(x, seed, what, heldout, least_reg_covar)
     num_components = _affordable_components(x, components)
     if num_components < components:
         shape = f"{len(x)} rows of {x.shape[1]} columns"
         _log.warning("%s: %d instead of %d components, for %s", what, num_components, components, shape)
-    return _fit(x, num_components, seed, what)
+    return _fit(x, num_components, seed, what, least_reg_covar)
 
 
 def thin(rows: Rows, seed: int, what: str) -> Rows:
@@ -143,27 +145,29 @@ def thin(rows: Rows, seed: int, what: str) -> Rows:
     return rows[np.sort(np.random.default_rng(seed).choice(len(rows), MAX_FIT_ROWS, replace=False))]
 
 
-def _fit_likeliest(rows: Float64, seed: int, what: str, heldout: Float64 | None) -> Mixture:
+def _fit_likeliest(rows: Float64, seed: int, what: str, heldout: Float64 | None, least_reg_covar: float) -> Mixture:
     learn, judge = rows, heldout
     if judge is None:
         aside = np.random.default_rng(seed).permutation(len(rows)) < math.ceil(len(rows) / 10)
         learn, judge = rows[~aside], rows[aside]
     most = _affordable_components(learn, CANDIDATES[-1])
-    fits = {count: _fit(learn, count, seed, what) for count in CANDIDATES if count <= most and len(learn)}
+    fits = {
+        count: _fit(learn, count, seed, what, least_reg_covar) for count in CANDIDATES if count <= most and len(learn)
+    }
     likelihoods = {count: -fit.negative_log_likelihood(judge).mean() for count, fit in fits.items()}
     best = min((k for k, value in likelihoods.items() if value >= max(likelihoods.values()) - _TIE), default=1)
     told = ", ".join(f"{count}: {value:.4g}" for count, value in likelihoods.items())
     _log.info("%s: %d components, by the log-likelihood of %d held-out rows (%s)", what, best, len(judge), told)
-    return fits[best] if heldout is not None else _fit(rows, best, seed, what)
+    return fits[best] if heldout is not None else _fit(rows, best, seed, what, least_reg_covar)
 
 
-def _fit(rows: Float64, num_components: int, seed: int, what: str) -> Mixture:
+def _fit(rows: Float64, num_components: int, seed: int, what: str, least_reg_covar: float) -> Mixture:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     if len(rows) == 1:
         rows = np.repeat(rows, 2, axis=0)  # scikit-learn asks for two
-    for reg_covar in _REG_COVAR:
+    for reg_covar in (value for value in _REG_COVAR if value >= least_reg_covar):
         model = GaussianMixture(num_components, covariance_type="full", reg_covar=reg_covar, random_state=seed)
         try:
             with warnings.catch_warnings():

@@ -59,5 +59,5 @@ class MsmaDensity(MuldeDensity):
     def _new_net(self, num_columns: int, **options: Any) -> ScoreNet:
         return ScoreNet(num_columns, self.hidden, **options)
 
-    def _read(self, rows: Rows, indicator: str) -> Float32:
-        return np.sqrt(super()._read(rows, "score_norm"))
+    def _readings(self, rows: Rows) -> Float32:
+        return np.sqrt(super()._readings(rows))

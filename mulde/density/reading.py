@@ -21,17 +21,25 @@ _COPIES = 8  # arrays of that size, in float32, that are alive at once
 _SHARE_OF_MEMORY = 0.25
 
 
-def read_levels(net: Net, rows: Rows, sigma: Tensor, indicator: str, prepare: Callable[[Rows], Tensor]) -> Float32:
+def read_levels(
+    net: Net,
+    rows: Rows,
+    sigma: Tensor,
+    indicator: str,
+    prepare: Callable[[Rows], Tensor],
+    precision: torch.dtype | None = None,
+) -> Float32:
     """The indicator of rows (N, D) at each level of sigma (L,): (N, L) float32, as many rows at a time as fit.
 
-    prepare: raw rows (n, D) as the network takes them, (n, K) on its device. Always the same number of rows at a time,
-    the last ones padded: a row's reading then does not depend, to the last bit, on the rows around it. (Matrix products
-    of other sizes round differently, and a mixture over almost collinear levels magnifies that a thousandfold.)
+    prepare: rows as they came (n, D) as the network takes them, (n, K) on its device. precision: of the products, if
+    not that of the training. Always the same number of rows at a time, the last ones padded: a row's reading then does
+    not depend, to the last bit, on the rows around it. (Matrix products of other sizes round differently, and a mixture
+    over almost collinear levels magnifies that.)
     """
     read: Callable[[Tensor, Tensor], Tensor] = getattr(net, INDICATORS[indicator])
     size = rows_at_a_time(net, len(sigma))
     out = np.empty((len(rows), len(sigma)), np.float32)
-    with torch.inference_mode(), net.fixed_weights():
+    with torch.inference_mode(), net.reading(precision):
         for part in parts(len(rows), size):
             x = prepare(rows[part])
             padded = x.new_zeros(size, x.shape[1])

@@ -23,6 +23,7 @@ _NOT_YET_IN_1: dict[str, dict[str, Any]] = {
         "indicator": "energy",
         "contamination": 0.01,
         "precision": "float32",
+        "reading_precision": "float32",
         "compile": False,
     },
     "mixture": {"contamination": 0.01},

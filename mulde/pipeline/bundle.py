@@ -14,8 +14,9 @@ from mulde import __version__
 from mulde.config import Settings
 from mulde.density.base import Density
 from mulde.density.registry import density_from_state
+from mulde.density.state import check_version
 from mulde.errors import BundleError
-from mulde.pipeline.files import whole_file
+from mulde.files import whole_file
 from mulde.pipeline.fusion import Calibration
 
 SCHEMA_VERSION = 1
@@ -62,12 +63,10 @@ class Bundle:
 
 
 def load_bundle(path: Path, device: str = "cpu") -> Bundle:
-    """Read a bundle. Raises BundleError for a file that is missing, damaged, or of another schema version."""
+    """Read a bundle. Raises BundleError for a file that is missing, damaged, or of a newer schema version."""
     header, tensors = _read(path)
-    if header.get("schema") != SCHEMA_VERSION:
-        raise BundleError(
-            f"model bundle {path}: schema", expected=SCHEMA_VERSION, got=header.get("schema"), hint="train it again"
-        )
+    written_by = f"model bundle {path}, written by mulde {header.get('mulde')}"
+    check_version(f"{written_by}, schema version", header.get("schema"), SCHEMA_VERSION)
     try:
         streams = {}
         for name, stream in header["streams"].items():
@@ -76,7 +75,7 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
             streams[name] = Stream(density, Calibration(**stream["calibration"]), int(stream["dim"]))
         settings = Settings.model_validate(header["settings"])
         return Bundle(streams, settings, header["made_from"], header["training"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from None
 
 
@@ -87,15 +86,16 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise BundleError(f"model bundle {path}", expected="a file written by `mulde train`", got="nothing there")
     try:
         with safe_open(path, framework="np") as file:
-            header = json.loads((file.metadata() or {})["mulde"])
+            header = dict(json.loads((file.metadata() or {})["mulde"]))
             return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from None
 
 
 def _damaged(path: Path, error: Exception) -> BundleError:
+    reason = " ".join(str(error).split())  # some libraries write several lines
     return BundleError(
-        f"model bundle {path} cannot be read ({type(error).__name__}: {error})",
+        f"model bundle {path} cannot be read ({type(error).__name__}: {reason})",
         expected="a whole file written by `mulde train`",
         hint="copy it again, or train again",
     )

@@ -95,7 +95,7 @@ def train(
             density.fit(
                 rows,
                 heldout=held if len(held) else None,
-                progress=_shown(advance, log),
+                progress=shown_and_logged(advance, log),
                 checkpoint=folder / CHECKPOINTS / f"{name}.safetensors",
             )
         row_scores = density.anomaly_score(rows)
@@ -133,7 +133,7 @@ def _build(settings: DensitySettings, seed: int, device: str) -> Density:
     return build_density(settings.method, **{**sizes, **settings.options, "seed": seed, "device": device})
 
 
-def _shown(advance: Advance, log: TrainingLog) -> Callable[[Look], None]:
+def shown_and_logged(advance: Advance, log: TrainingLog) -> Callable[[Look], None]:
     """The course of a training on a bar and in TensorBoard."""
     last = 0
 

@@ -1,0 +1,248 @@
+"""A fitted density as one ONNX graph: standardise, network at all levels, aggregate (METHOD.md section 1, "Reading").
+
+The graph is written node by node from what was learnt, beside `energy.py` and `aggregate.py`, whose steps it repeats in
+their order; no tracing, so nothing of torch's exporter is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mulde import __version__
+from mulde.density.aggregate import Aggregate
+from mulde.density.base import Density
+from mulde.density.energy import NORM_EPS, EnergyNet, Network
+from mulde.density.estimator import MuldeDensity
+from mulde.density.mixture import Mixture
+from mulde.density.msma import MsmaDensity
+from mulde.density.rows import Float32
+from mulde.density.standardise import LIMIT, Standardiser
+from mulde.errors import UsageError
+
+OPSET, IR_VERSION = 17, 8
+"""Of 2022, so that most runtimes in use read it."""
+EXPORTABLE = (MuldeDensity.kind, MsmaDensity.kind)
+_FLOAT, _DOUBLE = 1, 11  # TensorProto.DataType
+
+Value = str | NDArray[Any]
+
+
+@dataclass
+class _Graph:
+    """Nodes and constants in the making. Values go by name."""
+
+    nodes: list[tuple[str, list[str], str, dict[str, Any]]] = field(default_factory=list)
+    constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def op(self, kind: str, *inputs: Value, output: str = "", **attributes: Any) -> str:
+        """Add a node; an input that is an array becomes a constant. Returns the name of its output."""
+        output = output or f"{kind}_{len(self.nodes)}"
+        self.nodes.append((kind, [self._named(value) for value in inputs], output, attributes))
+        return output
+
+    def _named(self, value: Value) -> str:
+        if isinstance(value, str):
+            return value
+        name = f"constant_{len(self.constants)}"
+        self.constants[name] = value
+        return name
+
+
+def to_onnx(density: Density, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The density as an ONNX file: rows (n, D) float32 -> anomaly_score (n,) float64, readings (n, L) float32.
+
+    readings: the indicator at the L levels, what the aggregate takes. n is free. Standardising, whitening and the
+    aggregate are computed in float64, the network in float32. Rows are not checked; they must be finite. metadata:
+    entries to add to the file's own. Raises UsageError for a density that is not fitted, has no network or reads it in
+    fewer digits, and without the package onnx.
+    """
+    if not isinstance(density, MuldeDensity):
+        raise UsageError("ONNX", expected=f"a density with a network: {' or '.join(EXPORTABLE)}", got=density.kind)
+    if density.reading_precision != "float32":  # readings then depend on where it rounds, and a mixture magnifies that
+        raise UsageError(
+            "ONNX",
+            expected="a density of reading_precision float32",
+            got=density.reading_precision,
+            hint="fit it so; it may still train in bfloat16",
+        )
+    _, meta = density.state()
+    graph = _Graph()
+    prepared = _prepared(graph, "rows", density)
+    readings = _readings(graph, prepared, density)
+    graph.op("Identity", readings, output="readings")
+    wide = graph.op("Cast", readings, to=_DOUBLE)
+    graph.op("Identity", _aggregated(graph, wide, density.aggregate_, len(density.sigma_)), output="anomaly_score")
+    own = {
+        "mulde": __version__,
+        "density": json.dumps(meta),
+        "sigma": json.dumps(density.sigma_.tolist()),
+        "direction": "anomaly_score: higher = more anomalous",
+    }
+    return _serialised(graph, density.n_features_in_, len(density.sigma_), own | dict(metadata or {}))
+
+
+def _standardised(graph: _Graph, wide: str, standardiser: Standardiser) -> str:
+    """float64 -> float64, as `Standardiser.apply`."""
+    share = graph.op("Div", graph.op("Sub", wide, standardiser.mean), standardiser.scale)
+    return graph.op("Clip", share, np.array(-LIMIT), np.array(LIMIT))
+
+
+def _prepared(graph: _Graph, rows: str, density: MuldeDensity) -> str:
+    """Rows as the network takes them, (n, K) float32."""
+    x = _standardised(graph, graph.op("Cast", rows, to=_DOUBLE), density.standardiser_)
+    if density.whitener_ is not None:
+        x = graph.op("MatMul", x, density.whitener_.matrix)
+    return graph.op("Cast", x, to=_FLOAT)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Names of what the way back needs of one hidden layer, (n, L, H) or (n, L, 1), as in `energy.py`."""
+
+    h: str
+    cdf: str  # Phi(h)
+    centred: str = ""
+    rstd: str = ""
+
+
+def _readings(graph: _Graph, x: str, density: MuldeDensity) -> str:
+    """The indicator (n, L) float32 of prepared rows (n, K)."""
+    net = density.net_
+    layers = _hidden(graph, x, net, density.sigma_.astype(np.float32))
+    if isinstance(net, EnergyNet) and density.indicator == "score_norm":
+        return _sum_of_squares(graph, _gradient(graph, net, layers))
+    activations = _activations(graph, layers[-1])
+    last = graph.op("Add", graph.op("MatMul", activations, _array(net.weights[-1]).T), _array(net.biases[-1]))
+    if isinstance(net, EnergyNet):
+        return graph.op("Squeeze", last, np.array([2]))
+    return graph.op("Sqrt", _sum_of_squares(graph, last))  # of MSMA
+
+
+def _hidden(graph: _Graph, x: str, net: Network, sigma: Float32) -> list[_Layer]:
+    """The hidden layers from first to last; the first layer's data part is computed once."""
+    first = _array(net.weights[0])
+    h = graph.op("Gemm", x, np.ascontiguousarray(first[:, :-1]), _array(net.biases[0]), transB=1)
+    h = graph.op("Add", graph.op("Unsqueeze", h, np.array([1])), sigma[:, None] * first[:, -1])
+    layers: list[_Layer] = []
+    for i in range(len(net.hidden)):
+        if i:
+            a = _activations(graph, layers[-1])
+            h = graph.op("Add", graph.op("MatMul", a, _array(net.weights[i]).T), _array(net.biases[i]))
+            if len(net.sigma_weights):
+                h = graph.op("Add", h, sigma[:, None] * _array(net.sigma_weights[i - 1]))
+        centred = rstd = ""
+        if len(net.gains):
+            h = graph.op("Sub", h, _mean(graph, h))
+            variance = _mean(graph, graph.op("Mul", h, h))
+            rstd = graph.op("Reciprocal", graph.op("Sqrt", graph.op("Add", variance, _number(NORM_EPS))))
+            centred = graph.op("Mul", h, rstd)
+            h = graph.op("Add", graph.op("Mul", centred, _array(net.gains[i])), _array(net.shifts[i]))
+        erf = graph.op("Erf", graph.op("Mul", h, _number(1 / math.sqrt(2))))
+        cdf = graph.op("Mul", graph.op("Add", erf, _number(1)), _number(0.5))
+        layers.append(_Layer(h, cdf, centred, rstd))
+    return layers
+
+
+def _activations(graph: _Graph, layer: _Layer) -> str:
+    """gelu(h) = h Phi(h), (n, L, H)."""
+    return graph.op("Mul", layer.h, layer.cdf)
+
+
+def _gradient(graph: _Graph, net: Network, layers: list[_Layer]) -> str:
+    """dE/dx (n, L, K), layer by layer backwards, as `EnergyNet` does it."""
+    delta: Value = _array(net.weights[-1])
+    for i in reversed(range(len(layers))):
+        layer = layers[i]
+        phi = graph.op("Exp", graph.op("Mul", graph.op("Mul", layer.h, layer.h), _number(-0.5)))
+        phi = graph.op("Mul", phi, _number(1 / math.sqrt(2 * math.pi)))
+        delta = graph.op("Mul", graph.op("Add", layer.cdf, graph.op("Mul", layer.h, phi)), delta)
+        if layer.centred:
+            delta = graph.op("Mul", delta, _array(net.gains[i]))
+            along = graph.op("Mul", layer.centred, _mean(graph, graph.op("Mul", delta, layer.centred)))
+            delta = graph.op("Sub", graph.op("Sub", delta, _mean(graph, delta)), along)
+            delta = graph.op("Mul", delta, layer.rstd)
+        weight = _array(net.weights[i])
+        delta = graph.op("MatMul", delta, weight if i else np.ascontiguousarray(weight[:, :-1]))
+    return str(delta)
+
+
+def _aggregated(graph: _Graph, readings: str, aggregate: Aggregate, num_scales: int) -> str:
+    """Readings (n, L) float64 -> scores (n,) float64."""
+    if aggregate.name == "max":
+        return graph.op("ReduceMax", readings, axes=[1], keepdims=0)
+    if aggregate.name == "median":
+        half = num_scales // 2 + 1
+        lower = graph.op("TopK", readings, np.array([half]), axis=1, largest=0, sorted=1)
+        middle = graph.op("Slice", lower, np.array([half - 2 + num_scales % 2]), np.array([half]), np.array([1]))
+        return graph.op("ReduceMean", middle, axes=[1], keepdims=0)
+    levels = _standardised(graph, readings, aggregate.levels)
+    if aggregate.mixture is None:
+        return graph.op("ReduceMean", levels, axes=[1], keepdims=0)
+    return _negative_log_likelihood(graph, levels, aggregate.mixture)
+
+
+def _negative_log_likelihood(graph: _Graph, rows: str, mixture: Mixture) -> str:
+    """-log p (n,) of rows (n, L) float64, as `Mixture.negative_log_likelihood`."""
+    log_det = np.log(np.diagonal(mixture.precision_cholesky, axis1=1, axis2=2)).sum(axis=1)
+    constant = np.log(mixture.weights) + log_det - 0.5 * mixture.means.shape[1] * math.log(2 * math.pi)  # (K,)
+    away = graph.op("Sub", graph.op("Unsqueeze", rows, np.array([0])), mixture.means[:, None, :])  # (K, n, L)
+    distance = _sum_of_squares(graph, graph.op("MatMul", away, mixture.precision_cholesky))  # (K, n)
+    log_p = graph.op("Sub", constant[:, None], graph.op("Mul", distance, np.array([0.5])))
+    top = graph.op("ReduceMax", log_p, axes=[0], keepdims=1)  # far out, every term of the sum would be 0
+    total = graph.op("ReduceSum", graph.op("Exp", graph.op("Sub", log_p, top)), np.array([0]), keepdims=1)
+    return graph.op("Squeeze", graph.op("Neg", graph.op("Add", graph.op("Log", total), top)), np.array([0]))
+
+
+def _mean(graph: _Graph, value: str) -> str:
+    return graph.op("ReduceMean", value, axes=[-1], keepdims=1)
+
+
+def _sum_of_squares(graph: _Graph, value: str) -> str:
+    """(A, B, C) -> (A, B)."""
+    return graph.op("ReduceSum", graph.op("Mul", value, value), np.array([2]), keepdims=0)
+
+
+def _number(value: float) -> Float32:
+    return np.array([value], np.float32)
+
+
+def _array(parameter: Any) -> Float32:
+    """A torch parameter as an array."""
+    array: Float32 = parameter.detach().cpu().numpy()
+    return array
+
+
+def _serialised(graph: _Graph, num_columns: int, num_scales: int, metadata: Mapping[str, str]) -> bytes:
+    try:
+        from onnx import helper, numpy_helper
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "export to ONNX", expected="the package onnx", got=str(error), hint='pip install "mulde[onnx]"'
+        ) from None
+    nodes = [
+        helper.make_node(kind, inputs, [output, "indices"] if kind == "TopK" else [output], **attributes)
+        for kind, inputs, output, attributes in graph.nodes
+    ]
+    made = helper.make_graph(
+        nodes,
+        "mulde",
+        inputs=[helper.make_tensor_value_info("rows", _FLOAT, ["n", num_columns])],
+        outputs=[
+            helper.make_tensor_value_info("anomaly_score", _DOUBLE, ["n"]),
+            helper.make_tensor_value_info("readings", _FLOAT, ["n", num_scales]),
+        ],
+        initializer=[numpy_helper.from_array(np.asarray(a), name) for name, a in graph.constants.items()],
+    )
+    model = helper.make_model(
+        made, producer_name="mulde", producer_version=__version__, ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )  # fmt: skip
+    helper.set_model_props(model, dict(metadata))
+    return bytes(model.SerializeToString(deterministic=True))

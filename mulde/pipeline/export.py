@@ -1,0 +1,80 @@
+"""A bundle for other programs: one file per stream, and beside them what puts the streams together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mulde import __version__
+from mulde.config import fingerprint
+from mulde.density.base import Density
+from mulde.density.onnx import to_onnx
+from mulde.errors import UsageError
+from mulde.files import whole_file, write_json
+from mulde.pipeline.bundle import SCHEMA_VERSION, load_bundle
+
+FORMATS: dict[str, Callable[[Density, Mapping[str, str]], bytes]] = {"onnx": to_onnx}
+"""Ways to write a density, with metadata beside it. The name is the flag and the suffix of the files."""
+FUSION_FILE = "export.json"
+_STEPS = (
+    "share = (anomaly_score - low) / (high - low), with the calibration of the stream",
+    "calibrated = share where share <= 1, else 1 + ln(share)",
+    "score of a frame in a stream = largest calibrated score of its rows; floor where it has no rows",
+    "fused score of a frame = the streams combined (sum or max)",
+    "smoothed = Gaussian in time inside a video, standard deviation smoothing_s, borders reflected",
+)
+
+
+def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str] = ()) -> list[Path]:
+    """Write the streams of a bundle (all, unless some are named) into a folder; the paths of the files.
+
+    For each format `<stream>.<format>`, and last export.json: the calibration of each stream and how they are fused.
+    Raises UsageError without a format, for an unknown stream and for a density that the format cannot hold; BundleError
+    for a bundle that cannot be read. Nothing is written then.
+    """
+    if not formats:
+        flags = " or ".join(f"--{name}" for name in FORMATS)
+        raise UsageError("export", expected=f"a format: {flags}", got="none")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}", expected="a folder", got="a file")
+    bundle = load_bundle(model)
+    unknown = [name for name in streams if name not in bundle.streams]
+    if unknown:
+        raise UsageError("--stream", expected=f"one of {', '.join(bundle.streams)}", got=", ".join(unknown))
+    chosen = {name: stream for name, stream in bundle.streams.items() if not streams or name in streams}
+    facts = {"mulde": __version__, "schema": SCHEMA_VERSION, "made_from": fingerprint(bundle.made_from)}
+    contents = {
+        out / f"{name}.{kind}": _content(kind, name, stream.density, {k: str(v) for k, v in facts.items()})
+        for name, stream in chosen.items()
+        for kind in formats
+    }
+    for path, content in contents.items():
+        with whole_file(path) as partial:
+            partial.write_bytes(content)
+    fusion = bundle.settings.fusion
+    described = {
+        **facts,
+        "direction": "higher = more anomalous",
+        "combine": fusion.combine,
+        "smoothing_s": fusion.smoothing_s,
+        "steps": _STEPS,
+        "streams": {
+            name: {
+                "files": [f"{name}.{kind}" for kind in formats],
+                "columns": stream.dim,
+                "calibration": stream.calibration.as_dict(),
+            }
+            for name, stream in chosen.items()
+        },
+    }
+    write_json(out / FUSION_FILE, described)
+    return [*contents, out / FUSION_FILE]
+
+
+def _content(kind: str, stream: str, density: Density, facts: Mapping[str, str]) -> bytes:
+    try:
+        return FORMATS[kind](density, {**facts, "stream": stream})
+    except UsageError as error:
+        raise UsageError(
+            f"stream {stream} as {error.problem}", expected=error.expected, got=error.got, hint=error.hint
+        ) from None

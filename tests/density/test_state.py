@@ -1,0 +1,105 @@
+"""States of every version: read as what they meant, or refused by a sentence that names the version."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+from mulde import __version__
+from mulde.density import state
+from mulde.density.registry import DENSITIES, build_density, density_from_state
+from mulde.errors import BundleError, UsageError
+
+SETTINGS_OF_1 = {  # the constructors' of version 1, but for the device
+    "mulde": "hidden steps epochs batch_size lr schedule beta sigma_low sigma_high num_scales aggregate components "
+    "eval_every patience seed",
+    "mixture": "components seed",
+    "neighbours": "neighbours max_rows seed",
+}
+SMALL = {"mulde": {"hidden": [4], "steps": 5, "batch_size": 8, "num_scales": 3, "aggregate": "max"}}
+ROWS = np.random.default_rng(0).normal(size=(30, 2))
+
+
+@pytest.fixture(params=list(SETTINGS_OF_1))
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def fitted(kind):
+    return build_density(kind, **SMALL.get(kind, {})).fit(ROWS)
+
+
+def as_version_1(meta):
+    """What version 1 would have written of this state: its own settings, no offset, one held-out loss."""
+    settings = {name: meta["settings"][name] for name in SETTINGS_OF_1[meta["density"]].split()}
+    learnt = {name: value for name, value in meta["learnt"].items() if name not in ("offset", "heldout_bands")}
+    return meta | {"version": 1, "settings": settings, "learnt": learnt}
+
+
+def test_a_state_of_version_1_scores_as_it_did_and_has_this_versions_settings(fitted):
+    tensors, meta = fitted.state()
+    again = density_from_state(tensors, as_version_1(meta))
+    np.testing.assert_array_equal(again.anomaly_score(ROWS), fitted.anomaly_score(ROWS))
+    assert again.settings() == fitted.settings()
+
+
+def test_every_setting_that_version_1_lacked_has_a_meaning_for_it(kind):
+    now = inspect.signature(DENSITIES[kind]()).parameters.keys() - {"device"}
+    _, meta = build_density(kind, **SMALL.get(kind, {})).fit(ROWS).state()
+    settings, _ = state.read_meta(as_version_1(meta), kind)
+    assert set(settings) == now
+
+
+def test_a_state_of_version_1_has_no_offset_and_says_so(fitted):
+    tensors, meta = fitted.state()
+    again = density_from_state(tensors, as_version_1(meta))
+    assert again.offset_ is None
+    for judge in (again.predict, again.decision_function):
+        with pytest.raises(UsageError, match=r"expected an offset_, learnt by fit, got none, .* Try: fit it again"):
+            judge(ROWS)
+    _, stored_again = again.state()
+    assert stored_again["version"] == state.VERSION
+    assert density_from_state(tensors, stored_again).offset_ is None
+    np.testing.assert_array_equal(again.fit(ROWS).predict(ROWS), fitted.predict(ROWS))
+
+
+def test_a_newer_version_is_refused_by_name(fitted):
+    tensors, meta = fitted.state()
+    sentence = (
+        f"stored density {fitted.kind}, version: expected one that mulde {__version__} reads, 1 or 2, got 3. "
+        "Try: upgrade mulde, or train again with this one"
+    )
+    with pytest.raises(BundleError, match=re.escape(sentence)):
+        density_from_state(tensors, meta | {"version": 3})
+
+
+@pytest.mark.parametrize("version", [0, -1, None, "2", 1.5, [1]])
+def test_what_is_no_version_is_refused(fitted, version):
+    tensors, meta = fitted.state()
+    with pytest.raises(BundleError, match=rf"reads, 1 or 2, got {re.escape(repr(version))}\. Try: train again$"):
+        density_from_state(tensors, meta | {"version": version})
+
+
+@pytest.mark.parametrize("offset", ["0.5", [0.5], {}])
+def test_an_offset_that_is_no_number_is_refused(fitted, offset):
+    tensors, meta = fitted.state()
+    with pytest.raises(BundleError, match="expected its offset, a number, got"):
+        density_from_state(tensors, meta | {"learnt": meta["learnt"] | {"offset": offset}})
+
+
+def test_a_state_of_this_version_without_its_offset_is_refused(fitted):
+    tensors, meta = fitted.state()
+    learnt = {name: value for name, value in meta["learnt"].items() if name != "offset"}
+    with pytest.raises(BundleError, match="expected its offset, a number, got 'none'"):
+        density_from_state(tensors, meta | {"learnt": learnt})
+
+
+def test_what_read_meta_returns_is_a_copy(fitted):
+    _, meta = fitted.state()
+    settings, learnt = state.read_meta(meta, fitted.kind)
+    settings.clear()
+    learnt.clear()
+    assert meta["settings"]
+    assert meta["learnt"]

@@ -1,0 +1,108 @@
+"""The bundle: read back equal, of an older version as well, refused by name when it is newer or damaged."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from mulde import __version__
+from mulde.errors import BundleError
+from mulde.pipeline.bundle import load_bundle
+
+VERSION_1 = Path(__file__).resolve().parents[1] / "data" / "bundle-v1.safetensors"
+"""Written by the first release; the rows and scores beside it are that release's own."""
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return json.loads(VERSION_1.with_suffix(".json").read_text())
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """Writes a copy of the bundle whose header went through `change`."""
+
+    def write(change):
+        with safe_open(VERSION_1, framework="np") as file:
+            header = json.loads(file.metadata()["mulde"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        path = tmp_path / "changed.safetensors"
+        save_file(tensors, path, metadata={"mulde": json.dumps(change(header))})
+        return path
+
+    return write
+
+
+def test_the_file_is_of_version_1():
+    with safe_open(VERSION_1, framework="np") as file:
+        header = json.loads(file.metadata()["mulde"])
+    assert header["schema"] == 1
+    assert {stream["density"]["version"] for stream in header["streams"].values()} == {1}
+
+
+@pytest.mark.parametrize("stream", ["velocity", "backbone", "geometry", "descriptor"])
+def test_a_bundle_of_version_1_scores_as_it_did_then(golden, stream):
+    bundle = load_bundle(VERSION_1)
+    assert set(bundle.streams) == set(golden["anomaly_score"])
+    then = np.array(golden["anomaly_score"][stream])
+    now = bundle.streams[stream].density.anomaly_score(np.array(golden["rows"], np.float32))
+    np.testing.assert_allclose(now, then, rtol=1e-6, atol=1e-6)
+    assert bundle.streams[stream].calibration.as_dict() == golden["calibration"][stream]
+
+
+def test_a_bundle_of_version_1_is_the_same_after_it_is_saved_again(golden, tmp_path):
+    old = load_bundle(VERSION_1)
+    old.save(tmp_path / "again.safetensors")
+    new = load_bundle(tmp_path / "again.safetensors")
+    rows = np.array(golden["rows"], np.float32)
+    assert (new.settings, new.made_from, new.training) == (old.settings, old.made_from, old.training)
+    for name, stream in old.streams.items():
+        np.testing.assert_array_equal(new.streams[name].density.anomaly_score(rows), stream.density.anomaly_score(rows))
+        assert new.streams[name].calibration == stream.calibration
+        assert new.streams[name].dim == stream.dim == 3
+
+
+def test_a_newer_schema_is_refused_by_name(changed):
+    path = changed(lambda header: header | {"schema": 2, "mulde": "7.1.0"})
+    sentence = (
+        f"model bundle {path}, written by mulde 7.1.0, schema version: expected one that mulde {__version__} reads, 1, "
+        "got 2. Try: upgrade mulde, or train again with this one"
+    )
+    with pytest.raises(BundleError, match=re.escape(sentence)):
+        load_bundle(path)
+
+
+def test_a_newer_density_inside_is_refused_by_name(changed):
+    def change(header):
+        header["streams"]["geometry"]["density"]["version"] = 9
+        return header
+
+    with pytest.raises(BundleError, match=r"stored density mixture, version: expected .* 1 or 2, got 9\. Try: upgrade"):
+        load_bundle(changed(change))
+
+
+@pytest.mark.parametrize("schema", [None, 0, "1"])
+def test_what_is_no_schema_is_refused(changed, schema):
+    with pytest.raises(BundleError, match=rf"reads, 1, got {schema!r}\. Try: train again$"):
+        load_bundle(changed(lambda header: header | {"schema": schema}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda header: ["no", "header"], id="a list"),
+        pytest.param(lambda header: 7, id="a number"),
+        pytest.param(lambda header: header | {"streams": ["velocity"]}, id="streams without content"),
+        pytest.param(lambda header: header | {"streams": {"velocity": 1}}, id="a stream that is none"),
+        pytest.param(lambda header: header | {"settings": {"no_such": 1}}, id="unknown settings"),
+        pytest.param(lambda header: {k: v for k, v in header.items() if k != "made_from"}, id="an entry missing"),
+    ],
+)
+def test_a_damaged_header_is_a_sentence_with_the_path(changed, change):
+    path = changed(change)
+    with pytest.raises(BundleError, match=rf"model bundle {re.escape(str(path))} cannot be read .*\. Try: copy it"):
+        load_bundle(path)
