@@ -7,8 +7,8 @@
 plain: torch's own layers and double backward in float32, rows that are noisy and clean in passes of their own; to
 score, one noise level after another, energy and score norm. Ours: `mulde.density` as the estimator runs it. Each line
 is a process of its own (so that peak memory is its own), and prints the best of its repetitions. `toy`: seconds of
-training until a held-out loss is reached. `disk`: a Parquet file of many rows x 512 columns, written first, then
-scored in pieces.
+training until a held-out loss is reached. `precisions`: AUC after training in float32 and in bfloat16. `disk`: a
+Parquet file of many rows x 512 columns, written first, then scored in pieces.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from mulde.density.devices import PRECISIONS, products_in
@@ -243,6 +244,28 @@ def toy(args: argparse.Namespace) -> list[dict]:
     return rows
 
 
+def precisions(args: argparse.Namespace) -> list[dict]:
+    """AUC on the toy set of densities that were trained in either number format, three seeds each."""
+    rows = []
+    print("toy set: AUC of the mixture over the levels, and of the energy averaged over levels up to 0.667")
+    for seed in range(3):
+        drawn, held = draw_toy_set(seed), draw_toy_set(seed + 100, num_test=500).normal
+        truth = np.repeat([0, 1], [len(drawn.normal), len(drawn.anomalous)])
+        test = np.concatenate([drawn.normal, drawn.anomalous])
+        for precision in ("float32", "bfloat16"):
+            density = MuldeDensity(precision=precision, seed=seed, device=args.device).fit(drawn.train, heldout=held)
+            levels = density.energies(test)[:, density.sigma_ <= 0.667]
+            aucs = [roc_auc_score(truth, level) for level in levels.T]
+            found = {"mixture": roc_auc_score(truth, density.anomaly_score(test)), "levels": float(np.mean(aucs))}
+            rows.append({"seed": seed, "precision": precision, "heldout": density.trained_.heldout_loss, **found})
+            print(
+                f"seed {seed} {precision:<8} {100 * found['mixture']:.3f} {100 * found['levels']:.3f} "
+                f"held-out loss {density.trained_.heldout_loss:.4f}",
+                flush=True,
+            )
+    return rows
+
+
 def disk(args: argparse.Namespace) -> list[dict]:
     """Rows per second and peak memory of scoring a Parquet file of 512 columns in a process of its own."""
     import pyarrow as pa
@@ -282,7 +305,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--repeat", type=int, default=4)
     parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
-    parser.add_argument("--only", choices=["compare", "toy", "disk"])
+    parser.add_argument("--only", choices=["compare", "toy", "precisions", "disk"])
     parser.add_argument("--target", type=float, default=0.72, help="held-out loss of the toy set")
     parser.add_argument("--seconds", type=float, default=120, help="most seconds for one training of the toy set")
     parser.add_argument("--rows", type=int, default=5_000_000)
@@ -296,7 +319,7 @@ def main() -> None:
     elif args.score:
         print(json.dumps(score_from_disk(args.score, args.device)))
     else:
-        parts = {"compare": compare, "toy": toy, "disk": disk}
+        parts = {"compare": compare, "toy": toy, "precisions": precisions, "disk": disk}
         found = {name: part(args) for name, part in parts.items() if args.only in (None, name)}
         if args.out:
             args.out.write_text(json.dumps(found, indent=2) + "\n")

@@ -47,6 +47,9 @@ Detector = Annotated[
 Store = Annotated[Path, typer.Option(help="Folder where features are kept and found again.", envvar="MULDE_STORE")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ..., or auto.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the split, the noise and the networks.")]
+Preset = Annotated[
+    str | None, typer.Option(help="Sizes of mulde: fast (minutes on 2 cores) or paper. [default: density.preset]")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 _STORE = Path("mulde-features")
@@ -78,6 +81,7 @@ def train(
     config: Config = None,
     set_: Set = None,
     detector: Detector = None,
+    preset: Preset = None,
     store: Store = _STORE,
     device: Device = "auto",
     seed: Seed = 0,
@@ -86,7 +90,7 @@ def train(
     """Learn from normal videos (the training split of a data set) what is normal."""
     from mulde.pipeline.run import run_train
 
-    settings, place = _settings(config, set_, detector), _workplace(store, device, quiet)
+    settings, place = _settings(config, set_, detector, preset), _workplace(store, device, quiet)
     _finish(run_train(sources, settings, out, seed, place), place.reporter)
 
 
@@ -139,6 +143,7 @@ def run(
     config: Config = None,
     set_: Set = None,
     detector: Detector = None,
+    preset: Preset = None,
     store: Store = _STORE,
     device: Device = "auto",
     seed: Annotated[
@@ -153,7 +158,7 @@ def run(
     changes += [f"run.source={_quoted(source)}"] if source else []
     changes += [f"run.out={_quoted(str(out))}"] if out else []
     changes += [f"run.seeds={seed}"] if seed else []
-    settings, place = _settings(config, changes, detector), _workplace(store, device, quiet)
+    settings, place = _settings(config, changes, detector, preset), _workplace(store, device, quiet)
     _finish(run_all(settings, place), place.reporter)
 
 
@@ -230,12 +235,14 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _settings(config: Path | None, changes: list[str] | None, detector: str | None) -> Settings:
+def _settings(
+    config: Path | None, changes: list[str] | None, detector: str | None, preset: str | None = None
+) -> Settings:
     from mulde.config import load_settings
 
-    overrides = []
+    overrides = [f"density.preset={_quoted(preset)}"] if preset is not None else []
     if detector is not None:
-        overrides = ['regions.finders=["yolo", "motion"]', f"regions.yolo.weights={_quoted(detector)}"]
+        overrides += ['regions.finders=["yolo", "motion"]', f"regions.yolo.weights={_quoted(detector)}"]
     return load_settings(config, [*overrides, *(changes or [])])
 
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 from sklearn.metrics import roc_auc_score
 
 from mulde import cli
@@ -306,3 +307,57 @@ def test_a_missing_detector_file_is_a_sentence_and_nothing_is_downloaded(mulde, 
     code, _, err = mulde("extract", footage, "--detector", "weights/none.pt", "--store", "store", "-q")
     assert code == 2
     assert "detector weights weights/none.pt: expected an existing file or folder, or an official name" in err
+
+
+def test_a_training_that_is_stopped_goes_on_from_its_checkpoint(mulde, footage, model, monkeypatch, tmp_path):
+    """Ctrl-C in the middle of the second stream, then the same command: the model is that of an undisturbed run."""
+    import mulde.pipeline.train as stage
+    from mulde.density import trainer
+
+    monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
+    shown, steps = stage.shown_and_logged, []
+
+    def stop_in_the_second(advance, log):
+        progress = shown(advance, log)
+
+        def look(at):
+            steps.append((log.folder.name, at.step))
+            progress(at)
+            if log.folder.name == "geometry" and at.step >= 150 and not resumed:
+                raise KeyboardInterrupt
+
+        return look
+
+    resumed = False
+    monkeypatch.setattr(stage, "shown_and_logged", stop_in_the_second)
+    command = ["train", footage, "--out", "run", "--store", model.parent / "store", *QUICK]
+    command += ["--set", "density.options.eval_every=50"]
+    code, _, err = mulde(*command)
+    assert code == 130
+    assert "the same command goes on from there" in err
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["geometry.safetensors", "velocity.safetensors"]
+    resumed = True
+    steps.clear()
+    assert mulde(*command)[0] == 0
+    assert "velocity" not in {stream for stream, _ in steps}  # was finished
+    assert min(step for stream, step in steps if stream == "geometry") > 100  # the look at 150 was not saved
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert mulde(*command[:2], "--out", "undisturbed", *command[4:])[0] == 0
+    once, twice = (load_file(tmp_path / name / "model.safetensors") for name in ("undisturbed", "run"))
+    assert once.keys() == twice.keys()
+    for name, array in once.items():
+        np.testing.assert_array_equal(array, twice[name], err_msg=name)
+
+
+def test_training_leaves_its_course_for_tensorboard(model):
+    for stream in ("velocity", "geometry", "descriptor"):
+        assert list((model.parent / "tensorboard" / stream).glob("events.*"))
+
+
+def test_preset_is_a_flag(mulde, footage, model, tmp_path):
+    assert mulde("train", footage, "--out", "p", "--preset", "paper", "--store", model.parent / "store", *QUICK)[0] == 0
+    assert 'preset = "paper"' in (tmp_path / "p" / "settings.toml").read_text()
+    code, _, err = mulde("train", footage, "--out", "q", "--preset", "huge", *QUICK)
+    assert code == 2
+    assert "density.preset: expected 'fast' or 'paper', got 'huge'" in err

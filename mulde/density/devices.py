@@ -14,6 +14,7 @@ from mulde.errors import UsageError
 PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 """Number format of the activations by name of the precision; tf32 rounds float32 inside the products alone."""
 _SHARE_FOR_ROWS = 0.5
+_UNKNOWN_MEMORY = 2**32
 
 
 def resolve_device(device: str) -> torch.device:
@@ -32,7 +33,10 @@ def memory_at_hand(device: torch.device) -> int:
     """Bytes that are free on a GPU, or free in the machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return _UNKNOWN_MEMORY
 
 
 def fits_on(device: torch.device, rows: Tensor) -> bool:

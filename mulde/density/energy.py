@@ -210,7 +210,8 @@ class EnergyNet(Network):
 
     def _at_levels(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The first layer's output (N * L, H) and s (N * L, 1); the data's part is computed once for all levels."""
-        h = self._of_data(x)[:, None, :] + sigma[None, :, None] * self.weights[0][:, -1]  # (N, L, H)
+        of_x = self._of_data(x).to(self.precision)[:, None, :]  # rounded alike for all levels
+        h = of_x + (sigma[:, None] * self.weights[0][:, -1]).to(self.precision)  # (N, L, H)
         return h.flatten(0, 1), sigma.repeat(len(x))[:, None]
 
     def _read(self, activations: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from mulde.density.rows import Float32, Rows, parts
 
 INDICATORS = {"energy": "energies", "score_norm": "score_norms"}
 """Name of an indicator: the method of a network that gives it."""
-_NUMBERS_AT_A_TIME = {"cpu": 2**22, "cuda": 2**28}
+_NUMBERS_AT_A_TIME = {"cpu": 2**21, "cuda": 2**28}
 """Numbers in one hidden layer that go through the network at once: what fits a CPU's caches, what fills a GPU."""
 _MOST_ROWS = 4096
 _COPIES = 8  # arrays of that size, in float32, that are alive at once

@@ -185,10 +185,12 @@ def _step(run: _Run, rows: Tensor, how: Training, loss: Loss) -> Tensor:
             get_ema_multi_avg_fn(decay)(  # type: ignore[no-untyped-call]
                 list(run.average.parameters()), list(net.parameters()), None
             )
-    with torch.no_grad():
-        worst = (l_dsm + l_reg).argmax()  # a NaN, should there be one
-        column = x[worst].abs().argmax()
-        return torch.stack([l_dsm.mean(), l_reg.mean(), s[worst, 0], column.float(), x[worst, column]])
+    with torch.no_grad():  # by index_select and gather, which do not wait for the device as x[i] would
+        worst = (l_dsm + l_reg).argmax(dim=0, keepdim=True)  # (1,), a NaN, should there be one
+        row = x.index_select(0, worst)  # (1, D)
+        column = row.abs().argmax(dim=1, keepdim=True)  # (1, 1)
+        found = [s.index_select(0, worst), column.float(), row.gather(1, column)]
+        return torch.cat([l_dsm.mean()[None], l_reg.mean()[None], *(value[0] for value in found)])
 
 
 def _mean_losses(record: Tensor, last_step: int, how: Training) -> tuple[float, float]:

@@ -47,7 +47,7 @@ def test_a_row_reads_the_same_to_the_last_bit_whatever_stands_beside_it():
 def test_fewer_rows_at_a_time_where_memory_is_short(monkeypatch):
     net = EnergyNet(512, (4096, 4096))
     plenty = rows_at_a_time(net, 16)
-    assert plenty == 64  # 64 rows x 16 levels x 4096 numbers
+    assert plenty == 32  # 32 rows x 16 levels x 4096 numbers
     monkeypatch.setattr(reading, "memory_at_hand", lambda device: 10**8)
     few = rows_at_a_time(net, 16)
     assert 1 <= few < plenty

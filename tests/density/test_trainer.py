@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mulde.density.checkpoint import Checkpoint
 from mulde.density.energy import EnergyNet
@@ -259,3 +260,27 @@ def test_without_patience_the_last_weights_are_kept():
     s, z = fixed_noise(2048, 8, 0.3, 1.0, seed=20240617)
     losses = dsm_rows(net, held[torch.arange(2048) % 500], s, z)
     assert float(losses.mean()) == pytest.approx(result.heldout_loss, rel=1e-6)
+
+
+class CountReadings(TorchDispatchMode):
+    """Counts how often a number is read back from a tensor: on a GPU, each time waits for the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_reads_nothing_back_from_the_device():
+    with CountReadings() as readings:
+        torch.ones(3).max().item()  # the counter can count
+    assert readings.count == 1
+    counts = []
+    for steps in (9, 5):  # one look each, at the last step
+        with CountReadings() as readings:
+            train(new_net(), rows(), None, how(steps=steps, ema=0.9, dropout=0.1, clip_gradient=0.1))
+        counts.append(readings.count)
+    assert counts[0] == counts[1]
