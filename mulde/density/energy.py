@@ -107,9 +107,9 @@ class Network(nn.Module):
             vector.uniform_(-1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
 
     @contextmanager
-    def reading(self, precision: torch.dtype | None = None) -> Iterator[None]:
+    def cast_once(self, precision: torch.dtype | None = None) -> Iterator[None]:
         """While the block runs, products are in `precision` (None: as ever) and weights must not change: their copies
-        in that format are made once, not in every pass."""
+        in that format are made once, not in every pass. What is differentiated goes back through them once, too."""
         before = self._precision
         self._precision = precision or before
         self._cast_once = [self._weight(i) for i in range(len(self.weights))] if self.precision != self.exact else []
@@ -191,12 +191,13 @@ class EnergyNet(Network):
 
         masks: dropout masks of the noisy and of the clean rows.
         """
-        clean = self._of_data(x) + s * self.weights[0][:, -1]
-        noisy = torch.addcmul(clean, s, self._of_noise(z).to(self.exact))
-        gradient = self._gradient(self._hidden(noisy, s, masks[0])[1])
-        activations = self._hidden(clean, s, masks[1])[0]
-        last = linear(activations, self._weight(len(self.hidden)), self.biases[-1].to(self.precision))
-        return gradient, last.squeeze(1).to(self.exact)
+        with self.cast_once():
+            clean = self._of_data(x) + s * self.weights[0][:, -1]
+            noisy = torch.addcmul(clean, s, self._of_noise(z).to(self.exact))
+            gradient = self._gradient(self._hidden(noisy, s, masks[0])[1])
+            activations = self._hidden(clean, s, masks[1])[0]
+            last = linear(activations, self._weight(len(self.hidden)), self.biases[-1].to(self.precision))
+            return gradient, last.squeeze(1).to(self.exact)
 
     def energies(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Energies (N, L) of rows x (N, D) at each level of sigma (L,)."""

@@ -33,7 +33,7 @@ def loss_per_row(
 def dsm_rows(net: Net, x: Tensor, s: Tensor, z: Tensor, rows_at_a_time: int = 1024) -> Tensor:
     """L_dsm alone per row (N,) float64, without gradients for training, in bounded memory."""
     out = torch.empty(len(x), dtype=torch.float64, device=x.device)
-    with torch.inference_mode(), net.reading():
+    with torch.inference_mode(), net.cast_once():
         for part in parts(len(x), rows_at_a_time):
             out[part] = dsm_per_row(net.gradient(x[part], s[part], z[part]), s[part], z[part]).double()
     return out

@@ -39,7 +39,7 @@ def read_levels(
     read: Callable[[Tensor, Tensor], Tensor] = getattr(net, INDICATORS[indicator])
     size = rows_at_a_time(net, len(sigma))
     out = np.empty((len(rows), len(sigma)), np.float32)
-    with torch.inference_mode(), net.reading(precision):
+    with torch.inference_mode(), net.cast_once(precision):
         for part in parts(len(rows), size):
             x = prepare(rows[part])
             padded = x.new_zeros(size, x.shape[1])
