@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import linear
 
 _INV_SQRT_2 = 1 / math.sqrt(2)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
@@ -19,36 +19,39 @@ NORM_EPS = 1e-5
 """Added to the variance, as in torch's LayerNorm."""
 
 
-class _GeluSlope(torch.autograd.Function):
-    """gelu'(h) = Phi(h) + h phi(h), with gelu''(h) = phi(h) (2 - h^2) for the backward pass."""
+class _Gelu(torch.autograd.Function):
+    """gelu(h) = h Phi(h) of all rows and gelu'(h) = Phi(h) + h phi(h) of the first ones, in one go: the backward pass
+    of the former needs the latter; gelu''(h) = phi(h) (2 - h^2)."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor) -> Tensor:
-        phi = torch.exp(-0.5 * h * h).mul_(_INV_SQRT_2PI)
-        ctx.save_for_backward(h, phi)
-        slope: Tensor = torch.erf(h * _INV_SQRT_2).add_(1).mul_(0.5).addcmul_(h, phi)
-        return slope
+    def forward(ctx: Any, h: Tensor, num_slopes: int) -> tuple[Tensor, Tensor]:
+        phi = (h * h).mul_(-0.5).exp_().mul_(_INV_SQRT_2PI)
+        cdf = (h * _INV_SQRT_2).erf_().add_(1).mul_(0.5)
+        slope = torch.addcmul(cdf, h, phi)
+        ctx.save_for_backward(slope, h[:num_slopes], phi[:num_slopes])
+        return cdf.mul_(h), slope[:num_slopes].clone()
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
-        h, phi = ctx.saved_tensors
-        into_h: Tensor = (2 - h * h).mul_(phi).mul_(upstream[0])
-        return into_h
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        slope, h, phi = ctx.saved_tensors
+        into_h = slope * upstream[0]
+        into_h[: len(h)].addcmul_((2 - h * h).mul_(phi), upstream[1])
+        return into_h, None
 
 
-def gelu_slope(h: Tensor) -> Tensor:
-    """Derivative of the exact GELU, elementwise; differentiable once more."""
-    slope: Tensor = _GeluSlope.apply(h)
-    return slope
+def gelu_and_slope(h: Tensor, num_slopes: int) -> tuple[Tensor, Tensor]:
+    """The exact GELU of h (N, H), and its derivative for the first `num_slopes` rows; both differentiable once."""
+    activations, slopes = _Gelu.apply(h, num_slopes)
+    return activations, slopes
 
 
 class _Step(NamedTuple):
-    """What the way back needs of one hidden layer."""
+    """What the way back needs of one hidden layer, for the rows that go back."""
 
-    h: Tensor  # what went into the GELU, (N, H)
-    centred: Tensor | None  # (h before the LayerNorm - its mean) / std, (N, H)
-    rstd: Tensor | None  # 1 / std, (N, 1)
-    mask: Tensor | None  # dropout, (N, H)
+    slope: Tensor  # gelu' of what went into the GELU, (M, H)
+    centred: Tensor | None  # (h before the LayerNorm - its mean) / std, (M, H)
+    rstd: Tensor | None  # 1 / std, (M, 1)
+    mask: Tensor | None  # dropout, (M, H)
 
 
 class Network(nn.Module):
@@ -144,8 +147,11 @@ class Network(nn.Module):
         """W z (N, H) in `precision`."""
         return z.to(self.precision) @ self._weight(0).T
 
-    def _hidden(self, h: Tensor, s: Tensor, masks: Sequence[Tensor] | None = None) -> tuple[Tensor, list[_Step]]:
-        """From the first layer's output h (N, H) at s (N, 1) to the last hidden activations (N, H_n) and the way."""
+    def _hidden(
+        self, h: Tensor, s: Tensor, masks: Sequence[Tensor] | None = None, num_back: int = 0
+    ) -> tuple[Tensor, list[_Step]]:
+        """From the first layer's output h (N, H) at s (N, 1) to the last hidden activations (N, H_n), and what the way
+        back needs for the first `num_back` rows."""
         steps: list[_Step] = []
         a = h
         for i in range(len(self.hidden)):
@@ -159,11 +165,12 @@ class Network(nn.Module):
                 rstd = torch.rsqrt(h.square().mean(dim=1, keepdim=True) + NORM_EPS)
                 centred = (h * rstd).to(self.precision)
                 h = torch.addcmul(self.shifts[i].to(self.precision), centred, self.gains[i].to(self.precision))
-            h = h.to(self.precision)
-            a = gelu(h)
+                centred, rstd = centred[:num_back], rstd[:num_back]
+            a, slope = gelu_and_slope(h.to(self.precision), num_back)
+            mask = None
             if masks is not None:
-                a = a * masks[i]
-            steps.append(_Step(h, centred, rstd, None if masks is None else masks[i]))
+                a, mask = a * masks[i], masks[i][:num_back]
+            steps.append(_Step(slope, centred, rstd, mask))
         return a, steps
 
 
@@ -182,22 +189,24 @@ class EnergyNet(Network):
         h = self._of_data(x) + s * self.weights[0][:, -1]
         if z is not None:
             h = torch.addcmul(h, s, self._of_noise(z).to(self.exact))
-        return self._gradient(self._hidden(h, s)[1])
+        return self._gradient(self._hidden(h, s, num_back=len(h))[1])
 
     def noisy_and_clean(
-        self, x: Tensor, s: Tensor, z: Tensor, masks: Sequence[Sequence[Tensor] | None] = (None, None)
+        self, x: Tensor, s: Tensor, z: Tensor, masks: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """dE/dx (N, D) at x + s z and E (N,) at x, both at s: one product with the data serves both.
+        """dE/dx (N, D) at x + s z and E (N,) at x, both at s, in one pass.
 
-        masks: dropout masks of the noisy and of the clean rows.
+        masks: dropout masks, those of the noisy rows above those of the clean ones (2 N, H).
         """
+        n = len(x)
         with self.cast_once():
             clean = self._of_data(x) + s * self.weights[0][:, -1]
             noisy = torch.addcmul(clean, s, self._of_noise(z).to(self.exact))
-            gradient = self._gradient(self._hidden(noisy, s, masks[0])[1])
-            activations = self._hidden(clean, s, masks[1])[0]
-            last = linear(activations, self._weight(len(self.hidden)), self.biases[-1].to(self.precision))
-            return gradient, last.squeeze(1).to(self.exact)
+            entry = self.exact if self.gains else self.precision  # a LayerNorm comes before the first rounding
+            h = torch.cat([noisy.to(entry), clean.to(entry)])
+            activations, steps = self._hidden(h, torch.cat([s, s]), masks, num_back=n)
+            last = linear(activations[n:], self._weight(len(self.hidden)), self.biases[-1].to(self.precision))
+            return self._gradient(steps), last.squeeze(1).to(self.exact)
 
     def energies(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Energies (N, L) of rows x (N, D) at each level of sigma (L,)."""
@@ -207,7 +216,7 @@ class EnergyNet(Network):
     def score_norms(self, x: Tensor, sigma: Tensor) -> Tensor:
         """|| dE/dx ||^2 (N, L) of rows x (N, D) at each level of sigma (L,)."""
         h, s = self._at_levels(x, sigma)
-        return self._gradient(self._hidden(h, s)[1]).square().sum(dim=1).view(len(x), len(sigma))
+        return self._gradient(self._hidden(h, s, num_back=len(h))[1]).square().sum(dim=1).view(len(x), len(sigma))
 
     def _at_levels(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The first layer's output (N * L, H) and s (N * L, 1); the data's part is computed once for all levels."""
@@ -231,7 +240,7 @@ class EnergyNet(Network):
             step = steps[i]
             if step.mask is not None:
                 delta = delta * step.mask
-            delta = delta * gelu_slope(step.h)
+            delta = delta * step.slope
             if step.centred is not None and step.rstd is not None:
                 delta = _back_through_norm(delta * self.gains[i].to(self.precision), step.centred, step.rstd)
             delta = delta @ self._weight(i)
@@ -254,10 +263,12 @@ class ScoreNet(Network):
         return out.to(self.exact)
 
     def noisy_and_clean(
-        self, x: Tensor, s: Tensor, z: Tensor, masks: Sequence[Sequence[Tensor] | None] = (None, None)
+        self, x: Tensor, s: Tensor, z: Tensor, masks: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """dE/dx (N, D) at x + s z; there is no energy to hold to 0, so its place (N,) is 0."""
-        return self.gradient(x, s, z, masks[0]), x.new_zeros(len(x))
+        return self.gradient(x, s, z, None if masks is None else [mask[: len(x)] for mask in masks]), x.new_zeros(
+            len(x)
+        )
 
     def score_norms(self, x: Tensor, sigma: Tensor) -> Tensor:
         """|| dE/dx ||^2 (N, L) of rows x (N, D) at each level of sigma (L,)."""

@@ -23,7 +23,7 @@ def dsm_per_row(gradient: Tensor, s: Tensor, z: Tensor) -> Tensor:
 
 
 def loss_per_row(
-    net: Net, x: Tensor, s: Tensor, z: Tensor, beta: float, masks: Sequence[Sequence[Tensor] | None] = (None, None)
+    net: Net, x: Tensor, s: Tensor, z: Tensor, beta: float, masks: Sequence[Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
     """The two terms of the loss, L_dsm and L_reg, per row (N,), for clean rows x (N, D), s (N, 1), z (N, D)."""
     gradient, energy = net.noisy_and_clean(x, s, z, masks)

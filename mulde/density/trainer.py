@@ -171,7 +171,7 @@ def _step(run: _Run, rows: Tensor, how: Training, loss: Loss) -> Tensor:
     index = torch.randint(len(rows), (size,), generator=run.generator, device=run.device)
     x = rows[index.to(rows.device)].to(run.device)
     s, z = draw_noise(size, rows.shape[1], how.sigma_low, how.sigma_high, run.generator)
-    masks = [net.draw_masks(size, how.dropout, run.generator) for _ in ("noisy", "clean")]
+    masks = net.draw_masks(2 * size, how.dropout, run.generator)  # of the noisy rows and of the clean ones
     l_dsm, l_reg = loss(net, x, s, z, how.beta, masks)
     run.optimiser.zero_grad()
     (l_dsm.mean() + l_reg.mean()).backward()  # type: ignore[no-untyped-call]

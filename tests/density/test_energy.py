@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mulde.density.energy import EnergyNet, ScoreNet, gelu_slope
+from mulde.density.energy import EnergyNet, ScoreNet, gelu_and_slope
 from mulde.density.noise import sigma_levels
 
 
@@ -66,12 +66,13 @@ def test_noisy_and_clean_rows_equal_two_plain_passes(options, dropout):
     x, s = points(50, 3, torch.float64)
     z = torch.randn(50, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     generator = torch.Generator().manual_seed(3)
-    masks = [net.draw_masks(50, dropout, generator) for _ in range(2)]
+    masks = net.draw_masks(100, dropout, generator)
+    of_noisy, of_clean = (None, None) if masks is None else ([m[:50] for m in masks], [m[50:] for m in masks])
     noisy = (x + s * z).requires_grad_()
-    (expected,) = torch.autograd.grad(plain_energy(net, noisy, s, masks[0]).sum(), noisy)
+    (expected,) = torch.autograd.grad(plain_energy(net, noisy, s, of_noisy).sum(), noisy)
     gradient, energy = net.noisy_and_clean(x, s, z, masks)
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(energy, plain_energy(net, x, s, masks[1]), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(energy, plain_energy(net, x, s, of_clean), rtol=1e-10, atol=1e-10)
     if not dropout:
         torch.testing.assert_close(net.gradient(x, s, z), expected, rtol=1e-10, atol=1e-10)
 
@@ -135,13 +136,18 @@ def test_bfloat16_follows_float32_and_keeps_the_smallest_noise(s):
         assert float((of_rounded - moved).norm() / moved.norm()) > 0.5
 
 
-def test_slope_of_gelu_and_its_derivative():
-    h = torch.linspace(-6, 6, 101, dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(functional.gelu(h).sum(), h, create_graph=True)
-    (second,) = torch.autograd.grad(slope.sum(), h)
-    ours = gelu_slope(h)
-    torch.testing.assert_close(ours, slope)
-    torch.testing.assert_close(torch.autograd.grad(ours.sum(), h)[0], second)
+@pytest.mark.parametrize("num_slopes", [0, 40, 101])
+def test_gelu_its_slope_and_their_derivatives(num_slopes):
+    h = torch.linspace(-6, 6, 101, dtype=torch.float64)[:, None].requires_grad_()
+    activations, slopes = gelu_and_slope(h, num_slopes)
+    plain = functional.gelu(h)
+    (plain_slope,) = torch.autograd.grad(plain.sum(), h, create_graph=True)
+    torch.testing.assert_close(activations, plain)
+    torch.testing.assert_close(slopes, plain_slope[:num_slopes])
+    into = [torch.rand(101, 1, generator=torch.Generator().manual_seed(i), dtype=torch.float64) for i in range(2)]
+    loss = (activations * into[0]).sum() + (slopes * into[1][:num_slopes]).sum()
+    plain_loss = (plain * into[0]).sum() + (plain_slope * into[1])[:num_slopes].sum()
+    torch.testing.assert_close(torch.autograd.grad(loss, h), torch.autograd.grad(plain_loss, h))
 
 
 @pytest.mark.parametrize("options", VARIANTS)
