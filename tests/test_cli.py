@@ -76,7 +76,10 @@ def test_run_does_everything_and_leaves_a_full_run_folder(mulde, footage, tmp_pa
     assert "triangle" in out
     run = tmp_path / "run"
     names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
-    assert names == {
+    events = {name for name in names if "/events.out.tfevents." in name}
+    streams = ["descriptor", "geometry", "velocity"]
+    assert sorted(name.rsplit("/", 1)[0] for name in events) == [f"tensorboard/{stream}" for stream in streams]
+    assert names - events == {
         "settings.toml", "run.json", "model.safetensors", "metrics.json",
         "scores/odd.csv", "scores/odd.parquet", "scores/plain.csv", "scores/plain.parquet",
         "figures/odd.png", "figures/plain.png",
