@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,3 +50,20 @@ def square_clip(tmp_path: Path) -> Path:
     path = tmp_path / "square.mp4"
     write_video(path, iter(moving_square()), Fraction(25))
     return path
+
+
+@pytest.fixture
+def mulde(monkeypatch, capsys, tmp_path):
+    """Runs the command line in an empty folder; returns its exit code, standard output and standard error."""
+    from mulde import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mulde", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, " ".join(err.split())
+
+    return run

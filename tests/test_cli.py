@@ -23,21 +23,6 @@ from tests.conftest import moving_square
 QUICK = ["--set", "density.options={steps=200, hidden=[32]}", "--device", "cpu", "-q"]
 
 
-@pytest.fixture
-def mulde(monkeypatch, capsys, tmp_path):
-    """Runs the command line in an empty folder; returns its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mulde", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, " ".join(err.split())
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory) -> Path:
     """Own footage: slow squares to learn from, one that turns fast halfway, and labels for it."""

@@ -147,6 +147,20 @@ class Network(nn.Module):
         """W z (N, H) in `precision`."""
         return z.to(self.precision) @ self._weight(0).T
 
+    def _first(self, x: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
+        """The first layer's output (N, H) at x + s z, or at x."""
+        h = self._of_data(x) + s * self.weights[0][:, -1]
+        return h if z is None else self._moved(h, s, z)
+
+    def _moved(self, h: Tensor, s: Tensor, z: Tensor) -> Tensor:
+        """The first layer's output at x + s z from that at x."""
+        return torch.addcmul(h, s, self._of_noise(z).to(self.exact))
+
+    def _last(self, activations: Tensor) -> Tensor:
+        """The last layer (N, outputs), its product in `precision`."""
+        out = linear(activations, self._weight(len(self.hidden)), self.biases[-1].to(self.precision))
+        return out.to(self.exact)
+
     def _hidden(
         self, h: Tensor, s: Tensor, masks: Sequence[Tensor] | None = None, num_back: int = 0
     ) -> tuple[Tensor, list[_Step]]:
@@ -182,14 +196,11 @@ class EnergyNet(Network):
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         """Energies (N,)."""
-        return self._read(self._hidden(self._of_data(x) + s * self.weights[0][:, -1], s)[0])
+        return self._read(self._hidden(self._first(x, s), s)[0])
 
     def gradient(self, x: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
         """dE/dx (N, D) at x + s z, or at x; without dropout. Without a graph inside the graph, see `_gradient`."""
-        h = self._of_data(x) + s * self.weights[0][:, -1]
-        if z is not None:
-            h = torch.addcmul(h, s, self._of_noise(z).to(self.exact))
-        return self._gradient(self._hidden(h, s, num_back=len(h))[1])
+        return self._gradient(self._hidden(self._first(x, s, z), s, num_back=len(x))[1])
 
     def noisy_and_clean(
         self, x: Tensor, s: Tensor, z: Tensor, masks: Sequence[Tensor] | None = None
@@ -200,13 +211,12 @@ class EnergyNet(Network):
         """
         n = len(x)
         with self.cast_once():
-            clean = self._of_data(x) + s * self.weights[0][:, -1]
-            noisy = torch.addcmul(clean, s, self._of_noise(z).to(self.exact))
+            clean = self._first(x, s)
+            noisy = self._moved(clean, s, z)
             entry = self.exact if self.gains else self.precision  # a LayerNorm comes before the first rounding
             h = torch.cat([noisy.to(entry), clean.to(entry)])
             activations, steps = self._hidden(h, torch.cat([s, s]), masks, num_back=n)
-            last = linear(activations[n:], self._weight(len(self.hidden)), self.biases[-1].to(self.precision))
-            return self._gradient(steps), last.squeeze(1).to(self.exact)
+            return self._gradient(steps), self._last(activations[n:]).squeeze(1)
 
     def energies(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Energies (N, L) of rows x (N, D) at each level of sigma (L,)."""
@@ -255,20 +265,14 @@ class ScoreNet(Network):
 
     def gradient(self, x: Tensor, s: Tensor, z: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:
         """dE/dx (N, D) at x + s z, or at x."""
-        h = self._of_data(x) + s * self.weights[0][:, -1]
-        if z is not None:
-            h = torch.addcmul(h, s, self._of_noise(z).to(self.exact))
-        activations = self._hidden(h, s, masks)[0]
-        out = linear(activations, self._weight(len(self.hidden)), self.biases[-1].to(self.precision))
-        return out.to(self.exact)
+        return self._last(self._hidden(self._first(x, s, z), s, masks)[0])
 
     def noisy_and_clean(
         self, x: Tensor, s: Tensor, z: Tensor, masks: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """dE/dx (N, D) at x + s z; there is no energy to hold to 0, so its place (N,) is 0."""
-        return self.gradient(x, s, z, None if masks is None else [mask[: len(x)] for mask in masks]), x.new_zeros(
-            len(x)
-        )
+        of_noisy = None if masks is None else [mask[: len(x)] for mask in masks]
+        return self.gradient(x, s, z, of_noisy), x.new_zeros(len(x))
 
     def score_norms(self, x: Tensor, sigma: Tensor) -> Tensor:
         """|| dE/dx ||^2 (N, L) of rows x (N, D) at each level of sigma (L,)."""

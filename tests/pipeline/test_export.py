@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mulde import __version__, cli
+from mulde import __version__
 from mulde.config import Settings, fingerprint
 from mulde.density.registry import build_density
 from mulde.errors import BundleError, UsageError
@@ -49,21 +49,6 @@ def with_yardstick(tmp_path_factory):
     streams = {"velocity": trained("velocity"), "geometry": trained("geometry", "neighbours")}
     Bundle(streams, Settings(), MADE_FROM, {}).save(path)
     return path
-
-
-@pytest.fixture
-def mulde(monkeypatch, capsys, tmp_path):
-    """Runs the command line in an empty folder; returns its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["mulde", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, " ".join(err.split())
-
-    return run
 
 
 def names(folder: Path) -> set[str]:
