@@ -1,4 +1,4 @@
-"""Video containers through PyAV: what a file says about itself, and its packets turned into pictures.
+"""Video containers through PyAV: opened, their packets, and the pictures that these turn into.
 
 Never switch on PyAV's own logging (`av.logging.set_level`): it calls Python from decoder threads, which then wait for
 each other for good on a damaged file. Its default, no logging, is what is wanted here.
@@ -9,61 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mulde.errors import UsageError, VideoError
-from mulde.media.reader import DEFAULT_RATE
-from mulde.records import Int64
+from mulde.media.reader import MAX_PIXELS
 
+# What threads that share a picture decode the same way each time, damaged or not. Other codecs' threads, and any that
+# decode several pictures at a time, fill the holes of a damaged picture with whatever is there by then.
+_THREADS_AGREE = ("h264", "vp9", "av1")
 _ISO_MEDIA_MARK = slice(4, 8)  # an mp4, mov or 3gp file starts with a box of type `ftyp`
-
-
-@dataclass(frozen=True)
-class VideoFacts:
-    """What one pass over a file's packets tells, without decoding more than its first picture.
-
-    size_hw is after rotation; quarter_turns counter-clockwise turn the stored picture upright; num_frames_estimated is
-    what the header's duration and rate come to where it names no number; stamps (N,) int64 are the presentation times
-    of the pictures from the first one that can be decoded, ascending, in units of time_base. `stamps_are_times` is
-    False where the container carries no usable ones, `pictures_carry_times` where a decoded picture's own stamp is not
-    its time.
-    """
-
-    size_hw: tuple[int, int]
-    quarter_turns: int
-    rate: Fraction
-    num_frames_from_header: int | None
-    num_frames_estimated: int
-    num_frames_hidden_by_edit_list: int
-    num_packets_before_first_picture: int
-    duration_from_header_s: float | None
-    stamps: Int64
-    time_base: Fraction
-    stamps_are_times: bool
-    pictures_carry_times: bool
-
-    @property
-    def num_packets_without_picture(self) -> int:
-        """How many packets of the file come before the first picture that is delivered."""
-        return self.num_frames_hidden_by_edit_list + self.num_packets_before_first_picture
-
-    def time_s(self, index: int, stamp: int | None = None) -> float:
-        """Seconds from the first stamp to `stamp` (by default the index-th); index / rate where there are none."""
-        if not self.stamps_are_times or index >= len(self.stamps):
-            return float(index / self.rate)
-        at = int(self.stamps[index]) if stamp is None else stamp
-        return float((at - int(self.stamps[0])) * self.time_base)
 
 
 @dataclass
 class Damage:
-    """What went wrong while a file was decoded."""
+    """What went wrong while a file was decoded; `num_out_of_place` pictures had no stamp that numbers them."""
 
     num_bad_packets: int = 0
+    num_out_of_place: int = 0
     reasons: list[str] = field(default_factory=list)
 
     def add(self, error: Exception) -> None:
@@ -73,8 +36,11 @@ class Damage:
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its main video stream (libav's choice, as in decord). Raises VideoError."""
+def open_stream(path: Path, number: int | None) -> Iterator[tuple[Any, Any]]:
+    """The container and one of its video streams, by number or, with None, libav's choice (as in decord).
+
+    Raises VideoError.
+    """
     av = import_av()
     if path.stat().st_size == 0:
         raise VideoError(f"{path} is empty (0 bytes)", hint="copy or record the file again")
@@ -88,48 +54,19 @@ def open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
         if stream is None or bool(stream.disposition & av.stream.Disposition.attached_pic):
             kinds = sorted({other.type for other in container.streams}) or ["nothing"]
             raise VideoError(f"{path} has no video stream", expected="moving pictures", got=" and ".join(kinds))
+        if number is not None:
+            stream = _numbered(path, container, number)
         if stream.codec_context is None:
             raise VideoError(f"{path} is coded in a way that this build of PyAV cannot decode")
-        stream.thread_type = "AUTO"
+        stream.thread_type = "SLICE" if stream.codec_context.codec.canonical_name in _THREADS_AGREE else "NONE"
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         yield container, stream
 
 
-def probe(path: Path, default_rate: Fraction | None) -> VideoFacts:
-    """Read a file's packets once and decode its first picture. Raises VideoError where no picture can be had."""
-    found: list[int | None] = []
-    num_hidden, first, damage = 0, None, Damage()
-    with open_stream(path) as (container, stream):
-        for packet in packets(container, stream, damage):
-            if first is None:
-                first = next(iter(pictures(stream, packet, damage)), None)
-            if packet is not None and packet.is_discard:
-                num_hidden += 1
-            elif packet is not None:
-                found.append(packet.pts)
-        if first is None:
-            raise VideoError(
-                f"No picture of {path} could be decoded",
-                got=f"{len(found)} video packets ({'; '.join(damage.reasons) or 'no error reported'})",
-                hint="copy the file again, or convert it with ffmpeg",
-            )
-        # AVI numbers its packets in coding order, and a decoder hands these numbers on to reordered pictures.
-        pictures_carry_times = not (container.format.name == "avi" and stream.codec_context.has_b_frames)
-        stamps, usable = _stamps(found, first.pts if pictures_carry_times else None)
-        quarter_turns, size_hw = _quarter_turns(first), (int(first.height), int(first.width))
-        return VideoFacts(
-            size_hw=size_hw[::-1] if quarter_turns % 2 else size_hw,
-            quarter_turns=quarter_turns,
-            rate=_named_rate(stream) or _measured_rate(stream, stamps, usable) or default_rate or DEFAULT_RATE,
-            num_frames_from_header=stream.frames or None,
-            num_frames_estimated=int(stream.frames or (stream.average_rate or 0) * (container.duration or 0) / 10**6),
-            num_frames_hidden_by_edit_list=num_hidden,
-            num_packets_before_first_picture=len(found) - len(stamps),
-            duration_from_header_s=_duration_from_header_s(container, stream),
-            stamps=stamps,
-            time_base=Fraction(stream.time_base or 1),
-            stamps_are_times=usable,
-            pictures_carry_times=pictures_carry_times,
-        )
+def main_stream(path: Path) -> int:
+    """The number, among the video streams of a file, of the one that libav takes for the main one."""
+    with open_stream(path, None) as (container, main):
+        return [stream.index for stream in container.streams.video].index(main.index)
 
 
 def packets(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
@@ -173,6 +110,14 @@ def error_text(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def _numbered(path: Path, container: Any, number: int) -> Any:
+    streams = container.streams.video
+    if not 0 <= number < len(streams):
+        there = ", ".join(f"{at} ({s.name}, {s.width} x {s.height})" for at, s in enumerate(streams))
+        raise VideoError(f"The video streams of {path}", expected=f"one of {there}", got=f"stream {number}")
+    return streams[number]
+
+
 def _unreadable(path: Path, error: Exception) -> VideoError:
     if _starts_like_mp4(path):
         return VideoError(
@@ -189,35 +134,3 @@ def _starts_like_mp4(path: Path) -> bool:
             return file.read(8)[_ISO_MEDIA_MARK] == b"ftyp"
     except OSError:
         return False
-
-
-def _quarter_turns(picture: Any) -> int:
-    # libav counts degrees counter-clockwise. Other angles than quarter turns are left alone, as decord does.
-    degrees = int(picture.rotation)
-    return degrees // 90 % 4 if degrees % 90 == 0 else 0
-
-
-def _stamps(found: list[int | None], first: int | None) -> tuple[Int64, bool]:
-    """The stamps from `first` on in ascending order and whether they are times; else one number per packet."""
-    stamps = np.array(sorted(stamp for stamp in found if stamp is not None), np.int64)
-    if len(stamps) < len(found) or not (np.diff(stamps) > 0).all():
-        return np.arange(len(found), dtype=np.int64), False
-    return (stamps if first is None or first > stamps[-1] else stamps[stamps >= first]), True
-
-
-def _named_rate(stream: Any) -> Fraction | None:
-    named = stream.guessed_rate or stream.average_rate
-    return Fraction(named) if named else None
-
-
-def _measured_rate(stream: Any, stamps: Int64, usable: bool) -> Fraction | None:
-    if not usable or len(stamps) < 2 or not stream.time_base:
-        return None
-    return (len(stamps) - 1) / (int(stamps[-1] - stamps[0]) * Fraction(stream.time_base))
-
-
-def _duration_from_header_s(container: Any, stream: Any) -> float | None:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    alone = len(container.streams) == 1  # sound may last longer than the pictures
-    return container.duration / 1e6 if container.duration and alone else None

@@ -11,15 +11,16 @@ import math
 import re
 from collections import deque
 from collections.abc import Generator
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mulde.errors import UsageError, VideoError
-from mulde.media.container import Damage
+from mulde.media.container import Damage, main_stream
 from mulde.media.file_reader import FileReader
+from mulde.media.reader import Picture, Reading
 from mulde.records import Int64, UInt8
 
 # decord puts a copy of another frame where it cannot decode one, unless more than this share of the frames is copied.
@@ -32,37 +33,47 @@ _MAX_BYTES_IN_STRETCH = 2**29
 class DecordReader(FileReader):
     """Fails where decord cannot deliver every frame of the file: it would not say which ones are missing.
 
-    decord turns rotated videos upright itself, and rescales where the frame size changes inside the file.
+    decord turns rotated videos upright and scales them itself, also where the frame size changes inside the file. It
+    reads the stream that libav takes for the main one, no other.
     """
 
     decoder: ClassVar[str] = "decord"
 
-    def __init__(self, path: Path, batch_size: int, default_rate: Fraction | None) -> None:
+    def __init__(self, path: Path, reading: Reading) -> None:
         self._decord = _import_decord()
         self.decoder_version = f"decord {self._decord.__version__}"
-        super().__init__(path, batch_size, default_rate)
+        super().__init__(path, reading)
+        main = main_stream(path)
+        if reading.stream not in (None, main):
+            raise UsageError(
+                f"The decoder 'decord' reads the main stream of {path}, {main}, and no other",
+                got=f"stream {reading.stream}",
+                hint="the decoder 'pyav'",
+            )
         if self._facts.num_frames_estimated > _MAX_FRAMES_CLAIMED:
             raise self._failed(0, f"its header claims {self._facts.num_frames_estimated} frames")
 
-    def _decode(self) -> Generator[tuple[UInt8, float], None, None]:
+    def _decode(self) -> Generator[Picture, None, None]:
         num_frames, longest = len(self._facts.stamps), max(1, _MAX_BYTES_IN_STRETCH // (3 * math.prod(self.size_hw)))
         source, keys = self._open()
-        start, time_s = 0, 0.0
+        start = 0
         following: UInt8 | None = None
         while start < num_frames:
             stop = end_of_stretch(start, num_frames, longest, keys)
             images = self._read(source, start, stop, following)
             following = images.pop() if stop < num_frames else None
             for index in range(start, stop):
-                time_s = self._facts.time_s(index)
-                yield images.popleft(), time_s
+                yield Picture(index, self._facts.time_s(index), partial(_same, images.popleft()))
             start = stop
-        self._warn_if_short(num_frames, time_s, Damage())
+        self._finish(Damage())
 
     def _open(self) -> tuple[Any, Int64]:
         """decord's reader, and the indices of the key frames in the frames that are delivered."""
         try:
-            source = self._decord.VideoReader(str(self.path.absolute()), fault_tol=_NO_COPIES)
+            height, width = self.size_hw if self.size_hw != self._facts.size_hw else (-1, -1)
+            source = self._decord.VideoReader(
+                str(self.path.absolute()), width=width, height=height, fault_tol=_NO_COPIES
+            )
             return source, np.array(source.get_key_indices(), np.int64) - self._facts.num_packets_without_picture
         except self._failures() as error:
             raise self._failed(0, str(error)) from error
@@ -112,6 +123,10 @@ def end_of_stretch(start: int, num_frames: int, longest: int, keys: Int64) -> in
         return num_frames
     reachable = keys[(keys > start) & (keys <= start + longest)]
     return int(reachable[-1]) if len(reachable) else start + longest
+
+
+def _same(image: UInt8) -> UInt8:
+    return image
 
 
 def _import_decord() -> Any:

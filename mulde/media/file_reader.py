@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from fractions import Fraction
 from pathlib import Path
 
-from mulde.media.container import Damage, VideoFacts, probe
-from mulde.media.reader import VideoReader
+from mulde.media.container import Damage
+from mulde.media.facts import VideoFacts, probe
+from mulde.media.reader import Reading, VideoReader, missing_text, working_size
 
 _log = logging.getLogger(__name__)
 
@@ -15,25 +15,38 @@ _log = logging.getLogger(__name__)
 class FileReader(VideoReader):
     """A video file: what its container says is read by PyAV whichever library decodes, so that times agree."""
 
-    def __init__(self, path: Path, batch_size: int, default_rate: Fraction | None) -> None:
-        super().__init__(path, batch_size)
-        self._facts: VideoFacts = probe(path, default_rate)
-        self.size_hw, self.rate = self._facts.size_hw, self._facts.rate
+    def __init__(self, path: Path, reading: Reading) -> None:
+        super().__init__(path, reading)
+        self._facts: VideoFacts = probe(path, reading.stream, reading.default_rate)
+        self.size_hw, self.rate = working_size(self._facts.size_hw, reading.working_size_px), self._facts.rate
         self.num_frames_from_header = self._facts.num_frames_from_header
 
-    def _warn_if_short(self, num_decoded: int, last_s: float, damage: Damage) -> None:
-        """Log a warning where fewer frames came out than the file promises."""
-        facts = self._facts
+    def _finish(self, damage: Damage) -> None:
+        """At the end of the file: put the missing frames on record, warn where fewer came than the file promises."""
+        facts, num_decoded = self._facts, self._num_frames_read
+        if facts.numbers_are_true:
+            self._miss_frames_before(len(facts.stamps))
         from_header = (self.num_frames_from_header or 0) - facts.num_frames_hidden_by_edit_list
         promised = max(from_header, facts.num_packets_before_first_picture + len(facts.stamps))
-        end_s, duration_s = last_s + float(1 / self.rate), facts.duration_from_header_s
-        if damage.num_bad_packets or num_decoded < promised:
+        end_s, duration_s = (
+            facts.time_s(max(0, self._next_index - 1)) + float(1 / self.rate),
+            facts.duration_from_header_s,
+        )
+        if damage.num_bad_packets or damage.num_out_of_place or self.missing or num_decoded < promised:
             _log.warning(
-                "%s: decoded %d frames where the file promises %d; damaged places: %d (%s)",
-                self.path, num_decoded, promised, damage.num_bad_packets, "; ".join(damage.reasons) or "none reported",
+                "%s: decoded %d frames where the file promises %d; %s; damaged places: %d (%s)",
+                self.path, num_decoded, promised, self._missing_text(damage), damage.num_bad_packets,
+                "; ".join(damage.reasons) or "none reported",
             )  # fmt: skip
         elif duration_s is not None and end_s < duration_s - 1:
             _log.warning(
                 "%s: decoded %d frames, which end at %.1f s where the file promises %.1f s",
                 self.path, num_decoded, end_s, duration_s,
             )  # fmt: skip
+
+    def _missing_text(self, damage: Damage) -> str:
+        if not self._facts.numbers_are_true:
+            return "its time stamps do not say which are missing, the frames are numbered as they come"
+        text = missing_text(self.missing) if self.missing else "no frame between them is missing"
+        out_of_place = damage.num_out_of_place
+        return f"{text}; {out_of_place} without a usable time stamp follow the one before" if out_of_place else text

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -15,14 +16,40 @@ from mulde.errors import VideoError
 from mulde.records import Frames, UInt8
 
 DEFAULT_RATE = Fraction(25)
+# Larger pictures are taken for a damaged header; 8K has 33 million pixels.
+MAX_PIXELS = 10**8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a video is to be read; `open_video` says what each setting means."""
+
+    batch_size: int = 32
+    default_rate: Fraction | None = None
+    working_size_px: int = 0
+    stream: int | None = None
+    start_frame: int = 0
+
+
+class Picture(NamedTuple):
+    """A decoded picture: its frame index, its time in seconds, and what makes (H, W, 3) RGB uint8 of it.
+
+    What `load` returns may be overwritten when the next picture is decoded.
+    """
+
+    frame_index: int
+    time_s: float
+    load: Callable[[], UInt8]
 
 
 class VideoReader(ABC):
     """One video, read from front to back in batches; a context manager.
 
-    `size_hw` is the size of the delivered frames, after rotation. `rate` is the average rate in frames per second.
-    `num_frames_from_header` is what the container claims, None where it claims nothing. `num_frames_decoded` counts
-    what was delivered since the last iteration began; iterating again starts from the first frame.
+    `size_hw` is the size of the delivered frames, after rotation and scaling. `rate` is the average rate in frames per
+    second. `num_frames_from_header` is what the container claims, None where it claims nothing. `num_frames_decoded`
+    counts what was delivered since the last iteration began; iterating again starts anew. `missing` holds, after an
+    iteration, the ranges of frame indices that could not be decoded (those in front of `start_frame` too). In `reading`
+    batch_size and start_frame may be replaced before an iteration; the rest holds from the opening on.
     """
 
     decoder: ClassVar[str]
@@ -31,14 +58,16 @@ class VideoReader(ABC):
     rate: Fraction
     num_frames_from_header: int | None
 
-    def __init__(self, path: Path, batch_size: int) -> None:
-        self.path, self.batch_size = path, batch_size
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self.path, self.reading = path, reading
         self.num_frames_decoded = 0
+        self.missing: list[range] = []
+        self._num_frames_read = self._next_index = 0
         self._running: Generator[Frames, None, None] | None = None
 
     @abstractmethod
-    def _decode(self) -> Generator[tuple[UInt8, float], None, None]:
-        """Yield each picture, (H, W, 3) RGB uint8, with its time in seconds; it may be overwritten after the yield."""
+    def _decode(self) -> Generator[Picture, None, None]:
+        """Yield every picture that can be decoded, indices strictly increasing, times not decreasing."""
 
     def __iter__(self) -> Iterator[Frames]:
         self.close()
@@ -60,39 +89,75 @@ class VideoReader(ABC):
             self._running = None
 
     def _batches(self) -> Generator[Frames, None, None]:
-        self.num_frames_decoded = 0
-        images, times_s = self._empty_batch(), list[float]()
+        self.num_frames_decoded = self._num_frames_read = self._next_index = 0
+        self.missing = []
+        batch_size = self.reading.batch_size
+        images, index, times_s = self._empty_batch(), list[int](), list[float]()
         decoded = self._decode()
         try:
-            for image, time_s in decoded:
-                self._check_size(image)
-                images[len(times_s)] = image
-                times_s.append(time_s)
-                if len(times_s) == self.batch_size:
-                    yield self._frames(images, times_s)
-                    images, times_s = self._empty_batch(), []
-            if times_s:
-                yield self._frames(images[: len(times_s)], times_s)
+            for picture in decoded:
+                self._miss_frames_before(picture.frame_index)
+                self._next_index = picture.frame_index + 1
+                self._num_frames_read += 1
+                if self._num_frames_read <= self.reading.start_frame:
+                    continue
+                images[len(index)] = self._checked(picture.load())
+                index.append(picture.frame_index)
+                times_s.append(picture.time_s)
+                if self._num_frames_read % batch_size == 0:
+                    yield self._frames(images, index, times_s)
+                    images, index, times_s = self._empty_batch(), [], []
+            if index:
+                yield self._frames(images, index, times_s)
         finally:
             decoded.close()
 
+    def _miss_frames_before(self, index: int) -> None:
+        """Put on record that no picture came for the frames from the one after the last up to `index`."""
+        if index > self._next_index:
+            self.missing.append(range(self._next_index, index))
+
     def _empty_batch(self) -> UInt8:
         # A new array for each batch: a consumer may keep the last one.
-        return np.empty((self.batch_size, *self.size_hw, 3), np.uint8)
+        return np.empty((self.reading.batch_size, *self.size_hw, 3), np.uint8)
 
-    def _check_size(self, image: UInt8) -> None:
+    def _checked(self, image: UInt8) -> UInt8:
         if image.shape != (*self.size_hw, 3):
-            raise VideoError(
-                f"{self.path} changes its frame size",
-                expected=f"{shape_text(self.size_hw)} as in its first frame",
-                got=shape_text(image.shape[:2]),
-                hint="split the video where its size changes",
-            )
+            raise size_changed(self.path, self.size_hw, image.shape[:2])
+        return image
 
-    def _frames(self, images: UInt8, times_s: list[float]) -> Frames:
-        first = self.num_frames_decoded
-        self.num_frames_decoded += len(images)
-        return Frames(images, np.arange(first, self.num_frames_decoded, dtype=np.int64), np.array(times_s, np.float64))
+    def _frames(self, images: UInt8, index: list[int], times_s: list[float]) -> Frames:
+        self.num_frames_decoded += len(index)
+        return Frames(images[: len(index)], np.array(index, np.int64), np.array(times_s, np.float64))
+
+
+def working_size(size_hw: tuple[int, int], longer_side_px: int) -> tuple[int, int]:
+    """`size_hw` shrunk until its longer side has `longer_side_px` pixels; unchanged where that is 0 or no less."""
+    longer = max(size_hw)
+    if not 0 < longer_side_px < longer:
+        return size_hw
+    height, width = (max(1, round(side * longer_side_px / longer)) for side in size_hw)
+    return height, width
+
+
+def missing_text(missing: list[range], most: int = 5) -> str:
+    """Missing frames for a message: "frames 120-131 and 140 are missing", cut short behind `most` ranges."""
+    said = [f"{one.start}-{one.stop - 1}" if len(one) > 1 else f"{one.start}" for one in missing[:most]]
+    if len(missing) > most:
+        said.append(f"{sum(map(len, missing[most:]))} more")
+    if sum(map(len, missing)) == 1:
+        return f"frame {said[0]} is missing"
+    return f"frames {' and '.join([', '.join(said[:-1]), said[-1]] if len(said) > 1 else said)} are missing"
+
+
+def size_changed(path: Path, first_hw: tuple[int, ...], now_hw: tuple[int, ...]) -> VideoError:
+    """The error for a video whose pictures do not all have one size."""
+    return VideoError(
+        f"{path} changes its frame size",
+        expected=f"{shape_text(first_hw)} as in its first frame",
+        got=shape_text(now_hw),
+        hint="split the video where its size changes",
+    )
 
 
 def shape_text(size_hw: tuple[int, ...]) -> str:

@@ -57,7 +57,7 @@ def encode(
         for name, value in context.items():
             setattr(stream.codec_context, name, value)
         for index, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
             frame.pts, frame.time_base = (pts_ms[index] if pts_ms else index), time_base
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
@@ -105,6 +105,56 @@ def rotate_mp4(source: Path, target: Path, degrees_clockwise: int) -> Path:
     content = bytearray(source.read_bytes())
     matrix = content.index(b"tkhd") + 4 + 40
     content[matrix : matrix + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    target.write_bytes(content)
+    return target
+
+
+def encode_streams(path: Path, streams: list[list[np.ndarray]]) -> Path:
+    """One file with several video streams, each with pictures of its own size."""
+    with av.open(str(path), "w") as file:
+        added = [file.add_stream("mpeg4", rate=25, options={"qscale": "2"}) for _ in streams]
+        for stream, images in zip(added, streams, strict=True):
+            stream.height, stream.width = images[0].shape[:2]
+            stream.pix_fmt = "yuv420p"
+        for stream, images in zip(added, streams, strict=True):
+            for index, image in enumerate(images):
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts = index
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+    return path
+
+
+def restamp(source: Path, target: Path, pts_ms: list[int]) -> Path:
+    """A copy without re-encoding whose packets carry these presentation stamps, in any order."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(video=0) if packet.dts is not None]
+        for number, (packet, pts) in enumerate(zip(packets, pts_ms, strict=True)):
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts, packet.dts = pts, number - 1000
+            new.mux(packet)
+    return target
+
+
+def overwrite_packets(path: Path, numbers: list[int], filling: bytes = b"\0") -> Path:
+    """Replace the coded bytes of some packets, counted in file order from 0, inside the file itself."""
+    with av.open(str(path)) as file:
+        places = [(packet.pos, packet.size) for packet in file.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for number in numbers:
+        start, size = places[number]
+        content[start : start + size] = filling * size
+    path.write_bytes(content)
+    return path
+
+
+def claim_frames(source: Path, target: Path, num_frames: int) -> Path:
+    """A copy of an AVI whose headers promise `num_frames` frames."""
+    content = bytearray(source.read_bytes())
+    for box, field in ((b"avih", 16), (b"strh", 32)):
+        start = content.index(box) + 8 + field
+        content[start : start + 4] = struct.pack("<I", num_frames)
     target.write_bytes(content)
     return target
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -74,15 +75,42 @@ def test_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif"])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.95])
-def test_unreadable_images_are_refused_by_name(
-    tmp_path: Path, suffix: str, share: float, capfd: pytest.CaptureFixture[str]
+def test_unreadable_images_are_left_out_by_name(
+    tmp_path: Path, suffix: str, share: float, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = write_images(tmp_path / "f", pictures(2), "{:03d}." + suffix)
-    bad = folder / f"001.{suffix}"
-    bad.write_bytes(bad.read_bytes()[: int(bad.stat().st_size * share)])
-    with pytest.raises(VideoError, match=rf"001\.{suffix} is not a readable image: got {bad.stat().st_size} bytes"):
-        read(folder)
+    folder = write_images(tmp_path / "f", pictures(5), "{:03d}." + suffix)
+    for name in (f"001.{suffix}", f"004.{suffix}"):
+        _cut(folder / name, share)
+    with open_video(folder) as reader:
+        (batch,) = reader
+    assert [index_of(image) for image in batch.images] == batch.frame_index.tolist() == [0, 2, 3]
+    assert batch.time_s.tolist() == [0.0, 2 / 25, 3 / 25]
+    assert reader.missing == [range(1, 2), range(4, 5)]
+    sentence = f"2 of 5 images cannot be read, frames 1 and 4 are missing: 001.{suffix}, 004.{suffix}"
+    assert caplog.messages == [f"{folder}: {sentence}"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_first_image_that_is_unreadable_is_refused_by_name(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "f", pictures(3))
+    _cut(folder / "000.png", 0.6)
+    size = (folder / "000.png").stat().st_size
+    with pytest.raises(VideoError, match=rf"000\.png is not a readable image: got {size} bytes"):
+        open_video(folder)
+
+
+def test_an_image_that_claims_a_size_beyond_all_memory_is_left_out(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "f", pictures(3))
+    content = bytearray((folder / "001.png").read_bytes())
+    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (folder / "001.png").write_bytes(content)
+    with open_video(folder) as reader:
+        assert [index for batch in reader for index in batch.frame_index] == [0, 2]
+
+
+def _cut(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
 def test_exif_orientation_is_honoured_like_a_video_s_rotation(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mulde.media import VideoReader, open_video
+from mulde.media.reader import working_size
 from mulde.records import Frames
 
 from .media_samples import SIZE_HW, encode, index_of, picture, pictures, write_images
@@ -157,3 +158,50 @@ def test_sizes_that_are_no_multiple_of_16(opened: Open, size_hw: tuple[int, int]
         images = joined(list(reader))
     assert images.shape == (5, *size_hw, 3)
     assert [index_of(image) for image in images] == list(range(5))
+
+
+@pytest.mark.parametrize("start_frame", [0, 1, 4, 7, 8, 20, NUM - 1, NUM, NUM + 5])
+def test_a_later_start_gives_the_end_of_a_whole_reading(opened: Open, start_frame: int) -> None:
+    whole, rest = batches_of(opened(batch_size=4)), batches_of(opened(batch_size=4, start_frame=start_frame))
+    cut = whole[start_frame // 4 :] if start_frame < NUM else []
+    assert len(rest) == len(cut)
+    for number, (there, here) in enumerate(zip(cut, rest, strict=True)):
+        first = start_frame % 4 if number == 0 else 0
+        for name in ("images", "frame_index", "time_s"):
+            np.testing.assert_array_equal(getattr(here, name), getattr(there, name)[first:])
+
+
+def test_a_later_start_counts_what_it_delivers(opened: Open) -> None:
+    with opened(batch_size=4, start_frame=9) as reader:
+        assert sum(len(batch) for batch in reader) == reader.num_frames_decoded == NUM - 9
+        assert sum(len(batch) for batch in reader) == reader.num_frames_decoded == NUM - 9
+        assert reader.missing == []
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "longer_px", "expected"),
+    [
+        ((48, 64), 0, (48, 64)), ((48, 64), 64, (48, 64)), ((48, 64), 65, (48, 64)), ((48, 64), 32, (24, 32)),
+        ((64, 48), 32, (32, 24)), ((18, 322), 100, (6, 100)), ((2160, 3840), 640, (360, 640)), ((1, 1000), 10, (1, 10)),
+    ],
+)  # fmt: skip
+def test_working_size(size_hw: tuple[int, int], longer_px: int, expected: tuple[int, int]) -> None:
+    assert working_size(size_hw, longer_px) == expected
+
+
+def test_frames_are_averaged_to_the_working_size(opened: Open, source) -> None:
+    """Each pixel is the mean of the four that it covers. decord has a sharper filter, within some grey levels of it."""
+    wave = 120 + 60 * np.sin(np.arange(128) / 9)[None, :] + 40 * np.cos(np.arange(96) / 7)[:, None]
+    images = [np.repeat(np.roll(wave, at, 1).astype(np.uint8)[..., None], 3, axis=2) for at in range(5)]
+    with opened(images, working_size_px=64) as reader:
+        assert reader.size_hw == (48, 64)
+        (batch,) = reader
+    means = np.stack(images).reshape(5, 48, 2, 64, 2, 3).mean(axis=(2, 4))
+    assert np.abs(batch.images - means).mean() < (0.6 if source[0] == "frames" else 3)
+
+
+def test_smaller_videos_are_left_alone(opened: Open) -> None:
+    for working_size_px in (max(SIZE_HW), 1000):
+        with opened(working_size_px=working_size_px) as reader:
+            assert reader.size_hw == SIZE_HW
+            np.testing.assert_array_equal(joined(list(reader)), joined(batches_of(opened())))
