@@ -1,20 +1,58 @@
-"""CLIP appearance of a box. The only file that imports open_clip."""
+"""CLIP appearance of a box or of a whole frame. The only file that imports open_clip."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from torch.nn.functional import normalize
+
 from mulde.errors import MuldeError, UsageError
-from mulde.extractors.crops import CropEmbedding, Loaded, Preprocessing
+from mulde.extractors.crops import CropEmbedding, FrameEmbedding
+from mulde.extractors.networks import Loaded, Preprocessing, ready
 
 
-def clip_appearance(model: str = "ViT-B-16", weights: str = "openai", *, device: str = "cpu") -> CropEmbedding:
+def clip_appearance(
+    model: str = "ViT-B-16",
+    weights: str = "openai",
+    *,
+    device: str = "cpu",
+    precision: str = "float32",
+    batch_size: int = 64,
+) -> CropEmbedding:
     """Image embedding of each crop, brought to unit length (Radford et al., 2021; 512 numbers for ViT-B-16).
 
     `weights` is an open_clip tag (as `openai`), downloaded once, or the path of a local file (.safetensors, .pt).
     Raises, at the first box, UsageError for an unknown model or tag and MuldeError for weights that cannot be loaded.
     """
-    return CropEmbedding("clip", model, weights, lambda: _load(model, weights, device), device=device)
+    return CropEmbedding(
+        "clip",
+        model,
+        weights,
+        lambda: _load(model, weights, device),
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+    )
+
+
+def frame_clip(
+    model: str = "ViT-B-16",
+    weights: str = "openai",
+    *,
+    device: str = "cpu",
+    precision: str = "float32",
+    batch_size: int = 64,
+) -> FrameEmbedding:
+    """`clip_appearance` of each whole frame, stretched to the square that the model expects."""
+    return FrameEmbedding(
+        "frame_clip",
+        model,
+        weights,
+        lambda: _load(model, weights, device),
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+    )
 
 
 def _load(model: str, weights: str, device: str) -> Loaded:
@@ -30,15 +68,15 @@ def _load(model: str, weights: str, device: str) -> Loaded:
             expected=f"an existing file or one of the tags {', '.join(known) or '(none)'}",
         )
     try:
-        network = open_clip.create_model(model, pretrained=str(path) if path.exists() else weights, device=device)
+        network = open_clip.create_model(model, pretrained=str(path) if path.exists() else weights)
     except Exception as error:  # hub, file and state-dict failures have no common class
         raise MuldeError(
             f"CLIP weights {weights} for {model} cannot be loaded ({type(error).__name__}: {error})",
             hint="a local file made for this model, or a machine that reaches the model hub",
         ) from error
-    network.eval()
     expects = open_clip.get_model_preprocess_cfg(network)
     size = expects["size"] if isinstance(expects["size"], int) else expects["size"][0]
     preprocessing = Preprocessing(size, tuple(expects["mean"]), tuple(expects["std"]))
     dim = int(open_clip.get_model_config(model)["embed_dim"])
-    return lambda batch: network.encode_image(batch, normalize=True), preprocessing, dim
+    ready(network.eval().visual, device)  # the text half is not used and stays where it is
+    return lambda batch: normalize(network.encode_image(batch, normalize=False).float(), dim=-1), preprocessing, dim

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,11 @@ from safetensors.torch import save_file
 
 from mulde.errors import UsageError
 from mulde.extractors.backbone import backbone_appearance
-from mulde.extractors.clip import clip_appearance
-from mulde.extractors.crops import CropEmbedding, Preprocessing
+from mulde.extractors.clip import clip_appearance, frame_clip
+from mulde.extractors.crops import CropEmbedding, FrameEmbedding
 from mulde.extractors.descriptor import Descriptor, describe, oriented_gradients
 from mulde.extractors.geometry import Geometry
+from mulde.extractors.networks import Preprocessing
 from mulde.records import Frames, Regions, Window
 
 
@@ -40,6 +43,26 @@ def test_crops_are_rgb_of_the_right_frame_in_the_right_row():
     table = mean_colour().extract(solid_window, regions)
     assert table.values == pytest.approx(np.array([[1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]], float))
     assert np.array_equal(table.frame_index, regions.frame_index)
+
+
+def mean_colour_of_frames() -> FrameEmbedding:
+    plain = Preprocessing(32, (0, 0, 0), (1, 1, 1))
+    return FrameEmbedding(
+        "mean", "mean", "none", lambda: (lambda x: x.mean((2, 3)), plain, 3), device="cpu", batch_size=2
+    )
+
+
+def test_a_whole_frame_gives_a_row_and_its_borders_count():
+    images = np.zeros((5, 60, 80, 3), np.uint8)
+    images[:, :, 60:, 0] = 255  # the right quarter is red; a centre crop would see less of it
+    images[3, :, :, 2] = 255
+    window = Window(Frames(images, np.arange(10, 15), np.arange(5) / 25), 1, 4)
+    table = mean_colour_of_frames().extract(window, Regions.empty())
+    assert table.values == pytest.approx(np.array([[0.25, 0, 0], [0.25, 0, 0], [0.25, 0, 1]]), abs=0.01)
+    assert table.frame_index.tolist() == [11, 12, 13]
+    assert table.box_xyxy is None
+    nothing = mean_colour_of_frames().extract(Window(window.frames, 2, 2), Regions.empty())
+    assert nothing.values.shape == (0, 3)
 
 
 def test_geometry_is_the_size_of_the_box_against_the_frame():
@@ -114,14 +137,19 @@ def test_a_local_state_dict_of_the_features_is_loaded_and_its_digest_kept(tmp_pa
     window, regions = scene()
     extractor = backbone_appearance("mobilenet_v2", str(path))
     table = extractor.extract(window, regions)
-    _, preprocessing, _ = extractor._loaded
+    preprocessing = extractor.network.expects
     x0, y0, x1, y1 = 5, 5, 30, 50
     with torch.inference_mode():
         batch = preprocessing([window.frames.images[0, y0:y1, x0:x1]])
         expected = network.eval().features(batch).mean((2, 3))
     assert table.values.shape == (4, 1280)
     assert table.values[0] == pytest.approx(expected[0].numpy(), abs=1e-5)
-    assert len(extractor.fingerprint()["weights_sha256"]) == 64
+    assert extractor.fingerprint() == {
+        "extractor": "backbone",
+        "version": 1,
+        "model": "mobilenet_v2",
+        "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
 
 
 def test_a_state_dict_that_does_not_fit_is_named(tmp_path):
@@ -161,12 +189,20 @@ def test_clip_from_a_local_file_is_unit_length_and_uses_its_own_preprocessing(tm
     extractor = clip_appearance("ViT-S-32-alt", str(path))
     table = extractor.extract(window, regions)
     assert np.linalg.norm(table.values, axis=1) == pytest.approx(np.ones(4), abs=1e-5)
-    _, preprocessing, dim = extractor._loaded
+    _, preprocessing, dim = extractor.network.loaded
     assert (preprocessing.size_px, table.dim) == (224, dim)
     assert preprocessing.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))
     with torch.inference_mode():
         expected = model.eval().encode_image(preprocessing([window.frames.images[0, 5:50, 5:30]]), normalize=True)
     assert table.values[0] == pytest.approx(expected[0].numpy(), abs=1e-5)
+    frames = frame_clip("ViT-S-32-alt", str(path))
+    with torch.inference_mode():
+        expected = model.encode_image(preprocessing(window.frames.images), normalize=True)
+    assert frames.extract(window, regions).values == pytest.approx(expected.numpy(), abs=1e-5)
+    assert (frames.name, frames.fingerprint()["extractor"]) == ("frame_clip", "frame_clip")
+    in_bf16 = clip_appearance("ViT-S-32-alt", str(path), precision="bfloat16").extract(window, regions)
+    assert np.linalg.norm(in_bf16.values, axis=1) == pytest.approx(np.ones(4), abs=1e-5)
+    assert in_bf16.values == pytest.approx(table.values, abs=0.02)
 
 
 def test_real_mobilenet_weights_load(weights):
