@@ -6,60 +6,114 @@ import numpy as np
 
 from mulde.extractors.base import Fingerprint
 from mulde.extractors.boxes import pixel_bounds
-from mulde.extractors.flow import DisFlow
-from mulde.records import FeatureTable, Float32, Regions, Window
+from mulde.extractors.flow import DisFlow, SharedMotion
+from mulde.records import FeatureTable, Float32, Int64, Regions, Window
+
+_LEAST_SCALE = 0.05
+"""Of the ground at a box's foot: nearer to the horizon, or above it, speeds are multiplied by no more than 20."""
+
+
+def speed_and_direction(flow: Float32, bins: int) -> tuple[Float32, Int64]:
+    """Speed sqrt(u^2 + v^2) of each pixel and the bin of its direction, both (H W,), row by row.
+
+    Directions are angles (0 = right, counted towards down); bin b holds those nearest to 2 pi b / bins. Bins are
+    centred on the main directions, so that noise around a steady walk to the right does not flip between the first
+    and the last bin.
+    """
+    u, v = flow[..., 0].ravel(), flow[..., 1].ravel()
+    if bins == 1:
+        return np.hypot(u, v), np.zeros(u.shape, np.int64)
+    sector = np.rint(np.arctan2(v, u) * np.float32(bins / (2 * np.pi)))  # -bins / 2 to bins / 2
+    return np.hypot(u, v), np.where(sector < 0, sector + bins, sector).astype(np.int64)
 
 
 def orientation_histogram(flow: Float32, bins: int) -> Float32:
     """Mean over all pixels of the speed sqrt(u^2 + v^2), split by direction into (bins,).
 
-    flow (H, W, 2): x and y displacement of each pixel of a box. Bin b holds the pixels whose angle (0 = right,
-    counted towards down) is nearest to 2 pi b / bins; its value is their summed magnitude over *all* pixels of the
-    box, so the bins add up to the mean speed. The Euclidean norm, not |u| + |v|: that one is 41 % higher for the same
-    speed along a diagonal. Bins are centred on the main directions, so that noise around a
-    steady walk to the right does not flip between the first and the last bin.
+    flow (H, W, 2): x and y displacement of each pixel of a box. A bin's value is the summed speed of its pixels over
+    *all* pixels of the box, so the bins add up to the mean speed. The Euclidean norm, not |u| + |v|: that one is 41 %
+    higher for the same speed along a diagonal.
     """
-    u, v = flow[..., 0].ravel(), flow[..., 1].ravel()
-    magnitude = np.hypot(u, v)
+    speed, direction = speed_and_direction(flow, bins)
     if bins == 1:
-        return np.array([magnitude.mean()], np.float32)
-    sector = np.rint(np.arctan2(v, u) * (bins / (2 * np.pi))).astype(np.int64) % bins
-    return (np.bincount(sector, weights=magnitude, minlength=bins) / magnitude.size).astype(np.float32)
+        return np.array([speed.mean()], np.float32)
+    return (np.bincount(direction, weights=speed, minlength=bins) / speed.size).astype(np.float32)
+
+
+def ground_scale(box_xyxy: Float32, height_px: int, horizon: float) -> Float32:
+    """How large the ground at the foot of each box (N, 4) looks against the frame's lower border, (N,).
+
+    On flat ground it grows linearly from 0 at the horizon, `horizon` frame heights below the upper border, to 1 at
+    the lower border. Never below 0.05.
+    """
+    above = horizon * height_px
+    scale: Float32 = np.maximum((box_xyxy[:, 3] - above) / (height_px - above), _LEAST_SCALE, dtype=np.float32)
+    return scale
 
 
 class Velocity:
-    """`bins` numbers per box: motion in pixels per frame by direction, seen over `step` frames.
+    """`bins` numbers per box: motion by direction, seen over `step` frames, by `orientation_histogram`.
 
     Motion is measured on the pixels of frame t, where the box was found, as the way they have come since frame
-    t - step; the first `step` frames, which have no past, use the way they go until t + step.
+    t - step; the first `step` frames, which have no past, use the way they go until t + step. `normalise`: `none`
+    gives pixels per frame; `height` box heights per frame; `perspective` pixels per frame divided by the
+    `ground_scale` at the box's foot.
     """
 
     name = "velocity"
     object_centric = True
 
-    def __init__(self, *, flow: DisFlow | None = None, step: int = 1, bins: int = 8) -> None:
-        self.flow, self.step, self.bins = flow or DisFlow(), step, bins
+    def __init__(
+        self,
+        *,
+        motion: SharedMotion | None = None,
+        step: int = 1,
+        bins: int = 8,
+        normalise: str = "none",
+        horizon: float = 0.0,
+    ) -> None:
+        self.motion, self.step, self.bins = motion or SharedMotion(DisFlow()), step, bins
+        self.normalise, self.horizon = normalise, horizon
         self.before = self.after = step
+        self.motion.add(self)
 
     def fingerprint(self) -> Fingerprint:
-        return {"extractor": self.name, "version": 2, "step": self.step, "bins": self.bins, **self.flow.fingerprint()}
+        normalised: Fingerprint = {} if self.normalise == "none" else {"normalise": self.normalise}
+        if self.normalise == "perspective":
+            normalised["horizon"] = self.horizon
+        flow = self.motion.flow.fingerprint()
+        return {"extractor": self.name, "version": 2, "step": self.step, "bins": self.bins, **normalised, **flow}
 
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
         values = np.zeros((len(regions), self.bins), np.float32)
-        for row in range(window.first, window.last):
-            boxes = np.flatnonzero(regions.frame_index == window.frames.frame_index[row])
-            if boxes.size:
-                motion = self._motion(window, row)  # (H, W, 2)
-                for i in boxes:
-                    x0, y0, x1, y1 = pixel_bounds(regions.box_xyxy[i], window.frames.size_hw)
-                    values[i] = orientation_histogram(motion[y0:y1, x0:x1], self.bins)
-        return FeatureTable(values, regions.frame_index, regions.box_xyxy)
+        rows = [row for row in range(window.first, window.last) if len(_boxes_of(window, regions, row))]
+        for row, histograms in zip(rows, self.motion.ask(self, window, regions, rows), strict=True):
+            boxes = _boxes_of(window, regions, row)
+            values[boxes.start : boxes.stop] = histograms
+        return FeatureTable(values / self._unit(window, regions), regions.frame_index, regions.box_xyxy)
 
-    def _motion(self, window: Window, row: int) -> Float32:
-        """Motion (H, W, 2) at the pixels of frame `row`, in pixels per frame; zero where the video is too short."""
-        images = window.frames.images
-        if row - self.step >= 0:
-            return -self.flow(images[row], images[row - self.step]) / np.float32(self.step)
-        if row + self.step < len(images):
-            return self.flow(images[row], images[row + self.step]) / np.float32(self.step)
-        return np.zeros((*window.frames.size_hw, 2), np.float32)
+    def read(self, motion: Float32, window: Window, regions: Regions, row: int) -> Float32:
+        """Histograms (n, bins), in pixels per frame, of the n boxes of one frame."""
+        boxes = _boxes_of(window, regions, row)
+        histograms = np.zeros((len(boxes), self.bins), np.float32)
+        for i, box in enumerate(regions.box_xyxy[boxes.start : boxes.stop]):
+            x0, y0, x1, y1 = pixel_bounds(box, window.frames.size_hw)
+            histograms[i] = orientation_histogram(motion[y0:y1, x0:x1], self.bins)
+        return histograms
+
+    def _unit(self, window: Window, regions: Regions) -> Float32:
+        """What the speeds of each box are divided by, (N, 1)."""
+        box_xyxy = regions.box_xyxy
+        unit = np.ones(len(regions), np.float32)
+        if self.normalise == "height":
+            unit = np.maximum(box_xyxy[:, 3] - box_xyxy[:, 1], 1, dtype=np.float32)
+        elif self.normalise == "perspective":
+            unit = ground_scale(box_xyxy, window.frames.size_hw[0], self.horizon)
+        return unit[:, None]
+
+
+def _boxes_of(window: Window, regions: Regions, row: int) -> range:
+    """Where the boxes of frame `row` of the window stand among the regions."""
+    frame = window.frames.frame_index[row]
+    low, high = np.searchsorted(regions.frame_index, [frame, frame + 1])
+    return range(int(low), int(high))
