@@ -142,12 +142,14 @@ class FeatureTable:
     """Features of one video by one extractor.
 
     values (N, D) float32, finite; frame_index (N,) int64, non-decreasing; box_xyxy (N, 4) float32 for object-centric
-    features, None for frame-centric ones (one row per frame). No rows is an ordinary value: (0, D).
+    features, None for frame-centric ones (one row per frame); track_id (N,) int64, -1 for a box on no track, None where
+    nothing was tracked. No rows is an ordinary value: (0, D).
     """
 
     values: Float32
     frame_index: Int64
     box_xyxy: Float32 | None = None
+    track_id: Int64 | None = None
 
     def __post_init__(self) -> None:
         _check("FeatureTable.values", self.values, np.float32, (None, None))
@@ -156,6 +158,8 @@ class FeatureTable:
         _check_increasing("FeatureTable.frame_index", self.frame_index, strictly=self.box_xyxy is None)
         if self.box_xyxy is not None:
             _check("FeatureTable.box_xyxy", self.box_xyxy, np.float32, (n, 4))
+        if self.track_id is not None:
+            _check("FeatureTable.track_id", self.track_id, np.int64, (n,))
         bad = np.argwhere(~np.isfinite(self.values))
         if bad.size:
             row, column = (int(i) for i in bad[0])
@@ -171,6 +175,12 @@ class FeatureTable:
     @property
     def dim(self) -> int:
         return int(self.values.shape[1])
+
+    def select(self, rows: Bool | Int64 | slice) -> FeatureTable:
+        """The rows picked by a mask, a slice or ascending positions."""
+        box_xyxy = None if self.box_xyxy is None else self.box_xyxy[rows]
+        track_id = None if self.track_id is None else self.track_id[rows]
+        return FeatureTable(self.values[rows], self.frame_index[rows], box_xyxy, track_id)
 
 
 @dataclass(frozen=True)

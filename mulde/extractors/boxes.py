@@ -19,6 +19,15 @@ def area(box_xyxy: Float32) -> Float32:
     return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
 
 
+def overlap(a_xyxy: Float32, b_xyxy: Float32) -> Float32:
+    """Intersection over union (A, B) of boxes (A, 4) with boxes (B, 4)."""
+    low = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
+    high = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    union = area(a_xyxy)[:, None] + area(b_xyxy)[None, :] - shared
+    return np.asarray(shared / np.maximum(union, np.finfo(np.float32).tiny), np.float32)
+
+
 def covered_by_larger(box_xyxy: Float32, max_cover: float) -> Bool:
     """True for each box of which a larger box covers more than `max_cover` (METHOD.md section 2, overlap rule).
 

@@ -29,7 +29,7 @@ class UnitedRegions:
         """Boxes in the core frames of the window, sorted by frame, none mostly covered by a larger one."""
         known = Regions.empty()
         for finder in self.finders:
-            united = _unite(known, finder.find(window, known))
+            united = unite(known, finder.find(window, known))
             keep = keep_boxes(
                 united.box_xyxy, united.frame_index, min_area_px=self.min_area_px, max_cover=self.max_cover
             )
@@ -37,7 +37,8 @@ class UnitedRegions:
         return known
 
 
-def _unite(first: Regions, second: Regions) -> Regions:
+def unite(first: Regions, second: Regions) -> Regions:
+    """All regions of both, sorted by frame, within a frame those of `first` in front."""
     frame_index = np.concatenate([first.frame_index, second.frame_index])
     order = np.argsort(frame_index, kind="stable")
     return Regions(

@@ -1,9 +1,14 @@
-"""Object boxes by an Ultralytics detector. The only file that imports ultralytics."""
+"""Networks and trackers of Ultralytics. The one file that imports ultralytics, and openvino, which runs its exports."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,124 +16,231 @@ import numpy as np
 
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import Fingerprint, digest
-from mulde.extractors.boxes import area, clip_boxes
-from mulde.records import Float32, Regions, Window
+from mulde.records import Float32, UInt8
 
 _FORMAT_NEEDS = {"_openvino_model": "openvino", ".onnx": "onnxruntime", ".engine": "tensorrt"}
 """Package that Ultralytics needs for a weights format, by the end of its file name."""
 
+_MAX_OVERLAP = 0.7
+"""Of two boxes of a class that overlap more than this (IoU), the less confident one goes; Ultralytics' own default."""
 
-class YoloRegions:
-    """Boxes of a YOLO detector in any format that Ultralytics reads (.pt, ONNX, OpenVINO folder, TensorRT).
 
-    `weights` is a path, or the name of official weights (as `yolov8n.pt`), which are then downloaded once.
-    `classes` are COCO names or numbers of the weights; None keeps all.
+class YoloNetwork:
+    """A detection or pose network in any format that Ultralytics reads (.pt, ONNX, OpenVINO folder, TensorRT).
+
+    `weights` is a path, or the name of official weights (as `yolov8n.pt`), which are then downloaded once. Several
+    threads may use it at once: on a CPU each has a core of its own, `threads` in all. Loaded at the first picture,
+    which raises UsageError for weights that are not there or cannot be loaded, MuldeError for a failed download.
     """
 
-    before = 0
-
-    def __init__(
-        self,
-        weights: str,
-        *,
-        confidence: float = 0.25,
-        classes: tuple[str, ...] | None = None,
-        image_size: int = 640,
-        device: str = "cpu",
-    ) -> None:
-        self.weights, self.confidence, self.classes = weights, confidence, classes
-        self.image_size, self.device = image_size, device
+    def __init__(self, weights: str, *, task: str, image_size: int, device: str = "cpu", threads: int = 1) -> None:
+        self.weights, self.task, self.image_size = weights, task, image_size
+        self.device, self.threads = device, threads
+        self.batch_size = 16 if device.startswith("cuda") else 1
+        self._lock, self._own = threading.Lock(), threading.local()
+        self._network: Any = None
+        self._compiled: Any = None
 
     def fingerprint(self) -> Fingerprint:
-        return {
-            "finder": "yolo",
-            "ultralytics": _ultralytics().__version__,
-            "weights_sha256": self._weights_digest,
-            "confidence": self.confidence,
-            "classes": sorted(self.classes) if self.classes is not None else None,
-            "image_size": self.image_size,
-        }
-
-    def find(self, window: Window, known: Regions) -> Regions:
-        del known  # a detector sees the whole frame whatever was found before
-        core = slice(window.first, window.last)
-        images = window.frames.images[core]
-        found = [
-            row
-            for start in range(0, len(images), self._batch)
-            for row in self._detect(images[start : start + self._batch])
-        ]
-        counts = [len(boxes) for boxes, _, _ in found]
-        if not sum(counts):
-            return Regions.empty()
-        box_xyxy, confidence, class_id = (np.concatenate(column) for column in zip(*found, strict=True))
-        regions_index = np.repeat(window.core_index, counts)
-        box_xyxy = clip_boxes(box_xyxy, window.frames.size_hw)
-        keep = area(box_xyxy) > 0
-        return Regions(box_xyxy[keep], regions_index[keep], confidence[keep], class_id[keep])
-
-    def _detect(self, images: Any) -> list[tuple[Float32, Float32, Any]]:
-        bgr = [np.ascontiguousarray(image[..., ::-1]) for image in images]  # Ultralytics takes arrays as BGR
-        results = self._model.predict(
-            bgr,
-            conf=self.confidence,
-            classes=self._class_numbers,
-            imgsz=self.image_size,
-            device=self.device,
-            verbose=False,
-        )
-        return [
-            (
-                r.boxes.xyxy.cpu().numpy().astype(np.float32),
-                r.boxes.conf.cpu().numpy().astype(np.float32),
-                r.boxes.cls.cpu().numpy().astype(np.int64),
-            )
-            for r in results
-        ]
+        return {"ultralytics": import_ultralytics().__version__, "weights_sha256": self._weights_sha256}
 
     @property
-    def _batch(self) -> int:
-        return 16 if self.device.startswith("cuda") and not self._path.is_dir() else 1
+    def names(self) -> dict[int, str]:
+        """The name of each class number."""
+        return dict(self._loaded.names)
+
+    @property
+    def canvas_hw(self) -> tuple[int, int]:
+        """Height and width of a picture that fills the network's input."""
+        height, width = self._loaded.imgsz if self._is_static else (self.image_size, self.image_size)
+        return int(height), int(width)
+
+    def detect(
+        self, images: Sequence[UInt8] | UInt8, *, confidence: float, classes: Sequence[int] | None = None
+    ) -> list[Float32]:
+        """What is found in each RGB image, all (H, W, 3) of one size, as Ultralytics' own `predict` finds it.
+
+        A row holds x0, y0, x1, y1, confidence, class and, of a pose network, x, y and confidence of each key point, in
+        pixels of the image.
+        """
+        import_ultralytics()
+        import torchvision  # noqa: F401 - where it was imported, Ultralytics suppresses doubles with it
+        from ultralytics.utils import nms, ops
+
+        found = []
+        boxed_hw = self._letterbox(images[0]).shape if len(images) else ()
+        for image, raw in zip(images, self.answers(map(self._letterbox, images)), strict=True):
+            (rows,) = nms.non_max_suppression(
+                raw[None],
+                confidence,
+                _MAX_OVERLAP,
+                list(classes) if classes is not None else None,
+                nc=len(self._loaded.names),
+                end2end=self._is_end_to_end,
+                max_time_img=float("inf"),  # else a busy machine finds less
+            )
+            ops.scale_boxes(boxed_hw, rows[:, :4], image.shape)
+            points = rows[:, 6:].reshape(len(rows), -1, 3)
+            ops.scale_coords(boxed_hw, points, image.shape)
+            found.append(rows.float().cpu().numpy())
+        return found
+
+    def candidates(self, answer: Any) -> Float32:
+        """Every candidate in a pose network's answer to a picture, whatever its confidence.
+
+        (N, 5 + 3 K): x and y of its middle, width, height, confidence; x, y and confidence of K key points.
+        """
+        rows = answer.float().cpu().numpy()
+        if not self._is_end_to_end:
+            return np.ascontiguousarray(rows.T)
+        low, high = rows[:, :2], rows[:, 2:4]
+        return np.concatenate([(low + high) / 2, high - low, rows[:, 4:5], rows[:, 6:]], axis=1)
+
+    def answers(self, canvases: Iterable[UInt8]) -> Iterator[Any]:
+        """The network's raw answer, a tensor, to each RGB picture (H, W, 3), all of one size that it accepts."""
+        coming = iter(canvases)
+        while some := list(islice(coming, self.batch_size)):
+            yield from self._answer(np.stack(some))
+
+    def _answer(self, canvases: UInt8) -> list[Any]:
+        """Answers to pictures (n, H, W, 3); where the memory does not hold them, to half as many at a time."""
+        import torch
+
+        try:
+            with torch.inference_mode():
+                inputs = torch.from_numpy(canvases).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+                return list(self._forward(inputs))
+        except torch.OutOfMemoryError:
+            if len(canvases) == 1:
+                raise
+        half = len(canvases) // 2
+        self.batch_size = min(self.batch_size, half)
+        return self._answer(canvases[:half]) + self._answer(canvases[half:])
+
+    def _forward(self, inputs: Any) -> Any:
+        import torch
+
+        network = self._loaded
+        if self._compiled is not None:
+            return torch.from_numpy(self._run_openvino(inputs.contiguous().numpy()))
+        if network.format == "pt":
+            answer = network(inputs)
+        else:
+            with self._lock:
+                answer = network(inputs)
+        return answer[0] if isinstance(answer, list | tuple) else answer
+
+    def _run_openvino(self, inputs: Float32) -> Float32:
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        return np.array(self._own.request.infer({0: inputs}, share_inputs=True)[0])
+
+    def _letterbox(self, image: UInt8) -> UInt8:
+        from ultralytics.data.augment import LetterBox
+
+        box = LetterBox(self.canvas_hw, auto=not self._is_static, stride=self._loaded.stride)
+        return np.ascontiguousarray(box(image=image))
+
+    @property
+    def _is_static(self) -> bool:
+        """Whether the network takes pictures of one size only."""
+        return self._loaded.format != "pt" and not getattr(self._loaded, "dynamic", False)
+
+    @property
+    def _is_end_to_end(self) -> bool:
+        return bool(getattr(self._loaded, "end2end", False))
+
+    @property
+    def _what(self) -> str:
+        return {"detect": "detector", "pose": "pose network"}[self.task]
 
     @cached_property
     def _path(self) -> Path:
-        return _locate(self.weights)
+        return locate(self.weights, self._what)
 
     @cached_property
-    def _weights_digest(self) -> str:
+    def _weights_sha256(self) -> str:
         return digest(self._path)
 
-    @cached_property
-    def _class_numbers(self) -> list[int] | None:
-        if self.classes is None:
-            return None
-        names: dict[int, str] = self._model.names
-        numbers = {name: number for number, name in names.items()} | {str(n): n for n in names}
-        unknown = [c for c in self.classes if c not in numbers]
-        if unknown:
-            raise UsageError(
-                f"class {unknown[0]!r} of the detector",
-                expected=f"one of {', '.join(names.values())}",
-                hint="yolo.classes with names the weights know",
-            )
-        return [numbers[c] for c in self.classes]
+    @property
+    def _loaded(self) -> Any:
+        if self._network is None:
+            with self._lock:
+                if self._network is None:
+                    self._network = self._load()
+        return self._network
 
-    @cached_property
-    def _model(self) -> Any:
-        for ending, package in _FORMAT_NEEDS.items():
-            if self._path.name.endswith(ending) and not _importable(package):
-                raise UsageError(
-                    f"detector weights {self._path} need the package {package!r}, which is not installed",
-                    hint=f"pip install {package}, or weights in another format",
-                )
+    def _load(self) -> Any:
+        _check_package(self._path.name, f"{self._what} weights {self._path} need")
+        import_ultralytics()
+        import torch
+        from ultralytics.nn.autobackend import AutoBackend
+
         try:
-            return _ultralytics().YOLO(str(self._path), task="detect")
+            network = AutoBackend(str(self._path), device=torch.device(self.device), verbose=False).eval()
+            if network.format == "openvino":
+                self._compiled = _compile_openvino(self._path, self.threads)
         except Exception as error:  # Ultralytics raises many kinds for a file that it cannot read
             raise UsageError(
-                f"detector weights {self._path} cannot be loaded",
-                expected="a detector that Ultralytics reads (.pt, .onnx, OpenVINO folder, .engine)",
+                f"{self._what} weights {self._path} cannot be loaded",
+                expected=f"a {self._what} that Ultralytics reads (.pt, .onnx, OpenVINO folder, .engine)",
                 got=f"{type(error).__name__}: {error}",
             ) from error
+        return network
+
+
+def _compile_openvino(folder: Path, threads: int) -> Any:
+    """The network of an OpenVINO folder for `threads` callers with a core each: on 2 cores 1.4 times as fast as one
+    caller with both."""
+    import openvino
+
+    core = openvino.Core()
+    return core.compile_model(
+        core.read_model(next(folder.glob("*.xml"))),
+        "CPU",
+        {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads},
+    )
+
+
+EXPORTS = {"openvino": "_openvino_model", "onnx": ".onnx", "engine": ".engine"}
+"""Formats that a network can be exported to, and how their files' names end."""
+
+
+def export_network(source: Path, format_: str, folder: Path, *, device: str, **options: object) -> Path:
+    """Write the network of a .pt file in another format somewhere in `folder`; where it lies.
+
+    `options` are those of Ultralytics' export: imgsz, batch, half, int8, data. Raises UsageError for weights that are
+    not .pt or a package that is missing, MuldeError when Ultralytics fails.
+    """
+    if source.suffix != ".pt":
+        raise UsageError(f"weights {source}", expected="a .pt file to export from", got=source.name)
+    _check_package(EXPORTS[format_], f"networks in the format {format_} need")
+    for package, is_needed in {
+        "onnx": format_ == "onnx",
+        "nncf": format_ == "openvino" and options.get("int8"),
+    }.items():
+        if is_needed and not _importable(package):
+            raise UsageError(f"this export needs the package {package!r}", hint=f"pip install {package}")
+    ultralytics = import_ultralytics()
+    copy = folder / source.name  # Ultralytics writes beside the weights
+    shutil.copyfile(source, copy)
+    wanted = {key: value for key, value in options.items() if value not in (None, False)}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of libraries about themselves
+            made = Path(ultralytics.YOLO(str(copy)).export(format=format_, device=device, verbose=False, **wanted))
+    except Exception as error:
+        raise MuldeError(f"{source} cannot be exported to {format_} ({type(error).__name__}: {error})") from error
+    return made
+
+
+def _check_package(name: str, who: str) -> None:
+    for ending, package in _FORMAT_NEEDS.items():
+        if name.endswith(ending) and not _importable(package):
+            raise UsageError(
+                f"{who} the package {package!r}, which is not installed",
+                hint=f"pip install {package}, or another format",
+            )
 
 
 def _importable(package: str) -> bool:
@@ -137,7 +249,7 @@ def _importable(package: str) -> bool:
     return find_spec(package) is not None
 
 
-def _ultralytics() -> Any:
+def import_ultralytics() -> Any:
     """Import Ultralytics so that it stays quiet: no banner, no usage reports, no packages installed behind our back.
 
     Its settings file goes to our own cache folder: a user's own Ultralytics settings are neither read nor changed.
@@ -162,21 +274,31 @@ def _ultralytics() -> Any:
     return ultralytics
 
 
+def tracker_class(name: str) -> Any:
+    """Ultralytics' class of a tracker: bytetrack or botsort."""
+    import_ultralytics()
+    if not _importable("lap"):
+        raise UsageError("tracking needs the package 'lap', which is not installed", hint="pip install lap")
+    from ultralytics.trackers import BOTSORT, BYTETracker
+
+    return {"bytetrack": BYTETracker, "botsort": BOTSORT}[name]
+
+
 def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mulde"
 
 
-def _locate(weights: str) -> Path:
+def locate(weights: str, what: str) -> Path:
     """The local file or folder of `weights`; an official name that is not on disk is downloaded to the cache."""
     path = Path(weights).expanduser()
     if path.exists():
         return path
-    _ultralytics()
+    import_ultralytics()
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
     if path.name != weights or weights not in GITHUB_ASSETS_NAMES:
         raise UsageError(
-            f"detector weights {weights}",
+            f"{what} weights {weights}",
             expected="an existing file or folder, or an official name such as yolov8n.pt",
             got="nothing there",
         )
@@ -186,6 +308,6 @@ def _locate(weights: str) -> Path:
         return Path(attempt_download_asset(target))
     except Exception as error:
         raise MuldeError(
-            f"detector weights {weights} cannot be downloaded ({error})",
+            f"{what} weights {weights} cannot be downloaded ({error})",
             hint="a path to weights that are on this machine, or regions = motion",
         ) from error
