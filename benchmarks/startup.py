@@ -13,7 +13,10 @@ import sys
 import time
 
 PROMISE_S = 0.5
-COMMANDS = ("", "extract", "train", "score", "evaluate", "run", "demo", "toy", "export", "settings")
+COMMANDS = (
+    *("", "extract", "train", "score", "evaluate", "run", "demo", "toy", "export", "settings", "models"),
+    *("export-detector", "cache ls", "cache verify", "cache prune", "cache export", "cache import"),
+)
 
 
 def median_s(command: list[str], runs: int) -> float:

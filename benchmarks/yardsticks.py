@@ -20,8 +20,9 @@ from sklearn.metrics import roc_auc_score
 
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import Dataset
+from mulde.pipeline.engine import Extraction, extract
 from mulde.pipeline.evaluate import evaluate, read_labels
-from mulde.pipeline.extract import Extraction, ExtractionPlan, extract
+from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.run import Workplace
 from mulde.pipeline.score import score_video

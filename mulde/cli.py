@@ -30,6 +30,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+cache = typer.Typer(
+    help="Look after the store of features.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+app.add_typer(cache, name="cache")
+
 _SOURCE = "A video, a folder of frames, a folder of videos, or NAME:ROOT for a data set (ucsd-ped2:/data/UCSDped2)."
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help=_SOURCE, show_default=False)]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings (see `mulde settings`).")]
@@ -51,8 +56,28 @@ Preset = Annotated[
     str | None, typer.Option(help="Sizes of mulde: fast (minutes on 2 cores) or paper. [default: density.preset]")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Processes that extract videos side by side; 0: one, or one for each GPU, or as many as the Ray cluster "
+        "holds. Each keeps all its cores busy: more than one help where there are many cores or short videos.",
+    ),
+]
+Engine = Annotated[str, typer.Option(help="local: this machine. ray: the machines of a Ray cluster.")]
+Address = Annotated[
+    str | None, typer.Option(help="Address of the Ray cluster, as 10.0.0.1:6379 or auto.", show_default=False)
+]
 
 _STORE = Path("mulde-features")
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for pandas.read_json.")]
+OfDataset = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only videos of this data set.", show_default=False)
+]
+OfExtractor = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only these: frames, regions, or an extractor.", show_default=False)
+]
 
 
 @app.command()
@@ -63,12 +88,15 @@ def extract(
     detector: Detector = None,
     store: Store = _STORE,
     device: Device = "auto",
+    workers: Workers = 0,
+    engine: Engine = "local",
+    address: Address = None,
     quiet: Quiet = False,
 ) -> None:
     """Decode videos, find objects, compute their features and keep them in the store."""
     from mulde.pipeline.run import run_extract
 
-    settings, place = _settings(config, set_, detector), _workplace(store, device, quiet)
+    settings, place = _settings(config, set_, detector), _workplace(store, device, quiet, workers, engine, address)
     _finish(run_extract(sources, settings, place), place.reporter)
 
 
@@ -85,12 +113,16 @@ def train(
     store: Store = _STORE,
     device: Device = "auto",
     seed: Seed = 0,
+    workers: Workers = 0,
+    engine: Engine = "local",
+    address: Address = None,
     quiet: Quiet = False,
 ) -> None:
     """Learn from normal videos (the training split of a data set) what is normal."""
     from mulde.pipeline.run import run_train
 
-    settings, place = _settings(config, set_, detector, preset), _workplace(store, device, quiet)
+    settings = _settings(config, set_, detector, preset)
+    place = _workplace(store, device, quiet, workers, engine, address)
     _finish(run_train(sources, settings, out, seed, place), place.reporter)
 
 
@@ -105,6 +137,9 @@ def score(
     set_: Set = None,
     store: Store = _STORE,
     device: Device = "auto",
+    workers: Workers = 0,
+    engine: Engine = "local",
+    address: Address = None,
     quiet: Quiet = False,
 ) -> None:
     """Give every frame of the videos (the test split of a data set) an anomaly score."""
@@ -112,7 +147,7 @@ def score(
     from mulde.pipeline.bundle import load_bundle
     from mulde.pipeline.run import run_score
 
-    place = _workplace(store, device, quiet)
+    place = _workplace(store, device, quiet, workers, engine, address)
     changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
     settings = load_settings(overrides=changes, base=load_bundle(model).settings) if changes else None
     _finish(run_score(sources, model, settings, out, place), place.reporter)
@@ -149,6 +184,9 @@ def run(
     seed: Annotated[
         list[int] | None, typer.Option(min=0, help="Seed; give it several times for mean and spread.")
     ] = None,
+    workers: Workers = 0,
+    engine: Engine = "local",
+    address: Address = None,
     quiet: Quiet = False,
 ) -> None:
     """Extract, train, score and evaluate in one go, from flags or from a TOML with a [run] table."""
@@ -158,7 +196,8 @@ def run(
     changes += [f"run.source={_quoted(source)}"] if source else []
     changes += [f"run.out={_quoted(str(out))}"] if out else []
     changes += [f"run.seeds={seed}"] if seed else []
-    settings, place = _settings(config, changes, detector, preset), _workplace(store, device, quiet)
+    settings = _settings(config, changes, detector, preset)
+    place = _workplace(store, device, quiet, workers, engine, address)
     _finish(run_all(settings, place), place.reporter)
 
 
@@ -211,12 +250,157 @@ def export(
         typer.echo(path)
 
 
+@app.command("export-detector")
+def export_detector(
+    weights: Annotated[str, typer.Argument(help="Detector or pose weights (.pt), or an official name.")],
+    format_: Annotated[str, typer.Option("--format", help="openvino, onnx or engine (TensorRT).")] = "openvino",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit numbers, calibrated on pictures of --data: about 3 times as fast.")
+    ] = False,
+    half: Annotated[bool, typer.Option("--half", help="16-bit numbers.")] = False,
+    image_size: Annotated[int, typer.Option(min=32, help="Pixels of the longer side inside the network.")] = 640,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 1,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="For --int8: Ultralytics data set YAML, as coco8.yaml, which is downloaded.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to put it. [default: beside the weights]")] = None,
+    device: Device = "auto",
+) -> None:
+    """Make a faster copy of a detector for this kind of machine; use it with --detector."""
+    from mulde.pipeline.export_detector import export_detector as make
+
+    typer.echo(
+        make(weights, format_, out, int8=int8, half=half, image_size=image_size, batch=batch, data=data, device=device)
+    )
+
+
 @app.command()
 def settings(config: Config = None, set_: Set = None, detector: Detector = None) -> None:
     """Print every setting with its meaning, bounds and value, as a TOML file for --config."""
     from mulde.config import dump_toml
 
     typer.echo(dump_toml(_settings(config, set_, detector)), nl=False)
+
+
+@app.command()
+def models(
+    kind: Annotated[
+        str | None, typer.Option(help="Only these: detector, pose, image, video, clip or flow.", show_default=False)
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """List the networks that the settings can name: numbers per row, download, licence, what is here already."""
+    from mulde.pipeline.cache_print import print_models
+    from mulde.pipeline.models import list_models, remarks
+
+    print_models(list_models(kind), remarks(kind), json_=json_)
+
+
+@cache.command("ls")
+def cache_ls(
+    store: Store = _STORE,
+    dataset: OfDataset = None,
+    extractor: OfExtractor = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="One row per dataset, extractor, video or file. [default: data set, extractor, settings]"),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """List what lies in the store: data sets, features, settings, rows, size, age."""
+    from mulde.pipeline.cache import list_cache
+    from mulde.pipeline.cache_print import print_rows
+
+    print_rows(list_cache(store, dataset, extractor, by), json_=json_)
+
+
+@cache.command("verify")
+def cache_verify(
+    store: Store = _STORE,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove damaged files; the next run makes them again.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare the checksum of every stored file. Exit code 1 when any is damaged."""
+    from mulde.pipeline.cache import verify
+
+    found = verify(store, _reporter(quiet), delete=delete)
+    removed = f", {found.num_removed} removed" if delete else ""
+    typer.echo(f"{found.num_checked} files checked, {len(found.damaged)} damaged{removed}")
+    if found.damaged:
+        raise typer.Exit(EXIT_NOTHING_DONE)
+
+
+@cache.command("prune")
+def cache_prune(
+    store: Store = _STORE,
+    dataset: OfDataset = None,
+    extractor: OfExtractor = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Made longer ago than this, as 30d, 12h.")
+    ] = None,
+    unused_for: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Of videos that no run used for this long, as 30d.")
+    ] = None,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Whose checksum differs.")] = False,
+    leftovers: Annotated[
+        bool, typer.Option("--leftovers", help="Unfinished parts of videos that nobody works on.")
+    ] = False,
+    missing_videos: Annotated[
+        bool, typer.Option("--missing-videos", help="Of videos that are at none of their known paths any more.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it the files are only listed.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove stored files to which everything that is given applies."""
+    from mulde.pipeline.cache import Criteria, parse_age, prune
+    from mulde.pipeline.cache_print import print_pruning
+
+    ages = parse_age(older_than, "--older-than"), parse_age(unused_for, "--unused-for")
+    criteria = Criteria(dataset, extractor, *ages, damaged, leftovers, missing_videos)
+    print_pruning(prune(store, criteria, _reporter(quiet), yes=yes))
+
+
+@cache.command("export")
+def cache_export(
+    sources: Sources,
+    extractor: Annotated[str, typer.Option(help="Features to export, as velocity, clip or imported-NAME.")],
+    out: Annotated[Path, typer.Option(help="File to write: .parquet, or .npy with .index.parquet beside it.")],
+    config: Config = None,
+    set_: Set = None,
+    detector: Detector = None,
+    store: Store = _STORE,
+    quiet: Quiet = False,
+) -> None:
+    """Write stored features of all videos into one file. Nothing is computed."""
+    from mulde.pipeline.cache_export import run_export
+
+    reporter = _reporter(quiet)
+    settings = _settings(config, set_, detector)
+    _finish(run_export(sources, settings, extractor, out, store, reporter), reporter)
+
+
+@cache.command("import")
+def cache_import(
+    sources: Sources,
+    name: Annotated[str, typer.Option(help="Name of the features, for features.imported.")],
+    from_: Annotated[Path, typer.Option("--from", help="Folder with <video>.npy or <video>.npz.")],
+    config: Config = None,
+    set_: Set = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what was imported under this name.")] = False,
+    store: Store = _STORE,
+    quiet: Quiet = False,
+) -> None:
+    """Bring features made elsewhere into the store, each checked against its video."""
+    from mulde.pipeline.cache_import import run_import
+
+    reporter = _reporter(quiet)
+    settings = _settings(config, set_, None)
+    _finish(run_import(sources, settings, name, from_, store, reporter, replace=replace), reporter)
 
 
 @app.callback(invoke_without_command=True)
@@ -252,10 +436,13 @@ def _reporter(quiet: bool) -> Reporter:
     return Reporter(quiet=quiet)
 
 
-def _workplace(store: Path, device: str, quiet: bool) -> Workplace:
+def _workplace(
+    store: Path, device: str, quiet: bool, workers: int = 1, engine: str = "local", address: str | None = None
+) -> Workplace:
+    from mulde.pipeline.engine import Crew
     from mulde.pipeline.run import Workplace
 
-    return Workplace.open(store, device, _reporter(quiet))
+    return Workplace.open(store, device, _reporter(quiet), Crew.of(engine, workers, address))
 
 
 def _finish(outcome: Outcome, reporter: Reporter) -> None:

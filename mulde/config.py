@@ -10,7 +10,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,7 +22,17 @@ class _Section(BaseModel):
 
 
 class VideoSettings(_Section):
-    decoder: Literal["decord", "pyav"] = Field("decord", description="library that decodes video files")
+    decoder: Literal["pyav", "decord"] = Field("pyav", description="library that decodes video files")
+    stream: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto", description="which of a file's video streams, counted from 0; auto: the one a player would show"
+    )
+    working_size_px: int = Field(
+        0,
+        ge=0,
+        le=16384,
+        description="longer side of the frames that are worked on; larger ones are scaled down while they are "
+        "decoded; 0 = as they are",
+    )
     frame_rate: float = Field(
         25.0, gt=0, le=1000, description="frames per second of frame folders whose dataset does not say"
     )
@@ -73,10 +83,62 @@ class RegionSettings(_Section):
     motion: MotionSettings = MotionSettings()
 
 
+class TrackSettings(_Section):
+    tracker: Literal["none", "bytetrack", "botsort"] = Field(
+        "none", description="what follows the boxes, so that rows carry a track_id"
+    )
+    lost_frames: int = Field(30, ge=1, le=10_000, description="frames for which a box that vanished is remembered")
+    average_frames: int = Field(
+        0, ge=0, le=10_000, description="frames before and after over which a row is averaged along its track; 0 = none"
+    )
+
+
+class FlowSettings(_Section):
+    method: Literal["dis", "farneback", "raft_small", "raft_large"] = Field("dis", description="dense optical flow")
+    preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="preset of the DIS flow")
+    weights: str = Field(
+        "DEFAULT", min_length=1, description="of RAFT: torchvision weights tag, or path of a local state dict"
+    )
+
+
 class VelocitySettings(_Section):
     step: int = Field(1, ge=1, le=100, description="frames over which motion is measured")
     bins: int = Field(8, ge=1, le=64, description="directions told apart; 1 = speed alone")
-    flow_preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="preset of the DIS flow")
+    normalise: Literal["none", "height", "perspective"] = Field(
+        "none",
+        description="speed in pixels per frame, in box heights per frame, or in pixels as seen at the lower border",
+    )
+    horizon: float = Field(
+        0.0, ge=-100, lt=1, description="for perspective: where the ground vanishes, as a share of the frame's height"
+    )
+
+
+class FlowHistogramSettings(_Section):
+    step: int = Field(1, ge=1, le=100, description="frames over which motion is measured")
+    bins: int = Field(8, ge=1, le=64, description="directions told apart; 1 = speed alone")
+    grid: int = Field(1, ge=1, le=32, description="the frame is cut into grid x grid cells, each with its histogram")
+
+
+class PoseSettings(_Section):
+    weights: str = Field(
+        "yolov8n-pose.pt", min_length=1, description="path of pose weights, or an official name, downloaded once"
+    )
+    mode: Literal["crops", "frame"] = Field(
+        "crops", description="crops: one pose in every box; frame: poses found in whole frames, matched to the boxes"
+    )
+    class_ids: tuple[Annotated[int, Field(ge=-1)], ...] = Field(
+        (0,), description="detector classes that have a pose (0 = person, -1 = moving region); empty = all boxes"
+    )
+    columns: Annotated[int, Field(ge=1, le=16)] = Field(
+        4, description="for crops: crops side by side on one picture that the network sees"
+    )
+    rows: Annotated[int, Field(ge=1, le=16)] = Field(3, description="for crops: rows of crops on that picture")
+    margin: float = Field(0.1, ge=0, le=2, description="for crops: what is shown around a box, as a share of its sides")
+    image_size: int = Field(
+        640, ge=32, le=4096, multiple_of=32, description="pixels of the longer side inside the network"
+    )
+    confidence: float = Field(0.25, ge=0, le=1, description="for frame: least confidence of a person")
+    keep_confidence: bool = Field(True, description="keep the confidence of each key point as a number of its own")
 
 
 class ClipSettings(_Section):
@@ -89,15 +151,67 @@ class BackboneSettings(_Section):
     weights: str = Field("DEFAULT", min_length=1, description="torchvision weights tag, or path of a local state dict")
 
 
-class FeatureSettings(_Section):
-    extractors: tuple[Literal["velocity", "geometry", "descriptor", "clip", "backbone"], ...] = Field(
-        ("velocity", "geometry", "descriptor"),
-        min_length=1,
-        description="features, each one stream with a density of its own",
+class VideoBackboneSettings(_Section):
+    model: str = Field(
+        "mvit_v2_s", min_length=1, description="torchvision video model (mvit_v2_s, swin3d_t, r2plus1d_18, s3d ...), "
+        "or one of the package hiera-transformer (hiera_large_16x224 ...)"
+    )  # fmt: skip
+    weights: str = Field(
+        "DEFAULT", min_length=1, description="weights tag of the model's library, or path of a local state dict"
     )
+    stride: int = Field(4, ge=1, le=100, description="frames from one frame of a clip to the next")
+
+
+EXTRACTOR_NAMES = Literal[
+    "velocity", "geometry", "pose", "descriptor", "clip", "backbone", "frame_clip", "flow_histogram", "video"
+]
+
+
+class FeatureSettings(_Section):
+    extractors: tuple[EXTRACTOR_NAMES, ...] = Field(
+        ("velocity", "geometry", "descriptor"),
+        description="features, each one stream with a density of its own; per box: velocity, geometry, pose, "
+        "descriptor, clip, backbone; per frame: frame_clip, flow_histogram, video",
+    )
+    imported: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")], ...] = Field(
+        (), description="names of features made elsewhere and brought in by `mulde cache import`; streams as well"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="numbers inside networks; auto: bfloat16 on a GPU that has it, but for `backbone`, which suffers, "
+        "else float32",
+    )
+    batch_size: int = Field(
+        64, ge=1, le=65536, description="most crops, frames or clips that a network sees at once; halved where memory "
+        "runs out"
+    )  # fmt: skip
+    flow: FlowSettings = FlowSettings()
     velocity: VelocitySettings = VelocitySettings()
+    flow_histogram: FlowHistogramSettings = FlowHistogramSettings()
+    pose: PoseSettings = PoseSettings()
     clip: ClipSettings = ClipSettings()
     backbone: BackboneSettings = BackboneSettings()
+    video: VideoBackboneSettings = VideoBackboneSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, data: Any) -> Any:
+        """The preset of the flow stood with the velocity before there were other flows."""
+        velocity = data.get("velocity") if isinstance(data, Mapping) else None
+        if not isinstance(velocity, Mapping) or "flow_preset" not in velocity:
+            return data
+        flow = {"preset": velocity["flow_preset"], **data.get("flow", {})}
+        return {**data, "velocity": {k: v for k, v in velocity.items() if k != "flow_preset"}, "flow": flow}
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> FeatureSettings:
+        if not (self.extractors or self.imported):
+            raise ValueError("at least one name in extractors or imported")
+        if doubled := {name for name in self.extractors if self.extractors.count(name) > 1}:
+            raise ValueError(f"each extractor once, {sorted(doubled)[0]} is there twice")
+        if taken := set(self.imported) & {"frames", "regions", "tracks", *get_args(EXTRACTOR_NAMES)}:
+            raise ValueError(f"other names for imported features than {sorted(taken)[0]}, which is taken")
+        return self
 
 
 class DensitySettings(_Section):
@@ -127,6 +241,7 @@ class Settings(_Section):
 
     video: VideoSettings = VideoSettings()
     regions: RegionSettings = RegionSettings()
+    tracks: TrackSettings = TrackSettings()
     features: FeatureSettings = FeatureSettings()
     density: DensitySettings = DensitySettings()
     fusion: FusionSettings = FusionSettings()

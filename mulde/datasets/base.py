@@ -18,13 +18,15 @@ SPLITS = ("train", "test")
 class Video:
     """One video of a data set: a file or a folder of frames.
 
-    `name` is unique inside its data set and split; `frame_rate` is None where the file itself knows it.
+    `name` is unique inside its data set and split; `frame_rate` is None where the file itself knows it; `dataset` is
+    what the videos were opened as.
     """
 
     name: str
     split: str
     path: Path
     frame_rate: Fraction | None = None
+    dataset: str = ""
 
 
 class Dataset(Protocol):

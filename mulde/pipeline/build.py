@@ -1,88 +1,212 @@
-"""Names of region finders and extractors, and how each is built from its settings; the choice of the device."""
+"""Names of region finders, extractors and trackers, and how each is built from its settings; devices and threads."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from mulde.config import FeatureSettings, RegionSettings
+from mulde.config import FeatureSettings, RegionSettings, TrackSettings
 from mulde.errors import UsageError
 from mulde.extractors.base import Extractor, RegionFinder
 from mulde.extractors.finders import UnitedRegions
 
+if TYPE_CHECKING:
+    from mulde.extractors.flow import SharedMotion
+    from mulde.extractors.tracks import Tracker
 
-def _motion(settings: RegionSettings, device: str) -> RegionFinder:
+
+@dataclass(frozen=True)
+class Machine:
+    """Where networks run, and how many threads call them at the same time."""
+
+    device: str = "cpu"
+    threads: int = 1
+
+
+ONE_CPU = Machine()
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the extractors of one plan are built from; they share the motion between frames."""
+
+    settings: FeatureSettings
+    machine: Machine
+
+    @cached_property
+    def motion(self) -> SharedMotion:
+        from mulde.extractors.flow import SharedMotion, build_flow
+
+        f = self.settings.flow
+        return SharedMotion(build_flow(f.method, preset=f.preset, weights=f.weights, device=self.machine.device))
+
+    @cached_property
+    def precision(self) -> str:
+        from mulde.extractors.networks import resolve_precision
+
+        return resolve_precision(self.settings.precision, self.machine.device)
+
+
+def _motion(settings: RegionSettings, machine: Machine) -> RegionFinder:
     from mulde.extractors.motion import MotionRegions
 
-    del device  # OpenCV works on the CPU
+    del machine  # OpenCV works on the CPU
     options = settings.motion.model_dump()
     if options["join_px"] == "auto":
         options["join_px"] = 2 if settings.finders == ("motion",) else 0
     return MotionRegions(**options)
 
 
-def _yolo(settings: RegionSettings, device: str) -> RegionFinder:
-    from mulde.extractors.yolo import YoloRegions
+def _yolo(settings: RegionSettings, machine: Machine) -> RegionFinder:
+    from mulde.extractors.detector import YoloRegions
+    from mulde.extractors.yolo import YoloNetwork
 
     y = settings.yolo
-    return YoloRegions(
-        y.weights, confidence=y.confidence, classes=y.classes or None, image_size=y.image_size, device=device
+    network = YoloNetwork(
+        y.weights, task="detect", image_size=y.image_size, device=machine.device, threads=machine.threads
     )
+    return YoloRegions(network, confidence=y.confidence, classes=y.classes or None)
 
 
-def _velocity(settings: FeatureSettings, device: str) -> Extractor:
-    from mulde.extractors.flow import DisFlow
+def _velocity(features: Features) -> Extractor:
     from mulde.extractors.velocity import Velocity
 
-    del device
-    v = settings.velocity
-    return Velocity(flow=DisFlow(v.flow_preset), step=v.step, bins=v.bins)
+    v = features.settings.velocity
+    return Velocity(motion=features.motion, step=v.step, bins=v.bins, normalise=v.normalise, horizon=v.horizon)
 
 
-def _descriptor(settings: FeatureSettings, device: str) -> Extractor:
+def _flow_histogram(features: Features) -> Extractor:
+    from mulde.extractors.flow_histogram import FlowHistogram
+
+    h = features.settings.flow_histogram
+    return FlowHistogram(motion=features.motion, step=h.step, bins=h.bins, grid=h.grid)
+
+
+def _pose(features: Features) -> Extractor:
+    from mulde.extractors.pose import Pose
+    from mulde.extractors.yolo import YoloNetwork
+
+    p, machine = features.settings.pose, features.machine
+    network = YoloNetwork(
+        p.weights, task="pose", image_size=p.image_size, device=machine.device, threads=machine.threads
+    )
+    return Pose(network, **p.model_dump(exclude={"weights", "image_size"}))
+
+
+def _descriptor(features: Features) -> Extractor:
     from mulde.extractors.descriptor import Descriptor
 
-    del settings, device
+    del features
     return Descriptor()
 
 
-def _geometry(settings: FeatureSettings, device: str) -> Extractor:
+def _geometry(features: Features) -> Extractor:
     from mulde.extractors.geometry import Geometry
 
-    del settings, device
+    del features
     return Geometry()
 
 
-def _clip(settings: FeatureSettings, device: str) -> Extractor:
+def _clip(features: Features) -> Extractor:
     from mulde.extractors.clip import clip_appearance
 
-    return clip_appearance(settings.clip.model, settings.clip.weights, device=device)
+    c = features.settings.clip
+    return clip_appearance(
+        c.model,
+        c.weights,
+        device=features.machine.device,
+        precision=features.precision,
+        batch_size=features.settings.batch_size,
+    )
 
 
-def _backbone(settings: FeatureSettings, device: str) -> Extractor:
+def _frame_clip(features: Features) -> Extractor:
+    from mulde.extractors.clip import frame_clip
+
+    c = features.settings.clip
+    return frame_clip(
+        c.model,
+        c.weights,
+        device=features.machine.device,
+        precision=features.precision,
+        batch_size=features.settings.batch_size,
+    )
+
+
+def _backbone(features: Features) -> Extractor:
     from mulde.extractors.backbone import backbone_appearance
 
-    return backbone_appearance(settings.backbone.model, settings.backbone.weights, device=device)
+    b, wanted = features.settings.backbone, features.settings.precision
+    return backbone_appearance(
+        b.model,
+        b.weights,
+        device=features.machine.device,
+        precision="float32" if wanted == "auto" else wanted,  # bfloat16 costs MobileNetV2 a seventh of its output
+        batch_size=features.settings.batch_size,
+    )
 
 
-FINDERS: dict[str, Callable[[RegionSettings, str], RegionFinder]] = {"yolo": _yolo, "motion": _motion}
-EXTRACTORS: dict[str, Callable[[FeatureSettings, str], Extractor]] = {
+def _video(features: Features) -> Extractor:
+    from mulde.extractors.video import video_backbone
+
+    v = features.settings.video
+    return video_backbone(
+        v.model,
+        v.weights,
+        stride=v.stride,
+        device=features.machine.device,
+        precision=features.precision,
+        batch_size=features.settings.batch_size,
+    )
+
+
+FINDERS: dict[str, Callable[[RegionSettings, Machine], RegionFinder]] = {"yolo": _yolo, "motion": _motion}
+EXTRACTORS: dict[str, Callable[[Features], Extractor]] = {
     "velocity": _velocity,
     "geometry": _geometry,
+    "pose": _pose,
     "descriptor": _descriptor,
     "clip": _clip,
     "backbone": _backbone,
+    "frame_clip": _frame_clip,
+    "flow_histogram": _flow_histogram,
+    "video": _video,
 }
 
 
-def build_regions(settings: RegionSettings, device: str = "cpu") -> UnitedRegions:
+def build_regions(settings: RegionSettings, machine: Machine = ONE_CPU) -> UnitedRegions:
     """The region finders that the settings name, united. Weights are loaded at the first frame."""
-    finders = [FINDERS[name](settings, device) for name in settings.finders]
+    finders = [FINDERS[name](settings, machine) for name in settings.finders]
     return UnitedRegions(finders, min_area_px=settings.min_area_px, max_cover=settings.max_cover)
 
 
-def build_extractors(settings: FeatureSettings, device: str = "cpu") -> list[Extractor]:
+def build_extractors(settings: FeatureSettings, machine: Machine = ONE_CPU) -> list[Extractor]:
     """The extractors that the settings name, in order. Weights are loaded at the first frame."""
-    return [EXTRACTORS[name](settings, device) for name in settings.extractors]
+    features = Features(settings, machine)
+    return [EXTRACTORS[name](features) for name in settings.extractors]
+
+
+def build_tracker(settings: TrackSettings) -> Tracker | None:
+    """The tracker that the settings name, if any."""
+    from mulde.extractors.tracks import Tracker
+
+    return Tracker(settings.tracker, lost_frames=settings.lost_frames) if settings.tracker != "none" else None
+
+
+def choose_threads(device: str, wanted: int = 0) -> int:
+    """How many windows to work on at the same time; 0: a core each, or two where a GPU does the work.
+
+    OMP_NUM_THREADS, where somebody set it, is the number of cores to use.
+    """
+    if wanted:
+        return wanted
+    if device != "cpu":
+        return 2
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdigit() and int(said) else len(os.sched_getaffinity(0))
 
 
 def choose_device(wanted: str = "auto") -> str:

@@ -20,7 +20,8 @@ from mulde.files import whole_file
 from mulde.pipeline.fusion import Calibration
 
 SCHEMA_VERSION = 1
-_LIBRARY_KEYS = frozenset({"opencv", "ultralytics"})
+_ONLY_WARNED = frozenset({"opencv", "ultralytics", "precision"})
+"""What may differ between training and scoring: library versions, and the format of numbers that a device has."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,12 @@ def _damaged(path: Path, error: Exception) -> BundleError:
 def check_extraction(bundle: Bundle, now: Mapping[str, Any]) -> list[str]:
     """Compare what the model was trained on with the extraction at hand.
 
-    Raises BundleError naming the first setting that differs; returns a sentence for each library whose version does,
-    which can shift features slightly.
+    Raises BundleError naming the first setting that differs; returns a sentence for each library version or number
+    format that does, which can shift features slightly.
     """
     warnings = []
     for name, trained, current in _differences(bundle.made_from, now):
-        if name.rsplit(".", 1)[-1] in _LIBRARY_KEYS:
+        if name.rsplit(".", 1)[-1] in _ONLY_WARNED:
             warnings.append(f"{name}: trained with {trained}, now {current}; scores may shift slightly")
         else:
             raise BundleError(

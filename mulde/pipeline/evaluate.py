@@ -13,7 +13,7 @@ from mulde.records import LabelTrack
 
 
 def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str, LabelTrack]:
-    """Ground truth of the scored test videos, where the data set has it, by video name.
+    """Ground truth of the scored frames of the test videos, where the data set has it, by video name.
 
     Raises LabelError for labels that are missing, damaged or miscounted, or a video of another data set.
     """
@@ -28,9 +28,10 @@ def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str
     labels = {}
     for video in dataset.videos("test"):
         if video.name in scored:
-            track = dataset.labels(video, len(scored[video.name].track))
-            if track is not None:
-                labels[video.name] = track
+            frame_index = scored[video.name].track.frame_index
+            whole = dataset.labels(video, int(frame_index[-1]) + 1)
+            if whole is not None:  # frames that could not be decoded have no score
+                labels[video.name] = LabelTrack(video.name, whole.anomalous[frame_index])
     return labels
 
 

@@ -1,32 +1,35 @@
-"""Stage 1: videos into stored features, in one streaming pass per video."""
+"""Stage 1: the features of one video, in one streaming pass, into the store.
+
+decode -> windows -> (regions -> extractors) -> parts -> finished tables. One thread decodes ahead, `plan.threads`
+others work on a window each, and the rows come back in order. A run that was stopped goes on behind the last part.
+"""
 
 from __future__ import annotations
 
-import errno
-import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mulde.config import Settings, VideoSettings
 from mulde.datasets.base import Video
-from mulde.errors import MuldeError, StoreError, UsageError
-from mulde.extractors.base import Extractor
-from mulde.extractors.finders import UnitedRegions
-from mulde.media import identity, open_video
+from mulde.errors import StoreError, VideoError
+from mulde.extractors.finders import unite
+from mulde.media import VideoReader, identity
 from mulde.pipeline import store as tables
-from mulde.pipeline.build import build_extractors, build_regions
+from mulde.pipeline.catalogue import note
+from mulde.pipeline.plan import ExtractionPlan, decoder_facts
 from mulde.pipeline.progress import Advance, Reporter
 from mulde.pipeline.store import FeatureStore, Passport
-from mulde.records import FeatureTable, Float64, Frames, Int64, Regions, Window
+from mulde.pipeline.tracking import average_along_tracks, with_tracks
+from mulde.pipeline.windows import ahead, in_order, windows
+from mulde.records import FeatureTable, Float64, Int64, Regions, Window
 
-log = logging.getLogger(__name__)
+_WINDOWS_IN_PART = 8
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,22 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Extracted:
+    """What was found out about a video whose features are in the store: small enough to come from another machine."""
+
+    sha256: str
+    decoder: dict[str, Any]
+    rate: Fraction
+    computed: bool
+    missing: tuple[range, ...] = ()
+
+
+@dataclass(frozen=True)
 class StoredVideo:
     """A video whose features are in the store; tables are read when they are asked for.
 
-    frame_index (T,) int64 and time_s (T,) float64 of the decoded frames; `rate` in frames per second.
+    frame_index (T,) int64 and time_s (T,) float64 of the decoded frames; `rate` in frames per second; `average_frames`:
+    over how many frames before and after rows are averaged along their track.
     """
 
     video: Video
@@ -50,193 +65,180 @@ class StoredVideo:
     rate: Fraction
     store: FeatureStore
     passports: Mapping[str, Passport]
+    average_frames: int = 0
 
     @property
     def num_frames(self) -> int:
         return len(self.frame_index)
 
+    @property
+    def end_frame(self) -> int:
+        """One behind the last frame's index: more than `num_frames` where frames could not be decoded."""
+        return int(self.frame_index[-1]) + 1
+
     def features(self, extractor: str) -> FeatureTable:
         """The table of one extractor. Raises StoreError when the file was damaged or removed meanwhile."""
-        return tables.features_from_arrow(self.store.read(self.passports[extractor]))
+        table = tables.features_from_arrow(self.store.read(self.passports[extractor]))
+        if "tracks" not in self.passports or table.box_xyxy is None:
+            return table
+        regions = tables.regions_from_arrow(self.store.read(self.passports["regions"]))
+        track_id = self.store.read(self.passports["tracks"])["track_id"].to_numpy()
+        tracked = with_tracks(table, regions.frame_index, regions.box_xyxy, track_id)
+        return average_along_tracks(tracked, self.average_frames)
 
 
-@dataclass
-class Extraction:
-    """What a run of `extract` did."""
-
-    done: list[StoredVideo] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    computed: int = 0
-    reused: int = 0
-
-
-class ExtractionPlan:
-    """Region finders and extractors of one configuration, built once and used for every video."""
-
-    def __init__(self, settings: Settings, device: str) -> None:
-        self.video: VideoSettings = settings.video
-        self.regions: UnitedRegions = build_regions(settings.regions, device)
-        self.extractors: list[Extractor] = build_extractors(settings.features, device)
-        self.before = max([e.before for e in self.extractors] + [self.regions.before])
-        self.after = max(e.after for e in self.extractors)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What made the features, apart from the video: the part of the passports that a model must share."""
-        return {
-            "decoder": self.video.decoder,
-            "regions": self.regions.fingerprint(),
-            "extractors": {e.name: e.fingerprint() for e in self.extractors},
-        }
-
-    def passports(self, sha256: str, decoder: dict[str, Any]) -> dict[str, Passport]:
-        """Passport of each file that one video needs, by kind."""
-        regions = self.regions.fingerprint()
-        made = {
-            "frames": Passport("frames", sha256, {"decoder": decoder}),
-            "regions": Passport("regions", sha256, {"decoder": decoder, "regions": regions}),
-        }
-        for e in self.extractors:
-            made_by = {
-                "decoder": decoder,
-                "regions": regions if e.object_centric else None,
-                "extractor": e.fingerprint(),
-            }
-            made[e.name] = Passport(e.name, sha256, made_by)
-        return made
+def look_up(video: Video, found: Extracted, plan: ExtractionPlan, store: FeatureStore) -> StoredVideo:
+    """A video that is in the store. Raises StoreError where features that were made elsewhere are not."""
+    passports = plan.passports(found.sha256, found.decoder)
+    imported = plan.imported_passports(found.sha256)
+    for name, passport in imported.items():
+        if passport not in store:
+            raise StoreError(f"no features {name!r} of {video.name} in {store.root}", hint="mulde cache import")
+    frame_index, time_s = tables.frames_from_arrow(store.read(passports["frames"]))
+    average_frames = plan.settings.tracks.average_frames
+    return StoredVideo(video, frame_index, time_s, found.rate, store, {**passports, **imported}, average_frames)
 
 
-def extract(videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter) -> Extraction:
-    """Features of every video, from the store where they are there. One bad video never stops the others.
+def extract_video(
+    video: Video,
+    plan: ExtractionPlan,
+    store: FeatureStore,
+    pool: Executor,
+    reporter: Reporter,
+    gives_up: Callable[[], bool] = lambda: False,
+) -> Extracted:
+    """Bring what is missing of a video's features into the store; windows are worked on in `pool`.
 
-    Raises UsageError for settings that fit no video and MuldeError when the disk is full; finished videos stay.
+    `gives_up` is asked while another process has the video, and ends the waiting with StoreError.
     """
-    result = Extraction()
-    with reporter.bar("extract", len(videos), "videos") as advance:
-        for video in videos:
-            try:
-                stored, computed = _one_video(video, plan, store, reporter)
-            except UsageError:
-                raise
-            except Exception as error:  # whatever a decoder or a model raises, the other videos go on
-                _raise_if_disk_full(error, store)
-                log.debug("%s failed", video.name, exc_info=True)
-                reason = str(error) if isinstance(error, MuldeError) else f"{type(error).__name__}: {error}"
-                result.failures.append(Failure(video.name, reason))
-                reporter.warn(f"{video.name}: {reason}")
-            else:
-                result.done.append(stored)
-                result.computed += computed
-                result.reused += not computed
-            advance(1)
-    return result
-
-
-def _raise_if_disk_full(error: Exception, store: FeatureStore) -> None:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise MuldeError(
-            f"the disk of the feature store {store.root} is full",
-            hint="free some space, or --store on another disk, and the same command again: finished videos are kept",
-        ) from error
-
-
-def _one_video(video: Video, plan: ExtractionPlan, store: FeatureStore, reporter: Reporter) -> tuple[StoredVideo, bool]:
-    """The features of one video and whether anything had to be computed for them."""
     sha256 = identity(video.path)
-    rate = video.frame_rate or Fraction(plan.video.frame_rate).limit_denominator(100_000)
-    with open_video(
-        video.path, decoder=plan.video.decoder, batch_size=plan.video.batch_frames, frame_rate=rate
-    ) as reader:
-        decoder = {"name": reader.decoder, "version": reader.decoder_version}
-        if reader.decoder == "frames":
-            decoder["frame_rate"] = str(reader.rate)
+    with plan.open(video) as reader:
+        decoder = decoder_facts(reader, plan.video)
+        found = Extracted(sha256, decoder, reader.rate, computed=False)
         passports = plan.passports(sha256, decoder)
-        missing = {kind: p for kind, p in passports.items() if not _is_sound(store, p, reporter)}
-        if missing:
-            known = None if "regions" in missing else tables.regions_from_arrow(store.read(passports["regions"]))
-            with reporter.bar(f"  {video.name}", reader.num_frames_from_header, "frames") as advance:
-                _compute(reader, plan, store, missing, known, advance)
-        frame_index, time_s = tables.frames_from_arrow(store.read(passports["frames"]))
-        return StoredVideo(video, frame_index, time_s, reader.rate, store, passports), bool(missing)
+        note(store.root, sha256, dataset=video.dataset, video=video.name, path=video.path)
+        if not _missing(passports, store, reporter):
+            return found
+        with store.lock(sha256, lambda: reporter.say(f"{video.name}: another process is at it, waiting"), gives_up):
+            missing = _missing(passports, store, reporter)  # again: the other process may have made it
+            if set(missing) - {"tracks"}:
+                with reporter.bar(f"  {video.name}", reader.num_frames_from_header, "frames") as advance:
+                    _compute(reader, plan, store, passports, missing, pool, advance)
+            if plan.tracker is not None and "tracks" in missing:
+                _track(plan, store, passports)
+        return replace(found, computed=bool(missing), missing=tuple(reader.missing))
 
 
-def _is_sound(store: FeatureStore, passport: Passport, reporter: Reporter) -> bool:
-    """Whether a stored table can be used; one that is damaged is said to be and made again."""
-    if passport not in store:
-        return False
-    try:
-        store.read(passport)
-    except StoreError as error:
-        reporter.warn(f"{error.problem}; it is made again")
-        return False
-    return True
+def _missing(passports: Mapping[str, Passport], store: FeatureStore, reporter: Reporter) -> dict[str, Passport]:
+    """What has to be made: what is not there, and what is damaged, which is said."""
+    missing = {}
+    for kind, passport in passports.items():
+        try:
+            if passport in store:
+                store.check(passport)
+                store.drop_parts(passport)  # a kill between the last two steps leaves them
+                continue
+        except StoreError as error:
+            reporter.warn(f"{error.problem}; it is made again")
+        missing[kind] = passport
+    return missing
 
 
 def _compute(
-    batches: Iterable[Frames],
+    reader: VideoReader,
     plan: ExtractionPlan,
     store: FeatureStore,
+    passports: Mapping[str, Passport],
     missing: Mapping[str, Passport],
-    known: Regions | None,
+    pool: Executor,
     advance: Advance,
 ) -> None:
-    """Decode the video once and write every missing table, row group by row group."""
-    extractors = [e for e in plan.extractors if e.name in missing]
-    with ExitStack() as stack:
-        writers: dict[str, Callable[[pa.Table], None]] = {}
+    """Decode the video once and write every missing table, part by part, from the last part on that all have."""
+    kinds = {kind: passport for kind, passport in missing.items() if kind != "tracks"}
+    core = reader.reading.batch_size
+    start = _resume_at(store, kinds.values(), core)
+    advance(start)
+    reader.reading = replace(reader.reading, start_frame=max(start - plan.before, 0))
+    known = None
+    if plan.regions is not None and "regions" not in missing:
+        known = _StoredRegions(store, passports["regions"])
 
-        def write(kind: str, table: pa.Table) -> None:
-            if kind not in writers:  # the first table, even an empty one, tells the columns
-                writers[kind] = stack.enter_context(store.writer(missing[kind], table.schema))
-            elif table.num_rows == 0:
-                return
-            writers[kind](table)
+    def work(item: tuple[Window, Regions | None]) -> tuple[int, dict[str, pa.Table]]:
+        return len(item[0].core_index), plan.describe(*item, kinds)
 
-        for window in windows(batches, plan.before, plan.after):
-            frames, core = window.frames, slice(window.first, window.last)
-            regions = plan.regions.find(window) if known is None else _within(known, window)
-            if "frames" in missing:
-                write("frames", tables.frames_to_arrow(frames.frame_index[core], frames.time_s[core]))
-            if "regions" in missing:
-                write("regions", tables.regions_to_arrow(regions))
-            for extractor in extractors:
-                write(extractor.name, tables.features_to_arrow(extractor.extract(window, regions)))
-            advance(window.last - window.first)
-
-
-def _within(regions: Regions, window: Window) -> Regions:
-    index = window.core_index
-    low, high = np.searchsorted(regions.frame_index, [index[0], index[-1] + 1])
-    return regions.select(np.arange(low, high))
-
-
-def windows(batches: Iterable[Frames], before: int, after: int) -> Iterator[Window]:
-    """Cut a stream of frames into windows whose cores, put together, are the stream.
-
-    Every core frame has `before` frames of context in front of it and `after` behind it, as far as the video reaches.
-    Holds no more than one batch and the context.
-    """
-    held: Frames | None = None
-    first = 0
-    for batch in chain(batches, [None]):
-        if batch is not None:
-            held = batch if held is None else _join(held, batch)
-        if held is None:
-            return
-        last = len(held) - (after if batch is not None else 0)
-        if last <= first:
-            continue
-        yield Window(held, first, last)
-        drop = max(0, last - before)
-        held, first = _tail(held, drop), last - drop
+    with ThreadPoolExecutor(1, "decode") as decoding:
+        cut = ahead(windows(reader, plan.before, plan.after, core, start), decoding)
+        items = ((window, known.within(window) if known else None) for window in cut)
+        part: list[dict[str, pa.Table]] = []
+        at = part_start = start
+        for num_frames, described in in_order(work, items, pool, plan.threads + 1):
+            part.append(described)
+            at += num_frames
+            advance(num_frames)
+            if len(part) == _WINDOWS_IN_PART:
+                _write_part(store, kinds, part_start, at, part)
+                part, part_start = [], at
+        if part:
+            _write_part(store, kinds, part_start, at, part)
+    if at == 0:
+        raise VideoError(f"no frame of {reader.path} could be decoded")
+    for kind in sorted(kinds, key=lambda kind: kind == "frames"):  # the frames last: then the video is finished
+        store.join_parts(kinds[kind], at)
 
 
-def _join(a: Frames, b: Frames) -> Frames:
-    return Frames(
-        np.concatenate([a.images, b.images]),
-        np.concatenate([a.frame_index, b.frame_index]),
-        np.concatenate([a.time_s, b.time_s]),
-    )
+def _resume_at(store: FeatureStore, passports: Iterable[Passport], core: int) -> int:
+    """The number of frames for which every one of the tables has parts; what reaches further is dropped."""
+    needed = list(passports)
+    shared = set.intersection(*(set(store.finished(passport)) for passport in needed))
+    done = max(end for end in shared if end % core == 0)  # not behind a short part at the end of the video
+    for passport in needed:
+        store.trim_parts(passport, done)
+    return done
 
 
-def _tail(frames: Frames, drop: int) -> Frames:
-    return Frames(frames.images[drop:], frames.frame_index[drop:], frames.time_s[drop:])
+def _write_part(
+    store: FeatureStore, kinds: Mapping[str, Passport], start: int, stop: int, part: Sequence[Mapping[str, pa.Table]]
+) -> None:
+    for kind, passport in kinds.items():
+        store.write_part(passport, start, stop, pa.concat_tables([described[kind] for described in part]))
+
+
+class _StoredRegions:
+    """Regions from the store, read on as the windows come."""
+
+    def __init__(self, store: FeatureStore, passport: Passport) -> None:
+        self._coming = map(tables.regions_from_arrow, store.stream(passport))
+        self._held = Regions.empty()
+
+    def within(self, window: Window) -> Regions:
+        """The regions in the core of a window; windows must come in order."""
+        low, high = int(window.core_index[0]), int(window.core_index[-1]) + 1
+        while not (len(self._held) and self._held.frame_index[-1] >= high):
+            more = next(self._coming, None)
+            if more is None:
+                break
+            self._held = unite(self._held, more)
+        first, last = np.searchsorted(self._held.frame_index, [low, high])
+        found = self._held.select(np.arange(first, last))
+        self._held = self._held.select(np.arange(last, len(self._held)))
+        return found
+
+
+def _track(plan: ExtractionPlan, store: FeatureStore, passports: Mapping[str, Passport]) -> None:
+    """Follow the stored regions through the video: a track id for each of them."""
+    assert plan.tracker is not None
+    frame_index, _ = tables.frames_from_arrow(store.read(passports["frames"]))
+    waiting: deque[Int64] = deque()
+
+    def segments() -> Iterator[tuple[Int64, Regions]]:
+        first = 0
+        for regions in map(tables.regions_from_arrow, store.stream(passports["regions"])):
+            if len(regions):
+                last = int(np.searchsorted(frame_index, regions.frame_index[-1], side="right"))
+                waiting.append(regions.frame_index)
+                yield frame_index[first:last], regions
+                first = last
+
+    with store.writer(passports["tracks"], tables.TRACKS_SCHEMA) as append:
+        for track_id in plan.tracker.track(segments()):
+            append(tables.tracks_to_arrow(waiting.popleft(), track_id))

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from mulde.config import Settings
-from mulde.datasets.base import Dataset
+from mulde.datasets.base import Dataset, Video
 from mulde.errors import LabelError, UsageError
 from mulde.evaluation.protocol import Evaluation
 from mulde.extractors.base import digest
 from mulde.files import write_json
-from mulde.media import open_video
 from mulde.pipeline.build import choose_device
 from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
+from mulde.pipeline.engine import THIS_MACHINE, Crew, Extraction, extract
 from mulde.pipeline.evaluate import evaluate, read_labels
-from mulde.pipeline.extract import Extraction, ExtractionPlan, Failure, StoredVideo, extract
+from mulde.pipeline.extract import Failure, StoredVideo
 from mulde.pipeline.figures import plot_scores
+from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.runfolder import RunFolder, read_record
 from mulde.pipeline.score import ScoredVideo, read_scores, score_video, write_scores
@@ -35,15 +36,19 @@ MOMENTS = 3
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a command works: its store, its device, and how it talks to a person."""
+    """Where a command works: its store, its device, how it talks to a person, and who extracts."""
 
     store: FeatureStore
     device: str
     reporter: Reporter
+    crew: Crew = THIS_MACHINE
 
     @classmethod
-    def open(cls, store: Path, device: str, reporter: Reporter) -> Workplace:
-        return cls(FeatureStore(store), choose_device(device), reporter)
+    def open(cls, store: Path, device: str, reporter: Reporter, crew: Crew = THIS_MACHINE) -> Workplace:
+        return cls(FeatureStore(store), choose_device(device), reporter, crew)
+
+    def extract(self, videos: Sequence[Video], plan: ExtractionPlan) -> Extraction:
+        return extract(videos, plan, self.store, self.reporter, self.crew)
 
 
 @dataclass
@@ -63,7 +68,7 @@ def run_extract(sources: Sequence[str], settings: Settings, place: Workplace) ->
     """Features of all videos of the sources into the store."""
     videos = distinct_names([video for source in sources for video in open_source(source).all])
     outcome = Outcome()
-    extraction = extract(videos, ExtractionPlan(settings, place.device), place.store, place.reporter)
+    extraction = place.extract(videos, ExtractionPlan(settings, place.device))
     outcome.add(extraction)
     place.reporter.say(f"{extraction.computed} videos computed, {extraction.reused} already in {place.store.root}")
     return outcome
@@ -75,7 +80,7 @@ def run_train(sources: Sequence[str], settings: Settings, out: Path, seed: int, 
     videos = distinct_names([video for source in sources for video in open_source(source).split("train")])
     plan = ExtractionPlan(settings, place.device)
     with folder.stage("extract"):
-        extraction = extract(videos, plan, place.store, place.reporter)
+        extraction = place.extract(videos, plan)
     outcome.add(extraction)
     _note_digests(folder, extraction.done)
     _train(extraction.done, settings, plan, folder, seed, place)
@@ -121,14 +126,14 @@ def run_score(sources: Sequence[str], model: Path, overrides: Settings | None, o
     videos = distinct_names([video for one in footage for video in one.split("test")])
     folder, outcome = _start(out, settings, sources, place, model=str(model.resolve())), Outcome()
     with folder.stage("extract"):
-        extraction = extract(videos, plan, place.store, place.reporter)
+        extraction = place.extract(videos, plan)
     outcome.add(extraction)
     _note_digests(folder, extraction.done)
     folder.note(model_sha256=digest(model), made_from=bundle.made_from)
     with folder.stage("score"):
         scored = _score(extraction.done, bundle, folder, place.reporter)
     dataset = footage[0].dataset if len(footage) == 1 else None
-    _draw(extraction.done, scored, _labels_to_shade(dataset, scored, place.reporter), folder, place.reporter)
+    _draw(extraction.done, scored, _labels_to_shade(dataset, scored, place.reporter), plan, folder, place.reporter)
     if scored:
         place.reporter.say(f"scores: {folder.scores}   pictures: {folder.figures}")
     return outcome
@@ -165,6 +170,7 @@ def _draw(
     videos: Sequence[StoredVideo],
     scored: Mapping[str, ScoredVideo],
     labels: Mapping[str, LabelTrack],
+    plan: ExtractionPlan,
     folder: RunFolder,
     reporter: Reporter,
 ) -> None:
@@ -176,12 +182,12 @@ def _draw(
                 track,
                 folder.figures / f"{track.video}.png",
                 anomalous_spans=truth.spans() if truth is not None else None,
-                moments=_moments(stored, track),
+                moments=_moments(stored, track, plan),
             )
             advance(1)
 
 
-def _moments(stored: StoredVideo, track: ScoreTrack) -> list[tuple[int, UInt8]]:
+def _moments(stored: StoredVideo, track: ScoreTrack, plan: ExtractionPlan) -> list[tuple[int, UInt8]]:
     """The frames of the highest smoothed scores, a tenth of the video apart, in order of time, with their pictures."""
     apart = max(len(track) // 10, 1)
     left = track.smoothed.copy()
@@ -192,15 +198,15 @@ def _moments(stored: StoredVideo, track: ScoreTrack) -> list[tuple[int, UInt8]]:
             break
         peaks.append(int(track.frame_index[peak]))
         left[max(peak - apart, 0) : peak + apart + 1] = -np.inf
-    return _pictures(stored, sorted(peaks))
+    return _pictures(stored, sorted(peaks), plan)
 
 
-def _pictures(stored: StoredVideo, frames: Sequence[int]) -> list[tuple[int, UInt8]]:
-    decoder = stored.passports["frames"].made_by["decoder"]["name"]
+def _pictures(stored: StoredVideo, frames: Sequence[int], plan: ExtractionPlan) -> list[tuple[int, UInt8]]:
     found: list[tuple[int, UInt8]] = []
-    with open_video(stored.video.path, decoder="decord" if decoder == "frames" else decoder) as reader:
+    with plan.open(stored.video) as reader:
         for batch in reader:
-            found += [(f, batch.images[f - batch.frame_index[0]]) for f in frames if f in batch.frame_index]
+            here = [frame for frame in frames if frame in batch.frame_index]
+            found += [(frame, batch.images[int(np.searchsorted(batch.frame_index, frame))]) for frame in here]
             if len(found) == len(frames):
                 break
     return found
@@ -241,7 +247,7 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
     plan = ExtractionPlan(settings, place.device)
     folder = _start(out, settings, [source], place, seeds=list(seeds))
     with folder.stage("extract"):
-        splits = {name: extract(footage.split(name), plan, place.store, place.reporter) for name in ("train", "test")}
+        splits = {name: place.extract(footage.split(name), plan) for name in ("train", "test")}
     for extraction in splits.values():
         outcome.add(extraction)
     _note_digests(folder, [stored for extraction in splits.values() for stored in extraction.done])
@@ -257,7 +263,7 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
                 outcome.evaluations[seed] = evaluate(scored, labels, dataset, place.reporter)
                 write_json(own.root / "metrics.json", outcome.evaluations[seed].to_dict())
         with own.stage("draw"):
-            _draw(splits["test"].done, scored, labels, own, place.reporter)
+            _draw(splits["test"].done, scored, labels, plan, own, place.reporter)
     if len(seeds) > 1 and outcome.evaluations:
         write_json(out / "metrics.json", mean_and_spread(outcome.evaluations))
     return outcome

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mulde.datasets.base import Dataset, Video
@@ -50,9 +50,10 @@ def open_source(source: str) -> Footage:
                 expected=f"frames, or videos with one of the endings {' '.join(sorted(VIDEO_SUFFIXES))}",
                 got="a folder without any",
             )
-        return Footage(path.resolve().name, tuple(Video(n, "all", p) for n, p in found))
+        name = path.resolve().name
+        return Footage(name, tuple(Video(n, "all", p, dataset=name) for n, p in found))
     name = path.name if path.is_dir() else path.stem
-    return Footage(name, (Video(name, "all", path),))
+    return Footage(name, (Video(name, "all", path, dataset=path.resolve().parent.name),))
 
 
 def absolute_source(source: str) -> str:
@@ -79,7 +80,7 @@ def distinct_names(videos: Sequence[Video]) -> tuple[Video, ...]:
         name = video.name
         if count[name] > 1:
             name = f"{video.path.resolve().parent.name}/{name}"
-        renamed.append(Video(name, video.split, video.path, video.frame_rate))
+        renamed.append(replace(video, name=name))
     seen: set[str] = set()
     for video in renamed:
         if video.name in seen:
@@ -90,4 +91,6 @@ def distinct_names(videos: Sequence[Video]) -> tuple[Video, ...]:
 
 def _dataset(name: str, root: Path) -> Footage:
     dataset = open_dataset(name, root)
-    return Footage(name, dataset=dataset, splits={s: dataset.videos(s) for s in ("train", "test")})
+    own_name = root.resolve().name if name == "folder" else name
+    splits = {s: tuple(replace(v, dataset=own_name) for v in dataset.videos(s)) for s in ("train", "test")}
+    return Footage(name, dataset=dataset, splits=splits)

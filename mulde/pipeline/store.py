@@ -1,19 +1,23 @@
 """The feature store: one Parquet file per (video, kind), with a passport, written atomically.
 
 A file's place is `<store>/<video content>/<kind>-<key>.parquet`. `kind` is `frames` (the decoded frames and their
-times), `regions` (boxes) or the name of an extractor. The passport says everything that made the content; its hash
-is the key, so a changed setting looks for another file and can never be served an old one.
+times), `regions` (boxes), `tracks` (which boxes are one object) or the name of an extractor. The passport says
+everything that made the content; its hash is the key, so a changed setting looks for another file and can never be
+served an old one. What is finished of a video that is not lies beside it in *parts*, one file per segment of frames,
+from which a later run goes on.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,7 @@ from mulde.records import FeatureTable, Float64, Int64, Regions
 
 SCHEMA_VERSION = 1
 _PASSPORT_KEY, _DIGEST_KEY = b"mulde", b"mulde.sha256"
+_ASK_S = 0.5
 _BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 
 
@@ -60,27 +65,106 @@ class FeatureStore:
         return self.path(passport).exists()
 
     def read(self, passport: Passport) -> pa.Table:
-        """The stored table, its checksums verified.
+        """The whole stored table, its checksum verified.
 
         Raises StoreError for a file that is missing or damaged or whose passport differs, naming the field.
         """
+        return pa.concat_tables(self.stream(passport))
+
+    def check(self, passport: Passport) -> None:
+        """Verify a file without holding more than a row group. Raises StoreError like `read`."""
+        for _ in self.stream(passport):
+            pass
+
+    def stream(self, passport: Passport) -> Iterator[pa.Table]:
+        """The stored table row group by row group, an empty one first. Raises StoreError like `read`, at the end for a
+        checksum that differs: so nothing of it is to be trusted before."""
         path = self.path(passport)
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                table, metadata = file.read(), file.metadata.metadata
-            stored = json.loads(metadata[_PASSPORT_KEY])
-            digest = _Digest(table.schema)
-            digest.update(table)
-            if digest.hexdigest() != metadata[_DIGEST_KEY]:
-                raise ValueError("its checksum differs")
+            yield from verified(path, passport)
         except FileNotFoundError:
             raise StoreError(f"no stored {passport.kind} at {path}", hint="mulde extract") from None
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+
+    @contextmanager
+    def lock(
+        self, video_sha256: str, waiting: Callable[[], None], gives_up: Callable[[], bool] = lambda: False
+    ) -> Iterator[None]:
+        """Keeps other processes from working on the same video. `waiting` is called once if another one has it;
+        `gives_up` is asked now and then, and ends the waiting with StoreError.
+
+        On a file system without locks everybody works: then a video may be computed twice, and nothing worse.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self.root / video_sha256[:16] / ".lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            while not lock.is_locked:
+                if gives_up():
+                    raise StoreError(f"another process works in {path.parent}", hint="wait for its end") from None
+                with suppress(Timeout):
+                    lock.acquire(timeout=_ASK_S)
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def parts(self, passport: Passport) -> Path:
+        """The folder of what is finished of a table that is not."""
+        return self.path(passport).with_name(f".parts-{passport.kind}-{passport.key}")
+
+    def finished(self, passport: Passport) -> list[int]:
+        """How many frames from the start sound parts reach: 0, and the end of each part behind another."""
+        ends = [0]
+        for start, stop, path in sorted(_listed(self.parts(passport))):
+            if start != ends[-1] or not _is_whole(path, passport):
+                break
+            ends.append(stop)
+        return ends
+
+    def trim_parts(self, passport: Passport, num_frames: int) -> None:
+        """Drop the parts that reach behind the first `num_frames` frames."""
+        for _, stop, path in _listed(self.parts(passport)):
+            if stop > num_frames:
+                path.unlink()
+
+    def drop_parts(self, passport: Passport) -> None:
+        """Drop all parts, as of a table that is finished."""
+        shutil.rmtree(self.parts(passport), ignore_errors=True)
+
+    def write_part(self, passport: Passport, start: int, stop: int, table: pa.Table) -> None:
+        """Keep the rows of the frames start:stop of a table that is not finished."""
+        folder = self.parts(passport)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _written(folder / f"{start:09d}-{stop:09d}.parquet", passport, table.schema) as append:
+            append(table)
+
+    def join_parts(self, passport: Passport, num_frames: int) -> None:
+        """Make the finished table of its parts, which then go; a row group for each.
+
+        Raises StoreError unless they are those of `num_frames` frames: without locks another process may take some.
+        """
+        found = sorted(_listed(self.parts(passport)))
+        edges = [0, *(stop for _, stop, _ in found)]
+        if [start for start, _, _ in found] != edges[:-1] or edges[-1] != num_frames:
             raise StoreError(
-                f"stored file {path} is damaged ({error})", hint="delete it: the next run makes it again"
-            ) from None
-        _compare(passport.as_dict(), stored, path)
-        return table
+                f"parts of {passport.kind} in {self.parts(passport)} were changed meanwhile",
+                expected=f"frames 0 to {num_frames} without a gap",
+                got=f"ends at {edges[1:]}",
+                hint="the same command again",
+            )
+        paths = [path for _, _, path in found]
+        with self.writer(passport, pq.read_schema(paths[0]).remove_metadata()) as append:
+            for path in paths:
+                append(pq.read_table(path))
+        self.drop_parts(passport)
 
     @contextmanager
     def writer(self, passport: Passport, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
@@ -88,22 +172,70 @@ class FeatureStore:
         path = self.path(passport)
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        digest = _Digest(schema)
-        try:
-            with pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer:
+        with _written(path, passport, schema) as append:
+            yield append
 
-                def append(table: pa.Table) -> None:
-                    digest.update(table)
-                    writer.write_table(table)
 
-                yield append
-                writer.add_key_value_metadata(
-                    {_PASSPORT_KEY: json.dumps(passport.as_dict(), sort_keys=True), _DIGEST_KEY: digest.hexdigest()}
-                )
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+def verified(path: Path, passport: Passport | None = None) -> Iterator[pa.Table]:
+    """The table at `path` row group by row group, an empty one first; all is sound when it ends without an error.
+
+    Raises FileNotFoundError, and StoreError for a damaged file or, naming the field, a passport that is not `passport`.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            metadata = file.metadata.metadata
+            stored = json.loads(metadata[_PASSPORT_KEY])
+            if passport is not None:
+                _compare(passport.as_dict(), stored, path)
+            digest = _Digest(file.schema_arrow)
+            yield file.schema_arrow.empty_table()
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group)
+                digest.update(table)
+                yield table
+            if digest.hexdigest() != metadata[_DIGEST_KEY]:
+                raise ValueError("its checksum differs")
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"stored file {path} is damaged ({error})", hint="delete it: the next run makes it again"
+        ) from None
+
+
+@contextmanager
+def _written(path: Path, passport: Passport, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    digest = _Digest(schema)
+    try:
+        with pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer:
+
+            def append(table: pa.Table) -> None:
+                digest.update(table)
+                writer.write_table(table)
+
+            yield append
+            writer.add_key_value_metadata(
+                {_PASSPORT_KEY: json.dumps(passport.as_dict(), sort_keys=True), _DIGEST_KEY: digest.hexdigest()}
+            )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _listed(folder: Path) -> list[tuple[int, int, Path]]:
+    """First frame, end and path of each part in a folder, which need not be there."""
+    names = [(path.stem.partition("-"), path) for path in folder.glob("[0-9]*.parquet")]
+    return [(int(start), int(stop), path) for (start, _, stop), path in names]
+
+
+def _is_whole(path: Path, passport: Passport) -> bool:
+    try:
+        for _ in verified(path, passport):
+            pass
+    except (FileNotFoundError, StoreError):
+        return False
+    return True
 
 
 class _Digest:
@@ -165,6 +297,9 @@ REGIONS_SCHEMA = pa.schema(
 )
 
 
+TRACKS_SCHEMA = pa.schema([("frame_index", pa.int64()), ("track_id", pa.int64())])
+
+
 def features_schema(dim: int, object_centric: bool) -> pa.Schema:
     """Columns of a feature table: frame_index, the box when there is one, values as a list of `dim` float32."""
     boxes = [(name, pa.float32()) for name in _BOX_COLUMNS] if object_centric else []
@@ -178,6 +313,10 @@ def frames_to_arrow(frame_index: Int64, time_s: Float64) -> pa.Table:
 def frames_from_arrow(table: pa.Table) -> tuple[Int64, Float64]:
     """Frame indices (T,) int64 and their times (T,) float64 in seconds."""
     return table["frame_index"].to_numpy(), table["time_s"].to_numpy()
+
+
+def tracks_to_arrow(frame_index: Int64, track_id: Int64) -> pa.Table:
+    return pa.table({"frame_index": frame_index, "track_id": track_id}, schema=TRACKS_SCHEMA)
 
 
 def regions_to_arrow(regions: Regions) -> pa.Table:

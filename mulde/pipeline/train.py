@@ -36,8 +36,7 @@ class Share:
     def rows(self, extractor: str) -> FeatureTable:
         table = self.stored.features(extractor)
         low, high = np.searchsorted(table.frame_index, [self.first, self.last])
-        boxes = table.box_xyxy[low:high] if table.box_xyxy is not None else None
-        return FeatureTable(table.values[low:high], table.frame_index[low:high], boxes)
+        return table.select(slice(int(low), int(high)))
 
 
 def split_heldout(videos: Sequence[StoredVideo], share: float, seed: int) -> tuple[list[Share], list[Share]]:
@@ -46,14 +45,14 @@ def split_heldout(videos: Sequence[StoredVideo], share: float, seed: int) -> tup
     A single video is cut in time: its last `share` is held out.
     """
     if len(videos) == 1:
-        n = videos[0].num_frames
-        cut = min(max(round(n * (1 - share)), 1), n)
-        return [Share(videos[0], 0, cut)], [Share(videos[0], cut, n)]
+        end = videos[0].end_frame
+        cut = min(max(round(end * (1 - share)), 1), end)
+        return [Share(videos[0], 0, cut)], [Share(videos[0], cut, end)]
     count = min(max(round(len(videos) * share), 1), len(videos) - 1)
     drawn = set(np.random.default_rng(seed).permutation(len(videos))[:count].tolist())
     sides: tuple[list[Share], list[Share]] = ([], [])
     for i, video in enumerate(videos):
-        sides[i in drawn].append(Share(video, 0, video.num_frames))
+        sides[i in drawn].append(Share(video, 0, video.end_frame))
     return sides
 
 
@@ -78,7 +77,7 @@ def train(
     fitting, heldout = split_heldout(videos, settings.fusion.heldout_share, seed)
     streams: dict[str, Stream] = {}
     counts: dict[str, dict[str, Any]] = {}
-    for name in settings.features.extractors:
+    for name in (*settings.features.extractors, *settings.features.imported):
         rows, row_frames = _gather(fitting, name)
         held, _ = _gather(heldout, name)
         if not len(rows):
@@ -124,7 +123,7 @@ def _gather(shares: Sequence[Share], extractor: str) -> tuple[Float32, Int64]:
         table = share.rows(extractor)
         values.append(table.values)
         frames.append(table.frame_index + offset)
-        offset += share.stored.num_frames
+        offset += share.stored.end_frame
     return np.concatenate(values), np.concatenate(frames)
 
 

@@ -1,0 +1,135 @@
+"""What is to be computed of every video: finders, tracker and extractors, and how they are told apart in the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pyarrow as pa
+
+from mulde.config import Settings, VideoSettings
+from mulde.datasets.base import Video
+from mulde.extractors.base import Extractor
+from mulde.extractors.finders import UnitedRegions
+from mulde.extractors.tracks import Tracker
+from mulde.media import VideoReader, open_video
+from mulde.pipeline import store as tables
+from mulde.pipeline.build import Machine, build_extractors, build_regions, build_tracker, choose_threads
+from mulde.pipeline.imported import imported_passport
+from mulde.pipeline.store import Passport
+from mulde.records import Regions, Window
+
+_MAX_WINDOW_BYTES = 2**26
+"""Pictures in the core of a window; large frames come in smaller windows, so that memory stays bounded."""
+
+
+class ExtractionPlan:
+    """Region finders, tracker and extractors of one configuration, built once and used for every video.
+
+    `threads` windows are worked on at the same time, each on one core; 0 chooses their number.
+    """
+
+    def __init__(self, settings: Settings, device: str, threads: int = 0) -> None:
+        self.settings, self.device, self.threads = settings, device, threads or choose_threads(device)
+        self.video: VideoSettings = settings.video
+        machine = Machine(device, self.threads)
+        self.extractors: list[Extractor] = build_extractors(settings.features, machine)
+        self.imported = settings.features.imported
+        is_object_centric = any(e.object_centric for e in self.extractors)
+        self.regions: UnitedRegions | None = None
+        self.tracker: Tracker | None = None
+        if is_object_centric:
+            self.regions = build_regions(settings.regions, machine)
+            self.tracker = build_tracker(settings.tracks)
+        self.before = max([e.before for e in self.extractors] + [self.regions.before if self.regions else 0])
+        self.after = max([e.after for e in self.extractors], default=0)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The names of the features, each of which gets a density of its own."""
+        return tuple(e.name for e in self.extractors) + self.imported
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What made the features, apart from the video: the part of the passports that a model must share."""
+        made: dict[str, Any] = {
+            "decoder": self.video.decoder,
+            "regions": self.regions.fingerprint() if self.regions else None,
+            "extractors": {e.name: e.fingerprint() for e in self.extractors},
+        }
+        if self.video.working_size_px:
+            made["working_size_px"] = self.video.working_size_px
+        if self.imported:
+            made["imported"] = list(self.imported)
+        if self.tracker and self.settings.tracks.average_frames:
+            made["tracks"] = {**self.tracker.fingerprint(), "average_frames": self.settings.tracks.average_frames}
+        return made
+
+    def open(self, video: Video) -> VideoReader:
+        """A reader of the video as the settings want it, whose batches are the cores of the windows."""
+        rate = video.frame_rate or Fraction(self.video.frame_rate).limit_denominator(100_000)
+        reader = open_video(
+            video.path,
+            decoder=self.video.decoder,
+            frame_rate=rate,
+            working_size_px=self.video.working_size_px,
+            stream=self.video.stream,
+        )
+        reader.reading = replace(reader.reading, batch_size=self.window_frames(reader.size_hw))
+        return reader
+
+    def window_frames(self, size_hw: tuple[int, int]) -> int:
+        """How many frames of this size are described together."""
+        return max(1, min(self.video.batch_frames, _MAX_WINDOW_BYTES // (3 * math.prod(size_hw))))
+
+    def passports(self, sha256: str, decoder: dict[str, Any]) -> dict[str, Passport]:
+        """Passport of each file that one video needs, by kind; imported features are not among them."""
+        made = {"frames": Passport("frames", sha256, {"decoder": decoder})}
+        regions = self.regions.fingerprint() if self.regions else None
+        if regions is not None:
+            made["regions"] = Passport("regions", sha256, {"decoder": decoder, "regions": regions})
+        if self.tracker is not None:
+            tracks = {"decoder": decoder, "regions": regions, "tracks": self.tracker.fingerprint()}
+            made["tracks"] = Passport("tracks", sha256, tracks)
+        for e in self.extractors:
+            made_by = {
+                "decoder": decoder,
+                "regions": regions if e.object_centric else None,
+                "extractor": e.fingerprint(),
+            }
+            made[e.name] = Passport(e.name, sha256, made_by)
+        return made
+
+    def imported_passports(self, sha256: str) -> dict[str, Passport]:
+        """Passport of each table of features that were made elsewhere, by the name of its stream."""
+        return {name: imported_passport(name, sha256) for name in self.imported}
+
+    def describe(self, window: Window, known: Regions | None, kinds: Mapping[str, Passport]) -> dict[str, pa.Table]:
+        """The rows of each kind for the core of a window; `known` are its regions where they were found before."""
+        frames, core = window.frames, slice(window.first, window.last)
+        regions = known
+        if regions is None:
+            regions = self.regions.find(window) if self.regions else Regions.empty()
+        described = {}
+        if "frames" in kinds:
+            described["frames"] = tables.frames_to_arrow(frames.frame_index[core], frames.time_s[core])
+        if "regions" in kinds:
+            described["regions"] = tables.regions_to_arrow(regions)
+        for e in self.extractors:
+            if e.name in kinds:
+                described[e.name] = tables.features_to_arrow(e.extract(window, regions))
+        return described
+
+
+def decoder_facts(reader: VideoReader, video: VideoSettings) -> dict[str, Any]:
+    """What of the reading changes the pictures: part of every passport."""
+    facts = {"name": reader.decoder, "version": reader.decoder_version}
+    if reader.decoder == "frames":
+        facts["frame_rate"] = str(reader.rate)
+    if video.working_size_px:
+        facts["working_size_px"] = str(video.working_size_px)
+    if video.stream != "auto" and reader.decoder != "frames":
+        facts["stream"] = str(video.stream)
+    return facts
