@@ -9,12 +9,13 @@ STAMP := .venv/installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 UV := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
 
-.PHONY: help demo test check clean
+.PHONY: help demo test test-ray check clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     set up, then train, score and evaluate on a small synthetic world"
 	@echo "make test     set up, then run the tests         (make test ARGS='-k smoothing')"
+	@echo "make test-ray set up with Ray, then run the tests of the engine for many machines"
 	@echo "make check    set up, then format, lint and types"
 	@echo "make clean    remove the environment and the tools' caches"
 	@echo
@@ -28,6 +29,12 @@ demo: $(STAMP)
 test: export OMP_NUM_THREADS ?= 2
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+# Apart, because Ray is an extra of 240 MB and its tests start clusters.
+test-ray: export OMP_NUM_THREADS ?= 1
+test-ray: $(STAMP)
+	$(BIN)/python -c 'import ray' 2>/dev/null || $(UV) -e ".[ray]" || $(PIP) -e ".[ray]"
+	$(BIN)/python -m pytest tests/ray $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

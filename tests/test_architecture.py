@@ -24,6 +24,9 @@ ALLOWED = {
 }
 ONE_DOOR = {
     "ultralytics": "extractors/yolo.py",
+    "openvino": "extractors/yolo.py",
+    "hiera": "extractors/hiera.py",
+    "ray": "pipeline/ray_engine.py",
     "open_clip": "extractors/clip.py",
     "matplotlib": "pipeline/figures.py",
     "onnx": "density/onnx.py",

@@ -271,7 +271,7 @@ def test_labels_that_do_not_fit_are_a_sentence(mulde, footage, model, tmp_path):
         (["score", "x.mp4"], ["--model"]),
         (["nonsense"], ["nonsense"]),
         (["run", "-q"], ["without a source"]),
-        (["extract", "x", "--set", "video.decoder=vlc"], ["'decord' or 'pyav'", "vlc"]),
+        (["extract", "x", "--set", "video.decoder=vlc"], ["'pyav' or 'decord'", "vlc"]),
         (["extract", "x", "--device", "abacus"], ["abacus", "--device cpu"]),
         (["extract", "ucsd-ped3:x"], ["ucsd-ped2", "ucsd-ped3"]),
         (["evaluate", "x"], ["not a run folder"]),

@@ -1,0 +1,49 @@
+"""Small clips, the plans that describe them, and what a store holds, for the tests of the extraction."""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+
+from mulde.config import load_settings
+from mulde.datasets.base import Video
+from mulde.media import write_video
+from mulde.pipeline.engine import THIS_MACHINE, Crew, Extraction, extract
+from mulde.pipeline.plan import ExtractionPlan
+from mulde.pipeline.progress import Reporter
+from mulde.pipeline.store import FeatureStore
+from tests.conftest import moving_square
+
+QUIET = Reporter(quiet=True)
+
+
+def plan_of(*overrides: str, threads: int = 0) -> ExtractionPlan:
+    """A plan in windows of 7 frames, unless told otherwise."""
+    return ExtractionPlan(load_settings(overrides=["video.batch_frames=7", *overrides]), "cpu", threads)
+
+
+def clips(folder: Path, count: int = 3, num_frames: int = 20) -> list[Video]:
+    videos = []
+    for i in range(count):
+        path = folder / f"clip{i}.mp4"
+        if not path.exists():
+            write_video(path, iter(moving_square(num_frames, seed=i)), Fraction(25))
+        videos.append(Video(f"clip{i}", "all", path))
+    return videos
+
+
+def run(videos: list[Video], plan: ExtractionPlan, store: Path, crew: Crew = THIS_MACHINE) -> Extraction:
+    return extract(videos, plan, FeatureStore(store), QUIET, crew)
+
+
+def content(store: Path) -> dict[str, str]:
+    """Digest of the bytes of every finished table of a store."""
+    files = store.glob("*/[a-z]*.parquet")
+    return {p.relative_to(store).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def leftovers(store: Path) -> list[str]:
+    """What a store holds beside finished tables, notes and locks."""
+    files = [p for p in store.rglob("*") if p.is_file() and p.name not in ("video.json", ".lock")]
+    return sorted({p.relative_to(store).as_posix() for p in files} - content(store).keys())
