@@ -137,18 +137,16 @@ class Sheet:
 
     def read(self, candidates: Float32) -> Float32:
         """Key points (n, 17, 3) of the crops in pixels of their frames, from all candidates on the picture."""
-        points = _key_points(candidates[:, 5:])
-        column, row = (candidates[:, :2] // self.cell_hw[::-1]).T
+        column, row = candidates[:, :2].T // self.cell_hw[::-1, None]
         cell = np.where((column >= 0) & (column < self.columns), row * self.columns + column, -1)
-        best = np.lexsort((candidates[:, 4], cell))  # the last one of each cell is its most confident one
-        cells, last = np.unique(cell[best][::-1], return_index=True)
-        chosen = dict(zip(cells.astype(int).tolist(), best[::-1][last].tolist(), strict=True))
-        found = np.zeros((len(self.origin), KEY_POINTS, 3), np.float32)
-        for i in range(len(self.origin)):
-            if i in chosen:
-                found[i] = points[chosen[i]]
-                found[i, :, :2] = (found[i, :, :2] - self.corner[i]) / self.zoom[i] + self.origin[i]
-        return found
+        points = np.zeros((len(self.origin), KEY_POINTS, 3), np.float32)
+        for i in range(len(points)):
+            confidence = np.where(cell == i, candidates[:, 4], -1)
+            best = int(confidence.argmax())
+            if confidence[best] >= 0:  # else there is nothing in this cell
+                points[i] = _key_points(candidates[best : best + 1, 5:])[0]
+                points[i, :, :2] = (points[i, :, :2] - self.corner[i]) / self.zoom[i] + self.origin[i]
+        return points
 
 
 def _key_points(columns: Float32) -> Float32:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class YoloNetwork:
     def __init__(self, weights: str, *, task: str, image_size: int, device: str = "cpu", threads: int = 1) -> None:
         self.weights, self.task, self.image_size = weights, task, image_size
         self.device, self.threads = device, threads
-        self.batch_size = 16 if device.startswith("cuda") else 1
+        self.batch_size = 16 if device.startswith("cuda") and weights.endswith(".pt") else 1  # exports take one
         self._lock, self._own = threading.Lock(), threading.local()
         self._network: Any = None
         self._compiled: Any = None
@@ -80,7 +81,7 @@ class YoloNetwork:
                 max_time_img=float("inf"),  # else a busy machine finds less
             )
             ops.scale_boxes(boxed_hw, rows[:, :4], image.shape)
-            points = rows[:, 6:].reshape(len(rows), -1, 3)
+            points = rows[:, 6:].reshape(len(rows), (rows.shape[1] - 6) // 3, 3)  # of no rows as well
             ops.scale_coords(boxed_hw, points, image.shape)
             found.append(rows.float().cpu().numpy())
         return found
@@ -92,7 +93,7 @@ class YoloNetwork:
         """
         rows = answer.float().cpu().numpy()
         if not self._is_end_to_end:
-            return np.ascontiguousarray(rows.T)
+            return np.asarray(rows.T)
         low, high = rows[:, :2], rows[:, 2:4]
         return np.concatenate([(low + high) / 2, high - low, rows[:, 4:5], rows[:, 6:]], axis=1)
 
@@ -122,13 +123,21 @@ class YoloNetwork:
 
         network = self._loaded
         if self._compiled is not None:
-            return torch.from_numpy(self._run_openvino(inputs.contiguous().numpy()))
+            return torch.from_numpy(self._run_openvino(inputs.cpu().contiguous().numpy()))
         if network.format == "pt":
-            answer = network(inputs)
+            answer = self._own_copy(network)(inputs)
         else:
             with self._lock:
                 answer = network(inputs)
         return answer[0] if isinstance(answer, list | tuple) else answer
+
+    def _own_copy(self, network: Any) -> Any:
+        """A copy for this thread, which shares the weights: a head keeps the anchors of the size that it saw last."""
+        if not hasattr(self._own, "network"):
+            weights = chain(network.model.parameters(), network.model.buffers())
+            with self._lock:
+                self._own.network = copy.deepcopy(network, {id(tensor): tensor for tensor in weights})
+        return self._own.network
 
     def _run_openvino(self, inputs: Float32) -> Float32:
         if not hasattr(self._own, "request"):

@@ -48,7 +48,6 @@ class Extracted:
     decoder: dict[str, Any]
     rate: Fraction
     computed: bool
-    missing: tuple[range, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,13 @@ class StoredVideo:
     def end_frame(self) -> int:
         """One behind the last frame's index: more than `num_frames` where frames could not be decoded."""
         return int(self.frame_index[-1]) + 1
+
+    @property
+    def missing(self) -> list[tuple[int, int]]:
+        """The frames, as half-open ranges, that could not be decoded in front of or between those that could."""
+        edges = np.concatenate([[-1], self.frame_index])
+        gaps = np.flatnonzero(np.diff(edges) > 1)
+        return [(int(edges[i]) + 1, int(edges[i + 1])) for i in gaps]
 
     def features(self, extractor: str) -> FeatureTable:
         """The table of one extractor. Raises StoreError when the file was damaged or removed meanwhile."""
@@ -126,7 +132,7 @@ def extract_video(
                     _compute(reader, plan, store, passports, missing, pool, advance)
             if plan.tracker is not None and "tracks" in missing:
                 _track(plan, store, passports)
-        return replace(found, computed=bool(missing), missing=tuple(reader.missing))
+        return replace(found, computed=bool(missing))
 
 
 def _missing(passports: Mapping[str, Passport], store: FeatureStore, reporter: Reporter) -> dict[str, Passport]:

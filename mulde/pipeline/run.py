@@ -293,5 +293,8 @@ def _start(out: Path, settings: Settings, sources: Sequence[str], place: Workpla
 
 
 def _note_digests(folder: RunFolder, videos: Sequence[StoredVideo]) -> None:
-    """Put the content of every video on record, so that another person can tell whether theirs is the same."""
+    """Put on record the content of every video, so that another person can tell whether theirs is the same, and the
+    frames that could not be decoded."""
     folder.note(video_sha256={stored.video.name: stored.passports["frames"].video_sha256 for stored in videos})
+    if missing := {stored.video.name: stored.missing for stored in videos if stored.missing}:
+        folder.note(missing_frames=missing)

@@ -33,8 +33,7 @@ def windows(batches: Iterable[Frames], before: int, after: int, core: int, first
             is_full = stop - at == core and stop + after <= len(held)
             if batch is not None and not is_full:
                 break
-            low, high = max(at - before, 0), min(stop + after, len(held))
-            yield Window(_cut(held, low, high), at - low, stop - low)
+            yield Window(_cut(held, 0, min(stop + after, len(held))), at, stop)
             drop = max(stop - before, 0)
             held, at = _cut(held, drop, len(held)), stop - drop
 

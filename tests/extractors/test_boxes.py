@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mulde.extractors.boxes import area, clip_boxes, covered_by_larger, crop, keep_boxes, pixel_bounds
+from mulde.extractors.boxes import area, clip_boxes, covered_by_larger, crop, keep_boxes, overlap, pixel_bounds
 
 whole_boxes = st.lists(
     st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(1, 10), st.integers(1, 10)), max_size=6
@@ -58,3 +58,11 @@ def test_pixel_bounds_hold_at_least_one_pixel_of_the_picture(box, bounds):
 
 def test_clipping_keeps_x_to_the_width_and_y_to_the_height():
     assert clip_boxes(np.array([[-5, -5, 99, 99]], np.float32), (8, 10)).tolist() == [[0, 0, 10, 8]]
+
+
+@given(whole_boxes, whole_boxes)
+def test_overlap_counts_shared_pixels_among_all_pixels(a, b):
+    expected = [[(painted(i) & painted(j)).sum() / (painted(i) | painted(j)).sum() for j in b] for i in a]
+    assert overlap(a, b).shape == (len(a), len(b))
+    assert overlap(a, b) == pytest.approx(np.array(expected, np.float32).reshape(len(a), len(b)))
+    assert np.array_equal(overlap(a, b), overlap(b, a).T)

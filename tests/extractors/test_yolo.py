@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mulde.errors import UsageError
-from mulde.extractors.yolo import YoloRegions
+from mulde.extractors.detector import YoloRegions
+from mulde.extractors.threads import one_core_per_call
+from mulde.extractors.yolo import YoloNetwork, import_ultralytics
 from mulde.media import open_video
-from mulde.records import Frames, Regions, Window
+from mulde.records import Frames, Regions, UInt8, Window
+
+INT8 = "yolov8n_int8_openvino_model"
+
+
+def network(weights: Path | str, *, threads: int = 1) -> YoloNetwork:
+    return YoloNetwork(str(weights), task="detect", image_size=640, threads=threads)
+
+
+def finder(weights: Path | str, **options: object) -> YoloRegions:
+    return YoloRegions(network(weights), **options)
+
+
+def golden(weights: Path, images: UInt8, *, task: str = "detect", confidence: float = 0.25) -> list[np.ndarray]:
+    """Rows as Ultralytics' own `predict` finds them, one picture at a time."""
+    model = import_ultralytics().YOLO(str(weights), task=task)
+    rows = []
+    for image in images:
+        (result,) = model.predict(image[..., ::-1], imgsz=640, conf=confidence, iou=0.7, device="cpu", verbose=False)
+        boxes, points = result.boxes.data.numpy(), result.keypoints
+        rows.append(boxes if points is None else np.concatenate([boxes, points.data.flatten(1).numpy()], axis=1))
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +48,9 @@ def people(request) -> Window:
     return Window(frames, 0, len(frames))
 
 
-@pytest.mark.parametrize("name", ["yolov8n_int8_openvino_model", "yolov8n.pt"])
+@pytest.mark.parametrize("name", [INT8, "yolov8n.pt"])
 def test_people_are_found_inside_the_picture_in_every_frame(people, weights, name):
-    found = YoloRegions(str(weights / name)).find(people, Regions.empty())
+    found = finder(weights / name).find(people, Regions.empty())
     per_frame = [int((found.frame_index == f).sum()) for f in people.core_index]
     assert min(per_frame) >= 8
     assert (found.class_id == 0).mean() > 0.8
@@ -34,25 +59,86 @@ def test_people_are_found_inside_the_picture_in_every_frame(people, weights, nam
     assert (found.box_xyxy.max(axis=0) <= [360, 240, 360, 240]).all()
 
 
+@pytest.mark.parametrize(("name", "tolerance"), [(INT8, 0), ("yolov8n.pt", 1e-3)])
+def test_what_is_found_is_what_ultralytics_itself_finds(people, weights, name, tolerance):
+    tall = people.frames.images[:, :, 40:190]
+    for images in (people.frames.images, tall):
+        found = network(weights / name).detect(images, confidence=0.25)
+        for ours, theirs in zip(found, golden(weights / name, images), strict=True):
+            assert len(theirs) > 3
+            assert ours.shape == theirs.shape
+            assert ours == pytest.approx(theirs, abs=tolerance, rel=0)
+
+
+def test_no_picture_and_no_person_are_ordinary_values(weights):
+    yolo = network(weights / INT8)
+    assert yolo.detect([], confidence=0.25) == []
+    (nothing,) = yolo.detect(np.zeros((1, 64, 64, 3), np.uint8), confidence=0.25)
+    assert nothing.shape == (0, 6)
+
+
+@pytest.mark.parametrize("name", [INT8, "yolov8n.pt", "yolov8n-pose.pt"])
+def test_threads_with_pictures_of_several_sizes_do_not_disturb_each_other(people, weights, name):
+    task = "pose" if "pose" in name else "detect"
+    yolo = YoloNetwork(str(weights / name), task=task, image_size=320, threads=2)
+    sizes = [people.frames.images[:1, :, :width] for width in (360, 150)]
+    with one_core_per_call(), ThreadPoolExecutor(2) as pool:
+        alone = [yolo.detect(images, confidence=0.1)[0] for images in sizes]
+        assert min(map(len, alone)) > 0
+        for _ in range(6):
+            at_once = pool.map(lambda images: [yolo.detect(images, confidence=0.1)[0] for _ in range(3)], sizes)
+            for expected, found in zip(alone, at_once, strict=True):
+                assert all(np.array_equal(one, expected) for one in found)
+
+
+def test_poses_are_those_of_the_librarys_own_predict(people, weights):
+    path = str(weights / "yolov8n-pose_int8_openvino_model")
+    picture = np.repeat(np.repeat(people.frames.images[0], 2, axis=0), 2, axis=1)  # small people are not found
+    (found,) = YoloNetwork(path, task="pose", image_size=640).detect([picture], confidence=0.1)
+    theirs = import_ultralytics().YOLO(path, task="pose")
+    (expected,) = theirs.predict(np.ascontiguousarray(picture[..., ::-1]), conf=0.1, imgsz=640, verbose=False)
+    assert len(found) > 0
+    assert np.array_equal(found[:, :6], expected.boxes.data.numpy())
+    assert np.array_equal(found[:, 6:].reshape(-1, 17, 3), expected.keypoints.data.numpy())
+
+
+def test_a_full_memory_halves_the_batch_and_goes_on(people, weights, monkeypatch):
+    import torch
+
+    network = YoloNetwork(str(weights / "yolov8n.pt"), task="detect", image_size=640)
+    expected = network.detect(people.frames.images, confidence=0.25)
+    network.batch_size, run = 3, network._forward
+
+    def at_most_one(inputs):
+        if len(inputs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(inputs)
+
+    monkeypatch.setattr(network, "_forward", at_most_one)
+    found = network.detect(people.frames.images, confidence=0.25)
+    assert network.batch_size == 1
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_boxes_do_not_depend_on_the_frames_beside_them(people, weights):
-    finder = YoloRegions(str(weights / "yolov8n_int8_openvino_model"))
-    whole = finder.find(people, Regions.empty())
-    alone = finder.find(Window(people.frames, 1, 2), Regions.empty())
+    yolo = finder(weights / INT8)
+    whole = yolo.find(people, Regions.empty())
+    alone = yolo.find(Window(people.frames, 1, 2), Regions.empty())
     rows = whole.frame_index == 1
     assert np.array_equal(whole.box_xyxy[rows], alone.box_xyxy)
 
 
 def test_confidence_and_classes_are_kept(people, weights):
-    path = str(weights / "yolov8n_int8_openvino_model")
-    assert (YoloRegions(path, confidence=0.7).find(people, Regions.empty()).confidence >= 0.7).all()
-    assert len(YoloRegions(path, classes=("giraffe",)).find(people, Regions.empty())) == 0
-    assert set(YoloRegions(path, classes=("person",)).find(people, Regions.empty()).class_id) == {0}
+    path = weights / INT8
+    assert (finder(path, confidence=0.7).find(people, Regions.empty()).confidence >= 0.7).all()
+    assert len(finder(path, classes=("giraffe",)).find(people, Regions.empty())) == 0
+    assert set(finder(path, classes=("person",)).find(people, Regions.empty()).class_id) == {0}
     with pytest.raises(UsageError, match=r"class 'pedestrian' of the detector: expected one of person, bicycle"):
-        YoloRegions(path, classes=("pedestrian",)).find(people, Regions.empty())
+        finder(path, classes=("pedestrian",)).find(people, Regions.empty())
 
 
 def test_the_digest_of_the_weights_is_in_the_fingerprint(weights):
-    prints = [YoloRegions(str(weights / name)).fingerprint() for name in ("yolov8n.pt", "yolov8n-pose.pt")]
+    prints = [finder(weights / name).fingerprint() for name in ("yolov8n.pt", "yolov8n-pose.pt")]
     assert prints[0]["weights_sha256"] != prints[1]["weights_sha256"]
 
 
@@ -66,23 +152,25 @@ def test_what_is_not_there_is_not_looked_for_on_the_network(name, tmp_path, monk
     with pytest.raises(
         UsageError, match=r"expected an existing file or folder, or an official name such as yolov8n\.pt"
     ):
-        YoloRegions(name).find(blank(), Regions.empty())
+        finder(name).find(blank(), Regions.empty())
 
 
 def test_a_file_that_is_no_detector_is_a_sentence(tmp_path):
     bad = tmp_path / "bad.pt"
     bad.write_text("not weights")
     with pytest.raises(UsageError, match=r"detector weights .*bad\.pt cannot be loaded: expected a detector"):
-        YoloRegions(str(bad)).find(blank(), Regions.empty())
+        finder(bad).find(blank(), Regions.empty())
 
 
 def test_the_library_stays_quiet_and_leaves_the_users_settings_alone(tmp_path, weights):
     code = (
         "import numpy as np\n"
-        "from mulde.extractors.yolo import YoloRegions\n"
+        "from mulde.extractors.detector import YoloRegions\n"
+        "from mulde.extractors.yolo import YoloNetwork\n"
         "from mulde.records import *\n"
         "w = Window(Frames(np.zeros((1, 64, 64, 3), np.uint8), np.arange(1), np.zeros(1)), 0, 1)\n"
-        f"YoloRegions({str(weights / 'yolov8n.pt')!r}).find(w, Regions.empty())\n"
+        f"n = YoloNetwork({str(weights / 'yolov8n.pt')!r}, task='detect', image_size=640)\n"
+        "YoloRegions(n).find(w, Regions.empty())\n"
         "from ultralytics.utils.events import events\n"
         "assert not events.enabled\n"
     )

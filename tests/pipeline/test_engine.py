@@ -1,4 +1,4 @@
-"""Many videos: worker processes, those that die, several runs on one store, Ctrl-C. Each process takes seconds to start."""
+"""Many videos: worker processes, those that die, several runs on one store, Ctrl-C. Processes take seconds to start."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def folder(store: Path, video: Video) -> Path:
 def command_line(videos: list[Video], store: Path, *more: str) -> subprocess.Popen[str]:
     # A test session in the background may have been told to ignore SIGINT, and its children inherit that.
     code = "import signal; signal.signal(2, signal.default_int_handler); from mulde.cli import main; main()"
+    sources, settings = [str(v.path) for v in videos], ["--device", "cpu", "--set", "video.batch_frames=7"]
     return subprocess.Popen(
-        [sys.executable, "-c", code, "extract", *[str(v.path) for v in videos], "--store", str(store)]
-        + ["--device", "cpu", "--set", "video.batch_frames=7", *more],
+        [sys.executable, "-c", code, "extract", *sources, "--store", str(store), *settings, *more],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

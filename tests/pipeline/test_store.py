@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
+import shutil
 import socket
+import threading
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from mulde.errors import StoreError
@@ -127,6 +132,121 @@ def _fail_while_writing(store: FeatureStore) -> None:
     with store.writer(PASSPORT, arrow.schema) as append:
         append(arrow)
         raise OSError("disk")
+
+
+def put_parts(store: FeatureStore, features: FeatureTable, edges: list[int]) -> None:
+    """Parts of a table with a row per frame."""
+    for start, stop in itertools.pairwise(edges):
+        store.write_part(PASSPORT, start, stop, features_to_arrow(features.select(slice(start, stop))))
+
+
+@pytest.mark.parametrize("edges", [[0, 6], [0, 2, 6], [0, 1, 2, 3, 4, 5, 6]])
+def test_parts_become_the_table_with_a_row_group_for_each(tmp_path, edges):
+    store, features = FeatureStore(tmp_path), table(6)
+    put_parts(store, features, edges)
+    assert store.finished(PASSPORT) == edges
+    assert PASSPORT not in store
+    store.join_parts(PASSPORT, 6)
+    back = features_from_arrow(store.read(PASSPORT))
+    assert np.array_equal(back.values, features.values)
+    assert pq.ParquetFile(store.path(PASSPORT)).num_row_groups == len(edges) - 1
+    assert not store.parts(PASSPORT).exists()
+    assert store.finished(PASSPORT) == [0]
+
+
+def test_parts_without_rows_are_parts_as_well(tmp_path):
+    store = FeatureStore(tmp_path)
+    for start in (0, 32):
+        store.write_part(PASSPORT, start, start + 32, features_to_arrow(table(0)))
+    assert store.finished(PASSPORT) == [0, 32, 64]
+    store.join_parts(PASSPORT, 64)
+    assert features_from_arrow(store.read(PASSPORT)).values.shape == (0, 3)
+
+
+@pytest.mark.parametrize("how", ["missing", "cut", "flipped", "empty", "made otherwise"])
+def test_what_is_finished_ends_at_a_part_that_is_not_sound(tmp_path, how):
+    store, features = FeatureStore(tmp_path), table(6)
+    put_parts(store, features, [0, 2, 4, 6])
+    part = store.parts(PASSPORT) / "000000002-000000004.parquet"
+    whole = part.read_bytes()
+    if how == "missing":
+        part.unlink()
+    elif how == "made otherwise":
+        other = Passport("velocity", "ab" * 32, {"decoder": {"name": "decord"}, "extractor": {"bins": 9}})
+        store.write_part(other, 2, 4, features_to_arrow(features.select(slice(2, 4))))
+        shutil.copyfile(store.parts(other) / part.name, part)
+    else:
+        part.write_bytes({"cut": whole[:-9], "flipped": flip(whole, 40), "empty": b""}[how])
+    assert store.finished(PASSPORT) == [0, 2]
+
+
+def test_parts_are_cut_off_behind_a_frame_and_go_on_from_there(tmp_path):
+    store, features = FeatureStore(tmp_path), table(6)
+    put_parts(store, features, [0, 2, 4, 6])
+    store.trim_parts(PASSPORT, 2)
+    assert store.finished(PASSPORT) == [0, 2]
+    put_parts(store, features, [2, 5, 6])
+    store.join_parts(PASSPORT, 6)
+    assert np.array_equal(features_from_arrow(store.read(PASSPORT)).values, features.values)
+    store.trim_parts(PASSPORT, 0)  # no parts are no trouble
+
+
+@pytest.mark.parametrize("edges", [[2, 4, 6], [0, 2, 4], []])
+def test_a_table_is_never_made_of_some_of_its_parts(tmp_path, edges):
+    store = FeatureStore(tmp_path)
+    put_parts(store, table(6), edges)
+    with pytest.raises(StoreError, match=r"parts of velocity .* expected frames 0 to 6 without a gap, got ends at"):
+        store.join_parts(PASSPORT, 6)
+    assert PASSPORT not in store
+
+
+def test_the_same_rows_in_other_row_groups_have_the_same_checksum(tmp_path):
+    digests = set()
+    for edges in ([0, 6], [0, 1, 5, 6]):
+        store = FeatureStore(tmp_path / str(len(edges)))
+        put_parts(store, table(6), edges)
+        store.join_parts(PASSPORT, 6)
+        digests.add(pq.read_metadata(store.path(PASSPORT)).metadata[b"mulde.sha256"])
+    assert len(digests) == 1
+
+
+def test_a_lock_keeps_others_out_until_it_is_let_go(tmp_path):
+    store, told, order = FeatureStore(tmp_path), threading.Event(), []
+
+    def other() -> None:
+        with store.lock(PASSPORT.video_sha256, told.set):
+            order.append("other")
+
+    with store.lock(PASSPORT.video_sha256, lambda: pytest.fail("nobody has it")):
+        waits = threading.Thread(target=other)
+        waits.start()
+        assert told.wait(10)
+        order.append("first")
+    waits.join(10)
+    assert order == ["first", "other"]
+
+
+def test_who_gives_up_waiting_for_a_lock_gets_a_sentence(tmp_path):
+    store = FeatureStore(tmp_path)
+    with (
+        store.lock(PASSPORT.video_sha256, lambda: None),
+        pytest.raises(StoreError, match="another process works in"),
+        store.lock(PASSPORT.video_sha256, lambda: None, lambda: True),
+    ):
+        pytest.fail("two have it")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError()])
+def test_on_a_file_system_without_locks_everybody_works(tmp_path, monkeypatch, error):
+    import filelock
+
+    def refuses(self: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuses)
+    with FeatureStore(tmp_path).lock(PASSPORT.video_sha256, lambda: None):
+        done = True
+    assert done
 
 
 def test_a_failed_write_leaves_nothing_and_the_old_file_stays(tmp_path):
