@@ -92,6 +92,12 @@ class TrackSettings(_Section):
         0, ge=0, le=10_000, description="frames before and after over which a row is averaged along its track; 0 = none"
     )
 
+    @model_validator(mode="after")
+    def _averages_need_tracks(self) -> TrackSettings:
+        if self.average_frames and self.tracker == "none":
+            raise ValueError(f"a tracker for average_frames = {self.average_frames}, as tracker = 'bytetrack'")
+        return self
+
 
 class FlowSettings(_Section):
     method: Literal["dis", "farneback", "raft_small", "raft_large"] = Field("dis", description="dense optical flow")

@@ -57,6 +57,11 @@ def test_fragments_are_joined_only_where_motion_is_all_there_is():
     assert joined('regions.finders=["yolo", "motion"]', "regions.motion.join_px=5") == 5
 
 
+def test_a_flow_preset_beside_the_velocity_as_older_files_have_it_is_understood():
+    older = Settings.model_validate({"features": {"velocity": {"bins": 1, "flow_preset": "fast"}}})
+    assert (older.features.velocity.bins, older.features.flow.preset) == (1, "fast")
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -65,6 +70,10 @@ def test_fragments_are_joined_only_where_motion_is_all_there_is():
         ("features.velocity", "expected KEY=VALUE"),
         ("regions.motion.blur_px=4", "should be odd, got 4"),
         ("regions.finders=[]", "at least 1 item"),
+        ("features.extractors=[]", "at least one name in extractors or imported"),
+        ('features.extractors=["pose", "pose"]', "each extractor once, pose is there twice"),
+        ('features.imported=["regions"]', "other names for imported features than regions, which is taken"),
+        ("tracks.average_frames=2", "a tracker for average_frames = 2, as tracker = 'bytetrack'"),
     ],
 )
 def test_a_bad_override_is_a_sentence(override, sentence):

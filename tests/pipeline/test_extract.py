@@ -197,6 +197,7 @@ def test_numbers_and_times_of_frames_stay_true_across_gaps(tmp_path, monkeypatch
     done = run(clips(tmp_path, 1), plan, store).done[0]
     assert done.frame_index.tolist() == list(Gappy.numbers)
     assert done.time_s == pytest.approx(np.array(Gappy.numbers) / 25)
+    assert (done.num_frames, done.end_frame, done.missing) == (11, 40, [(3, 5), (8, 20), (24, 39)])
     for name in plan.streams:
         assert set(done.features(name).frame_index) == set(Gappy.numbers[1:])
     # the square starts at x = 10 and goes 2 pixels a frame: its box tells the number of the frame
