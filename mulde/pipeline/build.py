@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mulde.config import FeatureSettings, RegionSettings, TrackSettings
 from mulde.errors import UsageError
@@ -44,10 +44,13 @@ class Features:
         return SharedMotion(build_flow(f.method, preset=f.preset, weights=f.weights, device=self.machine.device))
 
     @cached_property
-    def precision(self) -> str:
+    def running(self) -> dict[str, Any]:
+        """How networks run: their device, the format of their numbers, the most inputs at once."""
         from mulde.extractors.networks import resolve_precision
 
-        return resolve_precision(self.settings.precision, self.machine.device)
+        device = self.machine.device
+        precision = resolve_precision(self.settings.precision, device)
+        return {"device": device, "precision": precision, "batch_size": self.settings.batch_size}
 
 
 def _motion(settings: RegionSettings, machine: Machine) -> RegionFinder:
@@ -114,53 +117,30 @@ def _clip(features: Features) -> Extractor:
     from mulde.extractors.clip import clip_appearance
 
     c = features.settings.clip
-    return clip_appearance(
-        c.model,
-        c.weights,
-        device=features.machine.device,
-        precision=features.precision,
-        batch_size=features.settings.batch_size,
-    )
+    return clip_appearance(c.model, c.weights, **features.running)
 
 
 def _frame_clip(features: Features) -> Extractor:
     from mulde.extractors.clip import frame_clip
 
     c = features.settings.clip
-    return frame_clip(
-        c.model,
-        c.weights,
-        device=features.machine.device,
-        precision=features.precision,
-        batch_size=features.settings.batch_size,
-    )
+    return frame_clip(c.model, c.weights, **features.running)
 
 
 def _backbone(features: Features) -> Extractor:
     from mulde.extractors.backbone import backbone_appearance
 
-    b, wanted = features.settings.backbone, features.settings.precision
-    return backbone_appearance(
-        b.model,
-        b.weights,
-        device=features.machine.device,
-        precision="float32" if wanted == "auto" else wanted,  # bfloat16 costs MobileNetV2 a seventh of its output
-        batch_size=features.settings.batch_size,
-    )
+    b, running = features.settings.backbone, features.running
+    if features.settings.precision == "auto":  # bfloat16 changes MobileNetV2's numbers by a seventh
+        running = {**running, "precision": "float32"}
+    return backbone_appearance(b.model, b.weights, **running)
 
 
 def _video(features: Features) -> Extractor:
     from mulde.extractors.video import video_backbone
 
     v = features.settings.video
-    return video_backbone(
-        v.model,
-        v.weights,
-        stride=v.stride,
-        device=features.machine.device,
-        precision=features.precision,
-        batch_size=features.settings.batch_size,
-    )
+    return video_backbone(v.model, v.weights, stride=v.stride, **features.running)
 
 
 FINDERS: dict[str, Callable[[RegionSettings, Machine], RegionFinder]] = {"yolo": _yolo, "motion": _motion}
