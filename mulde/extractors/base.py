@@ -43,6 +43,12 @@ class Extractor(Protocol):
         ...
 
 
+def weights_source(weights: str) -> Fingerprint:
+    """Where weights come from: the digest of a local file or folder, else the tag of published ones."""
+    path = Path(weights).expanduser()
+    return {"weights_sha256": digest(path)} if path.exists() else {"weights": weights}
+
+
 def digest(path: Path) -> str:
     """Hex sha256 of a file, as `sha256sum` prints it, or of the names and digests of all files below a folder."""
     if path.is_file():

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mulde.errors import MuldeError, UsageError
-from mulde.extractors.base import Fingerprint, digest
+from mulde.extractors.base import Fingerprint, weights_source
 from mulde.records import Float32, Regions, UInt8, Window
 
 Images = UInt8 | Sequence[UInt8]
@@ -133,8 +133,7 @@ class RaftFlow:
 
     @cached_property
     def _source(self) -> Fingerprint:
-        path = Path(self.weights).expanduser()
-        return {"weights_sha256": digest(path)} if path.exists() else {"weights": self.weights}
+        return weights_source(self.weights)
 
     @cached_property
     def _network(self) -> Any:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 
 from mulde.errors import MuldeError
-from mulde.extractors.base import Fingerprint, digest
+from mulde.extractors.base import Fingerprint, weights_source
 from mulde.records import Float32, UInt8
 
 log = logging.getLogger(__name__)
@@ -197,5 +196,4 @@ class NetworkExtractor:
     @cached_property
     def _source(self) -> Fingerprint:
         """Where the weights come from; read once, because every video asks for the fingerprint."""
-        path = Path(self.weights).expanduser()
-        return {"weights_sha256": digest(path)} if path.exists() else {"weights": self.weights}
+        return weights_source(self.weights)

@@ -293,6 +293,11 @@ def tracker_class(name: str) -> Any:
     return {"bytetrack": BYTETracker, "botsort": BOTSORT}[name]
 
 
+def weights_folder() -> Path:
+    """Where weights are kept that were named and downloaded."""
+    return _cache_folder() / "weights"
+
+
 def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mulde"
 
@@ -311,7 +316,7 @@ def locate(weights: str, what: str) -> Path:
             expected="an existing file or folder, or an official name such as yolov8n.pt",
             got="nothing there",
         )
-    target = _cache_folder() / "weights" / weights
+    target = weights_folder() / weights
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         return Path(attempt_download_asset(target))

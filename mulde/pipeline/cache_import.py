@@ -24,10 +24,9 @@ from mulde.pipeline.plan import ExtractionPlan, decoder_facts
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.run import Outcome
 from mulde.pipeline.sources import distinct_names, open_source
-from mulde.pipeline.store import FeatureStore, Passport
+from mulde.pipeline.store import BOX_COLUMNS, FeatureStore, Passport
 from mulde.records import FeatureTable, Int64
 
-_BOXES = ("x0", "y0", "x1", "y1")
 _ROW_GROUP_BYTES = 2**26
 
 
@@ -183,9 +182,9 @@ def _read_csv(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     import pandas as pd
 
     table = pd.read_csv(path)
-    present = [name for name in _BOXES if name in table]
+    present = [name for name in BOX_COLUMNS if name in table]
     if "frame_index" not in table or len(present) not in (0, 4):
-        raise ValueError(f"{path.name} needs a column frame_index, and all or none of {', '.join(_BOXES)}")
+        raise ValueError(f"{path.name} needs a column frame_index, and all or none of {', '.join(BOX_COLUMNS)}")
     return table["frame_index"].to_numpy(), table[present].to_numpy() if present else None
 
 

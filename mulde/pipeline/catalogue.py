@@ -17,8 +17,9 @@ from typing import Any
 
 from mulde.errors import UsageError
 from mulde.files import write_json
+from mulde.pipeline.store import LOCK_FILE
 
-VIDEO_FILE, LOCK_FILE = "video.json", ".lock"
+VIDEO_FILE = "video.json"
 UNFINISHED, UNKNOWN = "(unfinished)", "(unknown)"
 _FOLDER = re.compile(r"[0-9a-f]{16}")
 _TABLE = re.compile(r"(?P<kind>[^.].*)-(?P<key>[0-9a-f]{16})\.parquet")

@@ -19,6 +19,7 @@ import pyarrow as pa
 from mulde.datasets.base import Video
 from mulde.errors import StoreError, VideoError
 from mulde.extractors.finders import unite
+from mulde.extractors.tracks import Tracker
 from mulde.media import VideoReader, identity
 from mulde.pipeline import store as tables
 from mulde.pipeline.catalogue import note
@@ -123,19 +124,22 @@ def extract_video(
         found = Extracted(sha256, decoder, reader.rate, computed=False)
         passports = plan.passports(sha256, decoder)
         note(store.root, sha256, dataset=video.dataset, video=video.name, path=video.path)
-        if not _missing(passports, store, reporter):
+        missing = _missing(passports, store, lambda text: None)
+        if not missing:
             return found
         with store.lock(sha256, lambda: reporter.say(f"{video.name}: another process is at it, waiting"), gives_up):
-            missing = _missing(passports, store, reporter)  # again: the other process may have made it
+            missing = _missing(missing, store, reporter.warn)  # another process may have made it meanwhile
             if set(missing) - {"tracks"}:
                 with reporter.bar(f"  {video.name}", reader.num_frames_from_header, "frames") as advance:
                     _compute(reader, plan, store, passports, missing, pool, advance)
             if plan.tracker is not None and "tracks" in missing:
-                _track(plan, store, passports)
+                _track(plan.tracker, store, passports)
         return replace(found, computed=bool(missing))
 
 
-def _missing(passports: Mapping[str, Passport], store: FeatureStore, reporter: Reporter) -> dict[str, Passport]:
+def _missing(
+    passports: Mapping[str, Passport], store: FeatureStore, warn: Callable[[str], None]
+) -> dict[str, Passport]:
     """What has to be made: what is not there, and what is damaged, which is said."""
     missing = {}
     for kind, passport in passports.items():
@@ -145,7 +149,7 @@ def _missing(passports: Mapping[str, Passport], store: FeatureStore, reporter: R
                 store.drop_parts(passport)  # a kill between the last two steps leaves them
                 continue
         except StoreError as error:
-            reporter.warn(f"{error.problem}; it is made again")
+            warn(f"{error.problem}; it is made again")
         missing[kind] = passport
     return missing
 
@@ -230,9 +234,8 @@ class _StoredRegions:
         return found
 
 
-def _track(plan: ExtractionPlan, store: FeatureStore, passports: Mapping[str, Passport]) -> None:
+def _track(tracker: Tracker, store: FeatureStore, passports: Mapping[str, Passport]) -> None:
     """Follow the stored regions through the video: a track id for each of them."""
-    assert plan.tracker is not None
     frame_index, _ = tables.frames_from_arrow(store.read(passports["frames"]))
     waiting: deque[Int64] = deque()
 
@@ -246,5 +249,5 @@ def _track(plan: ExtractionPlan, store: FeatureStore, passports: Mapping[str, Pa
                 first = last
 
     with store.writer(passports["tracks"], tables.TRACKS_SCHEMA) as append:
-        for track_id in plan.tracker.track(segments()):
+        for track_id in tracker.track(segments()):
             append(tables.tracks_to_arrow(waiting.popleft(), track_id))

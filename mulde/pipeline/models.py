@@ -7,7 +7,6 @@ hub lists them. Licences are of the weights; "see the project" where the publish
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mulde.errors import UsageError
+from mulde.extractors.yolo import weights_folder
 
 _ASK = "see the project"
 _AGPL, _NC = "AGPL-3.0 (or Ultralytics Enterprise)", "CC-BY-NC-4.0"
@@ -188,11 +188,6 @@ KINDS: Mapping[str, Callable[[], Iterator[Model]]] = {
     "clip": _clip,
     "flow": _flow,
 }
-
-
-def weights_folder() -> Path:
-    """Where `mulde` keeps weights that it downloads itself."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mulde" / "weights"
 
 
 def _hub_folder() -> Path:

@@ -31,9 +31,10 @@ from mulde.errors import StoreError
 from mulde.records import FeatureTable, Float64, Int64, Regions
 
 SCHEMA_VERSION = 1
+LOCK_FILE = ".lock"
 _PASSPORT_KEY, _DIGEST_KEY = b"mulde", b"mulde.sha256"
 _ASK_S = 0.5
-_BOX_COLUMNS = ("x0", "y0", "x1", "y1")
+BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class FeatureStore:
         """
         from filelock import FileLock, Timeout
 
-        path = self.root / video_sha256[:16] / ".lock"
+        path = self.root / video_sha256[:16] / LOCK_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, thread_local=False)
         try:
@@ -292,7 +293,7 @@ def _alive(pid: int) -> bool:
 FRAMES_SCHEMA = pa.schema([("frame_index", pa.int64()), ("time_s", pa.float64())])
 REGIONS_SCHEMA = pa.schema(
     [("frame_index", pa.int64())]
-    + [(name, pa.float32()) for name in _BOX_COLUMNS]
+    + [(name, pa.float32()) for name in BOX_COLUMNS]
     + [("confidence", pa.float32()), ("class_id", pa.int64())]
 )
 
@@ -302,7 +303,7 @@ TRACKS_SCHEMA = pa.schema([("frame_index", pa.int64()), ("track_id", pa.int64())
 
 def features_schema(dim: int, object_centric: bool) -> pa.Schema:
     """Columns of a feature table: frame_index, the box when there is one, values as a list of `dim` float32."""
-    boxes = [(name, pa.float32()) for name in _BOX_COLUMNS] if object_centric else []
+    boxes = [(name, pa.float32()) for name in BOX_COLUMNS] if object_centric else []
     return pa.schema([("frame_index", pa.int64()), *boxes, ("values", pa.list_(pa.float32(), dim))])
 
 
@@ -320,7 +321,7 @@ def tracks_to_arrow(frame_index: Int64, track_id: Int64) -> pa.Table:
 
 
 def regions_to_arrow(regions: Regions) -> pa.Table:
-    boxes = dict(zip(_BOX_COLUMNS, regions.box_xyxy.T, strict=True))
+    boxes = dict(zip(BOX_COLUMNS, regions.box_xyxy.T, strict=True))
     return pa.table(
         {
             "frame_index": regions.frame_index,
@@ -343,7 +344,7 @@ def regions_from_arrow(table: pa.Table) -> Regions:
 
 def features_to_arrow(features: FeatureTable) -> pa.Table:
     object_centric = features.box_xyxy is not None
-    boxes = dict(zip(_BOX_COLUMNS, features.box_xyxy.T, strict=True)) if features.box_xyxy is not None else {}
+    boxes = dict(zip(BOX_COLUMNS, features.box_xyxy.T, strict=True)) if features.box_xyxy is not None else {}
     flat = pa.array(features.values.ravel(), pa.float32())
     values = pa.FixedSizeListArray.from_arrays(flat, features.dim)
     return pa.table(
@@ -355,9 +356,9 @@ def features_to_arrow(features: FeatureTable) -> pa.Table:
 def features_from_arrow(table: pa.Table) -> FeatureTable:
     dim = table.schema.field("values").type.list_size
     flat = table["values"].combine_chunks().flatten().to_numpy()
-    boxes = _boxes(table) if _BOX_COLUMNS[0] in table.column_names else None
+    boxes = _boxes(table) if BOX_COLUMNS[0] in table.column_names else None
     return FeatureTable(flat.reshape(-1, dim), table["frame_index"].to_numpy(), boxes)
 
 
 def _boxes(table: pa.Table) -> Any:
-    return np.stack([table[name].to_numpy() for name in _BOX_COLUMNS], axis=1)
+    return np.stack([table[name].to_numpy() for name in BOX_COLUMNS], axis=1)
