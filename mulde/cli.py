@@ -34,6 +34,8 @@ cache = typer.Typer(
     help="Look after the store of features.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
 )
 app.add_typer(cache, name="cache")
+data = typer.Typer(help="Look after data sets.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+app.add_typer(data, name="data")
 
 _SOURCE = "A video, a folder of frames, a folder of videos, or NAME:ROOT for a data set (ucsd-ped2:/data/UCSDped2)."
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help=_SOURCE, show_default=False)]
@@ -67,6 +69,20 @@ Workers = Annotated[
 Engine = Annotated[str, typer.Option(help="local: this machine. ray: the machines of a Ray cluster.")]
 Address = Annotated[
     str | None, typer.Option(help="Address of the Ray cluster, as 10.0.0.1:6379 or auto.", show_default=False)
+]
+
+FalseAlarms = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0001,
+        help="Alarm level: so many false alarms per hour of normal video, set on held-out normal video and refused "
+        "where that is too short. [default: 1, or as few as it supports]",
+        show_default=False,
+    ),
+]
+Compat = Annotated[
+    str | None,
+    typer.Option(metavar="HABIT", help="Besides, figures by a paper's habit (as minmax); they are not comparable."),
 ]
 
 _STORE = Path("mulde-features")
@@ -134,6 +150,7 @@ def score(
     detector: Annotated[
         str | None, typer.Option(help="Where the model's detector weights lie now; they must be the same weights.")
     ] = None,
+    false_alarms_per_hour: FalseAlarms = None,
     set_: Set = None,
     store: Store = _STORE,
     device: Device = "auto",
@@ -142,13 +159,14 @@ def score(
     address: Address = None,
     quiet: Quiet = False,
 ) -> None:
-    """Give every frame of the videos (the test split of a data set) an anomaly score."""
+    """Give every frame of the videos (the test split of a data set) an anomaly score and a p-value; list the events."""
     from mulde.config import load_settings
     from mulde.pipeline.bundle import load_bundle
     from mulde.pipeline.run import run_score
 
     place = _workplace(store, device, quiet, workers, engine, address)
     changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
+    changes += _alarms(false_alarms_per_hour)
     settings = load_settings(overrides=changes, base=load_bundle(model).settings) if changes else None
     _finish(run_score(sources, model, settings, out, place), place.reporter)
 
@@ -160,13 +178,85 @@ def evaluate(
         str | None,
         typer.Option(metavar="NAME:ROOT", help="Data set with the labels; default: the one that was scored."),
     ] = None,
+    compat: Compat = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Resamples of the videos for 95 % intervals; 0: no intervals.")
+    ] = 1000,
     quiet: Quiet = False,
 ) -> None:
-    """Compare scores with ground truth, beside null scores that never look at the video."""
+    """Compare scores with ground truth, beside null scores that never look at the video; writes a page with curves."""
     from mulde.pipeline.run import run_evaluate
 
     reporter = _reporter(quiet)
-    _finish(run_evaluate(run, labels, reporter), reporter)
+    _finish(run_evaluate(run, labels, reporter, bootstrap=bootstrap, compat=compat), reporter)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Benchmark, as ucsd-ped2; its settings are pinned.")],
+    root: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write: seed-<n>/, reproduction.json and .md. [default: runs/reproduce-NAME]",
+            show_default=False,
+        ),
+    ] = None,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="The config with one row per frame, where the benchmark has one.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option(help="Settings in the place of the pinned ones.")] = None,
+    set_: Set = None,
+    detector: Annotated[str | None, typer.Option(help="Where the detector's weights lie.")] = None,
+    pose: Annotated[str | None, typer.Option(help="Where the pose network's weights lie.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Where the weights of `backbone` lie.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(min=0, help="Seed; repeatable. [default: those of the config, 0 to 4]")
+    ] = None,
+    compat: Compat = None,
+    store: Store = _STORE,
+    device: Device = "auto",
+    workers: Workers = 0,
+    engine: Engine = "local",
+    address: Address = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a benchmark with pinned settings and several seeds, beside published figures; leaves a record to diff.
+
+    A seed that is finished is not trained anew: the same command goes on where it was stopped.
+    """
+    from mulde.pipeline.reproduce import run_reproduce
+
+    place = _workplace(store, device, quiet, workers, engine, address)
+    weights = {"detector": detector, "pose": pose, "backbone": backbone}
+    outcome = run_reproduce(
+        name,
+        root,
+        out,
+        place,
+        frames=frames,
+        config=config,
+        weights=weights,
+        changes=set_ or (),
+        seeds=seed or (),
+        compat=compat,
+    )
+    _finish(outcome, place.reporter)
+
+
+@app.command()
+def ablate(
+    run: Annotated[Path, typer.Argument(help="Run folder with scores, or one that holds seed-<n> folders.")],
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:ROOT", help="Data set with the labels; default: the one that was scored."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show what each stream adds: all, each alone, each left out. Nothing is trained."""
+    from mulde.pipeline.ablate import print_ablation, run_ablate
+
+    print_ablation(run_ablate(run, labels, _reporter(quiet)))
 
 
 @app.command()
@@ -179,6 +269,7 @@ def run(
     set_: Set = None,
     detector: Detector = None,
     preset: Preset = None,
+    false_alarms_per_hour: FalseAlarms = None,
     store: Store = _STORE,
     device: Device = "auto",
     seed: Annotated[
@@ -196,6 +287,7 @@ def run(
     changes += [f"run.source={_quoted(source)}"] if source else []
     changes += [f"run.out={_quoted(str(out))}"] if out else []
     changes += [f"run.seeds={seed}"] if seed else []
+    changes += _alarms(false_alarms_per_hour)
     settings = _settings(config, changes, detector, preset)
     place = _workplace(store, device, quiet, workers, engine, address)
     _finish(run_all(settings, place), place.reporter)
@@ -403,6 +495,43 @@ def cache_import(
     _finish(run_import(sources, settings, name, from_, store, reporter, replace=replace), reporter)
 
 
+@data.command("list")
+def data_list(json_: Json = False) -> None:
+    """List the supported data sets: address, size, licence, citation, how to obtain them."""
+    from mulde.pipeline.data_print import print_data_sets
+
+    print_data_sets(json_=json_)
+
+
+@data.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Data set, as `mulde data list` names it.")],
+    out: Annotated[Path, typer.Option(help="Folder to download and unpack into.")],
+    quiet: Quiet = False,
+) -> None:
+    """Download a data set where its files lie open; else say what to do."""
+    from mulde.pipeline.data_get import get_data
+    from mulde.pipeline.data_print import print_sentences
+
+    print_sentences(get_data(name, out, _reporter(quiet)))
+
+
+@data.command("check")
+def data_check(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="NAME:ROOT, or a folder with train/ and test/.")],
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Open every video and label and list what is wrong. Exit code 1 when there are faults; notes are none."""
+    from mulde.pipeline.data_check import check_data
+    from mulde.pipeline.data_print import print_report
+
+    report = check_data(source, _reporter(quiet))
+    print_report(report, json_=json_)
+    if report.faults:
+        raise typer.Exit(EXIT_NOTHING_DONE)
+
+
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -428,6 +557,10 @@ def _settings(
     if detector is not None:
         overrides += ['regions.finders=["yolo", "motion"]', f"regions.yolo.weights={_quoted(detector)}"]
     return load_settings(config, [*overrides, *(changes or [])])
+
+
+def _alarms(false_alarms_per_hour: float | None) -> list[str]:
+    return [] if false_alarms_per_hour is None else [f"alarms.false_alarms_per_hour={false_alarms_per_hour}"]
 
 
 def _reporter(quiet: bool) -> Reporter:

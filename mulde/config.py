@@ -234,6 +234,18 @@ class FusionSettings(_Section):
     smoothing_s: float = Field(0.5, ge=0, le=60, description="sigma of the Gaussian smoothing in time, seconds")
 
 
+class AlarmSettings(_Section):
+    false_alarms_per_hour: float = Field(
+        0.0,
+        ge=0,
+        le=100_000,
+        description="of normal video, for which the alarm level is set on held-out normal video; refused where that is "
+        "too short to support it; 0 = one, or as few as it supports",
+    )
+    merge_gap_s: float = Field(1.0, ge=0, le=3600, description="alarms at most this far apart are one event, seconds")
+    min_length_s: float = Field(0.0, ge=0, le=3600, description="shorter events are no alarms, seconds")
+
+
 class RunSettings(_Section):
     source: str = Field("", description="for `mulde run`: NAME:ROOT of a data set, or a folder with train/ and test/")
     out: str = Field("", description="run folder to write; empty: runs/<name of the source>")
@@ -251,6 +263,7 @@ class Settings(_Section):
     features: FeatureSettings = FeatureSettings()
     density: DensitySettings = DensitySettings()
     fusion: FusionSettings = FusionSettings()
+    alarms: AlarmSettings = AlarmSettings()
     run: RunSettings = RunSettings()
 
 

@@ -26,6 +26,11 @@ def is_video_file(path: Path) -> bool:
     return not is_hidden(path.name) and path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
 
 
+def is_image_file(path: Path) -> bool:
+    """True when `path` is a file whose suffix (any case) is a known image suffix: a video of one frame."""
+    return not is_hidden(path.name) and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
 def list_frames(folder: Path) -> list[Path]:
     """The image files directly inside `folder`, in natural order; hidden files and other kinds are left out."""
     with os.scandir(folder) as entries:

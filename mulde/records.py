@@ -188,7 +188,8 @@ class ScoreTrack:
     """One score per decoded frame of one video; higher = more anomalous.
 
     frame_index (T,) int64; time_s (T,) float64; streams: name -> (T,) float64, calibrated; fused (T,) float64, the
-    streams combined; smoothed (T,) float64, fused after temporal smoothing inside the video.
+    streams combined; smoothed (T,) float64, fused after temporal smoothing inside the video; p_value (T,) float64, of
+    `smoothed` among the frames of held-out normal video (lower = more anomalous), None where there was none.
     """
 
     video: str
@@ -197,13 +198,15 @@ class ScoreTrack:
     fused: Float64
     smoothed: Float64
     streams: Mapping[str, Float64] = field(default_factory=dict)
+    p_value: Float64 | None = None
 
     def __post_init__(self) -> None:
         _check("ScoreTrack.frame_index", self.frame_index, np.int64, (None,))
         n = len(self.frame_index)
         _check_increasing("ScoreTrack.frame_index", self.frame_index, strictly=True)
         _check("ScoreTrack.time_s", self.time_s, np.float64, (n,))
-        for name, values in {"fused": self.fused, "smoothed": self.smoothed, **self.streams}.items():
+        p_value = {} if self.p_value is None else {"p_value": self.p_value}
+        for name, values in {"fused": self.fused, "smoothed": self.smoothed, **self.streams, **p_value}.items():
             _check(f"ScoreTrack.{name}", values, np.float64, (n,))
             if not np.isfinite(values).all():
                 at = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -213,6 +216,67 @@ class ScoreTrack:
 
     def __len__(self) -> int:
         return len(self.frame_index)
+
+
+@dataclass(frozen=True)
+class TruthRegions:
+    """Annotated anomalous regions of one video, sorted by frame.
+
+    box_xyxy (N, 4) float32 in pixels of the original frames; frame_index (N,) int64; track_id (N,) int64, 0 and up: the
+    same number is the same anomaly seen in several frames. None at all is an ordinary value: shape (0, 4).
+    """
+
+    video: str
+    box_xyxy: Float32
+    frame_index: Int64
+    track_id: Int64
+
+    def __post_init__(self) -> None:
+        name = f"TruthRegions of {self.video}"
+        _check(f"{name}: box_xyxy", self.box_xyxy, np.float32, (None, 4))
+        n = len(self.box_xyxy)
+        _check(f"{name}: frame_index", self.frame_index, np.int64, (n,))
+        _check(f"{name}: track_id", self.track_id, np.int64, (n,))
+        _check_increasing(f"{name}: frame_index", self.frame_index, strictly=False)
+        _check_boxes(f"{name}: box_xyxy", self.box_xyxy)
+
+    def __len__(self) -> int:
+        return len(self.box_xyxy)
+
+
+@dataclass(frozen=True)
+class RegionScores:
+    """Boxes of one video, sorted by frame, each with its anomaly score; higher = more anomalous.
+
+    box_xyxy (N, 4) float32 in pixels of frames of `size_hw`; frame_index (N,) int64; anomaly_score (N,) float64,
+    finite; track_id (N,) int64, -1 for a box on no track; streams: name -> (N,) float64, calibrated, NaN where the
+    stream has no row for the box.
+    """
+
+    video: str
+    size_hw: tuple[int, int]
+    box_xyxy: Float32
+    frame_index: Int64
+    anomaly_score: Float64
+    track_id: Int64
+    streams: Mapping[str, Float64] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        name = f"RegionScores of {self.video}"
+        _check(f"{name}: box_xyxy", self.box_xyxy, np.float32, (None, 4))
+        n = len(self.box_xyxy)
+        _check(f"{name}: frame_index", self.frame_index, np.int64, (n,))
+        _check_increasing(f"{name}: frame_index", self.frame_index, strictly=False)
+        _check(f"{name}: anomaly_score", self.anomaly_score, np.float64, (n,))
+        _check(f"{name}: track_id", self.track_id, np.int64, (n,))
+        for stream, values in self.streams.items():
+            _check(f"{name}: {stream}", values, np.float64, (n,))
+        if not np.isfinite(self.anomaly_score).all():
+            at = int(np.flatnonzero(~np.isfinite(self.anomaly_score))[0])
+            raise RecordError(name, expected="finite scores", got=f"{self.anomaly_score[at]} at row {at}")
+
+    def __len__(self) -> int:
+        return len(self.box_xyxy)
 
 
 @dataclass(frozen=True)
@@ -230,5 +294,10 @@ class LabelTrack:
 
     def spans(self) -> list[tuple[int, int]]:
         """The anomalous spans as half-open frame ranges."""
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], self.anomalous, [False]]).astype(np.int8)))
-        return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+        return spans(self.anomalous)
+
+
+def spans(flags: Bool) -> list[tuple[int, int]]:
+    """The stretches of True in flags (T,), as half-open ranges of positions."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mulde.errors import UsageError
-from mulde.records import Bool, LabelTrack
+from mulde.records import Bool, LabelTrack, TruthRegions
 
 SPLITS = ("train", "test")
 
@@ -51,6 +51,10 @@ class Dataset(Protocol):
 
     def masks(self, video: Video) -> Iterator[Bool] | None:
         """The anomalous pixels, one (H, W) bool array per frame; None when there are none for `video`."""
+        ...
+
+    def regions(self, video: Video) -> TruthRegions | None:
+        """Annotated boxes with track numbers, where the data set has any for `video`; None where it has none."""
         ...
 
 

@@ -12,6 +12,7 @@ from mulde.records import Bool, LabelTrack
 
 # A jpg mask has non-zero pixels all around its edges, so "non-zero = anomalous" would not hold.
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg"})
+COUNT_HINT = "labels and frames of one copy; a tool that drops or doubles a frame on extraction is the usual cause"
 
 
 def track_from_ranges(video: str, ranges: Sequence[tuple[int, int]], num_frames: int, source: str) -> LabelTrack:
@@ -41,7 +42,20 @@ def track_from_masks(video: str, mask_paths: Sequence[Path], num_frames: int, so
         raise LabelError(
             f"{source}: masks of {video}", expected=f"{num_frames}, one per decoded frame", got=len(mask_paths)
         )
-    return LabelTrack(video, np.array([mask.any() for mask in iter_masks(mask_paths)], dtype=np.bool_))
+    return track_from_mask_arrays(video, iter_masks(mask_paths), num_frames, source)
+
+
+def track_from_mask_arrays(video: str, masks: Iterator[Bool], num_frames: int, source: str) -> LabelTrack:
+    """Labels from one (H, W) mask per frame. Raises LabelError when their count differs from `num_frames`."""
+    anomalous = np.array([mask.any() for mask in masks], dtype=np.bool_)
+    if len(anomalous) != num_frames:
+        raise LabelError(
+            f"{source}: masks of {video}",
+            expected=f"{num_frames}, one per decoded frame",
+            got=len(anomalous),
+            hint=COUNT_HINT,
+        )
+    return LabelTrack(video, anomalous)
 
 
 def iter_masks(mask_paths: Sequence[Path]) -> Iterator[Bool]:

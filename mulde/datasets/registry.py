@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from mulde.datasets import avenue
 from mulde.datasets.base import Dataset
 from mulde.datasets.folder import open_folder
+from mulde.datasets.mvtec_ad import open_mvtec_ad
+from mulde.datasets.nwpu_campus import open_nwpu_campus
+from mulde.datasets.shanghaitech import open_shanghaitech
+from mulde.datasets.street_scene import open_street_scene
 from mulde.datasets.synthetic.world import open_synthetic
+from mulde.datasets.ubnormal import open_ubnormal
+from mulde.datasets.ucf_crime import open_ucf_crime
 from mulde.datasets.ucsd import open_ped1, open_ped2
 from mulde.errors import UsageError
 
@@ -16,6 +23,14 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "synthetic": open_synthetic,
     "ucsd-ped1": open_ped1,
     "ucsd-ped2": open_ped2,
+    "avenue-masks": avenue.open_masks,
+    "avenue-intervals": avenue.open_intervals,
+    "shanghaitech": open_shanghaitech,
+    "ubnormal": open_ubnormal,
+    "ucf-crime": open_ucf_crime,
+    "street-scene": open_street_scene,
+    "nwpu-campus": open_nwpu_campus,
+    "mvtec-ad": open_mvtec_ad,
 }
 
 

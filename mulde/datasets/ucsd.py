@@ -1,4 +1,4 @@
-"""UCSD Ped1 and Ped2 in their original on-disk layout.
+"""UCSD Ped1 and Ped2.
 
 Mahadevan, Li, Bhalodia, Vasconcelos, "Anomaly Detection in Crowded Scenes", CVPR 2010. `root` holds Train/ and Test/,
 or a folder UCSDped1 / UCSDped2 that does:
@@ -6,7 +6,10 @@ or a folder UCSDped1 / UCSDped2 that does:
     Train/Train001/001.tif ...    Test/Test001/001.tif ...    Test/Test001_gt/001.bmp ...    Test/UCSDped2.m
 
 The .m file has one line per test clip, `TestVideoFile{end+1}.gt_frame = [5:90, 140:200];`, 1-based and inclusive. All
-clips of Ped2 have pixel masks, ten of Ped1. Frames come about 10 times a second.
+clips of Ped2 have pixel masks, ten of Ped1. Frames come about 10 times a second. Boxes with track numbers (Ramachandra
+& Jones, WACV 2020), where they lie beside the clips: Test/Test001_gt.txt, as in `tracks`.
+
+Also read: the common layout, with ped1.mat or ped2.mat.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mulde.datasets.base import Video, check_split, listing
+from mulde.datasets.base import Dataset, Video, check_split, listing
+from mulde.datasets.benchmark import check_decoded, wrong_layout
+from mulde.datasets.common import COMMON_LAYOUT, open_common
 from mulde.datasets.ground_truth import iter_masks, track_from_masks, track_from_ranges
+from mulde.datasets.tracks import CentreTracks, centre_file
 from mulde.errors import LabelError, UsageError
 from mulde.filetypes import is_frame_folder, is_hidden, list_frames, natural_key
-from mulde.records import Bool, LabelTrack
+from mulde.records import Bool, LabelTrack, TruthRegions
 
 FRAME_RATE = Fraction(10)
 _FOLDERS = {"train": "Train", "test": "Test"}
@@ -52,21 +58,24 @@ class UcsdDataset:
     def labels(self, video: Video, num_frames: int) -> LabelTrack:
         """The .m intervals, compared with the masks where the clip has them; training clips are wholly normal."""
         title = f"{self.name} {video.name}"
-        frames = list_frames(video.path)
-        if len(frames) != num_frames:
-            raise LabelError(f"{title}: decoded frames", expected=f"{len(frames)}, as in its folder", got=num_frames)
+        check_decoded(self.name, video, num_frames)
         if video.split == "train":
             return track_from_ranges(video.name, [], num_frames, self.name)
         track = track_from_ranges(video.name, self._ranges(video, num_frames), num_frames, self.name)
         masks = self._mask_paths(video)
         if masks is not None:
-            _check_mask_names(title, frames, masks)
+            _check_mask_names(title, list_frames(video.path), masks)
             _compare(title, self.interval_file, track, track_from_masks(video.name, masks, num_frames, title), masks)
         return track
 
     def masks(self, video: Video) -> Iterator[Bool] | None:
         paths = self._mask_paths(video) if video.split == "test" else None
         return None if paths is None else iter_masks(paths)
+
+    def regions(self, video: Video) -> TruthRegions | None:
+        """Annotated boxes, where their file lies in the folder of the clip or beside it."""
+        annotated = video.split == "test" and centre_file(video).is_file()
+        return CentreTracks().regions(video) if annotated else None
 
     def _mask_paths(self, video: Video) -> list[Path] | None:
         folder = video.path.with_name(f"{video.name}_gt")
@@ -104,11 +113,11 @@ class UcsdDataset:
         return parse_intervals(path.read_text(encoding="utf-8", errors="replace"), self.interval_file)
 
 
-def open_ped1(root: Path) -> UcsdDataset:
+def open_ped1(root: Path) -> Dataset:
     return _open("ucsd-ped1", root, "UCSDped1", all_masked=False)
 
 
-def open_ped2(root: Path) -> UcsdDataset:
+def open_ped2(root: Path) -> Dataset:
     return _open("ucsd-ped2", root, "UCSDped2", all_masked=True)
 
 
@@ -135,15 +144,15 @@ def parse_intervals(text: str, source: str) -> list[list[tuple[int, int]]]:
     return clips
 
 
-def _open(name: str, root: Path, folder: str, *, all_masked: bool) -> UcsdDataset:
+def _open(name: str, root: Path, folder: str, *, all_masked: bool) -> Dataset:
     for base in (root, root / folder):
         if all((base / split).is_dir() for split in _FOLDERS.values()):
             break
     else:
-        found = sorted(entry.name for entry in root.iterdir() if not is_hidden(entry.name))
-        raise UsageError(
-            f"{name} in {root}", expected=f"folders Train and Test there or in {folder}", got=listing(found)
-        )
+        common = open_common(name, root, FRAME_RATE, mat_file=f"{folder.removeprefix('UCSD')}.mat", below=(folder,))
+        if common is not None:
+            return common
+        raise wrong_layout(name, root, f"folders Train and Test there or in {folder}, or {COMMON_LAYOUT}")
     interval_file = f"{folder}.m"
     others = [path.name for path in (base / "Test").glob("*.m") if not is_hidden(path.name)]
     if others and interval_file not in others:

@@ -6,52 +6,74 @@ It reports and chooses nothing: labels are opened here, so whatever is picked by
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
 from mulde.errors import LabelError, UsageError
-from mulde.evaluation import metrics, null
-from mulde.evaluation.metrics import ScoredVideo
+from mulde.evaluation import null
+from mulde.evaluation.alarms import (
+    ORACLE_RATES_PER_HOUR,
+    EventRules,
+    FalseAlarmCurve,
+    OperatingPoint,
+    operating_point,
+    with_null_recall,
+)
+from mulde.evaluation.bootstrap import auc_intervals, draw_videos
+from mulde.evaluation.compat import CompatFigures, compat_figures
+from mulde.evaluation.metrics import Figures as Figures  # part of what this module offers
+from mulde.evaluation.metrics import ScoredVideo, frame_figures, mean_figures
+from mulde.evaluation.regions import RegionFigures, RegionPool
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
-from mulde.records import Bool, Float64, LabelTrack
+from mulde.records import Float64, LabelTrack
 
 NUM_RANDOM_DRAWS = 5  # one smoothed draw strays by several points on a small set; the mean of a few does not
+NUM_RESAMPLES = 1000
 TableCell = str | float | int | None
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Frame-level figures in 0..1; None where undefined (see metrics)."""
-
-    micro_auc: float | None
-    macro_auc: float | None
-    num_macro_videos: int
-    average_precision: float | None
-    average_precision_chance: float | None
-    equal_error_rate: float | None
-
-
-@dataclass(frozen=True)
 class Row:
-    """The figures of a result and of each null score, all after the same smoothing."""
+    """The figures of a result and of each null score, all after the same smoothing.
+
+    intervals: 95 % bootstrap interval over videos of the result's micro_auc and macro_auc, where there is one; alarms:
+    event figures of the result, level by level, where frame rates are known.
+    """
 
     smoothing: SmoothingMode
     result: Figures
     nulls: Mapping[str, Figures]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    alarms: tuple[OperatingPoint, ...] = ()
 
     def remarks(self) -> Iterator[str]:
-        """A sentence for each kind of AUC in which the result is not above its best null score."""
+        """A sentence for each figure in which the result is not above its best null score, or perhaps not."""
         for kind in ("micro", "macro"):
             value = getattr(self.result, f"{kind}_auc")
             if value is None:
                 continue
             best_name = max(self.nulls, key=lambda name: getattr(self.nulls[name], f"{kind}_auc"))
             best = getattr(self.nulls[best_name], f"{kind}_auc")
+            low, high = self.intervals.get(f"{kind}_auc", (value, value))
             if value <= best:
                 yield (
                     f"{self.smoothing}: {kind} AUC {value:.3f} is not above the {best_name} score ({best:.3f}), "
                     "which never looks at the video."
+                )
+            elif low <= best:
+                yield (
+                    f"{self.smoothing}: {kind} AUC {value:.3f} may not be above the {best_name} score ({best:.3f}), "
+                    f"which never looks at the video: its 95 % interval over videos is {low:.3f} to {high:.3f}."
+                )
+        for point in self.alarms:
+            best_name, best = max(point.null_recall.items(), key=lambda item: item[1], default=("", -1.0))
+            if point.recall is not None and point.recall <= best:
+                yield (
+                    f"{self.smoothing}: at {point.name}, the share of events found ({100 * point.recall:.0f} %) is not "
+                    f"above that of the {best_name} score ({100 * best:.0f} %, with no more false alarms and normal "
+                    "frames flagged), which never looks at the video."
                 )
 
 
@@ -65,6 +87,10 @@ class Evaluation:
     seed: int
     sigma_frames: Mapping[str, float]
     rows: tuple[Row, ...]
+    num_resamples: int = 0
+    event_rules: EventRules = field(default_factory=EventRules)
+    regions: RegionFigures | None = None
+    compat: CompatFigures | None = None
 
     def remarks(self) -> list[str]:
         """Plain sentences for the reader: every figure that is not above its best null score."""
@@ -72,7 +98,8 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, object]:
         """Everything as plain dicts, lists, numbers and None, ready for JSON."""
-        return {**asdict(self), "rows": [asdict(row) for row in self.rows], "remarks": self.remarks()}
+        plain: dict[str, object] = _plain({**asdict(self), "remarks": self.remarks()})
+        return plain
 
     def as_table(self) -> list[dict[str, TableCell]]:
         """One line per smoothing and score (`result` first, then the nulls), with the same columns in each."""
@@ -88,46 +115,92 @@ def evaluate_tracks(
     labels: Mapping[str, LabelTrack],
     sigma_frames: float | Mapping[str, float],
     seed: int = 0,
+    *,
+    rates: float | Mapping[str, float] | None = None,
+    levels: Mapping[SmoothingMode, Mapping[str, float]] | None = None,
+    events: EventRules | None = None,
+    regions: RegionPool | None = None,
+    bootstrap: int = NUM_RESAMPLES,
+    compat: str | None = None,
 ) -> Evaluation:
     """Figures of the fused, unsmoothed scores: raw, and after causal and centred smoothing inside each video.
 
     scores: video -> (T,) float64, one per frame; labels: the same videos, T labels each; sigma_frames: one number of
-    frames for all videos or one per video; seed: of the random null score.
-    Raises LabelError when videos or lengths disagree, UsageError for a sigma that is missing or bad.
+    frames for all videos or one per video; seed: of the random null score and the bootstrap; rates: frames per second,
+    without which there are no event figures; levels: smoothing -> name -> alarm level of the scores so smoothed, beside
+    those read off the test labels; bootstrap: number of resamples; compat: name of a habit in `compat.HABITS`.
+    Raises LabelError when videos or lengths disagree, UsageError for a sigma or rate that is missing or bad, for levels
+    without rates and for an unknown habit.
     """
     _check_same_videos(scores, labels)
     videos = sorted(scores)  # so that the order of the mapping changes nothing, the random draws included
     truth = {video: labels[video].anomalous for video in videos}
-    sigma = _sigma_per_video(videos, sigma_frames)
-    num_frames = {video: len(truth[video]) for video in videos}
+    sigma = _per_video("smoothing sigma", videos, sigma_frames)
+    rate = None if rates is None else _rates(videos, rates)
+    if levels and rate is None:
+        raise UsageError("alarm levels without frame rates", expected="frames per second of each video", got="none")
+    rules = EventRules() if events is None else events
+    nulls = _null_scores({video: len(truth[video]) for video in videos}, seed)
+    resamples = draw_videos(len(videos), bootstrap, seed)
 
-    fixed = {name: {video: make(num_frames[video]) for video in videos} for name, make in null.FIXED_NULLS.items()}
-    rng = np.random.default_rng(seed)
-    draws = [{video: null.random(num_frames[video], rng) for video in videos} for _ in range(NUM_RANDOM_DRAWS)]
+    def smoothed(raw: Mapping[str, Float64], mode: SmoothingMode) -> list[ScoredVideo]:
+        return [ScoredVideo(video, smooth(raw[video], sigma[video], mode), truth[video]) for video in videos]
 
-    def figures(raw: Mapping[str, Float64], mode: SmoothingMode) -> Figures:
-        smoothed = {video: smooth(raw[video], sigma[video], mode) for video in videos}
-        return _figures(_paired(smoothed, truth))
-
-    rows = tuple(
-        Row(
+    def row(mode: SmoothingMode) -> Row:
+        result = smoothed(scores, mode)
+        alarms: tuple[OperatingPoint, ...] = ()
+        if rate is not None:
+            first_draws = {name: smoothed(draws[0], mode) for name, draws in nulls.items()}
+            alarms = _alarms(result, first_draws, rate, rules, (levels or {}).get(mode, {}))
+        return Row(
             smoothing=mode,
-            result=figures(scores, mode),
+            result=frame_figures(result),
             nulls={
-                "random": _mean([figures(draw, mode) for draw in draws]),
-                **{name: figures(raw, mode) for name, raw in fixed.items()},
+                name: mean_figures([frame_figures(smoothed(draw, mode)) for draw in draws])
+                for name, draws in nulls.items()
             },
+            intervals=auc_intervals(result, resamples),
+            alarms=alarms,
         )
-        for mode in SMOOTHING_MODES
-    )
+
     return Evaluation(
         num_videos=len(videos),
-        num_frames=sum(num_frames.values()),
+        num_frames=sum(len(anomalous) for anomalous in truth.values()),
         num_anomalous_frames=sum(int(anomalous.sum()) for anomalous in truth.values()),
         seed=seed,
         sigma_frames=sigma,
-        rows=rows,
+        rows=tuple(row(mode) for mode in SMOOTHING_MODES),
+        num_resamples=bootstrap,
+        event_rules=rules,
+        regions=None if regions is None else regions.figures(),
+        compat=None if compat is None else compat_figures(compat, scores, nulls, truth, sigma),
     )
+
+
+def _null_scores(num_frames: Mapping[str, int], seed: int) -> dict[str, list[dict[str, Float64]]]:
+    """Name -> its draws, each with scores for every video; `random` alone has more than one."""
+    rng = np.random.default_rng(seed)
+    random = [{video: null.random(n, rng) for video, n in num_frames.items()} for _ in range(NUM_RANDOM_DRAWS)]
+    fixed = {name: [{video: make(n) for video, n in num_frames.items()}] for name, make in null.FIXED_NULLS.items()}
+    return {"random": random, **fixed}
+
+
+def _alarms(
+    videos: Sequence[ScoredVideo],
+    nulls: Mapping[str, Sequence[ScoredVideo]],
+    rates: Mapping[str, float],
+    rules: EventRules,
+    levels: Mapping[str, float],
+) -> tuple[OperatingPoint, ...]:
+    """The event figures at the given levels and at those read off the test labels, the latter named so."""
+    curve = FalseAlarmCurve.of(videos, rates, rules)
+    oracle = {f"oracle {limit:g}/h": curve.lowest_level(limit) for limit in ORACLE_RATES_PER_HOUR}
+    points = [
+        operating_point(name, level, videos, rates, rules)
+        for name, level in {**levels, **oracle}.items()
+        if level is not None
+    ]
+    return with_null_recall(points, nulls, rates, rules)
 
 
 def _check_same_videos(scores: Mapping[str, Float64], labels: Mapping[str, LabelTrack]) -> None:
@@ -142,46 +215,25 @@ def _check_same_videos(scores: Mapping[str, Float64], labels: Mapping[str, Label
             )
 
 
-def _sigma_per_video(videos: Sequence[str], sigma_frames: float | Mapping[str, float]) -> dict[str, float]:
-    if not isinstance(sigma_frames, Mapping):
-        return dict.fromkeys(videos, float(sigma_frames))
-    missing = [video for video in videos if video not in sigma_frames]
+def _per_video(what: str, videos: Sequence[str], values: float | Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        return dict.fromkeys(videos, float(values))
+    missing = [video for video in videos if video not in values]
     if missing:
-        raise UsageError(
-            "smoothing sigma per video", expected=f"one for each of {len(videos)}", got=f"none for {missing[0]}"
-        )
-    return {video: float(sigma_frames[video]) for video in videos}
+        raise UsageError(f"{what} per video", expected=f"one for each of {len(videos)}", got=f"none for {missing[0]}")
+    return {video: float(values[video]) for video in videos}
 
 
-def _paired(scores: Mapping[str, Float64], truth: Mapping[str, Bool]) -> list[ScoredVideo]:
-    return [ScoredVideo(video, scores[video], truth[video]) for video in truth]
+def _rates(videos: Sequence[str], rates: float | Mapping[str, float]) -> dict[str, float]:
+    found = _per_video("frame rate", videos, rates)
+    for video, rate in found.items():
+        if not (np.isfinite(rate) and rate > 0):
+            raise UsageError(f"frame rate of {video}", expected="more than 0 frames per second", got=rate)
+    return found
 
 
-def _figures(videos: Sequence[ScoredVideo]) -> Figures:
-    macro, num_macro_videos = metrics.macro_auc(videos)
-    precision, chance = metrics.average_precision(videos)
-    return Figures(
-        micro_auc=metrics.micro_auc(videos),
-        macro_auc=macro,
-        num_macro_videos=num_macro_videos,
-        average_precision=precision,
-        average_precision_chance=chance,
-        equal_error_rate=metrics.equal_error_rate(videos),
-    )
-
-
-def _mean(draws: Sequence[Figures]) -> Figures:
-    """The mean of each figure; whether one is defined, and the counts, depend on the labels and so never differ."""
-
-    def mean(name: str) -> float | None:
-        values = [getattr(draw, name) for draw in draws]
-        return None if values[0] is None else float(np.mean(values))
-
-    return Figures(
-        micro_auc=mean("micro_auc"),
-        macro_auc=mean("macro_auc"),
-        num_macro_videos=draws[0].num_macro_videos,
-        average_precision=mean("average_precision"),
-        average_precision_chance=draws[0].average_precision_chance,
-        equal_error_rate=mean("equal_error_rate"),
-    )
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as JSON gives them back."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -203,6 +203,10 @@ def _compile_openvino(folder: Path, threads: int) -> Any:
     caller with both."""
     import openvino
 
+    with _FIRST_CALL:
+        # Its table of number formats is made at the first use, by a lock taken while Python's own is held: two threads
+        # that get there first together wait for each other for good.
+        openvino.Type.f32.to_dtype()
     core = openvino.Core()
     return core.compile_model(
         core.read_model(next(folder.glob("*.xml"))),
@@ -210,6 +214,8 @@ def _compile_openvino(folder: Path, threads: int) -> Any:
         {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads},
     )
 
+
+_FIRST_CALL = threading.Lock()
 
 EXPORTS = {"openvino": "_openvino_model", "onnx": ".onnx", "engine": ".engine"}
 """Formats that a network can be exported to, and how their files' names end."""

@@ -1,4 +1,4 @@
-"""Folders of images read as videos, by OpenCV."""
+"""Folders of images, and single images, read as videos by OpenCV."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class FrameFolderReader(VideoReader):
-    """8-bit grey or colour images of one size, in natural order of their names; alpha is dropped.
+    """8-bit grey or colour images of one size, in natural order of their names, or one image; alpha is dropped.
 
     An EXIF orientation is honoured, like the rotation of a video file. Damaged images behind the first one are left
     out; the others keep their numbers and times.
@@ -41,8 +41,12 @@ class FrameFolderReader(VideoReader):
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
         if reading.stream not in (None, 0):
-            raise VideoError(f"The folder {path}", expected="stream 0 or auto", got=f"stream {reading.stream}")
-        self._files = list_frames(path)
+            raise VideoError(
+                f"The {'folder' if path.is_dir() else 'image'} {path}",
+                expected="stream 0 or auto",
+                got=f"stream {reading.stream}",
+            )
+        self._files = list_frames(path) if path.is_dir() else [path]
         if not self._files:
             raise no_images(path)
         self.decoder_version = f"OpenCV {_import_cv2().__version__}"

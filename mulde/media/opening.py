@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mulde.errors import UsageError, VideoError
+from mulde.filetypes import is_image_file
 from mulde.media.decord_reader import DecordReader
 from mulde.media.frame_folder import FrameFolderReader
 from mulde.media.pyav_reader import PyAVReader
@@ -30,9 +31,10 @@ def open_video(
     stream: int | Literal["auto"] = "auto",
     start_frame: int = 0,
 ) -> VideoReader:
-    """Open a video file or a folder of frames; iterate over the result for batches of at most `batch_size` frames.
+    """Open a video file, a folder of frames or one image; iterate over the result for batches of frames.
 
-    `decoder` reads video files; a frame folder is read by OpenCV whatever it says. `frame_rate` (frames per second) is
+    A batch has at most `batch_size` frames. `decoder` reads video files; a frame folder is read by OpenCV whatever it
+    says, and an image like a folder with that one frame. `frame_rate` (frames per second) is
     used where the source names none, as a folder does; its default is 25. Frames whose longer side exceeds
     `working_size_px` (0: no limit) are shrunk to it while they are decoded. `stream` is the number of the video stream
     among those of the file, from 0, or "auto". `start_frame` leaves out so many frames at the front, counted as they
@@ -54,7 +56,7 @@ def open_video(
         raise UsageError("start_frame", expected="at least 0", got=start_frame)
     path = Path(path)
     if not path.exists():
-        raise VideoError(f"{path} does not exist", expected="a video file or a folder of frames")
-    reader = FrameFolderReader if path.is_dir() else DECODERS[decoder]
+        raise VideoError(f"{path} does not exist", expected="a video file, a folder of frames or an image")
+    reader = FrameFolderReader if path.is_dir() or is_image_file(path) else DECODERS[decoder]
     number = None if stream == "auto" else stream
     return reader(path, Reading(batch_size, frame_rate, working_size_px, number, start_frame))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from mulde.density.base import Density
 from mulde.density.registry import density_from_state
 from mulde.density.state import check_version
 from mulde.errors import BundleError
+from mulde.evaluation.conformal import NormalVideo
 from mulde.files import whole_file
 from mulde.pipeline.fusion import Calibration
 
 SCHEMA_VERSION = 1
+_NORMAL = ".normal"  # no stream can be called so
 _ONLY_WARNED = frozenset({"opencv", "ultralytics", "precision"})
 """What may differ between training and scoring: library versions, and the format of numbers that a device has."""
 
@@ -35,12 +37,14 @@ class Stream:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A trained model. `made_from` is the fingerprint of the extraction; `training` says on what it was trained."""
+    """A trained model. `made_from` is the fingerprint of the extraction; `training` says on what it was trained;
+    `normal` holds the fused, unsmoothed frame scores of the held-out normal videos, by name (older bundles: none)."""
 
     streams: Mapping[str, Stream]
     settings: Settings
     made_from: Mapping[str, Any]
     training: Mapping[str, Any]
+    normal: Mapping[str, NormalVideo] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         from safetensors.numpy import save_file
@@ -51,6 +55,8 @@ class Bundle:
             arrays, meta = stream.density.state()
             tensors |= {f"{name}/{key}": np.ascontiguousarray(value) for key, value in arrays.items()}
             streams[name] = {"density": meta, "calibration": stream.calibration.as_dict(), "dim": stream.dim}
+        for i, video in enumerate(self.normal.values()):
+            tensors[f"{_NORMAL}/{i}"] = np.ascontiguousarray(video.scores)
         header = {
             "schema": SCHEMA_VERSION,
             "mulde": __version__,
@@ -58,6 +64,7 @@ class Bundle:
             "made_from": self.made_from,
             "training": self.training,
             "streams": streams,
+            "normal": [{"video": name, "rate": video.rate} for name, video in self.normal.items()],
         }
         with whole_file(path) as partial:
             save_file(tensors, partial, metadata={"mulde": json.dumps(header)})
@@ -75,7 +82,11 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
             density = density_from_state(own, stream["density"], device=device)
             streams[name] = Stream(density, Calibration(**stream["calibration"]), int(stream["dim"]))
         settings = Settings.model_validate(header["settings"])
-        return Bundle(streams, settings, header["made_from"], header["training"])
+        normal = {
+            one["video"]: NormalVideo(np.asarray(tensors[f"{_NORMAL}/{i}"], np.float64), float(one["rate"]))
+            for i, one in enumerate(header.get("normal", []))
+        }
+        return Bundle(streams, settings, header["made_from"], header["training"], normal)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from None
 

@@ -91,7 +91,9 @@ def _part(video: Video, stream: str, plan: ExtractionPlan, store: FeatureStore) 
     Raises StoreError where features are missing or damaged, VideoError for a video that cannot be opened.
     """
     with plan.open(video) as reader:
-        found = Extracted(identity(video.path), decoder_facts(reader, plan.video), reader.rate, computed=False)
+        found = Extracted(
+            identity(video.path), decoder_facts(reader, plan.video), reader.rate, reader.size_hw, computed=False
+        )
     made = plan.passports(found.sha256, found.decoder)
     for kind in (stream, "regions", "tracks") if "tracks" in made else (stream,):
         if kind in made:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
 
-from mulde.datasets.base import Dataset
+from mulde.config import Settings
+from mulde.datasets.base import Dataset, Video
 from mulde.errors import LabelError
-from mulde.evaluation.protocol import Evaluation, evaluate_tracks
+from mulde.evaluation.alarms import EventRules
+from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation, evaluate_tracks
+from mulde.evaluation.regions import RegionPool, gather_evidence
+from mulde.media import open_video
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.score import ScoredVideo
-from mulde.records import LabelTrack
+from mulde.records import LabelTrack, RegionScores
 
 
 def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str, LabelTrack]:
@@ -29,18 +36,34 @@ def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str
     for video in dataset.videos("test"):
         if video.name in scored:
             frame_index = scored[video.name].track.frame_index
-            whole = dataset.labels(video, int(frame_index[-1]) + 1)
+            whole = dataset.labels(_with_rate(video, scored[video.name]), int(frame_index[-1]) + 1)
             if whole is not None:  # frames that could not be decoded have no score
                 labels[video.name] = LabelTrack(video.name, whole.anomalous[frame_index])
     return labels
 
 
+def _with_rate(video: Video, scored: ScoredVideo) -> Video:
+    """The video with the rate of its file, for labels in seconds. That of a frame folder has to come from elsewhere:
+    what is assumed of one that does not say would shift its labels."""
+    is_known = video.frame_rate is not None or video.path.is_dir()
+    return video if is_known else replace(video, frame_rate=Fraction(scored.rate).limit_denominator(100_000))
+
+
 def evaluate(
-    scored: Mapping[str, ScoredVideo], labels: Mapping[str, LabelTrack], dataset: Dataset, reporter: Reporter
+    scored: Mapping[str, ScoredVideo],
+    labels: Mapping[str, LabelTrack],
+    dataset: Dataset,
+    reporter: Reporter,
+    *,
+    regions: RegionPool | None = None,
+    alarm: Mapping[str, Any] | None = None,
+    bootstrap: int = NUM_RESAMPLES,
+    compat: str | None = None,
 ) -> Evaluation:
     """Figures of the scored test videos that have labels (as `read_labels` gives them); says which ones have none.
 
-    Raises LabelError when no scored video has labels.
+    alarm: as `AlarmRule.as_record` gives it; bootstrap and compat as `evaluate_tracks` takes them. Raises LabelError
+    when no scored video has labels.
     """
     if not labels:
         raise LabelError(
@@ -49,8 +72,43 @@ def evaluate(
         )
     if unlabelled := [name for name in scored if name not in labels]:
         reporter.warn(f"not evaluated, because they have no labels: {', '.join(unlabelled)}")
+    known = alarm or {}
     return evaluate_tracks(
         {name: scored[name].track.fused for name in labels},
         labels,
         {name: scored[name].sigma_frames for name in labels},
+        rates={name: scored[name].rate for name in labels},
+        levels=known.get("levels"),
+        events=EventRules(known["merge_gap_s"], known["min_length_s"]) if known else None,
+        regions=regions,
+        bootstrap=bootstrap,
+        compat=compat,
     )
+
+
+def region_pool(
+    regions: Mapping[str, RegionScores],
+    scored: Mapping[str, ScoredVideo],
+    labels: Mapping[str, LabelTrack],
+    dataset: Dataset,
+    settings: Settings,
+) -> RegionPool | None:
+    """Scored boxes beside annotated regions and pixel masks; None where either is missing for a labelled video."""
+    videos = {video.name: video for video in dataset.videos("test") if video.name in labels}
+    truth = {name: found for name, video in videos.items() if (found := dataset.regions(video)) is not None}
+    if not set(videos) <= set(regions) or not (truth or any(dataset.masks(video) for video in videos.values())):
+        return None
+    evidence = gather_evidence(
+        {name: regions[name] for name in videos},
+        {name: int(scored[name].track.frame_index[-1]) + 1 for name in videos},
+        truth,
+        lambda name: dataset.masks(videos[name]),
+        {name: _original_size(videos[name], settings) for name in truth} if settings.video.working_size_px else None,
+    )
+    return RegionPool(evidence)
+
+
+def _original_size(video: Video, settings: Settings) -> tuple[int, int]:
+    """Height and width of the frames that annotated boxes are given in."""
+    with open_video(video.path, decoder=settings.video.decoder, stream=settings.video.stream) as reader:
+        return reader.size_hw

@@ -48,6 +48,7 @@ class Extracted:
     sha256: str
     decoder: dict[str, Any]
     rate: Fraction
+    size_hw: tuple[int, int]
     computed: bool
 
 
@@ -55,14 +56,16 @@ class Extracted:
 class StoredVideo:
     """A video whose features are in the store; tables are read when they are asked for.
 
-    frame_index (T,) int64 and time_s (T,) float64 of the decoded frames; `rate` in frames per second; `average_frames`:
-    over how many frames before and after rows are averaged along their track.
+    frame_index (T,) int64 and time_s (T,) float64 of the decoded frames; `rate` in frames per second; `size_hw` of the
+    frames as they were worked on; `average_frames`: over how many frames before and after rows are averaged along their
+    track.
     """
 
     video: Video
     frame_index: Int64
     time_s: Float64
     rate: Fraction
+    size_hw: tuple[int, int]
     store: FeatureStore
     passports: Mapping[str, Passport]
     average_frames: int = 0
@@ -102,8 +105,16 @@ def look_up(video: Video, found: Extracted, plan: ExtractionPlan, store: Feature
         if passport not in store:
             raise StoreError(f"no features {name!r} of {video.name} in {store.root}", hint="mulde cache import")
     frame_index, time_s = tables.frames_from_arrow(store.read(passports["frames"]))
-    average_frames = plan.settings.tracks.average_frames
-    return StoredVideo(video, frame_index, time_s, found.rate, store, {**passports, **imported}, average_frames)
+    return StoredVideo(
+        video,
+        frame_index,
+        time_s,
+        found.rate,
+        found.size_hw,
+        store,
+        {**passports, **imported},
+        plan.settings.tracks.average_frames,
+    )
 
 
 def extract_video(
@@ -121,7 +132,7 @@ def extract_video(
     sha256 = identity(video.path)
     with plan.open(video) as reader:
         decoder = decoder_facts(reader, plan.video)
-        found = Extracted(sha256, decoder, reader.rate, computed=False)
+        found = Extracted(sha256, decoder, reader.rate, reader.size_hw, computed=False)
         passports = plan.passports(sha256, decoder)
         note(store.root, sha256, dataset=video.dataset, video=video.name, path=video.path)
         missing = _missing(passports, store, lambda text: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from mulde.density.rows import Float64, Look
 from mulde.files import whole_file
+from mulde.pipeline.curves import TradeOff, thin_track
 from mulde.records import ScoreTrack, UInt8
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ _BLUE, _GREY, _ORANGE = "#0072b2", "#9a9a9a", "#e69f00"  # told apart by colour-
 _DECADES = 1e-5
 _TICKS = (0, 1, 3, 10, 30, 100, 300, 1000)
 _BANDS = ("#440154", "#3b528b", "#21918c", "#5ec962")  # viridis, from low to high
+_COLUMNS = 2000  # more than the pixels that a curve is wide
+_LEAST_P = 1e-6
 
 
 def plot_scores(
@@ -30,17 +34,22 @@ def plot_scores(
     *,
     anomalous_spans: Sequence[tuple[int, int]] | None = None,
     moments: Sequence[tuple[int, UInt8]] = (),
+    alarm_level: float | None = None,
+    p_values: Float64 | None = None,
 ) -> None:
     """Score curve of one video as PNG; true anomalies are shaded where `anomalous_spans` (half-open frames) are given.
 
-    moments: (frame index, RGB picture) pairs shown above the curve and marked on it.
+    moments: (frame index, RGB picture) pairs shown above the curve and marked on it. alarm_level: drawn across.
+    p_values: (T,) of the frames, drawn below on a logarithmic scale, the least likely on top.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 5.4 if moments else 3.2), layout="constrained")
-    grid = figure.add_gridspec(2 if moments else 1, max(len(moments), 1), height_ratios=[1, 1.1] if moments else [1])
-    axes = figure.add_subplot(grid[-1, :])
-    _draw_curve(axes, track, anomalous_spans)
+    heights = ([2.6, 2.8] if moments else [3.2]) + [1.4] * (p_values is not None)
+    figure = Figure(figsize=(10, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(heights), max(len(moments), 1), height_ratios=heights)
+    axes = figure.add_subplot(grid[1 if moments else 0, :])
+    _draw_spans(axes, anomalous_spans)
+    _draw_curve(axes, track, alarm_level)
     for column, (frame, picture) in enumerate(moments):
         letter = chr(ord("A") + column)
         view = figure.add_subplot(grid[0, column])
@@ -49,20 +58,64 @@ def plot_scores(
         view.set_axis_off()
         axes.axvline(frame, color="black", linewidth=0.8, linestyle=":")
         axes.annotate(letter, (frame, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
+    if p_values is not None:
+        below = figure.add_subplot(grid[-1, :], sharex=axes)
+        _draw_spans(below, anomalous_spans)
+        keep = thin_track(p_values, _COLUMNS)
+        below.plot(track.frame_index[keep], np.maximum(p_values[keep], _LEAST_P), color="black", linewidth=1)
+        below.set(ylabel="p-value", yscale="log", xlabel="frame")
+        below.minorticks_off()
+        below.invert_yaxis()
+        below.margins(x=0)
+        below.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("")
     _save(figure, path)
 
 
-def _draw_curve(axes: Axes, track: ScoreTrack, spans: Sequence[tuple[int, int]] | None) -> None:
-    for i, (first, last) in enumerate(spans or ()):
-        axes.axvspan(first - 0.5, last - 0.5, color=_ORANGE, alpha=0.3, lw=0, label="" if i else "labelled anomalous")
-    axes.plot(track.frame_index, track.fused, color=_GREY, linewidth=0.7, label="raw")
-    axes.plot(track.frame_index, track.smoothed, color=_BLUE, linewidth=1.8, label="smoothed")
+def _draw_spans(axes: Axes, spans: Sequence[tuple[int, int]] | None) -> None:
+    if spans:  # all as one: thousands of shapes of their own would take minutes
+        bars = [(first - 0.5, last - first) for first, last in spans]
+        across = axes.get_xaxis_transform()  # x in frames, y from 0 to 1
+        axes.broken_barh(bars, (0, 1), transform=across, color=_ORANGE, alpha=0.3, lw=0, label="labelled anomalous")
+
+
+def _draw_curve(axes: Axes, track: ScoreTrack, alarm_level: float | None) -> None:
+    for values, colour, width, name in (
+        (track.fused, _GREY, 0.7, "raw"),
+        (track.smoothed, _BLUE, 1.8, "smoothed"),
+    ):
+        keep = thin_track(values, _COLUMNS)
+        axes.plot(track.frame_index[keep], values[keep], color=colour, linewidth=width, label=name)
+    if alarm_level is not None:
+        axes.axhline(alarm_level, color="black", linewidth=1, linestyle="--", label="alarm level")
     axes.set_xlabel("frame")
     axes.set_ylabel("anomaly score")
-    axes.set_title(track.video, loc="left", fontsize=10)
+    axes.set_title(track.video, loc="left", fontsize=10, parse_math=False)
     axes.margins(x=0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1.05), frameon=False, fontsize=8, ncols=3)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1.05), frameon=False, fontsize=8, ncols=4)
+
+
+def plot_trade_off(trade_off: TradeOff, path: Path) -> None:
+    """The lines of a trade-off in the unit square, scores that never look at the video in thin grey, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 6.2), layout="constrained")
+    axes = figure.subplots()
+    num_results = sum(not line.never_looks for line in trade_off.lines)
+    results = iter((("black", ":", 1.2), (_ORANGE, "--", 1.6), (_BLUE, "-", 2.0))[-num_results:])
+    nulls = iter(("--", "-.", (0, (1, 2))))
+    for line in trade_off.lines:
+        colour, style, width = ("0.5", next(nulls), 1.0) if line.never_looks else next(results)
+        drawing = "steps-post" if trade_off.steps else "default"
+        axes.plot(line.x, line.y, color=colour, linestyle=style, linewidth=width, drawstyle=drawing, label=line.name)
+    if trade_off.chance is not None:
+        axes.plot((0, 1), trade_off.chance, color="0.75", linewidth=0.8, zorder=0, label="chance")
+    axes.set_title(trade_off.title, loc="left", fontsize=11)
+    axes.set(xlabel=trade_off.x_label, ylabel=trade_off.y_label, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=4)
+    _save(figure, path)
 
 
 @dataclass(frozen=True)
@@ -246,5 +299,6 @@ def _draw_heldout(axes: Axes, looks: Sequence[Look], band_names: Sequence[str], 
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as partial:
+    with whole_file(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names may be in any script; the font has not all
         figure.savefig(partial, dpi=110)

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mulde.config import Settings
+from mulde.config import Settings, load_settings
 from mulde.datasets.base import Dataset, Video
 from mulde.errors import LabelError, UsageError
-from mulde.evaluation.protocol import Evaluation
+from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
 from mulde.extractors.base import digest
 from mulde.files import write_json
+from mulde.pipeline.alarms import AlarmRule, events_table, learn_alarm, write_events
 from mulde.pipeline.build import choose_device
 from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
+from mulde.pipeline.curves import truth_frames
 from mulde.pipeline.engine import THIS_MACHINE, Crew, Extraction, extract
-from mulde.pipeline.evaluate import evaluate, read_labels
+from mulde.pipeline.evaluate import evaluate, read_labels, region_pool
+from mulde.pipeline.evaluation_page import write_evaluation_page
 from mulde.pipeline.extract import Failure, StoredVideo
 from mulde.pipeline.figures import plot_scores
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.progress import Reporter
-from mulde.pipeline.runfolder import RunFolder, read_record
+from mulde.pipeline.region_scores import read_regions, write_regions
+from mulde.pipeline.runfolder import RECORD, REGIONS, SETTINGS, RunFolder, read_record
 from mulde.pipeline.score import ScoredVideo, read_scores, score_video, write_scores
 from mulde.pipeline.sources import Footage, absolute_source, distinct_names, open_source
 from mulde.pipeline.store import FeatureStore
@@ -113,12 +117,14 @@ def _train(
 
 
 def run_score(sources: Sequence[str], model: Path, overrides: Settings | None, out: Path, place: Workplace) -> Outcome:
-    """Scores of every frame of the videos (the test split of a data set): tables and pictures below `out`.
+    """Scores of every frame of the videos (the test split of a data set): tables, events and pictures below `out`.
 
-    overrides: settings to extract with, where they are not those of the model (a detector that lies elsewhere).
+    overrides: settings to extract and to set the alarm with, where they are not those of the model (a detector that
+    lies elsewhere).
     """
     bundle = load_bundle(model, place.device)
     settings = overrides or bundle.settings
+    alarm = learn_alarm(bundle, settings.alarms, place.reporter)  # first, because it may refuse
     plan = ExtractionPlan(settings, place.device)
     for warning in check_extraction(bundle, plan.fingerprint()):
         place.reporter.warn(warning)
@@ -131,7 +137,7 @@ def run_score(sources: Sequence[str], model: Path, overrides: Settings | None, o
     _note_digests(folder, extraction.done)
     folder.note(model_sha256=digest(model), made_from=bundle.made_from)
     with folder.stage("score"):
-        scored = _score(extraction.done, bundle, folder, place.reporter)
+        scored = _score(extraction.done, bundle, alarm, folder, place.reporter)
     dataset = footage[0].dataset if len(footage) == 1 else None
     _draw(extraction.done, scored, _labels_to_shade(dataset, scored, place.reporter), plan, folder, place.reporter)
     if scored:
@@ -140,16 +146,24 @@ def run_score(sources: Sequence[str], model: Path, overrides: Settings | None, o
 
 
 def _score(
-    videos: Sequence[StoredVideo], bundle: Bundle, folder: RunFolder, reporter: Reporter
+    videos: Sequence[StoredVideo], bundle: Bundle, alarm: AlarmRule | None, folder: RunFolder, reporter: Reporter
 ) -> dict[str, ScoredVideo]:
+    """Scores of the videos, written as tables; of the boxes only as tables, because they may be many."""
     scored = {}
     with reporter.bar("score", len(videos), "videos") as advance:
         for stored in videos:
             one = score_video(stored, bundle)
             write_scores(one, folder.scores)
-            scored[stored.video.name] = one
+            if one.regions is not None:
+                write_regions(one.regions, folder.regions)
+            scored[stored.video.name] = replace(one, regions=None)
             advance(1)
     folder.note(frames_without_rows={name: one.frames_without_rows for name, one in scored.items()})
+    if alarm is not None and scored:
+        events = events_table(scored, alarm)
+        write_events(events, folder.root)
+        folder.note(alarm=alarm.as_record(), num_events=len(events))
+        reporter.say(f"{len(events)} events: {folder.root / 'events.csv'}. {alarm.centred.statement()}")
     return scored
 
 
@@ -174,6 +188,7 @@ def _draw(
     folder: RunFolder,
     reporter: Reporter,
 ) -> None:
+    level = next(iter(folder.record.get("alarm", {}).get("levels", {}).get("centred", {}).values()), None)
     with reporter.bar("draw", len(videos), "videos") as advance:
         for stored in videos:
             track = scored[stored.video.name].track
@@ -181,7 +196,8 @@ def _draw(
             plot_scores(
                 track,
                 folder.figures / f"{track.video}.png",
-                anomalous_spans=truth.spans() if truth is not None else None,
+                anomalous_spans=truth_frames(track.frame_index, truth.spans()) if truth is not None else None,
+                alarm_level=level,
                 moments=_moments(stored, track, plan),
             )
             advance(1)
@@ -212,8 +228,16 @@ def _pictures(stored: StoredVideo, frames: Sequence[int], plan: ExtractionPlan) 
     return found
 
 
-def run_evaluate(root: Path, source: str | None, reporter: Reporter) -> Outcome:
-    """Figures of the scores in a run folder against the labels of a data set; `<root>/metrics.json`."""
+def run_evaluate(
+    root: Path,
+    source: str | None,
+    reporter: Reporter,
+    *,
+    bootstrap: int = NUM_RESAMPLES,
+    compat: str | None = None,
+) -> Outcome:
+    """Figures of the scores in a run folder against the labels of a data set; `<root>/metrics.json` and
+    `<root>/evaluation/` with curves and a page."""
     if source is None:
         sources = read_record(root).get("sources", [])
         if len(sources) != 1:
@@ -221,10 +245,43 @@ def run_evaluate(root: Path, source: str | None, reporter: Reporter) -> Outcome:
         source = sources[0]
     dataset = _labelled(open_source(source), source)
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
-    evaluation = evaluate(scored, read_labels(dataset, scored), dataset, reporter)
-    write_json(root / "metrics.json", evaluation.to_dict())
-    reporter.say(f"figures: {root / 'metrics.json'}")
+    labels = read_labels(dataset, scored)
+    evaluation = _evaluate(root, scored, labels, dataset, reporter, bootstrap=bootstrap, compat=compat)
     return Outcome(done=len(scored), evaluations={0: evaluation})
+
+
+def _evaluate(
+    root: Path,
+    scored: Mapping[str, ScoredVideo],
+    labels: Mapping[str, LabelTrack],
+    dataset: Dataset,
+    reporter: Reporter,
+    **options: Any,
+) -> Evaluation:
+    """Figures of the scores below `root` as `<root>/metrics.json` and as a page."""
+    record = read_record(root) if (root / RECORD).is_file() else {}
+    settings_file = root / SETTINGS
+    settings = load_settings(settings_file) if settings_file.is_file() else Settings()
+    alarm = record.get("alarm")
+    pool = region_pool(read_regions(root / REGIONS), scored, labels, dataset, settings) if labels else None
+    evaluation = evaluate(scored, labels, dataset, reporter, regions=pool, alarm=alarm, **options)
+    write_json(root / "metrics.json", evaluation.to_dict())
+    page = write_evaluation_page(
+        root / "evaluation",
+        evaluation,
+        scored,
+        labels,
+        reporter,
+        title=dataset.name,
+        notes=[alarm["statement"]] if alarm else [],
+        record=record,
+        settings=settings_file.read_text(encoding="utf-8") if settings_file.is_file() else "",
+        region_curves=pool.curves() if pool else None,
+        alarm_level=next(iter(alarm["levels"]["centred"].values())) if alarm else None,
+        p_values={name: one.track.p_value for name, one in scored.items() if one.track.p_value is not None},
+    )
+    reporter.say(f"figures: {root / 'metrics.json'}   page: {page}")
+    return evaluation
 
 
 def _labelled(footage: Footage, source: str) -> Dataset:
@@ -255,13 +312,13 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
         own = folder if len(seeds) == 1 else _start(out / f"seed-{seed}", settings, [source], place, seed=seed)
         place.reporter.say(f"seed {seed}")
         bundle = _train(splits["train"].done, settings, plan, own, seed, place)
+        alarm = learn_alarm(bundle, settings.alarms, place.reporter)
         with own.stage("score"):
-            scored = _score(splits["test"].done, bundle, own, place.reporter)
+            scored = _score(splits["test"].done, bundle, alarm, own, place.reporter)
         labels: dict[str, LabelTrack] = {}
         if scored and (labels := read_labels(dataset, scored)):
             with own.stage("evaluate"):
-                outcome.evaluations[seed] = evaluate(scored, labels, dataset, place.reporter)
-                write_json(own.root / "metrics.json", outcome.evaluations[seed].to_dict())
+                outcome.evaluations[seed] = _evaluate(own.root, scored, labels, dataset, place.reporter)
         with own.stage("draw"):
             _draw(splits["test"].done, scored, labels, plan, own, place.reporter)
     if len(seeds) > 1 and outcome.evaluations:

@@ -1,7 +1,8 @@
 """The run folder: settings, versions, seed, digests, wall time per stage, model, scores, figures.
 
 settings.toml  run.json  model.safetensors  tensorboard/<extractor>/  scores/<video>.csv .parquet
-figures/<video>.png  metrics.json  (checkpoints/<extractor>.safetensors while it trains)
+regions/<video>.parquet  events.csv .parquet .json  figures/<video>.png  metrics.json  evaluation/evaluation.html *.png
+(checkpoints/<extractor>.safetensors while it trains)
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
+RECORD, SETTINGS, REGIONS = "run.json", "settings.toml", "regions"
+
+
 class RunFolder:
     """Where one run keeps what it made; `run.json` is rewritten whole after every stage."""
 
@@ -49,16 +53,20 @@ class RunFolder:
         return self.root / "scores"
 
     @property
+    def regions(self) -> Path:
+        return self.root / REGIONS
+
+    @property
     def figures(self) -> Path:
         return self.root / "figures"
 
     def write_settings(self, settings: Settings) -> None:
-        write_text(self.root / "settings.toml", dump_toml(settings))
+        write_text(self.root / SETTINGS, dump_toml(settings))
 
     def note(self, **facts: Any) -> None:
         """Add facts to run.json and write it."""
         self.record |= facts
-        write_json(self.root / "run.json", self.record)
+        write_json(self.root / RECORD, self.record)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -71,7 +79,7 @@ class RunFolder:
 
 def read_record(root: Path) -> dict[str, Any]:
     """The run.json of a run folder. Raises MuldeError when there is none or it is damaged."""
-    path = root / "run.json"
+    path = root / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mulde.errors import BundleError, MuldeError
-from mulde.evaluation.smoothing import smooth
+from mulde.evaluation.conformal import NormalVideo, frame_p_values
+from mulde.evaluation.smoothing import SmoothingMode, smooth
 from mulde.files import whole_file
-from mulde.pipeline.bundle import Bundle
+from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import combine, frame_maximum
-from mulde.records import ScoreTrack
+from mulde.pipeline.region_scores import ScoredRows, region_scores
+from mulde.records import Bool, FeatureTable, Float64, Int64, RegionScores, ScoreTrack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,41 +29,78 @@ _STREAM_PREFIX = "score_"
 
 @dataclass(frozen=True)
 class ScoredVideo:
-    """The scores of one video, the smoothing that `smoothed` was made with, and how many frames had no rows."""
+    """The scores of one video, the smoothing that `smoothed` was made with, how many frames had no rows, frames per
+    second, and the scores of its boxes where any stream has boxes."""
 
     track: ScoreTrack
     sigma_frames: float
     frames_without_rows: int
+    rate: float
+    regions: RegionScores | None = None
 
 
-def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
-    """Score every decoded frame of a video; higher = more anomalous.
+@dataclass(frozen=True)
+class FrameScores:
+    """Calibrated scores of the frames of a video by stream and combined, (T,) each; frames without any row (T,)."""
+
+    streams: Mapping[str, Float64]
+    fused: Float64
+    empty: Bool
+    rows: Mapping[str, ScoredRows]
+
+
+def score_frames(
+    features: Callable[[str], FeatureTable], frame_index: Int64, streams: Mapping[str, Stream], how: str
+) -> FrameScores:
+    """Score the frames frame_index (T,) by the rows that `features` gives for each stream.
 
     Raises BundleError when the features do not have the width that the model was trained on.
     """
-    streams, without = {}, np.ones(stored.num_frames, np.bool_)
-    for name, stream in bundle.streams.items():
-        table = stored.features(name)
+    frames, rows, empty = {}, {}, np.ones(len(frame_index), np.bool_)
+    for name, stream in streams.items():
+        table = features(name)
         if table.dim != stream.dim:
-            raise BundleError(f"{name} of {stored.video.name}", expected=f"{stream.dim} columns", got=table.dim)
-        calibrated = stream.calibration(stream.density.anomaly_score(table.values))
-        streams[name] = frame_maximum(calibrated, table.frame_index, stored.frame_index, stream.calibration.floor)
-        without &= ~np.isin(stored.frame_index, table.frame_index)
-    fused = combine(streams, bundle.settings.fusion.combine)
+            raise BundleError(f"features {name}", expected=f"{stream.dim} columns", got=table.dim)
+        scores, floor = stream.calibration(stream.density.anomaly_score(table.values)), stream.calibration.floor
+        frames[name] = frame_maximum(scores, table.frame_index, frame_index, floor)
+        empty &= ~np.isin(frame_index, table.frame_index)
+        if table.box_xyxy is not None:
+            rows[name] = ScoredRows(table, scores, floor)
+    return FrameScores(frames, combine(frames, how), empty, rows)
+
+
+def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
+    """Score every decoded frame of a video, and its boxes; higher = more anomalous.
+
+    Raises BundleError when the features do not have the width that the model was trained on.
+    """
+    name, how = stored.video.name, bundle.settings.fusion.combine
+    scores = score_frames(stored.features, stored.frame_index, bundle.streams, how)
     sigma_frames = bundle.settings.fusion.smoothing_s * float(stored.rate)
+    smoothed = smooth(scores.fused, sigma_frames, "centred")
+    normal = smoothed_normal(bundle, "centred")
+    moment_s = max(bundle.settings.alarms.merge_gap_s, 4 * bundle.settings.fusion.smoothing_s)
     track = ScoreTrack(
-        video=stored.video.name,
+        video=name,
         frame_index=stored.frame_index,
         time_s=stored.time_s,
-        fused=fused,
-        smoothed=smooth(fused, sigma_frames, "centred"),
-        streams=streams,
+        fused=scores.fused,
+        smoothed=smoothed,
+        streams=scores.streams,
+        p_value=frame_p_values(smoothed, normal, stretch_s=moment_s) if normal else None,
     )
-    return ScoredVideo(track, sigma_frames, int(without.sum()))
+    regions = region_scores(name, stored.size_hw, scores.rows, how) if scores.rows else None
+    return ScoredVideo(track, sigma_frames, int(scores.empty.sum()), float(stored.rate), regions)
+
+
+def smoothed_normal(bundle: Bundle, mode: SmoothingMode) -> list[NormalVideo]:
+    """The frame scores of the held-out normal video, smoothed as new video is."""
+    sigma_s = bundle.settings.fusion.smoothing_s
+    return [NormalVideo(smooth(v.scores, sigma_s * v.rate, mode), v.rate) for v in bundle.normal.values()]
 
 
 def to_frame(track: ScoreTrack) -> pd.DataFrame:
-    """One row per decoded frame: video, frame_index, time_s, score_<stream>..., fused, smoothed."""
+    """One row per decoded frame: video, frame_index, time_s, score_<stream>..., fused, smoothed, p_value."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -71,6 +111,7 @@ def to_frame(track: ScoreTrack) -> pd.DataFrame:
             **{f"{_STREAM_PREFIX}{name}": values for name, values in track.streams.items()},
             "fused": track.fused,
             "smoothed": track.smoothed,
+            **({} if track.p_value is None else {"p_value": track.p_value}),
         }
     )
 
@@ -83,7 +124,11 @@ def write_scores(scored: ScoredVideo, folder: Path) -> Path:
     path = score_path(folder, scored.track.video)
     frame = to_frame(scored.track)
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    extra = {"sigma_frames": scored.sigma_frames, "frames_without_rows": scored.frames_without_rows}
+    extra = {
+        "sigma_frames": scored.sigma_frames,
+        "frames_without_rows": scored.frames_without_rows,
+        "rate": scored.rate,
+    }
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _METADATA_KEY: json.dumps(extra)})
     with whole_file(path.with_suffix(".csv")) as partial:
         frame.to_csv(partial, index=False)
@@ -120,8 +165,9 @@ def _read_one(path: Path) -> ScoredVideo:
             columns["fused"],
             columns["smoothed"],
             streams,
+            columns.get("p_value"),
         )
-        return ScoredVideo(track, extra["sigma_frames"], extra["frames_without_rows"])
+        return ScoredVideo(track, extra["sigma_frames"], extra["frames_without_rows"], extra["rate"])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, IndexError) as error:
         raise MuldeError(
             f"score table {path} cannot be read ({error})", expected="a table written by `mulde score`"

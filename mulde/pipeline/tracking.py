@@ -21,14 +21,14 @@ def with_tracks(features: FeatureTable, frame_index: Int64, box_xyxy: Float32, t
         return features
     found = np.full(len(features), -1, np.int64)
     if len(track_id):
-        keys, order = np.unique(_keys(frame_index, box_xyxy), return_index=True)
-        wanted = _keys(features.frame_index, features.box_xyxy)
+        keys, order = np.unique(row_keys(frame_index, box_xyxy), return_index=True)
+        wanted = row_keys(features.frame_index, features.box_xyxy)
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         found = np.where(keys[place] == wanted, track_id[order[place]], -1)
     return replace(features, track_id=found)
 
 
-def _keys(frame_index: Int64, box_xyxy: Float32) -> NDArray[Any]:
+def row_keys(frame_index: Int64, box_xyxy: Float32) -> NDArray[Any]:
     """One value (N,) of 24 bytes per row, equal where frame and box are."""
     keys = np.empty(len(frame_index), [("frame", np.int64), ("box", np.float32, 4)])
     keys["frame"], keys["box"] = frame_index, box_xyxy

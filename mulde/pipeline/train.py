@@ -15,10 +15,12 @@ from mulde.density.presets import PRESETS
 from mulde.density.registry import build_density
 from mulde.density.rows import Look
 from mulde.errors import FitError
+from mulde.evaluation.conformal import NormalVideo
 from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import calibrate, frame_maximum
 from mulde.pipeline.progress import Advance, Reporter
+from mulde.pipeline.score import score_frames
 from mulde.pipeline.tensorboard import TrainingLog
 from mulde.records import FeatureTable, Float32, Int64
 
@@ -32,6 +34,15 @@ class Share:
     stored: StoredVideo
     first: int
     last: int
+
+    @property
+    def name(self) -> str:
+        return self.stored.video.name
+
+    @property
+    def frame_index(self) -> Int64:
+        index = self.stored.frame_index
+        return index[(index >= self.first) & (index < self.last)]
 
     def rows(self, extractor: str) -> FeatureTable:
         table = self.stored.features(extractor)
@@ -109,11 +120,18 @@ def train(
         counts[name] |= {"learnt": density.state()[1]["learnt"]}
     training = {
         "seed": seed,
-        "videos": [s.stored.video.name for s in fitting],
-        "heldout": [s.stored.video.name for s in heldout],
+        "videos": [share.name for share in fitting],
+        "heldout": [share.name for share in heldout],
         "streams": counts,
     }
-    return Bundle(streams, settings, made_from, training)
+    normal = {
+        share.name: NormalVideo(
+            score_frames(share.rows, share.frame_index, streams, settings.fusion.combine).fused,
+            float(share.stored.rate),
+        )
+        for share in heldout
+    }
+    return Bundle(streams, settings, made_from, training, normal)
 
 
 def _gather(shares: Sequence[Share], extractor: str) -> tuple[Float32, Int64]:

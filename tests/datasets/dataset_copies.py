@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -133,6 +134,41 @@ def folder_masks(root: Path) -> Copy:
     return Copy("folder", root, ("cam1/0001.first", "monday"), dict(OWN_TRUTH), True, files)
 
 
+def folder_mat(root: Path) -> Copy:
+    from scipy.io import savemat
+
+    own_footage(root)
+    (root / "labels" / "cam1").mkdir(parents=True)
+    savemat(root / "labels" / "cam1" / "2.mat", {"gt": np.array([[2, 3]])})
+    savemat(root / "labels" / "cam1" / "10.mat", {"gt": np.array([[1], [1], [1], [1]], np.uint8)})
+    savemat(root / "labels" / "door.mat", {"gt": np.zeros((0, 0)), "made_by": "hand"})
+    files = tuple(f"labels/{name}.mat" for name in OWN_TRUTH)
+    return Copy("folder", root, ("cam1/0001.first", "monday"), dict(OWN_TRUTH), False, files)
+
+
+def folder_tracks(root: Path) -> Copy:
+    own_footage(root)
+    tracks = {
+        "cam1/2": {"tracks": [{"id": 7, "boxes": [[1, 3, 4, 10, 12], [2, 4.5, 4, 11.5, 12]]}]},
+        "cam1/10": {"tracks": [{"id": 0, "interpolate": True, "boxes": [[0, 0, 0, 5, 5], [3, 9, 0, 14, 5]]}]},
+    }
+    (root / "tracks.json").write_text(json.dumps(tracks))
+    return Copy("folder", root, ("cam1/0001.first", "monday"), dict(OWN_TRUTH), False, ("tracks.json",))
+
+
+def folder_cameras(root: Path) -> Copy:
+    """The cameras above the splits; the third has only a training video."""
+    touch_video(root / "cam2" / "train" / "monday.mp4")
+    write_images(root / "cam10" / "train" / "0001", 4, ".jpg")
+    touch_video(root / "cam2" / "test" / "late" / "door.avi")
+    write_images(root / "cam10" / "test" / "0002", 6, ".png")
+    touch_video(root / "side" / "train" / "monday.mp4")
+    (root / "labels.csv").write_text("video,start_frame,end_frame\ncam10/0002,1,3\n")
+    train = ("cam2/monday", "cam10/0001", "side/monday")
+    truth: dict[str, list[int] | None] = {"cam2/late/door": flags(4), "cam10/0002": flags(6, (1, 3))}
+    return Copy("folder", root, train, truth, False, ("labels.csv",))
+
+
 def folder_unlabelled(root: Path) -> Copy:
     own_footage(root)
     return Copy("folder", root, ("cam1/0001.first", "monday"), dict.fromkeys(OWN_TRUTH), False, ())
@@ -153,6 +189,9 @@ COPIES = {
     "folder-csv": folder_csv,
     "folder-npy": folder_npy,
     "folder-masks": folder_masks,
+    "folder-mat": folder_mat,
+    "folder-tracks": folder_tracks,
+    "folder-cameras": folder_cameras,
     "folder-unlabelled": folder_unlabelled,
     "synthetic": synthetic,
 }

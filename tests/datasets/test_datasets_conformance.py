@@ -12,14 +12,17 @@ import pytest
 
 from mulde.datasets import DATASETS, SPLITS, open_dataset
 from mulde.errors import LabelError, MuldeError, UsageError
-from mulde.filetypes import is_frame_folder, is_video_file
+from mulde.filetypes import is_frame_folder, is_image_file, is_video_file
 
+from .benchmark_copies import BENCHMARK_COPIES
 from .dataset_copies import COPIES, Copy
 
+LAYOUTS = {**COPIES, **BENCHMARK_COPIES}
 
-@pytest.fixture(scope="module", params=COPIES)
+
+@pytest.fixture(scope="module", params=LAYOUTS)
 def pristine(request, tmp_path_factory) -> Copy:
-    return COPIES[request.param](tmp_path_factory.mktemp(request.param))
+    return LAYOUTS[request.param](tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def spoilt(pristine, tmp_path) -> Copy:
 
 
 def test_every_data_set_is_tried(tmp_path):
-    assert {build(tmp_path / key).name for key, build in COPIES.items()} == set(DATASETS)
+    assert {build(tmp_path / key).name for key, build in LAYOUTS.items()} == set(DATASETS)
 
 
 def test_names_and_paths(pristine):
@@ -41,7 +44,7 @@ def test_names_and_paths(pristine):
     for split in SPLITS:
         for video in dataset.videos(split):
             assert video.split == split
-            assert is_video_file(video.path) or is_frame_folder(video.path)
+            assert is_video_file(video.path) or is_frame_folder(video.path) or is_image_file(video.path)
             assert video.frame_rate is None or video.frame_rate > 0
 
 
@@ -86,6 +89,16 @@ def test_masks_agree_with_labels(pristine):
             assert stack.dtype == np.bool_
             assert stack.ndim == 3
             assert stack.any(axis=(1, 2)).astype(int).tolist() == pristine.truth[video.name]
+
+
+def test_regions_agree_with_labels(pristine):
+    dataset = open_dataset(pristine.name, pristine.root)
+    assert all(dataset.regions(video) is None for video in dataset.videos("train"))
+    for video in dataset.videos("test"):
+        truth = dataset.regions(video)
+        if truth is not None:
+            assert truth.video == video.name
+            assert sorted(set(truth.frame_index.tolist())) == np.flatnonzero(pristine.truth[video.name]).tolist()
 
 
 def test_another_number_of_frames_is_refused_with_both_numbers(pristine):
@@ -139,12 +152,12 @@ def test_bad_roots(name, tmp_path):
 
 
 def test_unknown_name_lists_the_known_ones(tmp_path):
-    with pytest.raises(UsageError, match="one of folder, synthetic, ucsd-ped1, ucsd-ped2, got 'ped2'"):
+    with pytest.raises(UsageError, match=r"one of folder, synthetic, ucsd-ped1, .*, mvtec-ad, got 'ped2'"):
         open_dataset("ped2", tmp_path)
 
 
 def test_import_is_light():
-    heavy = ["cv2", "torch", "av", "decord", "pandas"]
+    heavy = ["cv2", "torch", "av", "decord", "pandas", "scipy"]
     code = f"import sys, mulde.datasets; sys.exit(str([m for m in {heavy} if m in sys.modules] or ''))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from mulde.filetypes import is_frame_folder, is_video_file, list_frames, natural_key
+from mulde.filetypes import is_frame_folder, is_image_file, is_video_file, list_frames, natural_key
 
 
 def test_natural_order():
@@ -41,3 +41,11 @@ def test_frames(tmp_path):
     assert is_frame_folder(tmp_path)
     assert not is_frame_folder(tmp_path / "11.png")
     assert not is_frame_folder(tmp_path / "10.png")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("a.png", True), ("A.JPG", True), ("._a.png", False), ("a.mp4", False)])
+def test_image_files(tmp_path, name, expected):
+    (tmp_path / name).write_bytes(b"")
+    assert is_image_file(tmp_path / name) is expected
+    (tmp_path / "b.png").mkdir()
+    assert not is_image_file(tmp_path / "b.png")

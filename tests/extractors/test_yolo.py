@@ -203,3 +203,22 @@ def test_everything_but_the_detector_works_without_ultralytics():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_threads_that_load_an_openvino_network_together_do_not_wait_for_each_other_for_good(weights):
+    """A race, so a clean pass proves little; without the care in `_compile_openvino` two of six bare loops over the same call hung."""
+    code = f"""
+import sys, threading
+import numpy as np
+from mulde.extractors.yolo import YoloNetwork
+network = YoloNetwork({str(weights / INT8)!r}, task="detect", image_size=640, threads=2)
+sys.setswitchinterval(1e-6)
+start = threading.Barrier(4)
+def first():
+    start.wait()
+    network.detect(np.zeros((1, 96, 128, 3), np.uint8), confidence=0.25)
+threads = [threading.Thread(target=first) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,119 @@
+"""What the benchmarks share: a split of videos, and where the truth of the test videos is read from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+from mulde.datasets.base import Video, check_split, listing
+from mulde.datasets.ground_truth import track_from_ranges
+from mulde.datasets.tree import find_videos
+from mulde.errors import LabelError, UsageError
+from mulde.filetypes import is_hidden, list_frames, natural_key
+from mulde.records import Bool, LabelTrack, TruthRegions
+
+
+class FrameTruth(Protocol):
+    """Where one label per frame comes from; raises LabelError for labels that are missing, damaged or do not fit."""
+
+    def track(self, video: Video, num_frames: int) -> LabelTrack: ...
+
+
+class MaskTruth(Protocol):
+    """Where the anomalous pixels come from: (H, W) bool per frame, read one at a time."""
+
+    def masks(self, video: Video) -> Iterator[Bool] | None: ...
+
+
+class RegionTruth(Protocol):
+    """Where annotated boxes come from."""
+
+    def regions(self, video: Video) -> TruthRegions | None: ...
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A published data set in one of its layouts. Training videos are wholly normal; `frames` labels the test videos.
+
+    `pixels` and `boxes` are None where this copy has no pixel masks or annotated regions.
+    """
+
+    name: str
+    root: Path
+    splits: dict[str, tuple[Video, ...]]
+    frames: FrameTruth
+    pixels: MaskTruth | None = None
+    boxes: RegionTruth | None = None
+
+    def __post_init__(self) -> None:
+        for split, videos in self.splits.items():
+            twice = [name for name, count in Counter(video.name for video in videos).items() if count > 1]
+            if twice:
+                raise UsageError(
+                    f"{self.name} in {self.root}: {split}", expected="each name once", got=listing(twice, 5)
+                )
+
+    def videos(self, split: str) -> tuple[Video, ...]:
+        check_split(split)
+        return self.splits[split]
+
+    def labels(self, video: Video, num_frames: int) -> LabelTrack:
+        check_decoded(self.name, video, num_frames)
+        if video.split == "train":
+            return track_from_ranges(video.name, [], num_frames, self.name)
+        return self.frames.track(video, num_frames)
+
+    def masks(self, video: Video) -> Iterator[Bool] | None:
+        return self.pixels.masks(video) if self.pixels is not None and video.split == "test" else None
+
+    def regions(self, video: Video) -> TruthRegions | None:
+        return self.boxes.regions(video) if self.boxes is not None and video.split == "test" else None
+
+
+@dataclass(frozen=True)
+class NoLabels:
+    """Stands where labels should: training works without them, asking for them says what is missing."""
+
+    name: str
+    expected: str
+    got: str = "none of them"
+
+    def track(self, video: Video, num_frames: int) -> LabelTrack:
+        raise LabelError(f"{self.name}: labels of {video.name}", expected=self.expected, got=self.got)
+
+
+def check_decoded(name: str, video: Video, num_frames: int) -> None:
+    """Raises LabelError when a frame folder holds another number of images than the `num_frames` decoded ones."""
+    if video.path.is_dir() and (on_disk := len(list_frames(video.path))) != num_frames:
+        raise LabelError(
+            f"{name} {video.name}: decoded frames", expected=f"{on_disk}, as in its folder", got=num_frames
+        )
+
+
+def videos_below(folder: Path, split: str, frame_rate: Fraction | None) -> tuple[Video, ...]:
+    """The videos of one split; frame folders get `frame_rate`, files know theirs. Raises UsageError for none."""
+    found = find_videos(folder)
+    if not found:
+        raise UsageError(f"{folder}", expected="video files or folders of frames", got="none")
+    return tuple(Video(name, split, path, frame_rate if path.is_dir() else None) for name, path in found)
+
+
+def base_with(root: Path, wanted: tuple[str, ...], below: tuple[str, ...] = ()) -> Path | None:
+    """`root`, or one of the folders `below` it, that has all folders `wanted`; None where none does."""
+    bases = (root, *(root / name for name in below))
+    return next((base for base in bases if all((base / name).is_dir() for name in wanted)), None)
+
+
+def first_file(root: Path, names: tuple[str, ...]) -> Path | None:
+    """The first of the files `names` (paths below `root`) that is there."""
+    return next((root / name for name in names if (root / name).is_file()), None)
+
+
+def wrong_layout(name: str, root: Path, expected: str) -> UsageError:
+    """The error for a folder that has none of the known layouts."""
+    found = sorted((entry.name for entry in root.iterdir() if not is_hidden(entry.name)), key=natural_key)
+    return UsageError(f"{name} in {root}", expected=expected, got=listing(found))

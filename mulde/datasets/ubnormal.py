@@ -1,0 +1,182 @@
+"""UBnormal under the one-class protocol: only the normal training videos train, the official test split tests.
+
+Acsintoae et al., "UBnormal: New Benchmark for Supervised Open-Set Video Anomaly Detection", CVPR 2022. Synthetic
+scenes, 30 frames a second. Original layout; the split lists come from scripts/ of the authors' repository:
+
+    Scene1/normal_scene_1_scenario1_1.mp4 ...    Scene1/abnormal_scene_1_scenario_1.mp4 ...
+    Scene1/abnormal_scene_1_scenario_1_annotations/abnormal_scene_1_scenario_1_tracks.txt
+        "object,first,last" per line: the object is anomalous in these frames, from 0, the last one included
+    Scene1/abnormal_scene_1_scenario_1_annotations/abnormal_scene_1_scenario_1_0000_gt.png ...
+        a pixel's value is the number of the object, normal ones too
+    scripts/normal_training_video_names.txt, normal_test_video_names.txt, abnormal_test_video_names.txt (or in root)
+
+In the common layout, training videos whose names begin with "abnormal" are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mulde.datasets.base import Video, listing
+from mulde.datasets.benchmark import Benchmark, first_file, wrong_layout
+from mulde.datasets.common import COMMON_LAYOUT, open_common
+from mulde.datasets.ground_truth import track_from_ranges
+from mulde.datasets.tracks import Box, truth_from_boxes
+from mulde.errors import LabelError, UsageError
+from mulde.filetypes import list_frames, natural_key
+from mulde.records import Bool, LabelTrack, TruthRegions
+
+FRAME_RATE = Fraction(30)
+_LISTS = {"train": ("normal_training",), "test": ("normal_test", "abnormal_test")}
+
+
+@dataclass(frozen=True)
+class UbnormalTruth:
+    """The annotation folder beside each abnormal video; a normal video has none and no anomaly."""
+
+    def track(self, video: Video, num_frames: int) -> LabelTrack:
+        ranges = [(first, last + 1) for _, first, last in _tracks(video)]
+        return track_from_ranges(video.name, ranges, num_frames, f"{_folder(video)}")
+
+    def masks(self, video: Video) -> Iterator[Bool] | None:
+        if _is_normal(video):
+            return None
+        return (np.isin(_read_objects(path), list(wanted.values())) for _, path, wanted in _object_images(video))
+
+    def regions(self, video: Video) -> TruthRegions:
+        """One track per line of the tracks file; in each frame the box of the largest connected part of its object."""
+        if _is_normal(video):
+            return truth_from_boxes(video.name, [])
+        boxes = []
+        for frame, path, wanted in _object_images(video):
+            if wanted:
+                objects = _read_objects(path)
+                found = ((track, _largest_part(objects == number)) for track, number in wanted.items())
+                boxes += [Box(frame, track, *corners) for track, corners in found if corners is not None]
+        return truth_from_boxes(video.name, boxes)
+
+
+def open_ubnormal(root: Path) -> Benchmark:
+    """Raises UsageError when `root` has neither layout or a listed video is missing."""
+    name = "ubnormal"
+    common = open_common(name, root, FRAME_RATE)
+    if common is not None:
+        normal = tuple(video for video in common.videos("train") if not video.name.startswith("abnormal"))
+        return replace(common, splits={**common.splits, "train": normal})
+    if not any(path.is_dir() and path.name.startswith("Scene") for path in root.iterdir()):
+        raise wrong_layout(name, root, f"Scene1, Scene2, ... and scripts, or {COMMON_LAYOUT}")
+    truth = UbnormalTruth()
+    return Benchmark(name, root, {split: _split(root, split) for split in _LISTS}, truth, truth, truth)
+
+
+def _split(root: Path, split: str) -> tuple[Video, ...]:
+    names = [name for part in _LISTS[split] for name in _listed(root, f"{part}_video_names.txt")]
+    videos = [Video(name, split, root / _scene(name) / f"{name}.mp4") for name in sorted(set(names), key=natural_key)]
+    missing = [video.name for video in videos if not video.path.is_file()]
+    if missing or not videos:
+        raise UsageError(
+            f"ubnormal in {root}: {split} videos",
+            expected=f"{len(videos)} listed videos, each in the folder of its scene",
+            got=f"{len(videos) - len(missing)} (missing: {listing(missing, 5)})",
+            hint="a full copy, or lists that name only what is there",
+        )
+    return tuple(videos)
+
+
+def _listed(root: Path, file: str) -> list[str]:
+    path = first_file(root, (f"scripts/{file}", file))
+    if path is None:
+        raise UsageError(
+            f"ubnormal in {root}",
+            expected=f"the split list scripts/{file}",
+            got="no such file",
+            hint="scripts/*_video_names.txt of github.com/lilygeorgescu/UBnormal",
+        )
+    return path.read_text(encoding="utf-8", errors="replace").split()
+
+
+def _scene(name: str) -> str:
+    """abnormal_scene_7_scenario_2_fog lies in Scene7."""
+    parts = name.split("_")
+    return f"Scene{parts[2]}" if len(parts) > 2 else name
+
+
+def _is_normal(video: Video) -> bool:
+    return video.name.startswith("normal")
+
+
+def _folder(video: Video) -> Path:
+    return video.path.with_name(f"{video.name}_annotations")
+
+
+def _tracks(video: Video) -> list[tuple[int, int, int]]:
+    """Object, first and last frame (from 0, included) of each anomaly; none for a normal video."""
+    if _is_normal(video):
+        return []
+    path = _folder(video) / f"{video.name}_tracks.txt"
+    if not path.is_file():
+        raise LabelError(f"labels of {video.name}", expected=path, got="no such file", hint="a full copy")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        fields = line.replace(",", " ").split()
+        if not fields:
+            continue
+        values = [int(float(field)) for field in fields if _is_whole(field)]
+        if len(fields) != 3 or len(values) != 3 or values[0] < 1 or not 0 <= values[1] <= values[2]:
+            raise LabelError(f"{path} line {number}", expected="object,first,last from 0 up", got=line.strip())
+        rows.append((values[0], values[1], values[2]))
+    return rows
+
+
+def _is_whole(field: str) -> bool:
+    try:
+        return float(field).is_integer()
+    except ValueError:
+        return False
+
+
+def _object_images(video: Video) -> Iterator[tuple[int, Path, dict[int, int]]]:
+    """Frame, its image of object numbers, and track -> object of what is anomalous in it; frame by frame."""
+    tracks = _tracks(video)
+    paths = [path for path in list_frames(_folder(video)) if path.stem.endswith("_gt")]
+    for frame, path in enumerate(paths):
+        if path.name != f"{video.name}_{frame:04d}_gt.png":
+            raise LabelError(
+                f"{_folder(video)}: object image {frame}", expected=f"{video.name}_{frame:04d}_gt.png", got=path.name
+            )
+        yield frame, path, {i: number for i, (number, first, last) in enumerate(tracks) if first <= frame <= last}
+    last = max((last for _, _, last in tracks), default=-1)
+    if last >= len(paths):
+        raise LabelError(
+            f"{_folder(video)}: object images", expected=f"frames 0 to {last} at least", got=f"{len(paths)} images"
+        )
+
+
+def _read_objects(path: Path) -> NDArray[Any]:
+    """The object numbers (H, W) of one frame."""
+    import cv2
+
+    data = np.fromfile(path, dtype=np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+    if image is None:
+        raise LabelError(f"{path}", expected="an image file", got=f"{data.size} bytes that are not an image")
+    return np.asarray(image)
+
+
+def _largest_part(mask: Bool) -> tuple[float, float, float, float] | None:
+    """The bounding box, largest in area, among those of the 8-connected parts; None for an empty mask."""
+    import cv2
+
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    parts = np.asarray(stats)[1:]
+    if not len(parts):
+        return None
+    x, y, w, h = (float(value) for value in parts[int(np.argmax(parts[:, 2] * parts[:, 3]))][:4])
+    return x, y, x + w, y + h

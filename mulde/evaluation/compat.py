@@ -1,0 +1,160 @@
+"""Habits of published evaluations, rebuilt under their names. None of their figures compares with an honest one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mulde.errors import UsageError
+from mulde.evaluation.metrics import Figures, ScoredVideo, frame_figures, mean_figures
+from mulde.evaluation.smoothing import smooth
+from mulde.records import Bool, Float64
+
+
+@dataclass(frozen=True)
+class CompatFigures:
+    """What a habit of papers makes of the scores, and of scores that never look at the video.
+
+    steps: what was done to each video, in order; reported: the figures that go by this habit; not_comparable: why they
+    compare with no honest one.
+    """
+
+    name: str
+    steps: tuple[str, ...]
+    reported: tuple[str, ...]
+    not_comparable: str
+    result: Figures
+    nulls: Mapping[str, Figures]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing done to the scores and labels of a video; `apply` gets the sigma of the run for it, in frames."""
+
+    text: str
+    apply: Callable[[ScoredVideo, float], ScoredVideo]
+
+
+@dataclass(frozen=True)
+class Habit:
+    """Steps in order, the figures that are then reported, and why these are not comparable."""
+
+    steps: tuple[Step, ...]
+    reported: tuple[str, ...]
+    not_comparable: str
+
+
+def drop_first_frames(num_frames: int) -> Step:
+    """Scores and labels of the first frames of each video are left out."""
+
+    def apply(video: ScoredVideo, _: float) -> ScoredVideo:
+        return ScoredVideo(video.video, video.scores[num_frames:], video.anomalous[num_frames:])
+
+    return Step(f"first {num_frames} frames dropped", apply)
+
+
+def per_video_minmax() -> Step:
+    """Scores of each video stretched to 0..1; all 0 where they are all the same."""
+
+    def apply(video: ScoredVideo, _: float) -> ScoredVideo:
+        span = np.ptp(video.scores) if video.scores.size else 0.0
+        stretched = (video.scores - video.scores.min()) / span if span > 0 else np.zeros(video.scores.size)
+        return ScoredVideo(video.video, stretched, video.anomalous)
+
+    return Step("per-video min-max", apply)
+
+
+def gaussian(sigma_frames: float | None = None) -> Step:
+    """Centred Gaussian smoothing, with the sigma of the run unless one is given."""
+
+    def apply(video: ScoredVideo, sigma_of_run: float) -> ScoredVideo:
+        sigma = sigma_of_run if sigma_frames is None else sigma_frames
+        return ScoredVideo(video.video, smooth(video.scores, sigma, "centred"), video.anomalous)
+
+    named = "sigma of the run" if sigma_frames is None else f"sigma {sigma_frames:g} frames"
+    return Step(f"centred smoothing, {named}", apply)
+
+
+def median(num_frames: int) -> Step:
+    """Running median of an odd number of frames; beyond the ends of a video the score counts as 0."""
+
+    def apply(video: ScoredVideo, _: float) -> ScoredVideo:
+        from scipy import ndimage
+
+        filtered = ndimage.median_filter(video.scores, num_frames, mode="constant", cval=0.0)
+        return ScoredVideo(video.video, np.asarray(filtered), video.anomalous)
+
+    return Step(f"running median of {num_frames} frames", apply)
+
+
+_STRETCHED = "stretching each video's scores to 0..1 tells the metric that every video holds an anomaly"
+_DROPPED = "the first 4 frames of each video, hard or easy, are not counted"
+_PADDED = (
+    "a fake normal and a fake anomalous frame, both ranked right, are added to each video: one-class videos count 1"
+)
+
+
+def _reiss(sigma_frames: float) -> Habit:
+    # Public code of Reiss & Hoshen (arXiv 2212.00789). It ranks the fake normal frame at the score 0, where this
+    # ranks it below all others: the same thing unless a calibrated score is 0 or less.
+    return Habit(
+        (gaussian(sigma_frames),),
+        ("micro_auc", "macro_padded_auc"),
+        f"the smoothing is {sigma_frames:g} frames at any frame rate, picked per data set, and looks ahead; {_PADDED}",
+    )
+
+
+HABITS: Mapping[str, Habit] = {
+    "minmax": Habit((gaussian(), per_video_minmax()), ("micro_auc",), _STRETCHED),
+    "padded-macro": Habit((gaussian(),), ("macro_padded_auc",), _PADDED),
+    "dropped-frames": Habit((drop_first_frames(4), gaussian()), ("micro_auc",), _DROPPED),
+    # Public code of Liu et al., Future Frame Prediction (CVPR 2018); the first 4 scores there repeat the fifth, so that
+    # dropping before or after the min-max is the same.
+    "future-frame": Habit(
+        (drop_first_frames(4), per_video_minmax()),
+        ("micro_auc",),
+        f"{_STRETCHED}; {_DROPPED}; their script also keeps the checkpoint with the best test AUC (not done here)",
+    ),
+    # Public code of Liu et al., HF2-VAD (ICCV 2021).
+    "hf2-vad": Habit(
+        (drop_first_frames(4), median(17)),
+        ("micro_auc",),
+        f"{_DROPPED}; the median looks 8 frames ahead and takes 0 for the score beyond the ends of a video",
+    ),
+    "reiss": _reiss(3),
+    "reiss-shanghaitech": _reiss(7),
+}
+
+
+def compat_figures(
+    name: str,
+    scores: Mapping[str, Float64],
+    nulls: Mapping[str, Sequence[Mapping[str, Float64]]],
+    truth: Mapping[str, Bool],
+    sigma_frames: Mapping[str, float],
+) -> CompatFigures:
+    """The figures by a habit of HABITS.
+
+    scores: video -> (T,) unsmoothed; nulls: name -> draws of the same form, whose figures are averaged; truth: video ->
+    (T,); sigma_frames: smoothing of the run, in frames. Raises UsageError for an unknown name.
+    """
+    if name not in HABITS:
+        raise UsageError("habit of a paper", expected=" or ".join(HABITS), got=repr(name))
+    habit = HABITS[name]
+
+    def figures(raw: Mapping[str, Float64]) -> Figures:
+        videos = [ScoredVideo(video, raw[video], truth[video]) for video in truth]
+        for step in habit.steps:
+            videos = [step.apply(video, sigma_frames[video.video]) for video in videos]
+        return frame_figures(videos)
+
+    return CompatFigures(
+        name=name,
+        steps=tuple(step.text for step in habit.steps),
+        reported=habit.reported,
+        not_comparable=habit.not_comparable,
+        result=figures(scores),
+        nulls={null: mean_figures([figures(draw) for draw in draws]) for null, draws in nulls.items()},
+    )

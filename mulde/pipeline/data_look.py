@@ -1,0 +1,163 @@
+"""What `mulde data check` sees of one video when it decodes it once: size, count, times, content in short."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from mulde.datasets.base import Video
+from mulde.errors import VideoError
+from mulde.filetypes import is_image_file, list_frames
+from mulde.media import open_video
+from mulde.records import Float64, UInt8
+
+THUMB_HW = (24, 32)
+_MOST_THUMBS = 256
+_LAST_NUMBER = re.compile(r"[0-9]+(?=[^0-9]*$)")
+
+
+@dataclass
+class Look:
+    """One video as decoded. `num_frames` counts frames that could not be decoded too; None where reading broke off.
+
+    `rate` is what the video itself or its data set says, None for a folder without one; `measured_rate` comes from the
+    time stamps. `digest` is of all pixels, `thumbs` (K, 24, 32) grey uint8 are the frames `thumb_index`, evenly spread;
+    `names` are the files of a frame folder and `holes` how many numbers are left out in them.
+    """
+
+    video: Video
+    num_frames: int | None = None
+    size_hw: tuple[int, int] | None = None
+    rate: Fraction | None = None
+    measured_rate: float | None = None
+    missing: list[range] = field(default_factory=list)
+    error: VideoError | None = None
+    digest: str | None = None
+    thumbs: UInt8 = field(default_factory=lambda: np.zeros((0, *THUMB_HW), np.uint8))
+    thumb_index: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    holes: int = 0
+
+    @property
+    def title(self) -> str:
+        return f"{self.video.split}/{self.video.name}"
+
+
+def look_at(video: Video) -> Look:
+    """Decode a video from front to back; what cannot be read is noted, not raised."""
+    look = Look(video)
+    if video.path.is_dir():
+        look.names = tuple(path.name for path in list_frames(video.path))
+        look.num_frames = len(look.names)
+        look.holes = sum(map(len, gaps(look.names)[1]))
+    try:
+        with _quiet_readers():
+            _decode(look)
+    except VideoError as error:
+        look.error = error
+    if video.path.is_dir() or is_image_file(video.path):
+        look.rate, look.measured_rate = video.frame_rate, None
+    return look
+
+
+def small(picture: UInt8) -> UInt8:
+    """A grey picture (H, W), shrunk to (24, 32)."""
+    import cv2
+
+    shrunk: UInt8 = cv2.resize(np.ascontiguousarray(picture), THUMB_HW[::-1], interpolation=cv2.INTER_AREA)
+    return shrunk
+
+
+def _decode(look: Look) -> None:
+    digest, thumbs = hashlib.sha256(), _Thumbs()
+    first_s = last_s = 0.0
+    last_index = -1
+    with open_video(look.video.path, frame_rate=look.video.frame_rate) as reader:
+        look.size_hw, look.rate = reader.size_hw, reader.rate
+        for frames in reader:
+            digest.update(frames.images.data)
+            for index, image in zip(frames.frame_index.tolist(), frames.images, strict=True):
+                if thumbs.wants(index):
+                    thumbs.add(index, small(image[..., 1]))
+            first_s = float(frames.time_s[0]) if last_index < 0 else first_s
+            last_s, last_index = float(frames.time_s[-1]), int(frames.frame_index[-1])
+        look.missing = list(reader.missing)
+    look.num_frames = max(last_index + 1, look.missing[-1].stop if look.missing else 0)
+    look.measured_rate = last_index / (last_s - first_s) if last_s > first_s else None
+    look.digest = f"{look.size_hw} {digest.hexdigest()}"
+    look.thumb_index, look.thumbs = tuple(thumbs.kept), thumbs.stack()
+
+
+class _Thumbs:
+    """Small pictures of at most `_MOST_THUMBS` frames, evenly spread over a video of unknown length."""
+
+    def __init__(self) -> None:
+        self._stride, self.kept = 1, dict[int, UInt8]()
+
+    def wants(self, index: int) -> bool:
+        return index % self._stride == 0
+
+    def add(self, index: int, thumb: UInt8) -> None:
+        self.kept[index] = thumb
+        if len(self.kept) > _MOST_THUMBS:
+            self._stride *= 2
+            self.kept = {i: t for i, t in self.kept.items() if i % self._stride == 0}
+
+    def stack(self) -> UInt8:
+        return np.stack([*self.kept.values()]) if self.kept else np.zeros((0, *THUMB_HW), np.uint8)
+
+
+def movement(thumbs: UInt8, num: int = 16) -> Float64 | None:
+    """What changes in a video, as one vector of length 1: `num` moments less their mean and each less its brightness.
+
+    None where hardly anything changes, as in a single picture. The dot product of two videos is their correlation: 1
+    for the same video coded anew, about 0 for two videos of one still camera.
+    """
+    if len(thumbs) < 2:
+        return None
+    at = np.round(np.linspace(0, len(thumbs) - 1, num)).astype(np.int64)
+    moments = thumbs[at].astype(np.float64)
+    moments -= moments.mean(axis=0)
+    moments -= moments.mean(axis=(1, 2), keepdims=True)
+    length = float(np.linalg.norm(moments))
+    if length < 0.5 * np.sqrt(moments.size):  # half a grey level on average
+        return None
+    return (moments / length).reshape(-1)
+
+
+def gaps(names: tuple[str, ...]) -> tuple[int | None, list[range], list[int]]:
+    """First number of the frames' names, numbers that are left out, and numbers that come twice.
+
+    Names count with the step that is most common among them; without a number in every name nothing can be said.
+    """
+    found = [_LAST_NUMBER.search(Path(name).stem) for name in names]
+    numbers = sorted(int(match[0]) for match in found if match)
+    if len(numbers) < len(names) or not numbers:
+        return None, [], []
+    steps = Counter(b - a for a, b in pairwise(numbers))
+    step, count = next(((s, c) for s, c in steps.most_common() if s > 0), (1, 0))
+    even = 2 * count > len(numbers) - 1  # else they are time stamps or the like
+    left_out = [range(a + step, b, step) for a, b in pairwise(numbers) if b - a > step] if even else []
+    return numbers[0], left_out, [a for a, b in pairwise(numbers) if a == b]
+
+
+@contextmanager
+def _quiet_readers() -> Iterator[None]:
+    """Readers log what they leave out; here it becomes a finding instead."""
+    log = logging.getLogger("mulde.media")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

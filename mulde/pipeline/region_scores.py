@@ -1,0 +1,112 @@
+"""Scores of single boxes: one table per video, beside the scores of its frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mulde.errors import MuldeError
+from mulde.files import whole_file
+from mulde.pipeline.fusion import combine
+from mulde.pipeline.tracking import row_keys
+from mulde.records import FeatureTable, Float64, RegionScores
+
+_METADATA_KEY = b"mulde"
+_STREAM_PREFIX = "score_"
+_CORNERS = ("x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """The rows of one object-centric stream with their calibrated scores (N,); `floor` is for boxes without a row."""
+
+    table: FeatureTable
+    scores: Float64
+    floor: float
+
+
+def region_scores(video: str, size_hw: tuple[int, int], streams: Mapping[str, ScoredRows], how: str) -> RegionScores:
+    """The boxes that any stream has a row for, each with its score in every stream and with these combined.
+
+    Rows belong to one box when frame and corners agree to the last bit. At least one stream.
+    """
+    tables = [rows.table for rows in streams.values()]
+    box_xyxy = np.concatenate([_boxes(table) for table in tables])
+    frame_index = np.concatenate([table.frame_index for table in tables])
+    track_id = np.concatenate([_tracks(table) for table in tables])
+    _, first, box_of_row = np.unique(row_keys(frame_index, box_xyxy), return_index=True, return_inverse=True)
+    order = np.argsort(frame_index[first], kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    box_of_row, first = place[box_of_row], first[order]
+    scores: dict[str, Float64] = {}
+    start = 0
+    for name, rows in streams.items():
+        scores[name] = np.full(len(first), np.nan)
+        scores[name][box_of_row[start : start + len(rows.table)]] = rows.scores
+        start += len(rows.table)
+    filled = {name: np.where(np.isnan(own), streams[name].floor, own) for name, own in scores.items()}
+    return RegionScores(
+        video, size_hw, box_xyxy[first], frame_index[first], combine(filled, how), track_id[first], scores
+    )
+
+
+def _boxes(table: FeatureTable) -> np.ndarray:
+    if table.box_xyxy is None:
+        raise MuldeError("scores of boxes", expected="rows with boxes", got="a frame-centric table")
+    return table.box_xyxy
+
+
+def _tracks(table: FeatureTable) -> np.ndarray:
+    return np.full(len(table), -1, np.int64) if table.track_id is None else table.track_id
+
+
+def write_regions(regions: RegionScores, folder: Path) -> Path:
+    """Write `<folder>/<video>.parquet`: frame_index, x0, y0, x1, y1, track_id, anomaly_score, score_<stream>..."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "frame_index": regions.frame_index,
+        **{name: regions.box_xyxy[:, i] for i, name in enumerate(_CORNERS)},
+        "track_id": regions.track_id,
+        "anomaly_score": regions.anomaly_score,
+        **{f"{_STREAM_PREFIX}{name}": values for name, values in regions.streams.items()},
+    }
+    facts = {"video": regions.video, "size_hw": regions.size_hw}
+    path = folder / f"{regions.video}.parquet"
+    with whole_file(path) as partial:
+        pq.write_table(pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(facts)}), partial)
+    return path
+
+
+def read_regions(folder: Path) -> dict[str, RegionScores]:
+    """All tables below a folder, by video; none is an ordinary value. Raises MuldeError for one that is damaged."""
+    found = [_read_one(path) for path in sorted(folder.rglob("*.parquet")) if not path.name.startswith(".")]
+    return {one.video: one for one in found}
+
+
+def _read_one(path: Path) -> RegionScores:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        facts = json.loads(table.schema.metadata[_METADATA_KEY])
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        height, width = facts["size_hw"]
+        return RegionScores(
+            str(facts["video"]),
+            (int(height), int(width)),
+            np.stack([columns[name] for name in _CORNERS], axis=1),
+            columns["frame_index"],
+            columns["anomaly_score"],
+            columns["track_id"],
+            {k.removeprefix(_STREAM_PREFIX): v for k, v in columns.items() if k.startswith(_STREAM_PREFIX)},
+        )
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise MuldeError(f"table of boxes {path} cannot be read ({error})", hint="mulde score") from None

@@ -1,0 +1,74 @@
+"""The configs that come with mulde: valid, complete, and saying what each setting rests on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from mulde.config import load_settings
+from mulde.datasets import DATASETS
+from mulde.pipeline.build import EXTRACTORS, Features, Machine
+from mulde.pipeline.reproduce import CONFIG_OF, pinned_config
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
+BENCHMARKS = sorted(set(DATASETS) - {"folder", "synthetic"})
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_each_config_is_valid_and_for_a_known_data_set(path):
+    settings = load_settings(path)
+    name = path.stem.removesuffix("-frames")
+    assert name in {*DATASETS, *CONFIG_OF.values()}
+    assert settings.run.seeds == (0, 1, 2, 3, 4)
+    boxes = [name for name in settings.features.extractors if _object_centric(name, settings)]
+    assert bool(boxes) == (not path.stem.endswith("-frames") and name != "mvtec-ad")
+    assert len(boxes) in (0, len(settings.features.extractors))
+
+
+def _object_centric(name: str, settings) -> bool:
+    return EXTRACTORS[name](Features(settings.features, Machine())).object_centric
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_has_a_config(name):
+    assert pinned_config(name).is_file()
+
+
+@pytest.mark.parametrize("name", ["shanghaitech", "ubnormal", "ucf-crime"])
+def test_what_the_paper_reports_frame_by_frame_has_such_a_config(name):
+    assert load_settings(pinned_config(name, frames=True)).features.extractors == ("video",)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_command_that_a_config_shows_finds_it(path):
+    shown = re.search(r"mulde reproduce (\S+)( --frames)?", path.read_text())
+    assert shown is not None
+    assert pinned_config(shown[1], frames=bool(shown[2])).resolve() == path
+
+
+def test_the_package_and_the_checkout_have_the_same_configs():
+    assert (ROOT / "mulde" / "configs").resolve() == ROOT / "configs"
+
+
+def test_the_wheel_carries_the_configs(tmp_path):
+    if find_spec("setuptools") is None:
+        pytest.skip("needs setuptools to build a wheel")
+    build = "import sys, setuptools.build_meta as b; b.build_wheel(sys.argv[1])"
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "configs", "mulde/configs", "mulde/__init__.py"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).symlink_to(ROOT / name)
+    subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path / "wheel")], cwd=source, check=True, capture_output=True, text=True
+    )
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    carried = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".toml")}
+    assert carried == {f"mulde/configs/{path.name}" for path in CONFIGS}
