@@ -1,55 +1,25 @@
 """The promise of an alarm level, on normal clips that no model has seen: realised false alarms against their interval.
 
-    .venv/bin/python benchmarks/false_alarms.py ucsd-ped2:ROOT --detector yolov8n_int8_openvino_model
+    .venv/bin/python benchmarks/false_alarms.py runs/reproduce-ucsd-ped2/seed-0/model.safetensors
 
-The training clips are cut in folds; each clip is scored by a model trained on the other folds. Then, over and over, a
-random half of the clips sets the alarm level for a wanted rate, and the events of the other half are counted: did the
-realised rate lie within the interval that was stated for it? Figures go to standard output and --out.
+A model keeps the scores of its training videos, each by the density of the fold that it was held out of. Over and over,
+a random half of the clips sets the alarm level for a wanted rate, and the events of the other half are counted:
+did the realised rate lie within the interval that was stated for it? Figures go to standard output and --out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mulde.config import Settings, load_settings
 from mulde.errors import UsageError
 from mulde.evaluation.conformal import COVERAGE, NormalVideo, alarm_level, count_events
-from mulde.pipeline.engine import extract
-from mulde.pipeline.extract import StoredVideo
-from mulde.pipeline.plan import ExtractionPlan
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.run import Workplace
-from mulde.pipeline.score import score_video
-from mulde.pipeline.sources import open_source
-from mulde.pipeline.train import train
-
-
-def settings_of(detector: str | None, extra: Sequence[str]) -> Settings:
-    changes = list(extra)
-    if detector:
-        changes += ['regions.finders=["yolo", "motion"]', f"regions.yolo.weights={json.dumps(detector)}"]
-    return load_settings(overrides=changes)
-
-
-def cross_fitted(
-    clips: Sequence[StoredVideo], settings: Settings, place: Workplace, num_folds: int, seed: int
-) -> Iterator[tuple[str, NormalVideo]]:
-    """Each clip with its smoothed scores by a model that was trained without it and the others of its fold."""
-    order = np.random.default_rng(seed).permutation(len(clips))
-    for fold in np.array_split(order, num_folds):
-        others = [clip for i, clip in enumerate(clips) if i not in fold]
-        with tempfile.TemporaryDirectory() as folder:
-            bundle = train(
-                others, settings, {}, seed=seed, device=place.device, reporter=place.reporter, folder=Path(folder)
-            )
-        for i in fold:
-            yield clips[i].video.name, NormalVideo(score_video(clips[i], bundle).track.smoothed, float(clips[i].rate))
+from mulde.pipeline.bundle import load_bundle
+from mulde.pipeline.score import smoothed_normal
 
 
 def try_splits(
@@ -75,23 +45,16 @@ def try_splits(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="NAME:ROOT of a data set; only its training split is read")
-    parser.add_argument("--detector")
-    parser.add_argument("--store", type=Path, default=Path("mulde-features"))
-    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the settings")
+    parser.add_argument("model", type=Path, help="bundle of mulde train")
     parser.add_argument("--rate", type=float, action="append", help="false alarms per hour; default 60, 120, 240")
-    parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--splits", type=int, default=100)
     parser.add_argument("--merge-gap", type=float, default=1.0, help="seconds")
-    parser.add_argument("--min-length", type=float, default=0.3, help="seconds")
+    parser.add_argument("--min-length", type=float, default=0.0, help="seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("false-alarms.json"))
     args = parser.parse_args()
-    settings = settings_of(args.detector, args.set)
-    place = Workplace.open(args.store, "auto", Reporter(quiet=True))
-    plan = ExtractionPlan(settings, place.device)
-    stored = extract(open_source(args.source).split("train"), plan, place.store, place.reporter).done
-    clips = dict(cross_fitted(stored, settings, place, args.folds, args.seed))
+    bundle = load_bundle(args.model)
+    clips = dict(zip(bundle.normal, smoothed_normal(bundle, "centred"), strict=True))
     hours = sum(clip.hours for clip in clips.values())
     print(f"{len(clips)} clips, {60 * hours:.1f} minutes, {args.splits} splits in halves")
     print(
@@ -109,7 +72,12 @@ def main() -> None:
             f" {mean['low']:8.1f}-{mean['high']:.1f}"
         )
     scores = {name: clip.scores.tolist() for name, clip in clips.items()}
-    report = {"settings": settings.model_dump(mode="json"), "coverage": COVERAGE, "scores": scores, "rates": found}
+    report = {
+        "settings": bundle.settings.model_dump(mode="json"),
+        "coverage": COVERAGE,
+        "scores": scores,
+        "rates": found,
+    }
     args.out.write_text(json.dumps(report, indent=2) + "\n")
 
 

@@ -229,8 +229,19 @@ class DensitySettings(_Section):
 
 
 class FusionSettings(_Section):
-    heldout_share: float = Field(0.25, gt=0, lt=1, description="share of the training videos kept for calibration")
-    combine: Literal["sum", "max"] = Field("sum", description="how the calibrated streams of a frame become one score")
+    folds: int = Field(
+        4,
+        ge=1,
+        le=100,
+        description="parts of the training videos, each of which is held out once: a model per fold, scores are their "
+        "mean; all of the normal video then sets the scale and the alarm level. 1 = one model, a share held out",
+    )
+    heldout_share: float = Field(
+        0.25, gt=0, lt=1, description="with folds = 1: share of the training videos kept for calibration"
+    )
+    combine: Literal["sum", "max"] = Field(
+        "sum", description="how the surprises (-log p) of a frame's streams become one score; sum = Fisher's method"
+    )
     smoothing_s: float = Field(0.5, ge=0, le=60, description="sigma of the Gaussian smoothing in time, seconds")
 
 

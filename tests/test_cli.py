@@ -21,6 +21,7 @@ from mulde.media import write_video
 from tests.conftest import moving_square
 
 QUICK = ["--set", "density.options={steps=200, hidden=[32]}", "--device", "cpu", "-q"]
+ONE_FOLD = ["--set", "fusion.folds=1"]
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +63,15 @@ def test_run_does_everything_and_leaves_a_full_run_folder(mulde, footage, tmp_pa
     run = tmp_path / "run"
     names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
     events = {name for name in names if "/events.out.tfevents." in name}
-    streams = ["descriptor", "geometry", "velocity"]
-    assert sorted(name.rsplit("/", 1)[0] for name in events) == [f"tensorboard/{stream}" for stream in streams]
+    folds = [f"tensorboard/{stream}-{fold}" for stream in ("descriptor", "geometry", "velocity") for fold in range(4)]
+    assert sorted(name.rsplit("/", 1)[0] for name in events) == folds
     assert names - events == {
         "settings.toml", "run.json", "model.safetensors", "metrics.json",
         "scores/odd.csv", "scores/odd.parquet", "scores/plain.csv", "scores/plain.parquet",
+        "regions/odd.parquet", "regions/plain.parquet", "events.csv", "events.parquet", "events.json",
         "figures/odd.png", "figures/plain.png",
+        "evaluation/evaluation.html", "evaluation/roc.png", "evaluation/pr.png",
+        "evaluation/curves/odd.png", "evaluation/curves/plain.png",
     }  # fmt: skip
     record = json.loads((run / "run.json").read_text())
     assert set(record["wall_time_s"]) == {"extract", "train", "score", "evaluate", "draw"}
@@ -85,7 +89,7 @@ def test_run_does_everything_and_leaves_a_full_run_folder(mulde, footage, tmp_pa
 
 
 def test_evaluate_again_gives_the_same_figures(mulde, footage, tmp_path):
-    mulde("run", footage, "--out", "run", "--store", "store", *QUICK)
+    mulde("run", footage, "--out", "run", "--store", "store", *QUICK, *ONE_FOLD)
     first = json.loads((tmp_path / "run" / "metrics.json").read_text())
     code, _, _ = mulde("evaluate", "run")
     assert code == 0
@@ -93,7 +97,9 @@ def test_evaluate_again_gives_the_same_figures(mulde, footage, tmp_path):
 
 
 def test_several_seeds_give_mean_and_spread(mulde, footage, tmp_path):
-    code, out, _ = mulde("run", footage, "--out", "run", "--store", "store", "--seed", 0, "--seed", 1, *QUICK)
+    code, out, _ = mulde(
+        "run", footage, "--out", "run", "--store", "store", "--seed", 0, "--seed", 1, *QUICK, *ONE_FOLD
+    )
     assert code == 0
     assert "mean of 2 seeds" in out
     summary = json.loads((tmp_path / "run" / "metrics.json").read_text())["centred"]["micro_auc"]
@@ -107,7 +113,8 @@ def test_several_seeds_give_mean_and_spread(mulde, footage, tmp_path):
 
 def test_run_takes_everything_from_a_toml(mulde, footage, tmp_path):
     (tmp_path / "run.toml").write_text(
-        f'[density.options]\nsteps = 200\nhidden = [32]\n[run]\nsource = "{footage}"\nout = "here"\nseeds = [5]\n'
+        "[density.options]\nsteps = 200\nhidden = [32]\n[fusion]\nfolds = 2\n"
+        f'[run]\nsource = "{footage}"\nout = "here"\nseeds = [5]\n'
     )
     assert mulde("run", "--config", "run.toml", "--store", "store", "-q")[0] == 0
     record = json.loads((tmp_path / "here" / "run.json").read_text())
@@ -125,6 +132,7 @@ def test_a_scored_clip_has_a_row_per_frame_and_equals_the_run(mulde, footage, mo
     alone, inside = (pd.read_csv(tmp_path / name / "scores" / "odd.csv") for name in ("one", "all"))
     assert list(alone.columns) == [
         "video", "frame_index", "time_s", "score_velocity", "score_geometry", "score_descriptor", "fused", "smoothed",
+        "p_value",
     ]  # fmt: skip
     assert alone["frame_index"].tolist() == list(range(80))
     assert alone["time_s"].tolist() == pytest.approx((np.arange(80) / 25).tolist())
@@ -298,7 +306,7 @@ def test_a_missing_detector_file_is_a_sentence_and_nothing_is_downloaded(mulde, 
 
 
 def test_a_training_that_is_stopped_goes_on_from_its_checkpoint(mulde, footage, model, monkeypatch, tmp_path):
-    """Ctrl-C in the middle of the second stream, then the same command: the model is that of an undisturbed run."""
+    """Ctrl-C in a fold of the second stream, then the same command: the model is that of an undisturbed run."""
     import mulde.pipeline.train as stage
     from mulde.density import trainer
 
@@ -311,7 +319,7 @@ def test_a_training_that_is_stopped_goes_on_from_its_checkpoint(mulde, footage, 
         def look(at):
             steps.append((log.folder.name, at.step))
             progress(at)
-            if log.folder.name == "geometry" and at.step >= 150 and not resumed:
+            if log.folder.name == "geometry-1" and at.step >= 150 and not resumed:
                 raise KeyboardInterrupt
 
         return look
@@ -324,12 +332,14 @@ def test_a_training_that_is_stopped_goes_on_from_its_checkpoint(mulde, footage, 
     assert code == 130
     assert "the same command goes on from there" in err
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert kept == ["geometry.safetensors", "velocity.safetensors"]
+    assert kept == [
+        f"{name}.safetensors" for name in ("geometry-0", "geometry-1", *(f"velocity-{i}" for i in range(4)))
+    ]
     resumed = True
     steps.clear()
     assert mulde(*command)[0] == 0
-    assert "velocity" not in {stream for stream, _ in steps}  # was finished
-    assert min(step for stream, step in steps if stream == "geometry") > 100  # the look at 150 was not saved
+    assert not {"velocity-3", "geometry-0"} & {name for name, _ in steps}  # were finished
+    assert min(step for name, step in steps if name == "geometry-1") > 100  # the look at 150 was not saved
     assert not (tmp_path / "run" / "checkpoints").exists()
     assert mulde(*command[:2], "--out", "undisturbed", *command[4:])[0] == 0
     once, twice = (load_file(tmp_path / name / "model.safetensors") for name in ("undisturbed", "run"))
@@ -340,11 +350,12 @@ def test_a_training_that_is_stopped_goes_on_from_its_checkpoint(mulde, footage, 
 
 def test_training_leaves_its_course_for_tensorboard(model):
     for stream in ("velocity", "geometry", "descriptor"):
-        assert list((model.parent / "tensorboard" / stream).glob("events.*"))
+        assert list((model.parent / "tensorboard" / f"{stream}-0").glob("events.*"))
 
 
 def test_preset_is_a_flag(mulde, footage, model, tmp_path):
-    assert mulde("train", footage, "--out", "p", "--preset", "paper", "--store", model.parent / "store", *QUICK)[0] == 0
+    options = ["--store", model.parent / "store", *QUICK, *ONE_FOLD]
+    assert mulde("train", footage, "--out", "p", "--preset", "paper", *options)[0] == 0
     assert 'preset = "paper"' in (tmp_path / "p" / "settings.toml").read_text()
     code, _, err = mulde("train", footage, "--out", "q", "--preset", "huge", *QUICK)
     assert code == 2

@@ -68,12 +68,13 @@ class Alarm:
 
         If alarms of both footages are one Poisson process, each falls on the old one with probability p = H / (H + H'),
         and the number of new ones above the m-th highest old one is negative binomial (m, p). Clusters of c alarms each
-        are c times as many of 1/c as many: c NB(m/c, p), whose variance is c times as large.
+        are c times as many of 1/c as many: c NB(m/c, p), whose variance is c times as large. One cluster is
+        always within the interval: where m/c is near 0, that none comes is all but certain only if c is right.
         """
         from scipy import stats
 
         old = stats.nbinom(self.expected_per_hour * self.hours / self.clustering, self.hours / (self.hours + hours_new))
-        low, high = self.clustering * old.ppf([(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+        low, high = self.clustering * np.maximum(old.ppf([(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]), (0, 1))
         return float(np.floor(low) / hours_new), float(np.ceil(high) / hours_new)
 
     def statement(self) -> str:
@@ -299,6 +300,8 @@ def _unsupported(wanted: float, least: float, hours: float, num_videos: int) -> 
 
 
 def _duration(hours: float) -> str:
+    if hours < 1 / 30:
+        return f"{3600 * hours:.0f} seconds"
     return f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class AlarmRule:
     @property
     def levels(self) -> dict[SmoothingMode, dict[str, float]]:
         """As `evaluate_tracks` takes them."""
-        name = f"alarm {self.centred.wanted_per_hour:.3g}/h"
+        name = f"alarm {float(f'{self.centred.wanted_per_hour:.3g}'):g}/h"  # 1500, not 1.5e+03
         return {"causal": {name: self.causal.level}, "centred": {name: self.centred.level}}
 
     def as_record(self) -> dict[str, Any]:
@@ -60,7 +61,8 @@ class AlarmRule:
 def learn_alarm(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> AlarmRule | None:
     """The alarm level for `settings.false_alarms_per_hour`; None where the model came without normal scores.
 
-    0 asks for one an hour, or as few as the held-out footage supports. Raises UsageError for a rate that it does not.
+    0 asks for one an hour, or as few as the held-out footage supports; where no level has that many, for fewer, and
+    for none, with a warning, where that fails too. Raises UsageError for a rate that the footage does not support.
     """
     wanted = settings.false_alarms_per_hour
     modes: tuple[SmoothingMode, ...] = ("centred", "causal")
@@ -76,13 +78,35 @@ def learn_alarm(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> 
                 hint="to train it again",
             )
         return None
-    if not wanted:
-        least = max(least_rate(videos, **options) for videos in normal.values())
-        wanted = max(DEFAULT_RATE_PER_HOUR, least)
-        if wanted > DEFAULT_RATE_PER_HOUR:
-            reporter.say(f"the held-out normal video supports no fewer than {wanted:.3g} false alarms an hour")
-    centred, causal = (alarm_level(normal[mode], wanted, **options) for mode in modes)
-    return AlarmRule(rules, centred, causal, tuple(normal["centred"]))
+    levels = _levels(normal, wanted, options) if wanted else _default_levels(normal, options, reporter)
+    if levels is None:
+        return None
+    return AlarmRule(rules, *levels, tuple(normal["centred"]))
+
+
+def _default_levels(
+    normal: Mapping[SmoothingMode, list[NormalVideo]], options: Mapping[str, float], reporter: Reporter
+) -> tuple[Alarm, Alarm] | None:
+    least = max(least_rate(videos, **options) for videos in normal.values())
+    if least > DEFAULT_RATE_PER_HOUR:
+        enough = math.ceil(10 * least - 1e-6) / 10  # rounded up, so that asking for it is not refused
+        reporter.say(f"the held-out normal video supports no fewer than {enough:g} false alarms an hour")
+    refused: UsageError
+    for wanted in (max(DEFAULT_RATE_PER_HOUR, least), least):  # still video has less than one an hour at any level
+        try:
+            return _levels(normal, wanted, options)
+        except UsageError as error:
+            refused = error
+    reporter.warn(f"no alarm level, so no events; {refused}")
+    return None
+
+
+def _levels(
+    normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float]
+) -> tuple[Alarm, Alarm]:
+    """For scores smoothed both ways, and for causal ones."""
+    centred, causal = (alarm_level(normal[mode], wanted, **options) for mode in ("centred", "causal"))
+    return centred, causal
 
 
 def events_table(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> pd.DataFrame:

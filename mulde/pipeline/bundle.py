@@ -18,21 +18,45 @@ from mulde.density.state import check_version
 from mulde.errors import BundleError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.files import whole_file
-from mulde.pipeline.fusion import Calibration
+from mulde.pipeline.fusion import Calibration, Surprise
+from mulde.records import Float32, Float64
 
-SCHEMA_VERSION = 1
-_NORMAL = ".normal"  # no stream can be called so
+SCHEMA_VERSION = 2
+_NORMAL, _SURPRISE = ".normal", ".surprise"  # no stream or member can be called so
 _ONLY_WARNED = frozenset({"opencv", "ultralytics", "precision"})
 """What may differ between training and scoring: library versions, and the format of numbers that a device has."""
 
 
 @dataclass(frozen=True)
-class Stream:
-    """One kind of feature: its density, its calibration and the width of its rows."""
+class Member:
+    """A density and the scale of its row scores, learnt on normal video that it has not seen."""
 
     density: Density
     calibration: Calibration
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One kind of feature: its densities, one for each fold of the training videos, and the width `dim` of its rows.
+
+    floor: the lowest calibrated score of a normal frame, given to frames without rows; surprise: None in bundles of
+    schema 1, whose calibrated scores are added up as they are.
+    """
+
+    members: tuple[Member, ...]
     dim: int
+    floor: float
+    surprise: Surprise | None
+
+    def score_rows(self, values: Float32) -> Float64:
+        """anomaly_score (N,) of rows (N, D): the mean over the members, then its surprise."""
+        calibrated = np.mean([m.calibration(m.density.anomaly_score(values)) for m in self.members], axis=0)
+        return calibrated if self.surprise is None else self.surprise(calibrated)
+
+    @property
+    def empty_score(self) -> float:
+        """anomaly_score of a frame without rows."""
+        return self.floor if self.surprise is None else float(self.surprise(np.array([self.floor]))[0])
 
 
 @dataclass(frozen=True)
@@ -52,9 +76,16 @@ class Bundle:
         tensors: dict[str, Any] = {}
         streams: dict[str, Any] = {}
         for name, stream in self.streams.items():
-            arrays, meta = stream.density.state()
-            tensors |= {f"{name}/{key}": np.ascontiguousarray(value) for key, value in arrays.items()}
-            streams[name] = {"density": meta, "calibration": stream.calibration.as_dict(), "dim": stream.dim}
+            members = []
+            for i, member in enumerate(stream.members):
+                arrays, meta = member.density.state()
+                tensors |= {f"{name}/{i}/{key}": np.ascontiguousarray(value) for key, value in arrays.items()}
+                members.append({"density": meta, "calibration": member.calibration.as_dict()})
+            streams[name] = {"members": members, "dim": stream.dim, "floor": stream.floor}
+            if stream.surprise is not None:
+                points = {"score": stream.surprise.score, "surprise": stream.surprise.surprise}
+                tensors |= {f"{name}/{_SURPRISE}/{key}": value for key, value in points.items()}
+                streams[name]["slope"] = stream.surprise.slope
         for i, video in enumerate(self.normal.values()):
             tensors[f"{_NORMAL}/{i}"] = np.ascontiguousarray(video.scores)
         header = {
@@ -78,9 +109,20 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
     try:
         streams = {}
         for name, stream in header["streams"].items():
-            own = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
-            density = density_from_state(own, stream["density"], device=device)
-            streams[name] = Stream(density, Calibration(**stream["calibration"]), int(stream["dim"]))
+            own = _below(name, tensors)
+            if header["schema"] == 1:
+                own = {f"0/{key}": value for key, value in own.items()}
+                stream = _from_schema_1(stream)
+            members = tuple(
+                Member(
+                    density_from_state(_below(str(i), own), member["density"], device=device),
+                    Calibration(**member["calibration"]),
+                )
+                for i, member in enumerate(stream["members"])
+            )
+            points = _below(_SURPRISE, own)
+            surprise = Surprise(points["score"], points["surprise"], float(stream["slope"])) if points else None
+            streams[name] = Stream(members, int(stream["dim"]), float(stream["floor"]), surprise)
         settings = Settings.model_validate(header["settings"])
         normal = {
             one["video"]: NormalVideo(np.asarray(tensors[f"{_NORMAL}/{i}"], np.float64), float(one["rate"]))
@@ -89,6 +131,21 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
         return Bundle(streams, settings, header["made_from"], header["training"], normal)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from None
+
+
+def _below(name: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+
+
+def _from_schema_1(stream: Mapping[str, Any]) -> dict[str, Any]:
+    """One density per stream, whose calibration held the floor; streams were added up on the calibrated scale."""
+    calibration = dict(stream["calibration"])
+    floor = calibration.pop("floor")
+    return {
+        "members": [{"density": stream["density"], "calibration": calibration}],
+        "dim": stream["dim"],
+        "floor": floor,
+    }
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,14 +12,17 @@ from mulde.density.onnx import to_onnx
 from mulde.errors import UsageError
 from mulde.files import whole_file, write_json
 from mulde.pipeline.bundle import SCHEMA_VERSION, load_bundle
+from mulde.pipeline.fusion import Surprise
 
 FORMATS: dict[str, Callable[[Density, Mapping[str, str]], bytes]] = {"onnx": to_onnx}
 """Ways to write a density, with metadata beside it. The name is the flag and the suffix of the files."""
 FUSION_FILE = "export.json"
 _STEPS = (
-    "share = (anomaly_score - low) / (high - low), with the calibration of the stream",
-    "calibrated = share where share <= 1, else 1 + ln(share)",
-    "score of a frame in a stream = largest calibrated score of its rows; floor where it has no rows",
+    "share = (anomaly_score - low) / (high - low), with the calibration of the member",
+    "calibrated = mean over the members of (share where share <= 1, else 1 + ln(share))",
+    "surprise = straight lines through the points (score, surprise), level in front of the first; behind the last one "
+    "slope times the rest comes on top (surprise null: calibrated)",
+    "score of a frame in a stream = largest surprise of its rows; empty where it has no rows",
     "fused score of a frame = the streams combined (sum or max)",
     "smoothed = Gaussian in time inside a video, standard deviation smoothing_s, borders reflected",
 )
@@ -28,7 +31,8 @@ _STEPS = (
 def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str] = ()) -> list[Path]:
     """Write the streams of a bundle (all, unless some are named) into a folder; the paths of the files.
 
-    For each format `<stream>.<format>`, and last export.json: the calibration of each stream and how they are fused.
+    For each format and member of a stream `<stream>-<member>.<format>`, and last export.json: the scales of each stream
+    and how they are fused.
     Raises UsageError without a format, for an unknown stream and for a density that the format cannot hold; BundleError
     for a bundle that cannot be read. Nothing is written then.
     """
@@ -44,8 +48,9 @@ def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str
     chosen = {name: stream for name, stream in bundle.streams.items() if not streams or name in streams}
     facts = {"mulde": __version__, "schema": SCHEMA_VERSION, "made_from": fingerprint(bundle.made_from)}
     contents = {
-        out / f"{name}.{kind}": _content(kind, name, stream.density, {k: str(v) for k, v in facts.items()})
+        out / f"{name}-{i}.{kind}": _content(kind, name, member.density, {k: str(v) for k, v in facts.items()})
         for name, stream in chosen.items()
+        for i, member in enumerate(stream.members)
         for kind in formats
     }
     for path, content in contents.items():
@@ -60,15 +65,23 @@ def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str
         "steps": _STEPS,
         "streams": {
             name: {
-                "files": [f"{name}.{kind}" for kind in formats],
                 "columns": stream.dim,
-                "calibration": stream.calibration.as_dict(),
+                "members": [
+                    {"files": [f"{name}-{i}.{kind}" for kind in formats], "calibration": member.calibration.as_dict()}
+                    for i, member in enumerate(stream.members)
+                ],
+                "surprise": None if stream.surprise is None else _as_lists(stream.surprise),
+                "empty": stream.empty_score,
             }
             for name, stream in chosen.items()
         },
     }
     write_json(out / FUSION_FILE, described)
     return [*contents, out / FUSION_FILE]
+
+
+def _as_lists(surprise: Surprise) -> dict[str, object]:
+    return {"score": surprise.score.tolist(), "surprise": surprise.surprise.tolist(), "slope": surprise.slope}
 
 
 def _content(kind: str, stream: str, density: Density, facts: Mapping[str, str]) -> bytes:

@@ -1,4 +1,4 @@
-"""From row scores to one score per frame: calibration, maximum over the rows, combination (METHOD.md section 2)."""
+"""From row scores to one score per frame: calibration, maximum over the rows, p-values, combination."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import numpy as np
 from mulde.errors import FitError
 from mulde.records import Float64, Int64
 
+_TAIL_SHARE = 0.05
+_NUM_POINTS = 256
+
 
 @dataclass(frozen=True)
 class Calibration:
-    """Puts the scores of one stream on a common scale: `low` becomes 0, `high` becomes 1, e times that becomes 2.
+    """Puts the row scores of one density on a common scale: `low` becomes 0, `high` becomes 1, e times that becomes 2.
 
-    low and high are the minimum and the 99.9th percentile of the row scores of held-out normal video; floor is the
-    lowest calibrated score that a training frame had, given to frames without rows. Above `high`, where held-out video
-    says nothing, the scale is logarithmic: far out, a log-density grows without bound, at a pace that differs by
-    stream, and in a sum the stream with the longest tail would silence the others. The order of scores stays.
+    low and high are the minimum and the 99.9th percentile of the row scores of normal video that the density has not
+    seen. Above `high`, where that video says nothing, the scale is logarithmic: far out, a log-density grows without
+    bound, at a pace that differs by stream. The order of scores stays.
     """
 
     low: float
     high: float
-    floor: float
 
     def __call__(self, scores: Float64) -> Float64:
         """Calibrated scores (N,), increasing in the raw ones (N,)."""
@@ -34,18 +35,48 @@ class Calibration:
         return asdict(self)
 
 
-def calibrate(stream: str, heldout: Float64, training_frames: Float64) -> Calibration:
-    """Learn the scale of one stream from row scores (N,) of held-out normal video.
-
-    training_frames (T,): the highest row score of each training frame that has rows. Raises FitError without rows.
-    """
-    if not len(heldout) or not len(training_frames):
+def calibrate(stream: str, heldout: Float64) -> Calibration:
+    """Learn the scale of one density from row scores (N,) of normal video. Raises FitError without rows."""
+    if not len(heldout):
         raise FitError(f"calibration of {stream}", expected="normal rows", got="none")
     low, high = float(heldout.min()), float(np.quantile(heldout, 0.999))
-    if high <= low:  # every normal row scores the same: any scale will do
-        high = low + 1.0
-    floor = Calibration(low, high, 0.0)(training_frames.min(keepdims=True))
-    return Calibration(low, high, float(floor[0]))
+    return Calibration(low, high if high > low else low + 1.0)  # all rows score the same: any scale will do
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """-log p of a frame's highest calibrated score in one stream, p being the share of normal frames that reach it.
+
+    Streams on this scale may be added up: the sum is Fisher's statistic for p-values, so no stream needs a weight.
+    Straight lines join the points (`score`, `surprise`), both (Q,) and rising; behind the last one, where few normal
+    frames lie, an exponential tail goes on by `slope`.
+    """
+
+    score: Float64
+    surprise: Float64
+    slope: float
+
+    def __call__(self, scores: Float64) -> Float64:
+        """Surprises (N,) >= 0, in natural units, rising with the calibrated scores (N,)."""
+        scores = np.asarray(scores, np.float64)
+        beyond = np.maximum(scores - self.score[-1], 0)
+        return np.asarray(np.interp(scores, self.score, self.surprise) + self.slope * beyond, np.float64)
+
+
+def learn_surprise(frames: Float64) -> Surprise:
+    """Learn the scale from the highest calibrated scores (T,) of normal frames that the densities have not seen.
+
+    The highest twentieth is described by its mean excess alone. Raises FitError without frames.
+    """
+    if not len(frames):
+        raise FitError("calibration of frames", expected="normal frames", got="none")
+    wanted = np.linspace(0, -np.log(_TAIL_SHARE), _NUM_POINTS)
+    score = np.quantile(frames, 1 - np.exp(-wanted))
+    first = np.append(True, score[1:] > score[:-1])  # a score that many frames share is reached by all of them
+    start = score[-1]
+    excess = float((frames[frames > start] - start).mean()) if (frames > start).any() else 0.0
+    spread = float(np.std(frames))
+    return Surprise(score[first], wanted[first], 1.0 / (excess or spread or 1.0))
 
 
 def frame_maximum(scores: Float64, row_frame: Int64, frames: Int64, empty: float) -> Float64:

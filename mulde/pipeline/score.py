@@ -61,7 +61,7 @@ def score_frames(
         table = features(name)
         if table.dim != stream.dim:
             raise BundleError(f"features {name}", expected=f"{stream.dim} columns", got=table.dim)
-        scores, floor = stream.calibration(stream.density.anomaly_score(table.values)), stream.calibration.floor
+        scores, floor = stream.score_rows(table.values), stream.empty_score
         frames[name] = frame_maximum(scores, table.frame_index, frame_index, floor)
         empty &= ~np.isin(frame_index, table.frame_index)
         if table.box_xyxy is not None:

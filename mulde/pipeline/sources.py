@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mulde.datasets.base import Dataset, Video
+from mulde.datasets.base import SPLITS, Dataset, Video
+from mulde.datasets.folder import split_folders
 from mulde.datasets.registry import DATASETS, open_dataset
 from mulde.datasets.tree import find_videos
 from mulde.errors import UsageError
@@ -41,7 +42,7 @@ def open_source(source: str) -> Footage:
     if not path.exists():
         raise UsageError(f"source {source}", expected=SOURCE_HELP, got="a path that does not exist")
     if path.is_dir() and not is_frame_folder(path):
-        if (path / "train").is_dir() or (path / "test").is_dir():
+        if any(split_folders(path, split) for split in SPLITS):
             return _dataset("folder", path)
         found = find_videos(path)
         if not found:
@@ -92,5 +93,5 @@ def distinct_names(videos: Sequence[Video]) -> tuple[Video, ...]:
 def _dataset(name: str, root: Path) -> Footage:
     dataset = open_dataset(name, root)
     own_name = root.resolve().name if name == "folder" else name
-    splits = {s: tuple(replace(v, dataset=own_name) for v in dataset.videos(s)) for s in ("train", "test")}
+    splits = {s: tuple(replace(v, dataset=own_name) for v in dataset.videos(s)) for s in SPLITS}
     return Footage(name, dataset=dataset, splits=splits)

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mulde.config import DensitySettings, Settings
+from mulde.config import DensitySettings, FusionSettings, Settings
 from mulde.density.base import Density
 from mulde.density.presets import PRESETS
 from mulde.density.registry import build_density
 from mulde.density.rows import Look
 from mulde.errors import FitError
 from mulde.evaluation.conformal import NormalVideo
-from mulde.pipeline.bundle import Bundle, Stream
+from mulde.pipeline.bundle import Bundle, Member, Stream
 from mulde.pipeline.extract import StoredVideo
-from mulde.pipeline.fusion import calibrate, frame_maximum
+from mulde.pipeline.fusion import calibrate, combine, frame_maximum, learn_surprise
 from mulde.pipeline.progress import Advance, Reporter
-from mulde.pipeline.score import score_frames
 from mulde.pipeline.tensorboard import TrainingLog
-from mulde.records import FeatureTable, Float32, Int64
+from mulde.records import Bool, FeatureTable, Float32, Float64, Int64
 
 CHECKPOINTS = "checkpoints"
+_SEEDS_APART = 1_000_003  # of two folds, so that no run's seed meets another's
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class Share:
         return self.stored.video.name
 
     @property
+    def label(self) -> str:
+        """The name, and of a part of a video which one."""
+        whole = self.first == 0 and self.last == self.stored.end_frame
+        return self.name if whole else f"{self.name} {self.first}-{self.last}"
+
+    @property
     def frame_index(self) -> Int64:
         index = self.stored.frame_index
         return index[(index >= self.first) & (index < self.last)]
@@ -50,21 +57,41 @@ class Share:
         return table.select(slice(int(low), int(high)))
 
 
-def split_heldout(videos: Sequence[StoredVideo], share: float, seed: int) -> tuple[list[Share], list[Share]]:
-    """Normal videos for fitting and, apart from them, for stopping and calibration: whole videos, drawn by `seed`.
+@dataclass(frozen=True)
+class Fold:
+    """Normal videos to fit on and, apart from them, those that stop the training and set the scale."""
 
-    A single video is cut in time: its last `share` is held out.
+    fitting: tuple[Share, ...]
+    heldout: tuple[Share, ...]
+
+
+def split_folds(videos: Sequence[StoredVideo], settings: FusionSettings, seed: int) -> list[Fold]:
+    """`settings.folds` folds of whole videos, drawn by `seed`, each of which is held out once; 1: a share held out.
+
+    With fewer videos than folds each video is a fold. A single video is cut in time.
     """
+    wanted = settings.folds
     if len(videos) == 1:
-        end = videos[0].end_frame
-        cut = min(max(round(end * (1 - share)), 1), end)
-        return [Share(videos[0], 0, cut)], [Share(videos[0], cut, end)]
-    count = min(max(round(len(videos) * share), 1), len(videos) - 1)
-    drawn = set(np.random.default_rng(seed).permutation(len(videos))[:count].tolist())
-    sides: tuple[list[Share], list[Share]] = ([], [])
-    for i, video in enumerate(videos):
-        sides[i in drawn].append(Share(video, 0, video.end_frame))
-    return sides
+        cuts = np.linspace(0, 1, wanted + 1) if wanted > 1 else np.array([0, 1 - settings.heldout_share, 1])
+        ends = np.rint(cuts * videos[0].end_frame).astype(int).tolist()
+        parts = [(Share(videos[0], first, last),) for first, last in pairwise(ends) if last > first]
+        return _leave_out(parts if wanted > 1 else parts[-1:], parts)
+    order = np.random.default_rng(seed).permutation(len(videos)).tolist()
+    whole = [Share(video, 0, video.end_frame) for video in videos]
+    if wanted == 1:
+        count = min(max(round(len(videos) * settings.heldout_share), 1), len(videos) - 1)
+        drawn = [sorted(order[:count])]
+    else:
+        drawn = [sorted(order[i::wanted]) for i in range(min(wanted, len(videos)))]
+    return _leave_out([[whole[i] for i in fold] for fold in drawn], [whole])
+
+
+def _leave_out(heldout: Sequence[Sequence[Share]], everything: Sequence[Sequence[Share]]) -> list[Fold]:
+    shares = [share for part in everything for share in part]
+    return [
+        Fold(tuple(share for share in shares if all(share is not other for other in fold)), tuple(fold))
+        for fold in heldout
+    ]
 
 
 def train(
@@ -77,72 +104,101 @@ def train(
     reporter: Reporter,
     folder: Path,
 ) -> Bundle:
-    """Fit one density per extractor on normal videos and calibrate it on held-out ones.
+    """Fit densities on normal videos, one per extractor and fold, and calibrate each on the videos that it was not
+    fitted on.
 
-    Below `folder`: `tensorboard/<extractor>` gets the course of the training, and `checkpoints/<extractor>.safetensors`
-    its state, from which a call that was stopped goes on; the caller deletes these when the bundle is saved. Raises
-    FitError when there is nothing to fit on.
+    Below `folder`: `tensorboard/<extractor>-<fold>` gets the course of a training, and
+    `checkpoints/<extractor>-<fold>.safetensors` its state, from which a call that was stopped goes on; the caller
+    deletes these when the bundle is saved. Raises FitError when there is nothing to fit on.
     """
     if not videos:
         raise FitError("training", expected="at least one normal video that could be read", got="none")
-    fitting, heldout = split_heldout(videos, settings.fusion.heldout_share, seed)
+    folds = split_folds(videos, settings.fusion, seed)
     streams: dict[str, Stream] = {}
+    frames: dict[str, list[Float64]] = {}
     counts: dict[str, dict[str, Any]] = {}
     for name in (*settings.features.extractors, *settings.features.imported):
-        rows, row_frames = _gather(fitting, name)
-        held, _ = _gather(heldout, name)
-        if not len(rows):
-            raise FitError(
-                f"no training rows for {name}",
-                expected="objects in the training videos",
-                got=f"none in {sum(s.last - s.first for s in fitting)} frames of {len(fitting)} videos",
-                hint="another region finder (regions.finders), a lower confidence or threshold, or other footage",
-            )
-        if not len(held):
-            reporter.warn(f"{name}: no rows in the held-out videos, so the stream is calibrated on its training rows")
-        density = _build(settings.density, seed, device)
-        with reporter.bar(f"train {name}", 0, "steps") as advance, TrainingLog(folder / "tensorboard" / name) as log:
-            density.fit(
-                rows,
-                heldout=held if len(held) else None,
-                progress=shown_and_logged(advance, log),
-                checkpoint=folder / CHECKPOINTS / f"{name}.safetensors",
-            )
-        row_scores = density.anomaly_score(rows)
-        frames = np.unique(row_frames)
-        calibration = calibrate(
-            name,
-            density.anomaly_score(held) if len(held) else row_scores,
-            frame_maximum(row_scores, row_frames, frames, -np.inf),
-        )
-        streams[name] = Stream(density, calibration, rows.shape[1])
-        counts[name] = {"rows": len(rows), "heldout_rows": len(held), "columns": rows.shape[1]}
-        counts[name] |= {"learnt": density.state()[1]["learnt"]}
+        fitted = [_fit_fold(name, fold, i, settings, seed, device, reporter, folder) for i, fold in enumerate(folds)]
+        highest = np.concatenate([scores[known] for one in fitted for scores, known in one.frames])
+        floor = float(highest.min()) if len(highest) else 0.0
+        frames[name] = [np.where(known, scores, floor) for one in fitted for scores, known in one.frames]
+        surprise = learn_surprise(np.concatenate(frames[name]))
+        frames[name] = [surprise(scores) for scores in frames[name]]
+        streams[name] = Stream(tuple(one.member for one in fitted), fitted[0].columns, floor, surprise)
+        counts[name] = {
+            "rows": [one.rows for one in fitted],
+            "heldout_rows": [one.heldout_rows for one in fitted],
+            "columns": fitted[0].columns,
+            "learnt": [one.member.density.state()[1]["learnt"] for one in fitted],
+        }
+    heldout = [share for fold in folds for share in fold.heldout]
     training = {
         "seed": seed,
-        "videos": [share.name for share in fitting],
-        "heldout": [share.name for share in heldout],
+        "videos": sorted({share.name for fold in folds for share in fold.fitting}),
+        "heldout": [[share.name for share in fold.heldout] for fold in folds],
         "streams": counts,
     }
     normal = {
-        share.name: NormalVideo(
-            score_frames(share.rows, share.frame_index, streams, settings.fusion.combine).fused,
-            float(share.stored.rate),
+        share.label: NormalVideo(
+            combine({name: of[i] for name, of in frames.items()}, settings.fusion.combine), float(share.stored.rate)
         )
-        for share in heldout
+        for i, share in enumerate(heldout)
     }
     return Bundle(streams, settings, made_from, training, normal)
 
 
-def _gather(shares: Sequence[Share], extractor: str) -> tuple[Float32, Int64]:
-    """All rows (N, D) of one extractor and, per row, a number (N,) that is the same for rows of the same frame."""
-    values, frames, offset = [], [], 0
-    for share in shares:
-        table = share.rows(extractor)
-        values.append(table.values)
-        frames.append(table.frame_index + offset)
-        offset += share.stored.end_frame
-    return np.concatenate(values), np.concatenate(frames)
+@dataclass(frozen=True)
+class _Fitted:
+    """What came of one fold: per held-out share its frames' highest calibrated scores (T,) and which have rows (T,)."""
+
+    member: Member
+    rows: int
+    heldout_rows: int
+    columns: int
+    frames: list[tuple[Float64, Bool]]
+
+
+def _fit_fold(
+    name: str,
+    fold: Fold,
+    number: int,
+    settings: Settings,
+    seed: int,
+    device: str,
+    reporter: Reporter,
+    folder: Path,
+) -> _Fitted:
+    rows, held = _gather(fold.fitting, name), _gather(fold.heldout, name)
+    if not len(rows):
+        raise FitError(
+            f"no training rows for {name}",
+            expected="objects in the training videos",
+            got=f"none in {sum(s.last - s.first for s in fold.fitting)} frames of {len(fold.fitting)} videos",
+            hint="another region finder (regions.finders), a lower confidence or threshold, or other footage",
+        )
+    if not len(held):
+        reporter.warn(f"{name}: no rows in the held-out videos, so the stream is calibrated on its training rows")
+    density = _build(settings.density, seed + _SEEDS_APART * number, device)
+    label = f"{name}-{number}"
+    with reporter.bar(f"train {label}", 0, "steps") as advance, TrainingLog(folder / "tensorboard" / label) as log:
+        density.fit(
+            rows,
+            heldout=held if len(held) else None,
+            progress=shown_and_logged(advance, log),
+            checkpoint=folder / CHECKPOINTS / f"{label}.safetensors",
+        )
+    calibration = calibrate(name, density.anomaly_score(held if len(held) else rows))
+    frames = []
+    for share in fold.heldout:
+        table, index = share.rows(name), share.frame_index
+        best = frame_maximum(calibration(density.anomaly_score(table.values)), table.frame_index, index, np.nan)
+        frames.append((best, ~np.isnan(best)))
+    return _Fitted(Member(density, calibration), len(rows), len(held), rows.shape[1], frames)
+
+
+def _gather(shares: Sequence[Share], extractor: str) -> Float32:
+    """All rows (N, D) of one extractor."""
+    return np.concatenate([share.rows(extractor).values for share in shares])
 
 
 def _build(settings: DensitySettings, seed: int, device: str) -> Density:

@@ -42,7 +42,7 @@ def write_run(root: Path, *, source: Path | None, seed: int = 0, shift: float = 
         fused = sum(streams.values()) + shift
         index = np.arange(NUM_FRAMES, dtype=np.int64)
         track = ScoreTrack(video, index, index / 25, fused, smooth(fused, SIGMA, "centred"), streams)
-        write_scores(ScoredVideo(track, SIGMA, 0), folder.scores)
+        write_scores(ScoredVideo(track, SIGMA, 0, 25.0), folder.scores)
     return root
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from safetensors.numpy import save_file
 
 from mulde import __version__
 from mulde.errors import BundleError
-from mulde.pipeline.bundle import load_bundle
+from mulde.evaluation.conformal import NormalVideo
+from mulde.pipeline.bundle import SCHEMA_VERSION, load_bundle
+from mulde.pipeline.fusion import Calibration, Surprise
 
 VERSION_1 = Path(__file__).resolve().parents[1] / "data" / "bundle-v1.safetensors"
 """Written by the first release; the rows and scores beside it are that release's own."""
@@ -48,10 +51,15 @@ def test_the_file_is_of_version_1():
 def test_a_bundle_of_version_1_scores_as_it_did_then(golden, stream):
     bundle = load_bundle(VERSION_1)
     assert set(bundle.streams) == set(golden["anomaly_score"])
-    then = np.array(golden["anomaly_score"][stream])
-    now = bundle.streams[stream].density.anomaly_score(np.array(golden["rows"], np.float32))
-    np.testing.assert_allclose(now, then, rtol=1e-6, atol=1e-6)
-    assert bundle.streams[stream].calibration.as_dict() == golden["calibration"][stream]
+    then, rows = np.array(golden["anomaly_score"][stream]), np.array(golden["rows"], np.float32)
+    (member,) = bundle.streams[stream].members
+    np.testing.assert_allclose(member.density.anomaly_score(rows), then, rtol=1e-6, atol=1e-6)
+    scale = golden["calibration"][stream]
+    assert member.calibration.as_dict() | {"floor": bundle.streams[stream].floor} == scale
+    share = (then - scale["low"]) / (scale["high"] - scale["low"])
+    calibrated = [one if one <= 1 else 1 + np.log(one) for one in share]
+    np.testing.assert_allclose(bundle.streams[stream].score_rows(rows), calibrated, rtol=1e-5, atol=1e-6)
+    assert bundle.streams[stream].empty_score == scale["floor"]
 
 
 def test_a_bundle_of_version_1_is_the_same_after_it_is_saved_again(golden, tmp_path):
@@ -61,16 +69,51 @@ def test_a_bundle_of_version_1_is_the_same_after_it_is_saved_again(golden, tmp_p
     rows = np.array(golden["rows"], np.float32)
     assert (new.settings, new.made_from, new.training) == (old.settings, old.made_from, old.training)
     for name, stream in old.streams.items():
-        np.testing.assert_array_equal(new.streams[name].density.anomaly_score(rows), stream.density.anomaly_score(rows))
-        assert new.streams[name].calibration == stream.calibration
+        np.testing.assert_array_equal(new.streams[name].score_rows(rows), stream.score_rows(rows))
+        assert new.streams[name].empty_score == stream.empty_score
         assert new.streams[name].dim == stream.dim == 3
 
 
+def test_several_densities_and_the_scale_of_a_stream_are_the_same_after_they_are_saved(golden, tmp_path):
+    old = load_bundle(VERSION_1)
+    surprise = Surprise(np.array([0.0, 0.5, 1.25]), np.array([0.0, 0.75, 3.0]), 2.5)
+    first, second = old.streams["velocity"].members[0], old.streams["geometry"].members[0]
+    members = (first, replace(second, calibration=Calibration(-3.0, 8.5)), first)
+    stream = replace(old.streams["velocity"], members=members, surprise=surprise, floor=0.375)
+    replace(old, streams={"velocity": stream}).save(tmp_path / "three.safetensors")
+    (again,) = load_bundle(tmp_path / "three.safetensors").streams.values()
+    rows = np.array(golden["rows"], np.float32)
+    np.testing.assert_array_equal(again.score_rows(rows), stream.score_rows(rows))
+    for one, other in zip(again.members, members, strict=True):
+        np.testing.assert_array_equal(one.density.anomaly_score(rows), other.density.anomaly_score(rows))
+        assert one.calibration == other.calibration
+    assert again.empty_score == stream.empty_score == pytest.approx(0.75 * 0.375 / 0.5)
+
+
+def test_a_bundle_of_version_1_has_no_normal_scores():
+    assert load_bundle(VERSION_1).normal == {}
+
+
+def test_normal_scores_are_the_same_after_they_are_saved(tmp_path):
+    scores = {"cam1/monday": np.array([0.25, -1.0, 3e9]), "b": np.arange(500)[::2] / 7, "a": np.zeros(0)}
+    normal = {
+        name: NormalVideo(one, rate) for (name, one), rate in zip(scores.items(), (25.0, 30000 / 1001, 1), strict=True)
+    }
+    replace(load_bundle(VERSION_1), normal=normal).save(tmp_path / "with.safetensors")
+    again = load_bundle(tmp_path / "with.safetensors")
+    assert list(again.normal) == list(normal)
+    for name, video in normal.items():
+        np.testing.assert_array_equal(again.normal[name].scores, scores[name])
+        assert again.normal[name].scores.dtype == np.float64
+        assert again.normal[name].rate == video.rate
+    assert set(again.streams) == {"velocity", "backbone", "geometry", "descriptor"}
+
+
 def test_a_newer_schema_is_refused_by_name(changed):
-    path = changed(lambda header: header | {"schema": 2, "mulde": "7.1.0"})
+    path = changed(lambda header: header | {"schema": SCHEMA_VERSION + 1, "mulde": "7.1.0"})
     sentence = (
-        f"model bundle {path}, written by mulde 7.1.0, schema version: expected one that mulde {__version__} reads, 1, "
-        "got 2. Try: upgrade mulde, or train again with this one"
+        f"model bundle {path}, written by mulde 7.1.0, schema version: expected one that mulde {__version__} reads, "
+        f"1 or 2, got {SCHEMA_VERSION + 1}. Try: upgrade mulde, or train again with this one"
     )
     with pytest.raises(BundleError, match=re.escape(sentence)):
         load_bundle(path)
@@ -87,7 +130,7 @@ def test_a_newer_density_inside_is_refused_by_name(changed):
 
 @pytest.mark.parametrize("schema", [None, 0, "1"])
 def test_what_is_no_schema_is_refused(changed, schema):
-    with pytest.raises(BundleError, match=rf"reads, 1, got {schema!r}\. Try: train again$"):
+    with pytest.raises(BundleError, match=rf"reads, 1 or 2, got {schema!r}\. Try: train again$"):
         load_bundle(changed(lambda header: header | {"schema": schema}))
 
 
@@ -99,6 +142,8 @@ def test_what_is_no_schema_is_refused(changed, schema):
         pytest.param(lambda header: header | {"streams": ["velocity"]}, id="streams without content"),
         pytest.param(lambda header: header | {"streams": {"velocity": 1}}, id="a stream that is none"),
         pytest.param(lambda header: header | {"settings": {"no_such": 1}}, id="unknown settings"),
+        pytest.param(lambda header: header | {"normal": [{"video": "a", "rate": 25}]}, id="normal scores missing"),
+        pytest.param(lambda header: header | {"normal": [{"video": "a"}]}, id="a normal video without a rate"),
         pytest.param(lambda header: {k: v for k, v in header.items() if k != "made_from"}, id="an entry missing"),
     ],
 )

@@ -63,7 +63,7 @@ class Page(HTMLParser):
 
 def scored_video(name: str, fused: np.ndarray, frame_index: np.ndarray | None = None) -> ScoredVideo:
     index = np.arange(len(fused)) if frame_index is None else frame_index
-    return ScoredVideo(ScoreTrack(name, index, index / 25, fused, smooth(fused, 2.0, "centred")), 2.0, 0)
+    return ScoredVideo(ScoreTrack(name, index, index / 25, fused, smooth(fused, 2.0, "centred")), 2.0, 0, 25.0)
 
 
 def made_up(names: list[str], num_frames: int = 80):

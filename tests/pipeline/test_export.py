@@ -13,13 +13,14 @@ from mulde import __version__
 from mulde.config import Settings, fingerprint
 from mulde.density.registry import build_density
 from mulde.errors import BundleError, UsageError
-from mulde.pipeline.bundle import SCHEMA_VERSION, Bundle, Stream, load_bundle
+from mulde.pipeline.bundle import SCHEMA_VERSION, Bundle, Member, Stream, load_bundle
 from mulde.pipeline.export import FORMATS, export
-from mulde.pipeline.fusion import calibrate, combine, frame_maximum
+from mulde.pipeline.fusion import calibrate, combine, frame_maximum, learn_surprise
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
+VELOCITY = {"velocity-0.onnx", "velocity-1.onnx"}
 COLUMNS = {"velocity": 4, "geometry": 2}
 MADE_FROM = {"regions": {"finders": ["motion"]}, "extractors": {name: {"version": 1} for name in COLUMNS}}
 
@@ -31,9 +32,12 @@ def rows(n, d, seed=0):
 def trained(name, kind="mulde", **settings):
     small = {"mulde": {"hidden": (8,), "steps": 20, "batch_size": 32, "num_scales": 3, "aggregate": "mean"}}
     x = rows(100, COLUMNS[name])
-    density = build_density(kind, **small.get(kind, {}) | settings).fit(x)
-    scores = density.anomaly_score(rows(60, COLUMNS[name], seed=1))
-    return Stream(density, calibrate(name, scores, scores), COLUMNS[name])
+    members = []
+    for seed in (0, 1):
+        density = build_density(kind, **small.get(kind, {}) | settings).fit(x + seed)
+        members.append(Member(density, calibrate(name, density.anomaly_score(rows(60, COLUMNS[name], seed=1)))))
+    surprise = learn_surprise(np.random.default_rng(3).exponential(size=100))
+    return Stream(tuple(members), COLUMNS[name], 0.1, surprise)
 
 
 @pytest.fixture(scope="module")
@@ -67,30 +71,35 @@ def test_scored_and_fused_outside_as_inside(model, tmp_path):
     frames = np.sort(np.random.default_rng(5).integers(0, 8, 40))
     fused = np.zeros(10)
     for stream in said["streams"].values():
-        assert stream["files"] == [next(iter(stream["files"]))]
-        scores = run_onnx(tmp_path / "out" / stream["files"][0], 2 * rows(40, stream["columns"], seed=6))
-        low, high, floor = (stream["calibration"][key] for key in ("low", "high", "floor"))
+        calibrated = np.zeros(40)
+        for member in stream["members"]:
+            scores = run_onnx(tmp_path / "out" / member["files"][0], 2 * rows(40, stream["columns"], seed=6))
+            low, high = (member["calibration"][key] for key in ("low", "high"))
+            shares = [(score - low) / (high - low) for score in scores]
+            calibrated += [(s if s <= 1 else 1 + math.log(s)) / len(stream["members"]) for s in shares]
+        x, y, slope = (stream["surprise"][key] for key in ("score", "surprise", "slope"))
+        surprise = np.interp(calibrated, x, y) + slope * np.maximum(calibrated - x[-1], 0)
         for frame in range(10):
-            shares = [(score - low) / (high - low) for score in scores[frames == frame]]
-            fused[frame] += max((s if s <= 1 else 1 + math.log(s) for s in shares), default=floor)
+            fused[frame] += max(surprise[frames == frame], default=stream["empty"])
     bundle = load_bundle(model)
     inside = combine(
         {
             name: frame_maximum(
-                stream.calibration(stream.density.anomaly_score(2 * rows(40, stream.dim, seed=6))),
-                frames, np.arange(10), stream.calibration.floor,
+                stream.score_rows(2 * rows(40, stream.dim, seed=6)), frames, np.arange(10), stream.empty_score
             )
             for name, stream in bundle.streams.items()
         },
         said["combine"],
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(fused, inside, rtol=1e-4, atol=1e-4)
 
 
 def test_the_files_say_what_they_are(model, tmp_path):
     written = export(model, tmp_path / "out", ["onnx"])
     assert (
-        {path.name for path in written} == names(tmp_path / "out") == {"velocity.onnx", "geometry.onnx", "export.json"}
+        {path.name for path in written}
+        == names(tmp_path / "out")
+        == VELOCITY | {"geometry-0.onnx", "geometry-1.onnx", "export.json"}
     )
     said = json.loads((tmp_path / "out" / "export.json").read_text())
     facts = {"mulde": __version__, "schema": SCHEMA_VERSION, "made_from": fingerprint(MADE_FROM)}
@@ -98,7 +107,7 @@ def test_the_files_say_what_they_are(model, tmp_path):
     assert said["direction"] == "higher = more anomalous"
     assert said["smoothing_s"] == Settings().fusion.smoothing_s
     for name, width in COLUMNS.items():
-        graph = onnx.load(tmp_path / "out" / f"{name}.onnx")
+        graph = onnx.load(tmp_path / "out" / f"{name}-1.onnx")
         entries = {entry.key: entry.value for entry in graph.metadata_props}
         assert {key: str(value) for key, value in facts.items()}.items() <= entries.items()
         assert entries["stream"] == name
@@ -108,7 +117,7 @@ def test_the_files_say_what_they_are(model, tmp_path):
 
 def test_one_stream_alone(with_yardstick, tmp_path):
     export(with_yardstick, tmp_path / "out", ["onnx"], ["velocity"])
-    assert names(tmp_path / "out") == {"velocity.onnx", "export.json"}
+    assert names(tmp_path / "out") == VELOCITY | {"export.json"}
     assert list(json.loads((tmp_path / "out" / "export.json").read_text())["streams"]) == ["velocity"]
 
 
@@ -117,7 +126,7 @@ def test_a_bundle_of_version_1_can_be_exported(tmp_path):
     then = json.loads(model.with_suffix(".json").read_text())
     export(model, tmp_path / "out", ["onnx"], ["velocity", "backbone"])
     for stream in ("velocity", "backbone"):
-        scores = run_onnx(tmp_path / "out" / f"{stream}.onnx", np.array(then["rows"], np.float32))
+        scores = run_onnx(tmp_path / "out" / f"{stream}-0.onnx", np.array(then["rows"], np.float32))
         np.testing.assert_allclose(scores, then["anomaly_score"][stream], rtol=1e-4, atol=1e-4)
 
 
@@ -145,8 +154,8 @@ def test_no_bundle_and_no_folder_are_sentences(model, tmp_path):
 def test_the_command(mulde, model, tmp_path):
     code, out, _ = mulde("export", model, "--onnx", "--out", "there", "--stream", "geometry")
     assert code == 0
-    assert out.split() == ["there/geometry.onnx", "there/export.json"]
-    assert names(tmp_path / "there") == {"geometry.onnx", "export.json"}
+    assert out.split() == ["there/geometry-0.onnx", "there/geometry-1.onnx", "there/export.json"]
+    assert names(tmp_path / "there") == {"geometry-0.onnx", "geometry-1.onnx", "export.json"}
 
 
 def test_the_command_without_a_format_names_it(mulde, model, tmp_path):

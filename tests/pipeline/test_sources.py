@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mulde.datasets.registry import DATASETS
 from mulde.errors import UsageError
 from mulde.pipeline.sources import distinct_names, open_source
 
@@ -37,12 +38,31 @@ def test_train_and_test_make_a_data_set(tmp_path):
         assert len(footage.all) == 2
 
 
+def test_cameras_above_the_split_make_a_data_set_too(tmp_path):
+    for name in ("cam1/train/a.mp4", "cam1/test/b.mp4", "cam2/train/a.mp4"):
+        touch(tmp_path / name)
+    for source in (str(tmp_path), f"folder:{tmp_path}"):
+        footage = open_source(source)
+        assert footage.dataset is not None
+        assert [v.name for v in footage.split("train")] == ["cam1/a", "cam2/a"]
+        assert [v.name for v in footage.split("test")] == ["cam1/b"]
+        assert {v.dataset for v in footage.all} == {tmp_path.name}
+
+
+def test_cameras_without_a_split_are_loose_videos(tmp_path):
+    for name in ("cam1/a.mp4", "cam2/a.mp4"):
+        touch(tmp_path / name)
+    footage = open_source(str(tmp_path))
+    assert footage.dataset is None
+    assert [v.name for v in footage.split("train")] == ["cam1/a", "cam2/a"]
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
         (lambda p: str(p / "none.mp4"), "expected a video, .* got a path that does not exist"),
         (lambda p: str(p), "got a folder without any"),
-        (lambda p: f"ucsd-ped3:{p}", "expected one of folder, synthetic, ucsd-ped1, ucsd-ped2, got 'ucsd-ped3'"),
+        (lambda p: f"ucsd-ped3:{p}", f"expected one of {', '.join(DATASETS)}, got 'ucsd-ped3'"),
         (lambda p: f"folder:{p / 'none'}", "nothing there"),
     ],
 )
