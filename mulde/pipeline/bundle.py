@@ -15,7 +15,7 @@ from mulde.config import Settings
 from mulde.density.base import Density
 from mulde.density.registry import density_from_state
 from mulde.density.state import check_version
-from mulde.errors import BundleError
+from mulde.errors import BundleError, UsageError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.files import whole_file
 from mulde.pipeline.fusion import Calibration, Surprise
@@ -28,29 +28,23 @@ _ONLY_WARNED = frozenset({"opencv", "ultralytics", "precision"})
 
 
 @dataclass(frozen=True)
-class Member:
-    """A density and the scale of its row scores, learnt on normal video that it has not seen."""
-
-    density: Density
-    calibration: Calibration
-
-
-@dataclass(frozen=True)
 class Stream:
     """One kind of feature: its densities, one for each fold of the training videos, and the width `dim` of its rows.
 
-    floor: the lowest calibrated score of a normal frame, given to frames without rows; surprise: None in bundles of
-    schema 1, whose calibrated scores are added up as they are.
+    calibration: of the row scores of all normal videos, each by the density that has not seen it; floor: the lowest
+    calibrated score of a normal frame, given to frames without rows; surprise: None in bundles of schema 1, whose
+    calibrated scores are added up as they are.
     """
 
-    members: tuple[Member, ...]
+    densities: tuple[Density, ...]
+    calibration: Calibration
     dim: int
     floor: float
     surprise: Surprise | None
 
     def score_rows(self, values: Float32) -> Float64:
-        """anomaly_score (N,) of rows (N, D): the mean over the members, then its surprise."""
-        calibrated = np.mean([m.calibration(m.density.anomaly_score(values)) for m in self.members], axis=0)
+        """anomaly_score (N,) of rows (N, D): the mean over the densities, then its surprise."""
+        calibrated = np.mean([self.calibration(d.anomaly_score(values)) for d in self.densities], axis=0)
         return calibrated if self.surprise is None else self.surprise(calibrated)
 
     @property
@@ -76,12 +70,17 @@ class Bundle:
         tensors: dict[str, Any] = {}
         streams: dict[str, Any] = {}
         for name, stream in self.streams.items():
-            members = []
-            for i, member in enumerate(stream.members):
-                arrays, meta = member.density.state()
+            metas = []
+            for i, density in enumerate(stream.densities):
+                arrays, meta = density.state()
                 tensors |= {f"{name}/{i}/{key}": np.ascontiguousarray(value) for key, value in arrays.items()}
-                members.append({"density": meta, "calibration": member.calibration.as_dict()})
-            streams[name] = {"members": members, "dim": stream.dim, "floor": stream.floor}
+                metas.append(meta)
+            streams[name] = {
+                "densities": metas,
+                "calibration": stream.calibration.as_dict(),
+                "dim": stream.dim,
+                "floor": stream.floor,
+            }
             if stream.surprise is not None:
                 points = {"score": stream.surprise.score, "surprise": stream.surprise.surprise}
                 tensors |= {f"{name}/{_SURPRISE}/{key}": value for key, value in points.items()}
@@ -113,23 +112,22 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
             if header["schema"] == 1:
                 own = {f"0/{key}": value for key, value in own.items()}
                 stream = _from_schema_1(stream)
-            members = tuple(
-                Member(
-                    density_from_state(_below(str(i), own), member["density"], device=device),
-                    Calibration(**member["calibration"]),
-                )
-                for i, member in enumerate(stream["members"])
+            densities = tuple(
+                density_from_state(_below(str(i), own), meta, device=device)
+                for i, meta in enumerate(stream["densities"])
             )
             points = _below(_SURPRISE, own)
             surprise = Surprise(points["score"], points["surprise"], float(stream["slope"])) if points else None
-            streams[name] = Stream(members, int(stream["dim"]), float(stream["floor"]), surprise)
+            streams[name] = Stream(
+                densities, Calibration(**stream["calibration"]), int(stream["dim"]), float(stream["floor"]), surprise
+            )
         settings = Settings.model_validate(header["settings"])
         normal = {
             one["video"]: NormalVideo(np.asarray(tensors[f"{_NORMAL}/{i}"], np.float64), float(one["rate"]))
             for i, one in enumerate(header.get("normal", []))
         }
         return Bundle(streams, settings, header["made_from"], header["training"], normal)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
         raise _damaged(path, error) from None
 
 
@@ -142,7 +140,8 @@ def _from_schema_1(stream: Mapping[str, Any]) -> dict[str, Any]:
     calibration = dict(stream["calibration"])
     floor = calibration.pop("floor")
     return {
-        "members": [{"density": stream["density"], "calibration": calibration}],
+        "densities": [stream["density"]],
+        "calibration": calibration,
         "dim": stream["dim"],
         "floor": floor,
     }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from itertools import repeat
 from typing import Any
+
+import numpy as np
 
 from mulde.config import Settings
 from mulde.datasets.base import Dataset, Video
@@ -16,7 +19,7 @@ from mulde.evaluation.regions import RegionPool, gather_evidence
 from mulde.media import open_video
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.score import ScoredVideo
-from mulde.records import LabelTrack, RegionScores
+from mulde.records import Bool, LabelTrack, RegionScores
 
 
 def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str, LabelTrack]:
@@ -96,16 +99,19 @@ def region_pool(
     """Scored boxes beside annotated regions and pixel masks; None where either is missing for a labelled video."""
     videos = {video.name: video for video in dataset.videos("test") if video.name in labels}
     truth = {name: found for name, video in videos.items() if (found := dataset.regions(video)) is not None}
-    if not set(videos) <= set(regions) or not (truth or any(dataset.masks(video) for video in videos.values())):
+    masked = {name for name, video in videos.items() if dataset.masks(video) is not None}
+    if not set(videos) <= set(regions) or not (truth or masked):
         return None
-    evidence = gather_evidence(
-        {name: regions[name] for name in videos},
-        {name: int(scored[name].track.frame_index[-1]) + 1 for name in videos},
-        truth,
-        lambda name: dataset.masks(videos[name]),
-        {name: _original_size(videos[name], settings) for name in truth} if settings.video.working_size_px else None,
-    )
-    return RegionPool(evidence)
+    num_frames = {name: int(scored[name].track.frame_index[-1]) + 1 for name in videos}
+
+    def masks(name: str) -> Iterator[Bool] | None:
+        if name in masked or not masked or labels[name].anomalous.any():
+            return dataset.masks(videos[name])
+        # A wholly normal video needs no mask files to say so: no pixel of it is anomalous.
+        return repeat(np.zeros(regions[name].size_hw, np.bool_), num_frames[name])
+
+    sizes = {name: _original_size(videos[name], settings) for name in truth} if settings.video.working_size_px else None
+    return RegionPool(gather_evidence({name: regions[name] for name in videos}, num_frames, truth, masks, sizes))
 
 
 def _original_size(video: Video, settings: Settings) -> tuple[int, int]:

@@ -18,8 +18,8 @@ FORMATS: dict[str, Callable[[Density, Mapping[str, str]], bytes]] = {"onnx": to_
 """Ways to write a density, with metadata beside it. The name is the flag and the suffix of the files."""
 FUSION_FILE = "export.json"
 _STEPS = (
-    "share = (anomaly_score - low) / (high - low), with the calibration of the member",
-    "calibrated = mean over the members of (share where share <= 1, else 1 + ln(share))",
+    "share = (anomaly_score - low) / (high - low), with the calibration of the stream",
+    "calibrated = mean over the files of (share where share <= 1, else 1 + ln(share))",
     "surprise = straight lines through the points (score, surprise), level in front of the first; behind the last one "
     "slope times the rest comes on top (surprise null: calibrated)",
     "score of a frame in a stream = largest surprise of its rows; empty where it has no rows",
@@ -31,7 +31,7 @@ _STEPS = (
 def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str] = ()) -> list[Path]:
     """Write the streams of a bundle (all, unless some are named) into a folder; the paths of the files.
 
-    For each format and member of a stream `<stream>-<member>.<format>`, and last export.json: the scales of each stream
+    For each format and density of a stream `<stream>-<fold>.<format>`, and last export.json: the scales of each stream
     and how they are fused.
     Raises UsageError without a format, for an unknown stream and for a density that the format cannot hold; BundleError
     for a bundle that cannot be read. Nothing is written then.
@@ -48,9 +48,9 @@ def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str
     chosen = {name: stream for name, stream in bundle.streams.items() if not streams or name in streams}
     facts = {"mulde": __version__, "schema": SCHEMA_VERSION, "made_from": fingerprint(bundle.made_from)}
     contents = {
-        out / f"{name}-{i}.{kind}": _content(kind, name, member.density, {k: str(v) for k, v in facts.items()})
+        out / f"{name}-{i}.{kind}": _content(kind, name, density, {k: str(v) for k, v in facts.items()})
         for name, stream in chosen.items()
-        for i, member in enumerate(stream.members)
+        for i, density in enumerate(stream.densities)
         for kind in formats
     }
     for path, content in contents.items():
@@ -66,10 +66,8 @@ def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str
         "streams": {
             name: {
                 "columns": stream.dim,
-                "members": [
-                    {"files": [f"{name}-{i}.{kind}" for kind in formats], "calibration": member.calibration.as_dict()}
-                    for i, member in enumerate(stream.members)
-                ],
+                "files": [f"{name}-{i}.{kind}" for i in range(len(stream.densities)) for kind in formats],
+                "calibration": stream.calibration.as_dict(),
                 "surprise": None if stream.surprise is None else _as_lists(stream.surprise),
                 "empty": stream.empty_score,
             }

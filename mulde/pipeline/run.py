@@ -159,7 +159,10 @@ def _score(
             scored[stored.video.name] = replace(one, regions=None)
             advance(1)
     folder.note(frames_without_rows={name: one.frames_without_rows for name, one in scored.items()})
-    if alarm is not None and scored:
+    if alarm is None:
+        for left_over in folder.root.glob("events.*"):  # of an earlier command that had a level
+            left_over.unlink()
+    elif scored:
         events = events_table(scored, alarm)
         write_events(events, folder.root)
         folder.note(alarm=alarm.as_record(), num_events=len(events))
@@ -243,6 +246,8 @@ def run_evaluate(
         if len(sources) != 1:
             raise UsageError(f"{root}: scores of {len(sources)} sources", hint="--labels NAME:ROOT")
         source = sources[0]
+    if not (root / "scores").is_dir() and (seeds := sorted(path.name for path in root.glob("seed-*"))):
+        raise UsageError(f"{root} holds several runs", expected="one of them", got=", ".join(seeds))
     dataset = _labelled(open_source(source), source)
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
     labels = read_labels(dataset, scored)
@@ -312,7 +317,11 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
         own = folder if len(seeds) == 1 else _start(out / f"seed-{seed}", settings, [source], place, seed=seed)
         place.reporter.say(f"seed {seed}")
         bundle = _train(splits["train"].done, settings, plan, own, seed, place)
-        alarm = learn_alarm(bundle, settings.alarms, place.reporter)
+        try:
+            alarm = learn_alarm(bundle, settings.alarms, place.reporter)
+        except UsageError as error:  # the hours of training are not to be lost for it
+            place.reporter.warn(f"no alarm level and no events: {error}")
+            alarm = None
         with own.stage("score"):
             scored = _score(splits["test"].done, bundle, alarm, own, place.reporter)
         labels: dict[str, LabelTrack] = {}

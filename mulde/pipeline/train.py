@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,12 +17,12 @@ from mulde.density.registry import build_density
 from mulde.density.rows import Look
 from mulde.errors import FitError
 from mulde.evaluation.conformal import NormalVideo
-from mulde.pipeline.bundle import Bundle, Member, Stream
+from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import calibrate, combine, frame_maximum, learn_surprise
 from mulde.pipeline.progress import Advance, Reporter
 from mulde.pipeline.tensorboard import TrainingLog
-from mulde.records import Bool, FeatureTable, Float32, Float64, Int64
+from mulde.records import FeatureTable, Float32, Float64, Int64
 
 CHECKPOINTS = "checkpoints"
 _SEEDS_APART = 1_000_003  # of two folds, so that no run's seed meets another's
@@ -115,21 +115,16 @@ def train(
         raise FitError("training", expected="at least one normal video that could be read", got="none")
     folds = split_folds(videos, settings.fusion, seed)
     streams: dict[str, Stream] = {}
-    frames: dict[str, list[Float64]] = {}
+    normal_frames: dict[str, list[Float64]] = {}
     counts: dict[str, dict[str, Any]] = {}
     for name in (*settings.features.extractors, *settings.features.imported):
         fitted = [_fit_fold(name, fold, i, settings, seed, device, reporter, folder) for i, fold in enumerate(folds)]
-        highest = np.concatenate([scores[known] for one in fitted for scores, known in one.frames])
-        floor = float(highest.min()) if len(highest) else 0.0
-        frames[name] = [np.where(known, scores, floor) for one in fitted for scores, known in one.frames]
-        surprise = learn_surprise(np.concatenate(frames[name]))
-        frames[name] = [surprise(scores) for scores in frames[name]]
-        streams[name] = Stream(tuple(one.member for one in fitted), fitted[0].columns, floor, surprise)
+        streams[name], normal_frames[name] = _calibrated(name, folds, fitted, reporter)
         counts[name] = {
-            "rows": [one.rows for one in fitted],
-            "heldout_rows": [one.heldout_rows for one in fitted],
+            "rows": [one.num_rows for one in fitted],
+            "heldout_rows": [sum(len(rows.score) for rows in one.heldout) for one in fitted],
             "columns": fitted[0].columns,
-            "learnt": [one.member.density.state()[1]["learnt"] for one in fitted],
+            "learnt": [one.density.state()[1]["learnt"] for one in fitted],
         }
     heldout = [share for fold in folds for share in fold.heldout]
     training = {
@@ -140,22 +135,30 @@ def train(
     }
     normal = {
         share.label: NormalVideo(
-            combine({name: of[i] for name, of in frames.items()}, settings.fusion.combine), float(share.stored.rate)
+            combine({name: of[i] for name, of in normal_frames.items()}, settings.fusion.combine),
+            float(share.stored.rate),
         )
         for i, share in enumerate(heldout)
+        if len(share.frame_index)
     }
     return Bundle(streams, settings, made_from, training, normal)
 
 
+class _Rows(NamedTuple):
+    """Rows of a held-out share: their frames (N,) and raw scores (N,)."""
+
+    frame: Int64
+    score: Float64
+
+
 @dataclass(frozen=True)
 class _Fitted:
-    """What came of one fold: per held-out share its frames' highest calibrated scores (T,) and which have rows (T,)."""
+    """What came of one fold: its density, and the rows of each held-out share as the density sees them."""
 
-    member: Member
-    rows: int
-    heldout_rows: int
+    density: Density
+    num_rows: int
     columns: int
-    frames: list[tuple[Float64, Bool]]
+    heldout: list[_Rows]
 
 
 def _fit_fold(
@@ -176,8 +179,6 @@ def _fit_fold(
             got=f"none in {sum(s.last - s.first for s in fold.fitting)} frames of {len(fold.fitting)} videos",
             hint="another region finder (regions.finders), a lower confidence or threshold, or other footage",
         )
-    if not len(held):
-        reporter.warn(f"{name}: no rows in the held-out videos, so the stream is calibrated on its training rows")
     density = _build(settings.density, seed + _SEEDS_APART * number, device)
     label = f"{name}-{number}"
     with reporter.bar(f"train {label}", 0, "steps") as advance, TrainingLog(folder / "tensorboard" / label) as log:
@@ -187,18 +188,41 @@ def _fit_fold(
             progress=shown_and_logged(advance, log),
             checkpoint=folder / CHECKPOINTS / f"{label}.safetensors",
         )
-    calibration = calibrate(name, density.anomaly_score(held if len(held) else rows))
-    frames = []
-    for share in fold.heldout:
-        table, index = share.rows(name), share.frame_index
-        best = frame_maximum(calibration(density.anomaly_score(table.values)), table.frame_index, index, np.nan)
-        frames.append((best, ~np.isnan(best)))
-    return _Fitted(Member(density, calibration), len(rows), len(held), rows.shape[1], frames)
+    tables = [share.rows(name) for share in fold.heldout]
+    scored = [_Rows(table.frame_index, density.anomaly_score(table.values)) for table in tables]
+    return _Fitted(density, len(rows), rows.shape[1], scored)
+
+
+def _calibrated(
+    name: str, folds: Sequence[Fold], fitted: Sequence[_Fitted], reporter: Reporter
+) -> tuple[Stream, list[Float64]]:
+    """The stream, and the surprises (T,) of the frames of every held-out share, fold by fold.
+
+    One scale for the densities of all folds, learnt on all normal videos: on a scale of its own fold alone, an odd
+    video would make itself look usual.
+    """
+    scores = np.concatenate([rows.score for one in fitted for rows in one.heldout])
+    if not len(scores):
+        reporter.warn(f"{name}: no rows in the held-out videos, so the stream is calibrated on its training rows")
+        scores = fitted[0].density.anomaly_score(_gather(folds[0].fitting, name))
+    calibration = calibrate(name, scores)
+    best = [
+        frame_maximum(calibration(rows.score), rows.frame, share.frame_index, np.nan)
+        for fold, one in zip(folds, fitted, strict=True)
+        for share, rows in zip(fold.heldout, one.heldout, strict=True)
+    ]
+    seen = np.concatenate(best)
+    floor = float(np.nanmin(seen)) if not np.isnan(seen).all() else float(calibration(scores).min())
+    filled = [np.where(np.isnan(frames), floor, frames) for frames in best]
+    surprise = learn_surprise(np.concatenate(filled))
+    stream = Stream(tuple(one.density for one in fitted), calibration, fitted[0].columns, floor, surprise)
+    return stream, [surprise(frames) for frames in filled]
 
 
 def _gather(shares: Sequence[Share], extractor: str) -> Float32:
-    """All rows (N, D) of one extractor."""
-    return np.concatenate([share.rows(extractor).values for share in shares])
+    """All rows (N, D) of one extractor; (0, 0) of no share at all."""
+    values = [share.rows(extractor).values for share in shares]
+    return np.concatenate(values) if values else np.zeros((0, 0), np.float32)
 
 
 def _build(settings: DensitySettings, seed: int, device: str) -> Density:

@@ -206,7 +206,7 @@ def test_everything_but_the_detector_works_without_ultralytics():
 
 
 def test_threads_that_load_an_openvino_network_together_do_not_wait_for_each_other_for_good(weights):
-    """A race, so a clean pass proves little; without the care in `_compile_openvino` two of six bare loops over the same call hung."""
+    """A race: a pass proves little, but without the care in `_compile_openvino` two of six bare loops hung."""
     code = f"""
 import sys, threading
 import numpy as np

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from mulde import __version__
 from mulde.errors import BundleError
 from mulde.evaluation.conformal import NormalVideo
-from mulde.pipeline.bundle import SCHEMA_VERSION, load_bundle
+from mulde.pipeline.bundle import SCHEMA_VERSION, Stream, load_bundle
 from mulde.pipeline.fusion import Calibration, Surprise
 
 VERSION_1 = Path(__file__).resolve().parents[1] / "data" / "bundle-v1.safetensors"
@@ -52,10 +52,10 @@ def test_a_bundle_of_version_1_scores_as_it_did_then(golden, stream):
     bundle = load_bundle(VERSION_1)
     assert set(bundle.streams) == set(golden["anomaly_score"])
     then, rows = np.array(golden["anomaly_score"][stream]), np.array(golden["rows"], np.float32)
-    (member,) = bundle.streams[stream].members
-    np.testing.assert_allclose(member.density.anomaly_score(rows), then, rtol=1e-6, atol=1e-6)
+    (density,) = bundle.streams[stream].densities
+    np.testing.assert_allclose(density.anomaly_score(rows), then, rtol=1e-6, atol=1e-6)
     scale = golden["calibration"][stream]
-    assert member.calibration.as_dict() | {"floor": bundle.streams[stream].floor} == scale
+    assert bundle.streams[stream].calibration.as_dict() | {"floor": bundle.streams[stream].floor} == scale
     share = (then - scale["low"]) / (scale["high"] - scale["low"])
     calibrated = [one if one <= 1 else 1 + np.log(one) for one in share]
     np.testing.assert_allclose(bundle.streams[stream].score_rows(rows), calibrated, rtol=1e-5, atol=1e-6)
@@ -77,16 +77,16 @@ def test_a_bundle_of_version_1_is_the_same_after_it_is_saved_again(golden, tmp_p
 def test_several_densities_and_the_scale_of_a_stream_are_the_same_after_they_are_saved(golden, tmp_path):
     old = load_bundle(VERSION_1)
     surprise = Surprise(np.array([0.0, 0.5, 1.25]), np.array([0.0, 0.75, 3.0]), 2.5)
-    first, second = old.streams["velocity"].members[0], old.streams["geometry"].members[0]
-    members = (first, replace(second, calibration=Calibration(-3.0, 8.5)), first)
-    stream = replace(old.streams["velocity"], members=members, surprise=surprise, floor=0.375)
+    first, second = old.streams["velocity"].densities[0], old.streams["geometry"].densities[0]
+    densities, calibration = (first, second, first), Calibration(-3.0, 8.5)
+    stream = Stream(densities, calibration, dim=3, floor=0.375, surprise=surprise)
     replace(old, streams={"velocity": stream}).save(tmp_path / "three.safetensors")
     (again,) = load_bundle(tmp_path / "three.safetensors").streams.values()
     rows = np.array(golden["rows"], np.float32)
     np.testing.assert_array_equal(again.score_rows(rows), stream.score_rows(rows))
-    for one, other in zip(again.members, members, strict=True):
-        np.testing.assert_array_equal(one.density.anomaly_score(rows), other.density.anomaly_score(rows))
-        assert one.calibration == other.calibration
+    for one, other in zip(again.densities, densities, strict=True):
+        np.testing.assert_array_equal(one.anomaly_score(rows), other.anomaly_score(rows))
+    assert again.calibration == calibration
     assert again.empty_score == stream.empty_score == pytest.approx(0.75 * 0.375 / 0.5)
 
 

@@ -13,7 +13,7 @@ from mulde import __version__
 from mulde.config import Settings, fingerprint
 from mulde.density.registry import build_density
 from mulde.errors import BundleError, UsageError
-from mulde.pipeline.bundle import SCHEMA_VERSION, Bundle, Member, Stream, load_bundle
+from mulde.pipeline.bundle import SCHEMA_VERSION, Bundle, Stream, load_bundle
 from mulde.pipeline.export import FORMATS, export
 from mulde.pipeline.fusion import calibrate, combine, frame_maximum, learn_surprise
 
@@ -32,12 +32,13 @@ def rows(n, d, seed=0):
 def trained(name, kind="mulde", **settings):
     small = {"mulde": {"hidden": (8,), "steps": 20, "batch_size": 32, "num_scales": 3, "aggregate": "mean"}}
     x = rows(100, COLUMNS[name])
-    members = []
+    densities = []
     for seed in (0, 1):
         density = build_density(kind, **small.get(kind, {}) | settings).fit(x + seed)
-        members.append(Member(density, calibrate(name, density.anomaly_score(rows(60, COLUMNS[name], seed=1)))))
+        densities.append(density)
     surprise = learn_surprise(np.random.default_rng(3).exponential(size=100))
-    return Stream(tuple(members), COLUMNS[name], 0.1, surprise)
+    calibration = calibrate(name, density.anomaly_score(rows(60, COLUMNS[name], seed=1)))
+    return Stream(tuple(densities), calibration, COLUMNS[name], 0.1, surprise)
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +73,11 @@ def test_scored_and_fused_outside_as_inside(model, tmp_path):
     fused = np.zeros(10)
     for stream in said["streams"].values():
         calibrated = np.zeros(40)
-        for member in stream["members"]:
-            scores = run_onnx(tmp_path / "out" / member["files"][0], 2 * rows(40, stream["columns"], seed=6))
-            low, high = (member["calibration"][key] for key in ("low", "high"))
+        for file in stream["files"]:
+            scores = run_onnx(tmp_path / "out" / file, 2 * rows(40, stream["columns"], seed=6))
+            low, high = (stream["calibration"][key] for key in ("low", "high"))
             shares = [(score - low) / (high - low) for score in scores]
-            calibrated += [(s if s <= 1 else 1 + math.log(s)) / len(stream["members"]) for s in shares]
+            calibrated += [(s if s <= 1 else 1 + math.log(s)) / len(stream["files"]) for s in shares]
         x, y, slope = (stream["surprise"][key] for key in ("score", "surprise", "slope"))
         surprise = np.interp(calibrated, x, y) + slope * np.maximum(calibrated - x[-1], 0)
         for frame in range(10):

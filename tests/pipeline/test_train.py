@@ -50,7 +50,9 @@ def test_with_folds_every_video_is_kept_once_as_the_density_that_has_not_seen_it
     by_name = {one.video.name: one for one in videos}
     assert sorted(bundle.normal) == sorted(by_name)
     for number, names in enumerate(bundle.training["heldout"]):
-        alone = {name: replace(one, members=one.members[number : number + 1]) for name, one in bundle.streams.items()}
+        alone = {
+            name: replace(one, densities=one.densities[number : number + 1]) for name, one in bundle.streams.items()
+        }
         for name in names:
             video = by_name[name]
             again = score_frames(video.features, video.frame_index, alone, bundle.settings.fusion.combine)
