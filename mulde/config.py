@@ -239,8 +239,13 @@ class FusionSettings(_Section):
     heldout_share: float = Field(
         0.25, gt=0, lt=1, description="with folds = 1: share of the training videos kept for calibration"
     )
+    only_high: tuple[str, ...] = Field(
+        (),
+        description="streams of which only high values count, as the speed of objects: before rows are scored, values "
+        "below the median of the normal ones are raised to it",
+    )
     combine: Literal["sum", "max"] = Field(
-        "sum", description="how the surprises (-log p) of a frame's streams become one score; sum = Fisher's method"
+        "sum", description="how the surprises, sqrt(-2 log p), of a frame's streams become one score"
     )
     smoothing_s: float = Field(0.5, ge=0, le=60, description="sigma of the Gaussian smoothing in time, seconds")
 
@@ -276,6 +281,13 @@ class Settings(_Section):
     fusion: FusionSettings = FusionSettings()
     alarms: AlarmSettings = AlarmSettings()
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _only_high_streams_exist(self) -> Settings:
+        streams = {*self.features.extractors, *self.features.imported}
+        if unknown := sorted(set(self.fusion.only_high) - streams):
+            raise ValueError(f"fusion.only_high with streams of features.extractors, {unknown[0]!r} is none of them")
+        return self
 
 
 def fingerprint(value: object) -> str:

@@ -22,7 +22,7 @@ from mulde.pipeline.fusion import Calibration, Surprise
 from mulde.records import Float32, Float64
 
 SCHEMA_VERSION = 2
-_NORMAL, _SURPRISE = ".normal", ".surprise"  # no stream or member can be called so
+_NORMAL, _SURPRISE, _LEAST = ".normal", ".surprise", ".least"  # no stream or fold can be called so
 _ONLY_WARNED = frozenset({"opencv", "ultralytics", "precision"})
 """What may differ between training and scoring: library versions, and the format of numbers that a device has."""
 
@@ -33,7 +33,8 @@ class Stream:
 
     calibration: of the row scores of all normal videos, each by the density that has not seen it; floor: the lowest
     calibrated score of a normal frame, given to frames without rows; surprise: None in bundles of schema 1, whose
-    calibrated scores are added up as they are.
+    calibrated scores are added up as they are; least (D,): values that rows are raised to before they are scored, where
+    only high ones count.
     """
 
     densities: tuple[Density, ...]
@@ -41,9 +42,12 @@ class Stream:
     dim: int
     floor: float
     surprise: Surprise | None
+    least: Float32 | None = None
 
     def score_rows(self, values: Float32) -> Float64:
         """anomaly_score (N,) of rows (N, D): the mean over the densities, then its surprise."""
+        if self.least is not None:
+            values = np.maximum(values, self.least)
         calibrated = np.mean([self.calibration(d.anomaly_score(values)) for d in self.densities], axis=0)
         return calibrated if self.surprise is None else self.surprise(calibrated)
 
@@ -82,9 +86,11 @@ class Bundle:
                 "floor": stream.floor,
             }
             if stream.surprise is not None:
-                points = {"score": stream.surprise.score, "surprise": stream.surprise.surprise}
+                points = {"score": stream.surprise.score, "neg_log_p": stream.surprise.neg_log_p}
                 tensors |= {f"{name}/{_SURPRISE}/{key}": value for key, value in points.items()}
                 streams[name]["slope"] = stream.surprise.slope
+            if stream.least is not None:
+                tensors[f"{name}/{_LEAST}"] = stream.least
         for i, video in enumerate(self.normal.values()):
             tensors[f"{_NORMAL}/{i}"] = np.ascontiguousarray(video.scores)
         header = {
@@ -117,9 +123,14 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
                 for i, meta in enumerate(stream["densities"])
             )
             points = _below(_SURPRISE, own)
-            surprise = Surprise(points["score"], points["surprise"], float(stream["slope"])) if points else None
+            surprise = Surprise(points["score"], points["neg_log_p"], float(stream["slope"])) if points else None
             streams[name] = Stream(
-                densities, Calibration(**stream["calibration"]), int(stream["dim"]), float(stream["floor"]), surprise
+                densities,
+                Calibration(**stream["calibration"]),
+                int(stream["dim"]),
+                float(stream["floor"]),
+                surprise,
+                own.get(_LEAST),
             )
         settings = Settings.model_validate(header["settings"])
         normal = {

@@ -18,10 +18,12 @@ FORMATS: dict[str, Callable[[Density, Mapping[str, str]], bytes]] = {"onnx": to_
 """Ways to write a density, with metadata beside it. The name is the flag and the suffix of the files."""
 FUSION_FILE = "export.json"
 _STEPS = (
+    "rows = the larger of a row's values and `least`, where the stream has that",
     "share = (anomaly_score - low) / (high - low), with the calibration of the stream",
     "calibrated = mean over the files of (share where share <= 1, else 1 + ln(share))",
-    "surprise = straight lines through the points (score, surprise), level in front of the first; behind the last one "
-    "slope times the rest comes on top (surprise null: calibrated)",
+    "neg_log_p = straight lines through the points (score, neg_log_p), level in front of the first; behind the last "
+    "one slope times the rest comes on top",
+    "surprise = sqrt(2 neg_log_p); calibrated itself where the stream's surprise is null",
     "score of a frame in a stream = largest surprise of its rows; empty where it has no rows",
     "fused score of a frame = the streams combined (sum or max)",
     "smoothed = Gaussian in time inside a video, standard deviation smoothing_s, borders reflected",
@@ -69,6 +71,7 @@ def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str
                 "files": [f"{name}-{i}.{kind}" for i in range(len(stream.densities)) for kind in formats],
                 "calibration": stream.calibration.as_dict(),
                 "surprise": None if stream.surprise is None else _as_lists(stream.surprise),
+                "least": None if stream.least is None else stream.least.tolist(),
                 "empty": stream.empty_score,
             }
             for name, stream in chosen.items()
@@ -79,7 +82,7 @@ def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str
 
 
 def _as_lists(surprise: Surprise) -> dict[str, object]:
-    return {"score": surprise.score.tolist(), "surprise": surprise.surprise.tolist(), "slope": surprise.slope}
+    return {"score": surprise.score.tolist(), "neg_log_p": surprise.neg_log_p.tolist(), "slope": surprise.slope}
 
 
 def _content(kind: str, stream: str, density: Density, facts: Mapping[str, str]) -> bytes:

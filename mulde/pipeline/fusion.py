@@ -46,22 +46,24 @@ def calibrate(stream: str, heldout: Float64) -> Calibration:
 
 @dataclass(frozen=True)
 class Surprise:
-    """-log p of a frame's highest calibrated score in one stream, p being the share of normal frames that reach it.
+    """sqrt(-2 log p) of a frame's highest calibrated score in one stream, p being the share of normal frames that reach
+    it: as far out as a normal variable with such a tail, about.
 
-    Streams on this scale may be added up: the sum is Fisher's statistic for p-values, so no stream needs a weight.
-    Straight lines join the points (`score`, `surprise`), both (Q,) and rising; behind the last one, where few normal
-    frames lie, an exponential tail goes on by `slope`.
+    Streams on this scale may be added up, as p-values are by Stouffer's method, so no stream needs a weight; a sum of
+    -log p itself (Fisher's) would be that of the one stream whose tail happens to be longest. Straight lines join the
+    points (`score`, `neg_log_p`), both (Q,) and rising; behind the last one, where few normal frames lie, an
+    exponential tail goes on by `slope`.
     """
 
     score: Float64
-    surprise: Float64
+    neg_log_p: Float64
     slope: float
 
     def __call__(self, scores: Float64) -> Float64:
-        """Surprises (N,) >= 0, in natural units, rising with the calibrated scores (N,)."""
+        """Surprises (N,) >= 0, rising with the calibrated scores (N,)."""
         scores = np.asarray(scores, np.float64)
         beyond = np.maximum(scores - self.score[-1], 0)
-        return np.asarray(np.interp(scores, self.score, self.surprise) + self.slope * beyond, np.float64)
+        return np.asarray(np.sqrt(2 * (np.interp(scores, self.score, self.neg_log_p) + self.slope * beyond)))
 
 
 def learn_surprise(frames: Float64) -> Surprise:
@@ -71,13 +73,13 @@ def learn_surprise(frames: Float64) -> Surprise:
     """
     if not len(frames):
         raise FitError("calibration of frames", expected="normal frames", got="none")
-    wanted = np.linspace(0, -np.log(_TAIL_SHARE), _NUM_POINTS)
-    score = np.quantile(frames, 1 - np.exp(-wanted))
+    neg_log_p = np.linspace(0, -np.log(_TAIL_SHARE), _NUM_POINTS)
+    score = np.quantile(frames, 1 - np.exp(-neg_log_p))
     first = np.append(True, score[1:] > score[:-1])  # a score that many frames share is reached by all of them
     start = score[-1]
     excess = float((frames[frames > start] - start).mean()) if (frames > start).any() else 0.0
     scale = excess if excess > _LEAST_SCALE else float(np.std(frames))
-    return Surprise(score[first], wanted[first], 1.0 / scale if scale > _LEAST_SCALE else 1.0)
+    return Surprise(score[first], neg_log_p[first], 1.0 / scale if scale > _LEAST_SCALE else 1.0)
 
 
 def frame_maximum(scores: Float64, row_frame: Int64, frames: Int64, empty: float) -> Float64:

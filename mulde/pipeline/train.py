@@ -118,8 +118,11 @@ def train(
     normal_frames: dict[str, list[Float64]] = {}
     counts: dict[str, dict[str, Any]] = {}
     for name in (*settings.features.extractors, *settings.features.imported):
-        fitted = [_fit_fold(name, fold, i, settings, seed, device, reporter, folder) for i, fold in enumerate(folds)]
-        streams[name], normal_frames[name] = _calibrated(name, folds, fitted, reporter)
+        least = _usual(name, folds) if name in settings.fusion.only_high else None
+        fitted = [
+            _fit_fold(name, fold, i, least, settings, seed, device, reporter, folder) for i, fold in enumerate(folds)
+        ]
+        streams[name], normal_frames[name] = _calibrated(name, folds, fitted, least, reporter)
         counts[name] = {
             "rows": [one.num_rows for one in fitted],
             "heldout_rows": [sum(len(rows.score) for rows in one.heldout) for one in fitted],
@@ -165,6 +168,7 @@ def _fit_fold(
     name: str,
     fold: Fold,
     number: int,
+    least: Float32 | None,
     settings: Settings,
     seed: int,
     device: str,
@@ -189,12 +193,12 @@ def _fit_fold(
             checkpoint=folder / CHECKPOINTS / f"{label}.safetensors",
         )
     tables = [share.rows(name) for share in fold.heldout]
-    scored = [_Rows(table.frame_index, density.anomaly_score(table.values)) for table in tables]
+    scored = [_Rows(table.frame_index, density.anomaly_score(_raised(table.values, least))) for table in tables]
     return _Fitted(density, len(rows), rows.shape[1], scored)
 
 
 def _calibrated(
-    name: str, folds: Sequence[Fold], fitted: Sequence[_Fitted], reporter: Reporter
+    name: str, folds: Sequence[Fold], fitted: Sequence[_Fitted], least: Float32 | None, reporter: Reporter
 ) -> tuple[Stream, list[Float64]]:
     """The stream, and the surprises (T,) of the frames of every held-out share, fold by fold.
 
@@ -204,7 +208,7 @@ def _calibrated(
     scores = np.concatenate([rows.score for one in fitted for rows in one.heldout])
     if not len(scores):
         reporter.warn(f"{name}: no rows in the held-out videos, so the stream is calibrated on its training rows")
-        scores = fitted[0].density.anomaly_score(_gather(folds[0].fitting, name))
+        scores = fitted[0].density.anomaly_score(_raised(_gather(folds[0].fitting, name), least))
     calibration = calibrate(name, scores)
     best = [
         frame_maximum(calibration(rows.score), rows.frame, share.frame_index, np.nan)
@@ -215,8 +219,18 @@ def _calibrated(
     floor = float(np.nanmin(seen)) if not np.isnan(seen).all() else float(calibration(scores).min())
     filled = [np.where(np.isnan(frames), floor, frames) for frames in best]
     surprise = learn_surprise(np.concatenate(filled))
-    stream = Stream(tuple(one.density for one in fitted), calibration, fitted[0].columns, floor, surprise)
+    stream = Stream(tuple(one.density for one in fitted), calibration, fitted[0].columns, floor, surprise, least)
     return stream, [surprise(frames) for frames in filled]
+
+
+def _usual(name: str, folds: Sequence[Fold]) -> Float32:
+    """The median (D,) of each column over the rows of all normal videos."""
+    rows = _gather([share for fold in folds for share in fold.heldout], name)
+    return np.asarray(np.median(rows, axis=0), np.float32)
+
+
+def _raised(values: Float32, least: Float32 | None) -> Float32:
+    return values if least is None else np.maximum(values, least)
 
 
 def _gather(shares: Sequence[Share], extractor: str) -> Float32:

@@ -79,7 +79,7 @@ def test_several_densities_and_the_scale_of_a_stream_are_the_same_after_they_are
     surprise = Surprise(np.array([0.0, 0.5, 1.25]), np.array([0.0, 0.75, 3.0]), 2.5)
     first, second = old.streams["velocity"].densities[0], old.streams["geometry"].densities[0]
     densities, calibration = (first, second, first), Calibration(-3.0, 8.5)
-    stream = Stream(densities, calibration, dim=3, floor=0.375, surprise=surprise)
+    stream = Stream(densities, calibration, dim=3, floor=0.375, surprise=surprise, least=np.zeros(3, np.float32))
     replace(old, streams={"velocity": stream}).save(tmp_path / "three.safetensors")
     (again,) = load_bundle(tmp_path / "three.safetensors").streams.values()
     rows = np.array(golden["rows"], np.float32)
@@ -87,7 +87,7 @@ def test_several_densities_and_the_scale_of_a_stream_are_the_same_after_they_are
     for one, other in zip(again.densities, densities, strict=True):
         np.testing.assert_array_equal(one.anomaly_score(rows), other.anomaly_score(rows))
     assert again.calibration == calibration
-    assert again.empty_score == stream.empty_score == pytest.approx(0.75 * 0.375 / 0.5)
+    assert again.empty_score == stream.empty_score == pytest.approx((2 * 0.75 * 0.375 / 0.5) ** 0.5)
 
 
 def test_a_bundle_of_version_1_has_no_normal_scores():

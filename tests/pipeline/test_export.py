@@ -38,7 +38,9 @@ def trained(name, kind="mulde", **settings):
         densities.append(density)
     surprise = learn_surprise(np.random.default_rng(3).exponential(size=100))
     calibration = calibrate(name, density.anomaly_score(rows(60, COLUMNS[name], seed=1)))
-    return Stream(tuple(densities), calibration, COLUMNS[name], 0.1, surprise)
+    return Stream(
+        tuple(densities), calibration, COLUMNS[name], 0.1, surprise, least=np.full(COLUMNS[name], 5, np.float32)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +76,13 @@ def test_scored_and_fused_outside_as_inside(model, tmp_path):
     for stream in said["streams"].values():
         calibrated = np.zeros(40)
         for file in stream["files"]:
-            scores = run_onnx(tmp_path / "out" / file, 2 * rows(40, stream["columns"], seed=6))
+            raised = np.maximum(2 * rows(40, stream["columns"], seed=6), np.float32(stream["least"]))
+            scores = run_onnx(tmp_path / "out" / file, raised)
             low, high = (stream["calibration"][key] for key in ("low", "high"))
             shares = [(score - low) / (high - low) for score in scores]
             calibrated += [(s if s <= 1 else 1 + math.log(s)) / len(stream["files"]) for s in shares]
-        x, y, slope = (stream["surprise"][key] for key in ("score", "surprise", "slope"))
-        surprise = np.interp(calibrated, x, y) + slope * np.maximum(calibrated - x[-1], 0)
+        x, y, slope = (stream["surprise"][key] for key in ("score", "neg_log_p", "slope"))
+        surprise = np.sqrt(2 * (np.interp(calibrated, x, y) + slope * np.maximum(calibrated - x[-1], 0)))
         for frame in range(10):
             fused[frame] += max(surprise[frames == frame], default=stream["empty"])
     bundle = load_bundle(model)

@@ -44,18 +44,19 @@ def test_calibration_keeps_the_order():
     assert np.array_equal(np.argsort(Calibration(-3, 9)(scores)), np.argsort(scores))
 
 
-def test_surprise_of_exponential_scores_is_the_scores_themselves():
+def test_surprise_of_exponential_scores_is_known():
     """-log P(X >= x) = x where X is exponential, inside what was seen and far beyond it."""
     surprise = learn_surprise(np.random.default_rng(0).exponential(size=200_000))
     x = np.array([0.0, 0.1, 0.5, 1.0, 2.0, 3.0, 5.0, 50.0])
-    assert surprise(x) == pytest.approx(x, rel=0.02, abs=0.005)
+    assert surprise(x) ** 2 / 2 == pytest.approx(x, rel=0.02, abs=0.005)
 
 
-def test_surprise_is_minus_the_log_of_the_share_of_normal_frames_that_reach_a_score():
+def test_surprise_comes_from_the_share_of_normal_frames_that_reach_a_score():
     frames = np.random.default_rng(2).normal(size=5000)
     surprise = learn_surprise(frames)
     for score in (-2.0, -0.5, 0.0, 1.0, 1.6):
-        assert surprise(np.array([score]))[0] == pytest.approx(-np.log(np.mean(frames >= score)), abs=0.02)
+        neg_log_p = -np.log(np.mean(frames >= score))
+        assert surprise(np.array([score]))[0] == pytest.approx(np.sqrt(2 * neg_log_p), abs=0.02)
 
 
 @given(
@@ -72,7 +73,7 @@ def test_surprise_rises_from_0_and_stays_finite(frames, scores):
 def test_a_score_that_many_frames_share_is_reached_by_all_of_them():
     """Frames without rows all have the same, lowest score: no surprise."""
     frames = np.concatenate([np.zeros(50), np.linspace(1, 2, 50)])
-    assert learn_surprise(frames)(np.array([-1.0, 0.0, 1.0])) == pytest.approx([0, 0, np.log(2)], abs=0.05)
+    assert learn_surprise(frames)(np.array([-1.0, 0.0, 1.0])) == pytest.approx([0, 0, np.sqrt(2 * np.log(2))], abs=0.05)
 
 
 def test_without_frames_there_is_no_scale():
