@@ -44,8 +44,7 @@ class AlarmRule:
     @property
     def levels(self) -> dict[SmoothingMode, dict[str, float]]:
         """As `evaluate_tracks` takes them."""
-        name = f"alarm {float(f'{self.centred.wanted_per_hour:.3g}'):g}/h"  # 1500, not 1.5e+03
-        return {"causal": {name: self.causal.level}, "centred": {name: self.centred.level}}
+        return {"causal": {"alarm": self.causal.level}, "centred": {"alarm": self.centred.level}}
 
     def as_record(self) -> dict[str, Any]:
         """What a run folder keeps of it."""

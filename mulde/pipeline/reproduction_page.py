@@ -143,6 +143,8 @@ def _percent(name: str, value: Any) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, Mapping) and "mean" in value:
         return _with_spread(value, _text)
+    if isinstance(value, Mapping) and value:
+        return ", ".join(f"{name} {_text(entry)}" for name, entry in sorted(value.items()))
     if isinstance(value, float):
         return f"{value:.4f}"
     if value is None:

@@ -49,7 +49,7 @@ def test_each_smoothing_has_the_level_of_its_own_scores(smoothing_s):
         smoothed = [NormalVideo(smooth(one, smoothing_s * RATE, mode), RATE) for one in scores]
         alarm = getattr(rule, mode)
         assert alarm == alarm_level(smoothed, 6, **GAPS)
-        assert rule.levels[mode] == {"alarm 6/h": alarm.level}
+        assert rule.levels[mode] == {"alarm": alarm.level}
         assert sum(count_events(one, alarm.level, **GAPS) for one in smoothed) == alarm.num_seen > 0
     assert (rule.centred.level != rule.causal.level) == (smoothing_s > 0)
     np.testing.assert_array_equal(rule.normal[0].scores, smooth(scores[0], smoothing_s * RATE, "centred"))
@@ -58,7 +58,6 @@ def test_each_smoothing_has_the_level_of_its_own_scores(smoothing_s):
 def test_the_default_is_one_an_hour_where_the_footage_supports_it(capsys):
     rule = learn(model(*noise(12, 20)))
     assert rule.centred.wanted_per_hour == rule.causal.wanted_per_hour == 1
-    assert list(rule.levels["centred"]) == ["alarm 1/h"]
     assert capsys.readouterr().err == ""
 
 
@@ -73,11 +72,6 @@ def test_the_default_is_as_few_as_short_footage_supports_and_says_so(capsys, min
     assert least - 1e-6 <= float(number) < least + 0.2
     assert learn(bundle, false_alarms_per_hour=float(number)) is not None
     assert rule.as_record()["false_alarms_per_hour"] == least
-
-
-def test_the_name_of_a_level_is_a_plain_number():
-    alarm = Alarm(0.5, 1499.6, 1.0, 1.0, 0, 1.0, 1.0, 1)
-    assert list(AlarmRule(EventRules(), alarm, alarm, ()).levels["causal"]) == ["alarm 1500/h"]
 
 
 def test_a_rate_that_the_footage_does_not_support_is_refused():
