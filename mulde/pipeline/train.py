@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +19,8 @@ from mulde.density.registry import build_density
 from mulde.density.rows import Look
 from mulde.errors import FitError
 from mulde.evaluation.conformal import NormalVideo
+from mulde.extractors.threads import one_core_per_call
+from mulde.pipeline.build import choose_threads
 from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import calibrate, combine, frame_maximum, learn_surprise
@@ -119,9 +123,7 @@ def train(
     counts: dict[str, dict[str, Any]] = {}
     for name in (*settings.features.extractors, *settings.features.imported):
         least = _usual(name, folds) if name in settings.fusion.only_high else None
-        fitted = [
-            _fit_fold(name, fold, i, least, settings, seed, device, reporter, folder) for i, fold in enumerate(folds)
-        ]
+        fitted = _fit_folds(name, folds, least, settings, seed, device, reporter, folder)
         streams[name], normal_frames[name] = _calibrated(name, folds, fitted, least, reporter)
         counts[name] = {
             "rows": [one.num_rows for one in fitted],
@@ -164,6 +166,33 @@ class _Fitted:
     heldout: list[_Rows]
 
 
+def _fit_folds(
+    name: str,
+    folds: Sequence[Fold],
+    least: Float32 | None,
+    settings: Settings,
+    seed: int,
+    device: str,
+    reporter: Reporter,
+    folder: Path,
+) -> list[_Fitted]:
+    """The folds of one stream; on a CPU side by side with a core each, which is 1.5 times as fast as both for one."""
+    stopped = Event()
+
+    def fit(number: int) -> _Fitted:
+        return _fit_fold(name, folds[number], number, least, settings, seed, device, reporter, folder, stopped)
+
+    num_callers = choose_threads(device) if device == "cpu" else 1
+    if min(num_callers, len(folds)) == 1:
+        return [fit(number) for number in range(len(folds))]
+    with one_core_per_call(), ThreadPoolExecutor(num_callers, "fold") as pool:
+        try:
+            return list(pool.map(fit, range(len(folds))))
+        except BaseException:  # Ctrl-C as well: the others end at their next look, their checkpoints stay
+            stopped.set()
+            raise
+
+
 def _fit_fold(
     name: str,
     fold: Fold,
@@ -174,6 +203,7 @@ def _fit_fold(
     device: str,
     reporter: Reporter,
     folder: Path,
+    stopped: Event,
 ) -> _Fitted:
     rows, held = _gather(fold.fitting, name), _gather(fold.heldout, name)
     if not len(rows):
@@ -189,7 +219,7 @@ def _fit_fold(
         density.fit(
             rows,
             heldout=held if len(held) else None,
-            progress=shown_and_logged(advance, log),
+            progress=shown_and_logged(advance, log, stopped),
             checkpoint=folder / CHECKPOINTS / f"{label}.safetensors",
         )
     tables = [share.rows(name) for share in fold.heldout]
@@ -244,12 +274,14 @@ def _build(settings: DensitySettings, seed: int, device: str) -> Density:
     return build_density(settings.method, **{**sizes, **settings.options, "seed": seed, "device": device})
 
 
-def shown_and_logged(advance: Advance, log: TrainingLog) -> Callable[[Look], None]:
-    """The course of a training on a bar and in TensorBoard."""
+def shown_and_logged(advance: Advance, log: TrainingLog, stopped: Event | None = None) -> Callable[[Look], None]:
+    """The course of a training on a bar and in TensorBoard; ends it with FitError once `stopped` is set."""
     last = 0
 
     def progress(look: Look) -> None:
         nonlocal last
+        if stopped is not None and stopped.is_set():
+            raise FitError("training", expected="to end", got="a stop at another fold")
         shown = f"loss {look.loss_dsm + look.loss_reg:.3f}"
         shown += f" held-out {look.heldout_loss:.3f}" if look.heldout_loss is not None else ""
         advance(look.step - last, total=look.num_steps, status=shown)

@@ -75,7 +75,7 @@ def test_a_run_has_alarms_regions_and_a_page(finished):
     alarm = record["alarm"]
     for row in figures["rows"][1:]:
         own = row["alarms"][0]
-        assert own["name"].startswith("alarm ")
+        assert own["name"] == "alarm"
         assert own["level"] == alarm["levels"][row["smoothing"]][own["name"]]
         assert own["num_true_events"] == 1
     assert figures["event_rules"]["merge_gap_s"] == alarm["merge_gap_s"] == 1.0

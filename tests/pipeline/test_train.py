@@ -65,3 +65,16 @@ def test_of_a_single_video_the_last_part_is_held_out_and_kept(tmp_path):
     (kept,) = bundle.normal.values()
     assert len(kept.scores) == 40 * bundle.settings.fusion.heldout_share == 10
     np.testing.assert_allclose(kept.scores, score_video(videos[0], bundle).track.fused[-10:], rtol=1e-6)
+
+
+def test_folds_side_by_side_give_what_one_after_the_other_gives(tmp_path, monkeypatch):
+    videos = stored(tmp_path, 5, 20)
+    found = []
+    for callers in (1, 3):
+        monkeypatch.setattr("mulde.pipeline.train.choose_threads", lambda device, callers=callers: callers)
+        (tmp_path / str(callers)).mkdir()
+        found.append(trained(videos, tmp_path / str(callers), folds=3).normal)
+    alone, together = found
+    assert list(alone) == list(together)
+    for name, video in alone.items():
+        np.testing.assert_allclose(video.scores, together[name].scores, rtol=1e-4)
