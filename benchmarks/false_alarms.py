@@ -19,7 +19,6 @@ import numpy as np
 from mulde.errors import UsageError
 from mulde.evaluation.conformal import COVERAGE, NormalVideo, alarm_level, count_events
 from mulde.pipeline.bundle import load_bundle
-from mulde.pipeline.score import smoothed_normal
 
 
 def try_splits(
@@ -54,7 +53,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("false-alarms.json"))
     args = parser.parse_args()
     bundle = load_bundle(args.model)
-    clips = dict(zip(bundle.normal, smoothed_normal(bundle, "centred"), strict=True))
+    clips = dict(zip(bundle.normal, bundle.smoothed_normal["centred"], strict=True))
     hours = sum(clip.hours for clip in clips.values())
     print(f"{len(clips)} clips, {60 * hours:.1f} minutes, {args.splits} splits in halves")
     print(

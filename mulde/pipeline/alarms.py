@@ -19,12 +19,13 @@ from mulde.evaluation.smoothing import SmoothingMode
 from mulde.files import whole_file, write_json
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.progress import Reporter
-from mulde.pipeline.score import ScoredVideo, smoothed_normal
+from mulde.pipeline.score import ScoredVideo
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_RATE_PER_HOUR = 1.0
+_NAME = "alarm"  # of the level in tables
 _COLUMNS = {
     "video": str, "start_frame": np.int64, "end_frame": np.int64, "start_s": float, "end_s": float,
     "peak_frame": np.int64, "peak_s": float, "score": float, "p_value": float,
@@ -44,7 +45,7 @@ class AlarmRule:
     @property
     def levels(self) -> dict[SmoothingMode, dict[str, float]]:
         """As `evaluate_tracks` takes them."""
-        return {"causal": {"alarm": self.causal.level}, "centred": {"alarm": self.centred.level}}
+        return {"causal": {_NAME: self.causal.level}, "centred": {_NAME: self.centred.level}}
 
     def as_record(self) -> dict[str, Any]:
         """What a run folder keeps of it."""
@@ -57,6 +58,12 @@ class AlarmRule:
         }
 
 
+def recorded_level(record: Mapping[str, Any]) -> float | None:
+    """The level of scores smoothed both ways in a run's record; None where the run had no alarm."""
+    alarm = record.get("alarm")
+    return None if alarm is None else float(alarm["levels"]["centred"][_NAME])
+
+
 def learn_alarm(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> AlarmRule | None:
     """The alarm level for `settings.false_alarms_per_hour`; None where the model came without normal scores.
 
@@ -65,7 +72,7 @@ def learn_alarm(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> 
     """
     wanted = settings.false_alarms_per_hour
     modes: tuple[SmoothingMode, ...] = ("centred", "causal")
-    normal = {mode: smoothed_normal(bundle, mode) for mode in modes}
+    normal = {mode: bundle.smoothed_normal[mode] for mode in modes}
     rules = EventRules(settings.merge_gap_s, settings.min_length_s)
     options = {"merge_gap_s": rules.merge_gap_s, "min_length_s": rules.min_length_s}
     if not any(video.scores.size for video in normal["centred"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mulde.density.registry import density_from_state
 from mulde.density.state import check_version
 from mulde.errors import BundleError, UsageError
 from mulde.evaluation.conformal import NormalVideo
+from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
 from mulde.files import whole_file
 from mulde.pipeline.fusion import Calibration, Surprise
 from mulde.records import Float32, Float64
@@ -67,6 +69,15 @@ class Bundle:
     made_from: Mapping[str, Any]
     training: Mapping[str, Any]
     normal: Mapping[str, NormalVideo] = field(default_factory=dict)
+
+    @cached_property
+    def smoothed_normal(self) -> dict[SmoothingMode, list[NormalVideo]]:
+        """`normal`, smoothed as new video is, by the way of smoothing; made once, however many videos are scored."""
+        sigma_s = self.settings.fusion.smoothing_s
+        return {
+            mode: [NormalVideo(smooth(v.scores, sigma_s * v.rate, mode), v.rate) for v in self.normal.values()]
+            for mode in SMOOTHING_MODES
+        }
 
     def save(self, path: Path) -> None:
         from safetensors.numpy import save_file

@@ -17,11 +17,11 @@ _LEAST_SCALE = 1e-9  # calibrated scores of normal frames lie between 0 and abou
 
 @dataclass(frozen=True)
 class Calibration:
-    """Puts the row scores of one density on a common scale: `low` becomes 0, `high` becomes 1, e times that becomes 2.
+    """Puts the row scores of a stream on a common scale: `low` becomes 0, `high` becomes 1, e times that becomes 2.
 
-    low and high are the minimum and the 99.9th percentile of the row scores of normal video that the density has not
-    seen. Above `high`, where that video says nothing, the scale is logarithmic: far out, a log-density grows without
-    bound, at a pace that differs by stream. The order of scores stays.
+    low and high are the minimum and the 99.9th percentile of the row scores of normal video, each by a density that has
+    not seen it. Above `high`, where that video says nothing, the scale is logarithmic: far out, a log-density grows
+    without bound, at a pace that differs by stream. The order of scores stays.
     """
 
     low: float
@@ -37,7 +37,7 @@ class Calibration:
 
 
 def calibrate(stream: str, heldout: Float64) -> Calibration:
-    """Learn the scale of one density from row scores (N,) of normal video. Raises FitError without rows."""
+    """Learn the scale of a stream from row scores (N,) of normal video. Raises FitError without rows."""
     if not len(heldout):
         raise FitError(f"calibration of {stream}", expected="normal rows", got="none")
     low, high = float(heldout.min()), float(np.quantile(heldout, 0.999))

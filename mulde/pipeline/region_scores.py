@@ -6,17 +6,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mulde.errors import MuldeError
 from mulde.files import whole_file
+from mulde.filetypes import is_hidden
 from mulde.pipeline.fusion import combine
 from mulde.pipeline.tracking import row_keys
 from mulde.records import FeatureTable, Float64, RegionScores
 
-_METADATA_KEY = b"mulde"
-_STREAM_PREFIX = "score_"
+METADATA_KEY = b"mulde"
+STREAM_PREFIX = "score_"
 _CORNERS = ("x0", "y0", "x1", "y1")
 
 
@@ -75,19 +77,28 @@ def write_regions(regions: RegionScores, folder: Path) -> Path:
         **{name: regions.box_xyxy[:, i] for i, name in enumerate(_CORNERS)},
         "track_id": regions.track_id,
         "anomaly_score": regions.anomaly_score,
-        **{f"{_STREAM_PREFIX}{name}": values for name, values in regions.streams.items()},
+        **{f"{STREAM_PREFIX}{name}": values for name, values in regions.streams.items()},
     }
     facts = {"video": regions.video, "size_hw": regions.size_hw}
     path = folder / f"{regions.video}.parquet"
     with whole_file(path) as partial:
-        pq.write_table(pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(facts)}), partial)
+        pq.write_table(pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)}), partial)
     return path
 
 
 def read_regions(folder: Path) -> dict[str, RegionScores]:
     """All tables below a folder, by video; none is an ordinary value. Raises MuldeError for one that is damaged."""
-    found = [_read_one(path) for path in sorted(folder.rglob("*.parquet")) if not path.name.startswith(".")]
-    return {one.video: one for one in found}
+    return {one.video: one for one in map(_read_one, tables_below(folder))}
+
+
+def tables_below(folder: Path) -> list[Path]:
+    """The finished Parquet files below a folder, in order of their paths."""
+    return sorted(path for path in folder.rglob("*.parquet") if not is_hidden(path.name))
+
+
+def stream_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of single streams among the columns of a table, by stream."""
+    return {k.removeprefix(STREAM_PREFIX): v for k, v in columns.items() if k.startswith(STREAM_PREFIX)}
 
 
 def _read_one(path: Path) -> RegionScores:
@@ -96,7 +107,7 @@ def _read_one(path: Path) -> RegionScores:
 
     try:
         table = pq.read_table(path)
-        facts = json.loads(table.schema.metadata[_METADATA_KEY])
+        facts = json.loads(table.schema.metadata[METADATA_KEY])
         columns = {name: table[name].to_numpy() for name in table.column_names}
         height, width = facts["size_hw"]
         return RegionScores(
@@ -106,7 +117,7 @@ def _read_one(path: Path) -> RegionScores:
             columns["frame_index"],
             columns["anomaly_score"],
             columns["track_id"],
-            {k.removeprefix(_STREAM_PREFIX): v for k, v in columns.items() if k.startswith(_STREAM_PREFIX)},
+            stream_columns(columns),
         )
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise MuldeError(f"table of boxes {path} cannot be read ({error})", hint="mulde score") from None

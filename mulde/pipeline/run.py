@@ -16,7 +16,7 @@ from mulde.errors import LabelError, UsageError
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
 from mulde.extractors.base import digest
 from mulde.files import write_json
-from mulde.pipeline.alarms import AlarmRule, events_table, learn_alarm, write_events
+from mulde.pipeline.alarms import AlarmRule, events_table, learn_alarm, recorded_level, write_events
 from mulde.pipeline.build import choose_device
 from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
 from mulde.pipeline.curves import truth_frames
@@ -191,7 +191,7 @@ def _draw(
     folder: RunFolder,
     reporter: Reporter,
 ) -> None:
-    level = next(iter(folder.record.get("alarm", {}).get("levels", {}).get("centred", {}).values()), None)
+    level = recorded_level(folder.record)
     with reporter.bar("draw", len(videos), "videos") as advance:
         for stored in videos:
             track = scored[stored.video.name].track
@@ -282,7 +282,7 @@ def _evaluate(
         record=record,
         settings=settings_file.read_text(encoding="utf-8") if settings_file.is_file() else "",
         region_curves=pool.curves() if pool else None,
-        alarm_level=next(iter(alarm["levels"]["centred"].values())) if alarm else None,
+        alarm_level=recorded_level(record),
         p_values={name: one.track.p_value for name, one in scored.items() if one.track.p_value is not None},
     )
     reporter.say(f"figures: {root / 'metrics.json'}   page: {page}")

@@ -11,20 +11,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mulde.errors import BundleError, MuldeError
-from mulde.evaluation.conformal import NormalVideo, frame_p_values
-from mulde.evaluation.smoothing import SmoothingMode, smooth
+from mulde.evaluation.conformal import frame_p_values
+from mulde.evaluation.smoothing import smooth
 from mulde.files import whole_file
 from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import combine, frame_maximum
-from mulde.pipeline.region_scores import ScoredRows, region_scores
+from mulde.pipeline.region_scores import (
+    METADATA_KEY,
+    STREAM_PREFIX,
+    ScoredRows,
+    region_scores,
+    stream_columns,
+    tables_below,
+)
 from mulde.records import Bool, FeatureTable, Float64, Int64, RegionScores, ScoreTrack
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_METADATA_KEY = b"mulde"
-_STREAM_PREFIX = "score_"
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
     scores = score_frames(stored.features, stored.frame_index, bundle.streams, how)
     sigma_frames = bundle.settings.fusion.smoothing_s * float(stored.rate)
     smoothed = smooth(scores.fused, sigma_frames, "centred")
-    normal = smoothed_normal(bundle, "centred")
+    normal = bundle.smoothed_normal["centred"]
     moment_s = max(bundle.settings.alarms.merge_gap_s, 4 * bundle.settings.fusion.smoothing_s)
     track = ScoreTrack(
         video=name,
@@ -93,12 +97,6 @@ def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
     return ScoredVideo(track, sigma_frames, int(scores.empty.sum()), float(stored.rate), regions)
 
 
-def smoothed_normal(bundle: Bundle, mode: SmoothingMode) -> list[NormalVideo]:
-    """The frame scores of the held-out normal video, smoothed as new video is."""
-    sigma_s = bundle.settings.fusion.smoothing_s
-    return [NormalVideo(smooth(v.scores, sigma_s * v.rate, mode), v.rate) for v in bundle.normal.values()]
-
-
 def to_frame(track: ScoreTrack) -> pd.DataFrame:
     """One row per decoded frame: video, frame_index, time_s, score_<stream>..., fused, smoothed, p_value."""
     import pandas as pd
@@ -108,7 +106,7 @@ def to_frame(track: ScoreTrack) -> pd.DataFrame:
             "video": track.video,
             "frame_index": track.frame_index,
             "time_s": track.time_s,
-            **{f"{_STREAM_PREFIX}{name}": values for name, values in track.streams.items()},
+            **{f"{STREAM_PREFIX}{name}": values for name, values in track.streams.items()},
             "fused": track.fused,
             "smoothed": track.smoothed,
             **({} if track.p_value is None else {"p_value": track.p_value}),
@@ -129,7 +127,7 @@ def write_scores(scored: ScoredVideo, folder: Path) -> Path:
         "frames_without_rows": scored.frames_without_rows,
         "rate": scored.rate,
     }
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _METADATA_KEY: json.dumps(extra)})
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: json.dumps(extra)})
     with whole_file(path.with_suffix(".csv")) as partial:
         frame.to_csv(partial, index=False)
     with whole_file(path) as partial:
@@ -143,7 +141,7 @@ def score_path(folder: Path, video: str) -> Path:
 
 def read_scores(folder: Path) -> dict[str, ScoredVideo]:
     """All score tables below a folder, by video. Raises MuldeError when there is none or one is damaged."""
-    scored = [_read_one(path) for path in sorted(folder.rglob("*.parquet")) if not path.name.startswith(".")]
+    scored = [_read_one(path) for path in tables_below(folder)]
     if not scored:
         raise MuldeError(f"no score tables in {folder}", hint="mulde score, or mulde run")
     return {one.track.video: one for one in scored}
@@ -155,16 +153,15 @@ def _read_one(path: Path) -> ScoredVideo:
 
     try:
         table = pq.read_table(path)
-        extra = json.loads(table.schema.metadata[_METADATA_KEY])
+        extra = json.loads(table.schema.metadata[METADATA_KEY])
         columns = {name: table[name].to_numpy() for name in table.column_names}
-        streams = {k.removeprefix(_STREAM_PREFIX): v for k, v in columns.items() if k.startswith(_STREAM_PREFIX)}
         track = ScoreTrack(
             str(columns["video"][0]),
             columns["frame_index"],
             columns["time_s"],
             columns["fused"],
             columns["smoothed"],
-            streams,
+            stream_columns(columns),
             columns.get("p_value"),
         )
         return ScoredVideo(track, extra["sigma_frames"], extra["frames_without_rows"], extra["rate"])
