@@ -376,8 +376,8 @@ def _usage_error(error: ValidationError) -> UsageError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     return UsageError(
-        f"setting {key}",
+        f"setting {key}" if key else "settings",
         expected=first["msg"].removeprefix("Input should be ").removeprefix("Value error, "),
-        got=repr(first["input"]),
+        got=repr(first["input"]) if key else None,  # else all of the settings: the sentence names the one
         hint="`mulde settings` lists every setting with its default and bounds",
     )

@@ -98,3 +98,11 @@ def test_bare_words_are_strings_and_later_overrides_win():
 def test_the_fingerprint_looks_at_content_not_at_order():
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_a_stream_that_is_none_is_answered_without_all_of_the_settings():
+    with pytest.raises(UsageError) as refused:
+        load_settings(overrides=['fusion.only_high=["pose"]'])
+    sentence = "settings: expected fusion.only_high with streams of features.extractors, 'pose' is none of them."
+    assert str(refused.value).startswith(sentence)
+    assert "got" not in str(refused.value)

@@ -24,7 +24,7 @@ from mulde.pipeline.data_findings import FAULT, Finding, Report
 from mulde.pipeline.data_labels import check_labels
 from mulde.pipeline.data_look import Look, gaps, look_at, movement
 from mulde.pipeline.progress import Reporter
-from mulde.pipeline.sources import open_source
+from mulde.pipeline.sources import open_source, parse_source
 
 # Two videos whose movement agrees so well are one, coded twice; clips of one still camera reach 0.3.
 _TWINS = 0.95
@@ -77,16 +77,16 @@ def _open(source: str) -> Dataset:
 
 def _root(source: str) -> Path:
     """The folder of a source, which must be there."""
-    name, colon, root = source.partition(":")
-    path = Path(root if colon and name in BENCHMARKS else source).expanduser()
+    name, path = parse_source(source)
+    if name is not None and name not in BENCHMARKS:
+        open_source(source)  # raises, with the names that there are
     if not path.is_dir():
         raise UsageError(f"source {source}", expected="NAME:ROOT with a folder as ROOT", got="no such folder")
     return path
 
 
 def _same_source(source: str, root: Path) -> str:
-    name, colon, _ = source.partition(":")
-    return f"{name}:{root}" if colon and name in BENCHMARKS else f"folder:{root}"
+    return f"{parse_source(source)[0] or 'folder'}:{root}"
 
 
 def _empty_folders(root: Path) -> list[Path]:

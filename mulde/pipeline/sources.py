@@ -36,7 +36,7 @@ class Footage:
 
 def open_source(source: str) -> Footage:
     """Find the videos behind one SOURCE. Raises UsageError when nothing is there or it holds no video."""
-    name, path = _parse(source)
+    name, path = parse_source(source)
     if name is not None:
         return _dataset(name, path)
     if not path.exists():
@@ -59,11 +59,11 @@ def open_source(source: str) -> Footage:
 
 def absolute_source(source: str) -> str:
     """The same SOURCE, from whichever folder it is opened."""
-    name, path = _parse(source)
+    name, path = parse_source(source)
     return f"{path.resolve()}" if name is None else f"{name}:{path.resolve()}"
 
 
-def _parse(source: str) -> tuple[str | None, Path]:
+def parse_source(source: str) -> tuple[str | None, Path]:
     """Name of the data set (None for a plain path) and the path; a colon in the name of an existing path is no mark."""
     name, colon, root = source.partition(":")
     if colon and (name in DATASETS or not Path(source).exists()):
