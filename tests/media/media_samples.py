@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -47,7 +48,26 @@ def encode(
     options: dict[str, str] | None = None,
     **context: object,
 ) -> Path:
-    """A video file through PyAV; `pts_ms` replaces the even time stamps, `context` sets fields of the codec."""
+    """A video file through PyAV; `pts_ms` replaces the even time stamps, `context` sets fields of the codec.
+
+    In a thread of its own: SVT-AV1, run by root, gives the calling thread a real-time priority for good, and threads
+    that inherit it and wait busily then keep everything else from running.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_encode, path, images, rate, codec, pix_fmt, pts_ms, container, options, context).result()
+
+
+def _encode(
+    path: Path,
+    images: list[np.ndarray],
+    rate: Fraction | int,
+    codec: str,
+    pix_fmt: str,
+    pts_ms: list[int] | None,
+    container: dict[str, str] | None,
+    options: dict[str, str] | None,
+    context: dict[str, object],
+) -> Path:
     time_base = Fraction(1, 1000) if pts_ms else 1 / Fraction(rate)
     with av.open(str(path), "w", options=container or {}) as file:
         stream = file.add_stream(codec, rate=rate, options=options or {})
