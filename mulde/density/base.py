@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 
+from mulde.density.attribution import central_differences
 from mulde.density.rows import Float64, Meta, Progress, Rows, Tensors, check_rows
 from mulde.density.standardise import Standardiser
 from mulde.density.state import read_meta, under_prefix, with_prefix, write_meta
@@ -109,6 +110,22 @@ class Density(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """-1 for outliers, 1 for the others (N,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def gradient(self, X: ArrayLike) -> Float64:
+        """How fast each row of X (N, D) gets more anomalous along each column: (N, D), per standard deviation of the
+        column in training; here by central differences of the anomaly score. Raises as `anomaly_score` does."""
+        return central_differences(self._score, self._rows_to_score(X), self.standardiser_)
+
+    @property
+    def noise_levels(self) -> Float64:
+        """The levels (L,) at which rows are read, in standard deviations of the columns; none here: shape (0,)."""
+        self._require_fit()
+        return np.zeros(0)
+
+    def level_excess(self, X: ArrayLike) -> Float64:
+        """How many standard deviations of the training rows each row of X (N, D) reads above them at each of
+        `noise_levels`: (N, L). Raises as `anomaly_score` does."""
+        return np.zeros((len(self._rows_to_score(X)), 0))
 
     def state(self) -> tuple[Tensors, Meta]:
         """All that scoring needs: named arrays, and a dict that JSON can hold."""

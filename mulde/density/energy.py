@@ -225,8 +225,13 @@ class EnergyNet(Network):
 
     def score_norms(self, x: Tensor, sigma: Tensor) -> Tensor:
         """|| dE/dx ||^2 (N, L) of rows x (N, D) at each level of sigma (L,)."""
+        return self.gradients(x, sigma).square().sum(dim=2)
+
+    def gradients(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """dE/dx (N, L, D) of rows x (N, D) at each level of sigma (L,)."""
         h, s = self._at_levels(x, sigma)
-        return self._gradient(self._hidden(h, s, num_back=len(h))[1]).square().sum(dim=1).view(len(x), len(sigma))
+        gradients = self._gradient(self._hidden(h, s, num_back=len(h))[1])
+        return gradients.view(len(x), len(sigma), x.shape[1])
 
     def _at_levels(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The first layer's output (N * L, H) and s (N * L, 1); the data's part is computed once for all levels."""
@@ -276,10 +281,13 @@ class ScoreNet(Network):
 
     def score_norms(self, x: Tensor, sigma: Tensor) -> Tensor:
         """|| dE/dx ||^2 (N, L) of rows x (N, D) at each level of sigma (L,)."""
+        return self.gradients(x, sigma).square().sum(dim=2)
+
+    def gradients(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """dE/dx (N, L, D) of rows x (N, D) at each level of sigma (L,)."""
         rows = x.repeat_interleave(len(sigma), dim=0)
-        norms: Tensor = self.gradient(rows, sigma.repeat(len(x))[:, None]).square().sum(dim=1)
-        of_levels: Tensor = norms.view(len(x), len(sigma))
-        return of_levels
+        gradients = self.gradient(rows, sigma.repeat(len(x))[:, None])
+        return gradients.view(len(x), len(sigma), x.shape[1])
 
 
 def _back_through_norm(delta: Tensor, centred: Tensor, rstd: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from mulde.density.heldout import Trained
 from mulde.density.noise import sigma_levels
 from mulde.density.objective import Net
 from mulde.density.presets import PRESETS
-from mulde.density.reading import INDICATORS, read_levels
+from mulde.density.reading import INDICATORS, read_gradients, read_levels
 from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors
 from mulde.density.state import take, under_prefix, with_prefix
 from mulde.density.trainer import SCHEDULES, Training, train
@@ -151,6 +151,29 @@ class MuldeDensity(Density):
         """|| dE/dx ||^2 of rows X (N, D) at each noise level of `sigma_`: (N, L) float32; raises as `anomaly_score`."""
         return self._read(self._rows_to_score(X), "score_norm")
 
+    def gradient(self, X: ArrayLike) -> Float64:
+        """The mean of dE/dx over the noise levels, for rows X (N, D): (N, D), per standard deviation of each column in
+        training. Of the energy whatever the indicator; of MSMA, which has none, what its network says in its place.
+        Raises as `anomaly_score` does."""
+        rows = self._rows_to_score(X)
+        with products_in(self.reading_precision):
+            gradients = read_gradients(self.net_, rows, self._sigma_there(), self._to_device, self._reading_format)
+        if self.whitener_ is None:
+            return gradients.astype(np.float64)
+        return np.asarray(gradients @ self.whitener_.matrix.T)  # (N, K) (K, D)
+
+    @property
+    def noise_levels(self) -> Float64:
+        """`sigma_` (L,), in standard deviations of the columns."""
+        self._require_fit()
+        return self.sigma_
+
+    def level_excess(self, X: ArrayLike) -> Float64:
+        """How many standard deviations of the training rows each row of X (N, D) reads above their mean at each noise
+        level: (N, L); of the indicator that the aggregate takes. Raises as `anomaly_score` does."""
+        rows = self._rows_to_score(X)
+        return self.aggregate_.levels.apply(self._readings(rows))
+
     def check_settings(self) -> None:
         """Raises UsageError for a setting that is out of its limits or does not fit the others."""
         super().check_settings()
@@ -262,9 +285,16 @@ class MuldeDensity(Density):
         return (self.standardiser_.apply(rows) @ self.whitener_.matrix).astype(np.float32)
 
     def _read(self, rows: Rows, indicator: str) -> Float32:
-        sigma = torch.from_numpy(self.sigma_).float().to(self.device_)
         with products_in(self.reading_precision):
-            return read_levels(self.net_, rows, sigma, indicator, self._to_device, PRECISIONS[self.reading_precision])
+            return read_levels(self.net_, rows, self._sigma_there(), indicator, self._to_device, self._reading_format)
+
+    def _sigma_there(self) -> Tensor:
+        """The noise levels (L,) as the network takes them."""
+        return torch.from_numpy(self.sigma_).float().to(self.device_)
+
+    @property
+    def _reading_format(self) -> torch.dtype:
+        return PRECISIONS[self.reading_precision]
 
     def _readings(self, rows: Rows) -> Float32:
         """What the aggregate takes, (N, L)."""

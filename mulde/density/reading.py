@@ -37,14 +37,41 @@ def read_levels(
     over almost collinear levels magnifies that.)
     """
     read: Callable[[Tensor, Tensor], Tensor] = getattr(net, INDICATORS[indicator])
-    size = rows_at_a_time(net, len(sigma))
-    out = np.empty((len(rows), len(sigma)), np.float32)
+    return _in_parts(lambda x: read(x, sigma), len(sigma), net, rows, len(sigma), prepare, precision)
+
+
+def read_gradients(
+    net: Net,
+    rows: Rows,
+    sigma: Tensor,
+    prepare: Callable[[Rows], Tensor],
+    precision: torch.dtype | None = None,
+) -> Float32:
+    """The mean of dE/dx over the levels of sigma (L,), x being the K columns that `prepare` makes of rows (N, D):
+    (N, K) float32. In parts as `read_levels`, so a row's gradient does not depend on the rows around it."""
+    return _in_parts(
+        lambda x: net.gradients(x, sigma).mean(dim=1), net.num_features, net, rows, len(sigma), prepare, precision
+    )
+
+
+def _in_parts(
+    read: Callable[[Tensor], Tensor],
+    num_columns: int,
+    net: Net,
+    rows: Rows,
+    num_scales: int,
+    prepare: Callable[[Rows], Tensor],
+    precision: torch.dtype | None,
+) -> Float32:
+    """What `read` makes of (n, K), (n, num_columns), for all rows."""
+    size = rows_at_a_time(net, num_scales)
+    out = np.empty((len(rows), num_columns), np.float32)
     with torch.inference_mode(), net.cast_once(precision):
         for part in parts(len(rows), size):
             x = prepare(rows[part])
             padded = x.new_zeros(size, x.shape[1])
             padded[: len(x)] = x
-            out[part] = read(padded, sigma)[: len(x)].cpu().numpy()
+            out[part] = read(padded)[: len(x)].cpu().numpy()
     return out
 
 
