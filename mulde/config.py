@@ -262,6 +262,17 @@ class AlarmSettings(_Section):
     min_length_s: float = Field(0.0, ge=0, le=3600, description="shorter events are no alarms, seconds")
 
 
+class ReasonSettings(_Section):
+    normal_moments: int = Field(
+        3000,
+        ge=0,
+        le=1_000_000,
+        description="moments of the training videos that are kept beside a model, with pictures, so that events can be "
+        "compared with them; 0 = none",
+    )
+    nearest: int = Field(3, ge=0, le=100, description="most similar normal moments that an event names")
+
+
 class RunSettings(_Section):
     source: str = Field("", description="for `mulde run`: NAME:ROOT of a data set, or a folder with train/ and test/")
     out: str = Field("", description="run folder to write; empty: runs/<name of the source>")
@@ -280,6 +291,7 @@ class Settings(_Section):
     density: DensitySettings = DensitySettings()
     fusion: FusionSettings = FusionSettings()
     alarms: AlarmSettings = AlarmSettings()
+    reasons: ReasonSettings = ReasonSettings()
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from mulde.records import FeatureTable, Float64, RegionScores
 
 METADATA_KEY = b"mulde"
 STREAM_PREFIX = "score_"
-_CORNERS = ("x0", "y0", "x1", "y1")
+CORNERS = ("x0", "y0", "x1", "y1")
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ def write_regions(regions: RegionScores, folder: Path) -> Path:
 
     columns = {
         "frame_index": regions.frame_index,
-        **{name: regions.box_xyxy[:, i] for i, name in enumerate(_CORNERS)},
+        **{name: regions.box_xyxy[:, i] for i, name in enumerate(CORNERS)},
         "track_id": regions.track_id,
         "anomaly_score": regions.anomaly_score,
         **{f"{STREAM_PREFIX}{name}": values for name, values in regions.streams.items()},
     }
     facts = {"video": regions.video, "size_hw": regions.size_hw}
-    path = folder / f"{regions.video}.parquet"
+    path = region_path(folder, regions.video)
     with whole_file(path) as partial:
         pq.write_table(pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)}), partial)
     return path
@@ -88,7 +88,7 @@ def write_regions(regions: RegionScores, folder: Path) -> Path:
 
 def read_regions(folder: Path) -> dict[str, RegionScores]:
     """All tables below a folder, by video; none is an ordinary value. Raises MuldeError for one that is damaged."""
-    return {one.video: one for one in map(_read_one, tables_below(folder))}
+    return {one.video: one for one in map(read_region_table, tables_below(folder))}
 
 
 def tables_below(folder: Path) -> list[Path]:
@@ -101,7 +101,12 @@ def stream_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(STREAM_PREFIX): v for k, v in columns.items() if k.startswith(STREAM_PREFIX)}
 
 
-def _read_one(path: Path) -> RegionScores:
+def region_path(folder: Path, video: str) -> Path:
+    return folder / f"{video}.parquet"
+
+
+def read_region_table(path: Path) -> RegionScores:
+    """The boxes of one video. Raises MuldeError for a table that is damaged or not there."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -113,7 +118,7 @@ def _read_one(path: Path) -> RegionScores:
         return RegionScores(
             str(facts["video"]),
             (int(height), int(width)),
-            np.stack([columns[name] for name in _CORNERS], axis=1),
+            np.stack([columns[name] for name in CORNERS], axis=1),
             columns["frame_index"],
             columns["anomaly_score"],
             columns["track_id"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
@@ -24,21 +24,24 @@ from mulde.pipeline.build import choose_threads
 from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import calibrate, combine, frame_maximum, learn_surprise
+from mulde.pipeline.leave_out import LeaveOut, Range, kept
 from mulde.pipeline.progress import Advance, Reporter
 from mulde.pipeline.tensorboard import TrainingLog
-from mulde.records import FeatureTable, Float32, Float64, Int64
+from mulde.records import Bool, FeatureTable, Float32, Float64, Int64
 
 CHECKPOINTS = "checkpoints"
+NOTHING = LeaveOut()
 _SEEDS_APART = 1_000_003  # of two folds, so that no run's seed meets another's
 
 
 @dataclass(frozen=True)
 class Share:
-    """The frames first:last of one video, on one side of the split."""
+    """The frames first:last of one video, less those left out, on one side of the split."""
 
     stored: StoredVideo
     first: int
     last: int
+    left_out: tuple[Range, ...] = ()
 
     @property
     def name(self) -> str:
@@ -53,12 +56,21 @@ class Share:
     @property
     def frame_index(self) -> Int64:
         index = self.stored.frame_index
-        return index[(index >= self.first) & (index < self.last)]
+        return index[self._has(index)]
 
     def rows(self, extractor: str) -> FeatureTable:
         table = self.stored.features(extractor)
-        low, high = np.searchsorted(table.frame_index, [self.first, self.last])
-        return table.select(slice(int(low), int(high)))
+        return table.select(self._has(table.frame_index))
+
+    def _has(self, frame_index: Int64) -> Bool:
+        return (frame_index >= self.first) & (frame_index < self.last) & kept(frame_index, self.left_out)
+
+    def pieces(self) -> list[Share]:
+        """What of it hangs together: the stretches with frames that lie between those left out."""
+        edges = np.clip(np.array(self.left_out, np.int64).ravel(), self.first, self.last).tolist()
+        edges = [self.first, *edges, self.last]
+        stretches = [Share(self.stored, *ends) for ends in zip(edges[::2], edges[1::2], strict=True)]
+        return [stretch for stretch in stretches if len(stretch.frame_index)]
 
 
 @dataclass(frozen=True)
@@ -69,28 +81,42 @@ class Fold:
     heldout: tuple[Share, ...]
 
 
-def split_folds(videos: Sequence[StoredVideo], settings: FusionSettings, seed: int) -> list[Fold]:
+def split_folds(
+    videos: Sequence[StoredVideo], settings: FusionSettings, seed: int, leave_out: LeaveOut = NOTHING
+) -> list[Fold]:
     """`settings.folds` folds of whole videos, drawn by `seed`, each of which is held out once; 1: a share held out.
 
-    With fewer videos than folds each video is a fold. A single video is cut in time.
+    With fewer videos than folds each video is a fold. A single video is cut in time. A video of which no frame is left
+    counts as none. Raises FitError when no video has any.
     """
     wanted = settings.folds
-    if len(videos) == 1:
-        cuts = np.linspace(0, 1, wanted + 1) if wanted > 1 else np.array([0, 1 - settings.heldout_share, 1])
-        ends = np.rint(cuts * videos[0].end_frame).astype(int).tolist()
-        parts = [(Share(videos[0], first, last),) for first, last in pairwise(ends) if last > first]
-        return _leave_out(parts if wanted > 1 else parts[-1:], parts)
-    order = np.random.default_rng(seed).permutation(len(videos)).tolist()
-    whole = [Share(video, 0, video.end_frame) for video in videos]
+    whole = [Share(video, 0, video.end_frame, leave_out.of(video.video.name)) for video in videos]
+    whole = [share for share in whole if len(share.frame_index)]
+    if not whole:
+        got = f"{len(videos)} with every frame left out" if videos else "none"
+        raise FitError("training", expected="at least one normal video that could be read", got=got)
+    if len(whole) == 1:
+        parts = [[part] for part in _cut_in_time(whole[0], settings)]
+        return _hold_out(parts if wanted > 1 else parts[-1:], parts)
+    order = np.random.default_rng(seed).permutation(len(whole)).tolist()
     if wanted == 1:
-        count = min(max(round(len(videos) * settings.heldout_share), 1), len(videos) - 1)
+        count = min(max(round(len(whole) * settings.heldout_share), 1), len(whole) - 1)
         drawn = [sorted(order[:count])]
     else:
-        drawn = [sorted(order[i::wanted]) for i in range(min(wanted, len(videos)))]
-    return _leave_out([[whole[i] for i in fold] for fold in drawn], [whole])
+        drawn = [sorted(order[i::wanted]) for i in range(min(wanted, len(whole)))]
+    return _hold_out([[whole[i] for i in fold] for fold in drawn], [whole])
 
 
-def _leave_out(heldout: Sequence[Sequence[Share]], everything: Sequence[Sequence[Share]]) -> list[Fold]:
+def _cut_in_time(share: Share, settings: FusionSettings) -> list[Share]:
+    """A whole video in parts with as many frames each, of those that are not left out; 1 fold: the last is held out."""
+    wanted, end = settings.folds, share.last
+    cuts = np.linspace(0, 1, wanted + 1) if wanted > 1 else np.array([0, 1 - settings.heldout_share, 1])
+    left = np.flatnonzero(kept(np.arange(end), share.left_out))
+    edges = np.append(left, end)[np.rint(cuts * len(left)).astype(int)].tolist()
+    return [replace(share, first=first, last=last) for first, last in pairwise(edges) if last > first]
+
+
+def _hold_out(heldout: Sequence[Sequence[Share]], everything: Sequence[Sequence[Share]]) -> list[Fold]:
     shares = [share for part in everything for share in part]
     return [
         Fold(tuple(share for share in shares if all(share is not other for other in fold)), tuple(fold))
@@ -107,17 +133,16 @@ def train(
     device: str,
     reporter: Reporter,
     folder: Path,
+    leave_out: LeaveOut = NOTHING,
 ) -> Bundle:
     """Fit densities on normal videos, one per extractor and fold, and calibrate each on the videos that it was not
-    fitted on.
+    fitted on. The frames of `leave_out` are in neither.
 
     Below `folder`: `tensorboard/<extractor>-<fold>` gets the course of a training, and
     `checkpoints/<extractor>-<fold>.safetensors` its state, from which a call that was stopped goes on; the caller
     deletes these when the bundle is saved. Raises FitError when there is nothing to fit on.
     """
-    if not videos:
-        raise FitError("training", expected="at least one normal video that could be read", got="none")
-    folds = split_folds(videos, settings.fusion, seed)
+    folds = split_folds(videos, settings.fusion, seed, leave_out)
     streams: dict[str, Stream] = {}
     normal_frames: dict[str, list[Float64]] = {}
     counts: dict[str, dict[str, Any]] = {}
@@ -131,22 +156,37 @@ def train(
             "columns": fitted[0].columns,
             "learnt": [one.density.state()[1]["learnt"] for one in fitted],
         }
-    heldout = [share for fold in folds for share in fold.heldout]
+    normal, normal_parts = _normal(folds, normal_frames, settings.fusion.combine)
     training = {
         "seed": seed,
         "videos": sorted({share.name for fold in folds for share in fold.fitting}),
         "heldout": [[share.name for share in fold.heldout] for fold in folds],
+        "left_out": leave_out.as_record(),
+        "normal_parts": normal_parts,
         "streams": counts,
     }
-    normal = {
-        share.label: NormalVideo(
-            combine({name: of[i] for name, of in normal_frames.items()}, settings.fusion.combine),
-            float(share.stored.rate),
-        )
-        for i, share in enumerate(heldout)
-        if len(share.frame_index)
-    }
     return Bundle(streams, settings, made_from, training, normal)
+
+
+def _normal(
+    folds: Sequence[Fold], streams: Mapping[str, Sequence[Float64]], how: str
+) -> tuple[dict[str, NormalVideo], list[dict[str, Any]]]:
+    """The combined frame scores of what was held out, by name, and which frames of which fold each of them is.
+
+    streams: name -> the surprises of each held-out share, fold by fold. Scores on both sides of what was left out do
+    not follow on each other, so they are two videos.
+    """
+    normal: dict[str, NormalVideo] = {}
+    parts: list[dict[str, Any]] = []
+    shares = [(number, share) for number, fold in enumerate(folds) for share in fold.heldout]
+    for i, (number, share) in enumerate(shares):
+        fused = combine({name: scores[i] for name, scores in streams.items()}, how)
+        for piece in share.pieces():
+            inside = (share.frame_index >= piece.first) & (share.frame_index < piece.last)
+            normal[piece.label] = NormalVideo(fused[inside], float(share.stored.rate))
+            ends = {"start_frame": piece.first, "end_frame": piece.last}
+            parts.append({"name": piece.label, "video": share.name, **ends, "fold": number})
+    return normal, parts
 
 
 class _Rows(NamedTuple):
@@ -210,7 +250,7 @@ def _fit_fold(
         raise FitError(
             f"no training rows for {name}",
             expected="objects in the training videos",
-            got=f"none in {sum(s.last - s.first for s in fold.fitting)} frames of {len(fold.fitting)} videos",
+            got=f"none in {sum(len(share.frame_index) for share in fold.fitting)} frames of {len(fold.fitting)} videos",
             hint="another region finder (regions.finders), a lower confidence or threshold, or other footage",
         )
     density = _build(settings.density, seed + _SEEDS_APART * number, device)
