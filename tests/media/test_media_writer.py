@@ -1,4 +1,4 @@
-"""write_video: what it writes is read back by OpenCV's own FFmpeg as well as by the readers."""
+"""What is written is read back by OpenCV's own FFmpeg as well as by the readers; sound is copied byte by byte."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mulde.errors import UsageError, VideoError
-from mulde.media import open_video, write_video
+from mulde.media import Sound, VideoWriter, open_video, timing, write_video
 
-from .media_samples import index_of, picture, pictures
+from .media_samples import encode, index_of, picture, pictures
 
 
 def read(path: Path, decoder: str) -> np.ndarray:
@@ -133,3 +133,120 @@ def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
         write_video(tmp_path / "a.mp4", images, Fraction(25))
         contents.add((tmp_path / "a.mp4").read_bytes())
     assert len(contents) == 1
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(10)])
+def test_even_times_become_multiples_of_the_rate_in_spite_of_rounding(rate: Fraction) -> None:
+    index = np.array([0, 1, 2, 5, 900])
+    when = timing(np.round(index / float(rate), 3), rate)  # as Matroska keeps them
+    assert (when.rate, when.time_base, when.pts.tolist()) == (rate, 1 / rate, index.tolist())
+
+
+def test_uneven_times_are_kept_and_no_two_are_the_same() -> None:
+    time_s = np.array([0.0, 0.04, 0.1, 0.1, 0.35])
+    when = timing(time_s, Fraction(25))
+    np.testing.assert_allclose(when.pts * float(when.time_base), time_s, atol=2e-5)
+    assert (np.diff(when.pts) > 0).all()
+    assert timing(np.zeros(0), Fraction(25)).pts.size == 0
+
+
+def test_a_variable_rate_comes_back(tmp_path: Path) -> None:
+    time_s = np.cumsum([0, 40, 40, 100, 7, 250, 40, 40, 33, 33]) / 1000
+    when = timing(time_s, Fraction(25))
+    with VideoWriter(tmp_path / "a.mp4", when.rate, time_base=when.time_base, quick=True) as writer:
+        for image, pts in zip(pictures(10), when.pts, strict=True):
+            writer.write(image, int(pts))
+    with open_video(tmp_path / "a.mp4") as reader:
+        batch = next(iter(reader))
+    np.testing.assert_allclose(batch.time_s, time_s, atol=2e-5)
+    assert [index_of(image) for image in batch.images] == list(range(10))
+
+
+def test_a_quick_file_plays_while_it_loads(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", Fraction(25), quick=True) as writer:
+        for image in pictures(5):
+            writer.write(image)
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert 0 < content.index(b"moov") < content.index(b"mdat")
+    half = tmp_path / "half.mp4"
+    half.write_bytes(content[: content.index(b"mdat") + 2000])
+    assert cv2.VideoCapture(str(half)).read()[0]
+
+
+def add_sound(video: Path, target: Path, codec: str, *, before_s: float = 0.0, seconds: float = 2.0) -> Path:
+    """A copy of a video file with a tone beside its pictures, which begin `before_s` after the sound does."""
+    with av.open(str(video)) as old, av.open(str(target), "w") as new:
+        pictures_out = new.add_stream_from_template(old.streams.video[0])
+        sound_out = new.add_stream(codec, rate=16000, layout="mono")
+        sound_out.codec_context.time_base = Fraction(1, 16000)
+        tone = av.AudioResampler(format=sound_out.codec_context.format, layout="mono", rate=16000)
+        wave = np.sin(np.arange(round(16000 * seconds)) / 9).astype(np.float32)
+        made = []
+        for start in range(0, len(wave), 1600):
+            frame = av.AudioFrame.from_ndarray(wave[None, start : start + 1600], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16000, start
+            for resampled in tone.resample(frame):
+                made += sound_out.encode(resampled)
+        made += sound_out.encode(None)
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                by = round(before_s / packet.time_base)
+                packet.stream, packet.pts, packet.dts = pictures_out, packet.pts + by, packet.dts + by
+                new.mux(packet)
+        for packet in made:
+            new.mux(packet)
+    return target
+
+
+ADTS_HEADER_BYTES = 7  # of each AAC packet in a transport stream; an mp4 says the same once for all
+
+
+def sound_packets(path: Path) -> tuple[list[bytes], list[float]]:
+    with av.open(str(path)) as file:
+        found = [p for p in file.demux(audio=0) if p.size] if file.streams.audio else []
+        return [bytes(p) for p in found], [float(p.pts * p.time_base) for p in found]
+
+
+def copy_with_sound(source: Path, target: Path) -> list[str]:
+    with (
+        open_video(source) as reader,
+        Sound(source) as sound,
+        VideoWriter(target, reader.rate, quick=True, sound=sound) as writer,
+    ):
+        for batch in reader:
+            for image in batch.images:
+                writer.write(image)
+    return sound.remarks
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "before_s"),
+    [("a.mp4", "aac", 0.0), ("a.mkv", "libopus", 0.0), ("b.mkv", "libmp3lame", 0.25), ("a.ts", "aac", 0.5)],
+)
+def test_sound_is_copied_byte_by_byte(tmp_path: Path, name: str, codec: str, before_s: float) -> None:
+    bare = encode(tmp_path / "bare.mp4", pictures(50))
+    source = add_sound(bare, tmp_path / name, codec, before_s=before_s)
+    assert copy_with_sound(source, tmp_path / "copy.mp4") == []
+    (was, was_s), (now, now_s) = sound_packets(source), sound_packets(tmp_path / "copy.mp4")
+    assert len(was) > 15
+    if name.endswith(".ts"):
+        was = [packet[ADTS_HEADER_BYTES:] for packet in was]
+    assert now == was
+    with av.open(str(source)) as file:
+        first_s = min(float(p.pts * p.time_base) for p in file.demux(video=0) if p.pts is not None)
+    np.testing.assert_allclose(now_s, np.array(was_s) - first_s, atol=0.003)
+    assert [index_of(image) for image in read(tmp_path / "copy.mp4", "pyav")] == list(range(50))
+
+
+def test_sound_that_an_mp4_cannot_hold_is_left_out_and_said(tmp_path: Path) -> None:
+    source = add_sound(encode(tmp_path / "bare.mp4", pictures(10)), tmp_path / "a.mov", "pcm_mulaw")
+    assert copy_with_sound(source, tmp_path / "copy.mp4") == ["sound in pcm_mulaw was left out, which mp4 cannot hold"]
+    assert sound_packets(tmp_path / "copy.mp4") == ([], [])
+    assert len(read(tmp_path / "copy.mp4", "pyav")) == 10
+
+
+def test_pixels_that_are_not_square_stay_so(tmp_path: Path) -> None:
+    source = encode(tmp_path / "a.mp4", pictures(5), sample_aspect_ratio=Fraction(4, 3))
+    copy_with_sound(source, tmp_path / "copy.mp4")
+    with av.open(str(tmp_path / "copy.mp4")) as file:
+        assert file.streams.video[0].sample_aspect_ratio == Fraction(4, 3)

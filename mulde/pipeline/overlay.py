@@ -1,0 +1,163 @@
+"""`mulde overlay`: the videos of a run again, with what was found drawn into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mulde.config import Settings, load_settings
+from mulde.datasets.base import Video, listing
+from mulde.errors import LabelError, MuldeError, UsageError, VideoError
+from mulde.media import identity
+from mulde.pipeline.alarms import recorded_level
+from mulde.pipeline.drawing import Findings, draw_clips, draw_copy
+from mulde.pipeline.evaluate import read_labels
+from mulde.pipeline.events import read_events
+from mulde.pipeline.progress import Reporter
+from mulde.pipeline.region_scores import read_region_table, region_path
+from mulde.pipeline.runfolder import CLIPS, OVERLAYS, REGIONS, SETTINGS, read_record
+from mulde.pipeline.score import ScoredVideo, read_scores
+from mulde.pipeline.sources import distinct_names, open_source
+from mulde.records import LabelTrack, RegionScores, ScoreTrack, SeenEvent
+from mulde.report.timeline import write_timeline
+
+if TYPE_CHECKING:
+    from mulde.pipeline.run import Outcome
+
+TIMELINE = "timeline.png"
+
+
+def draw_overlay(
+    video: Video,
+    track: ScoreTrack,
+    regions: RegionScores | None,
+    events: Sequence[SeenEvent],
+    labels: LabelTrack | None,
+    settings: Settings,
+    alarm_level: float | None,
+    target: Path,
+    reporter: Reporter,
+) -> None:
+    """A copy of the video with boxes, scores, reasons and the curve in it: as many frames, shown at the same times, of
+    the same size, with the same sound. events: of any videos; labels: one value per row of the track.
+
+    Raises VideoError where the video cannot be read or has frames without a score.
+    """
+    own = [event for event in events if event.video == track.video]
+    draw_copy(video, Findings(track, regions, own, labels, alarm_level), settings, target, reporter)
+
+
+def run_overlay(run: Path, reporter: Reporter, *, only: Sequence[str], clips: bool, labels: str | None) -> Outcome:
+    """`<run>/overlays/<video>.mp4` of the scored videos (`only`: of these); or with `clips`, of their events
+    `<run>/clips/<video>/<peak frame>.mp4` and `.png`, and `<run>/timeline.png` of all.
+
+    labels: NAME:ROOT; without it those of the data set that was scored. Raises UsageError for a video without scores.
+    """
+    record = read_record(run)
+    settings = load_settings(run / SETTINGS)
+    scored = read_scores(run / "scores")
+    if unknown := sorted(set(only) - set(scored)):
+        raise UsageError(f"video {unknown[0]}", expected=f"one of {listing(sorted(scored))}", got="one without scores")
+    found = _findings(read_events(run), record, scored, _truth(record, scored, labels, reporter))
+    names = [name for name in scored if name in (only or scored) and (found[name].events or not clips)]
+    if clips:
+        _draw_timeline(run, found, reporter)
+    return _draw_each(run, names, found, record, settings, reporter, clips=clips)
+
+
+def _draw_each(
+    run: Path,
+    names: Sequence[str],
+    found: Mapping[str, Findings],
+    record: Mapping[str, Any],
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    clips: bool,
+) -> Outcome:
+    from mulde.pipeline.extract import Failure
+    from mulde.pipeline.run import Outcome
+
+    videos, outcome, folder = _videos(record, reporter), Outcome(), run / (CLIPS if clips else OVERLAYS)
+    with reporter.bar("clips" if clips else "overlay", len(names), "videos") as advance:
+        for name in names:
+            try:
+                video, boxes = _checked(name, videos, record), region_path(run / REGIONS, name)
+                one = replace(found[name], regions=read_region_table(boxes) if boxes.is_file() else None)
+                if clips:
+                    draw_clips(video, one, settings, folder, reporter)
+                else:
+                    draw_copy(video, one, settings, folder / f"{name}.mp4", reporter)
+                outcome.done += 1
+            except MuldeError as error:
+                reporter.warn(f"{name}: {error}")
+                outcome.failures.append(Failure(name, str(error)))
+            advance(1)
+    reporter.say(f"{'clips and contact sheets' if clips else 'overlays'} of {outcome.done} videos: {folder}")
+    return outcome
+
+
+def _findings(
+    seen: Sequence[SeenEvent],
+    record: Mapping[str, Any],
+    scored: Mapping[str, ScoredVideo],
+    labels: Mapping[str, LabelTrack],
+) -> dict[str, Findings]:
+    """Without the boxes of the videos: these may be many, so they are read when a video's turn comes."""
+    level = recorded_level(record)
+    events: dict[str, list[SeenEvent]] = {}
+    for event in seen:
+        events.setdefault(event.video, []).append(event)
+    return {
+        name: Findings(one.track, None, events.get(name, ()), labels.get(name), level) for name, one in scored.items()
+    }
+
+
+def _truth(
+    record: Mapping[str, Any], scored: Mapping[str, ScoredVideo], source: str | None, reporter: Reporter
+) -> dict[str, LabelTrack]:
+    """Labels for the pictures alone; scores are already written."""
+    sources = [source] if source is not None else record.get("sources", [])
+    try:
+        dataset = open_source(sources[0]).dataset if len(sources) == 1 else None
+        if dataset is None and source is not None:
+            raise UsageError(f"labels from {source}", expected="a data set with labels, as NAME:ROOT")
+        return {} if dataset is None else read_labels(dataset, scored)
+    except LabelError as error:
+        reporter.warn(f"labels are not drawn: {error}")
+        return {}
+    except UsageError:
+        if source is not None:
+            raise
+        return {}  # the videos are not there either, which is said for each
+
+
+def _videos(record: Mapping[str, Any], reporter: Reporter) -> dict[str, Video]:
+    """The videos behind the sources of a run, by name; a source that is gone is said and left out."""
+    found: list[Video] = []
+    for source in record.get("sources", []):
+        try:
+            found += open_source(source).split("test")
+        except MuldeError as error:
+            reporter.warn(str(error))
+    return {video.name: video for video in distinct_names(found)}
+
+
+def _checked(name: str, videos: Mapping[str, Video], record: Mapping[str, Any]) -> Video:
+    """The video of that name, if it is still the one that was scored."""
+    if name not in videos:
+        sources = ", ".join(record.get("sources", [])) or "none"
+        raise VideoError("the video is not there any more", expected=f"one of that name in {sources}")
+    known = record.get("video_sha256", {}).get(name)
+    if known is not None and identity(videos[name].path) != known:
+        raise VideoError(f"{videos[name].path} is not the video that was scored", hint="mulde score, to score this one")
+    return videos[name]
+
+
+def _draw_timeline(run: Path, found: Mapping[str, Findings], reporter: Reporter) -> None:
+    level = next(iter(found.values())).alarm_level
+    truth = {name: one.labels for name, one in found.items() if one.labels is not None}
+    write_timeline(run / TIMELINE, [one.track for one in found.values()], read_events(run), truth, level)
+    reporter.say(f"timeline: {run / TIMELINE}")
