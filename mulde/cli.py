@@ -126,6 +126,14 @@ def train(
     set_: Set = None,
     detector: Detector = None,
     preset: Preset = None,
+    leave_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with video,start_frame,end_frame (0-based, half-open) of moments not to learn from, as audit.csv "
+            "of an earlier training, its column leave_out filled in.",
+            show_default=False,
+        ),
+    ] = None,
     store: Store = _STORE,
     device: Device = "auto",
     seed: Seed = 0,
@@ -134,12 +142,12 @@ def train(
     address: Address = None,
     quiet: Quiet = False,
 ) -> None:
-    """Learn from normal videos (the training split of a data set) what is normal."""
+    """Learn from normal videos (the training split of a data set) what is normal; list what looks least so."""
     from mulde.pipeline.run import run_train
 
     settings = _settings(config, set_, detector, preset)
     place = _workplace(store, device, quiet, workers, engine, address)
-    _finish(run_train(sources, settings, out, seed, place), place.reporter)
+    _finish(run_train(sources, settings, out, seed, place, leave_out=leave_out), place.reporter)
 
 
 @app.command()
@@ -151,6 +159,16 @@ def score(
         str | None, typer.Option(help="Where the model's detector weights lie now; they must be the same weights.")
     ] = None,
     false_alarms_per_hour: FalseAlarms = None,
+    exemptions: Annotated[
+        Path | None,
+        typer.Option(
+            help="exemptions.json of `mulde feedback`: events that they cover are marked.", show_default=False
+        ),
+    ] = None,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Besides, videos with boxes, scores and reasons.")] = False,
+    heat_maps: Annotated[
+        bool, typer.Option("--heat-maps", help="Besides, heat maps of every frame as arrays: heat_maps/<video>.npy.")
+    ] = False,
     set_: Set = None,
     store: Store = _STORE,
     device: Device = "auto",
@@ -159,16 +177,19 @@ def score(
     address: Address = None,
     quiet: Quiet = False,
 ) -> None:
-    """Give every frame of the videos (the test split of a data set) an anomaly score and a p-value; list the events."""
+    """Give every frame of the videos (the test split of a data set) an anomaly score and a p-value; list the events,
+    each with a reason."""
     from mulde.config import load_settings
     from mulde.pipeline.bundle import load_bundle
     from mulde.pipeline.run import run_score
+    from mulde.pipeline.scorer import Wishes
 
     place = _workplace(store, device, quiet, workers, engine, address)
     changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
     changes += _alarms(false_alarms_per_hour)
     settings = load_settings(overrides=changes, base=load_bundle(model).settings) if changes else None
-    _finish(run_score(sources, model, settings, out, place), place.reporter)
+    wishes = Wishes(exemptions=exemptions, overlay=overlay, heat_maps=heat_maps)
+    _finish(run_score(sources, model, settings, out, place, wishes), place.reporter)
 
 
 @app.command()
@@ -182,13 +203,118 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(min=0, max=100_000, help="Resamples of the videos for 95 % intervals; 0: no intervals.")
     ] = 1000,
+    events: Annotated[
+        bool,
+        typer.Option("--events", help="Besides, each annotated anomaly and the event that found it: events_found.csv."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare scores with ground truth, beside null scores that never look at the video; writes a page with curves."""
     from mulde.pipeline.run import run_evaluate
 
     reporter = _reporter(quiet)
-    _finish(run_evaluate(run, labels, reporter, bootstrap=bootstrap, compat=compat), reporter)
+    _finish(run_evaluate(run, labels, reporter, bootstrap=bootstrap, compat=compat, events=events), reporter)
+
+
+@app.command()
+def overlay(
+    run: Annotated[Path, typer.Argument(help="Run folder of `mulde score` or `mulde run`.")],
+    video: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="This video alone. Repeatable.", show_default=False)
+    ] = None,
+    clips: Annotated[
+        bool, typer.Option("--clips", help="Only the events, each as a short video and as a contact sheet.")
+    ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:ROOT", help="Data set whose labels are drawn as well.", show_default=False),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw what was found into copies of the videos: boxes, scores, tracks, reasons and the running curve."""
+    from mulde.pipeline.overlay import run_overlay
+
+    reporter = _reporter(quiet)
+    _finish(run_overlay(run, reporter, only=video or (), clips=clips, labels=labels), reporter)
+
+
+@app.command()
+def report(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_SCORES", help="Run folder, or a folder with score tables alone.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write. [default: RUN_OR_SCORES/report.html]", show_default=False)
+    ] = None,
+    embed_clips: Annotated[
+        bool, typer.Option("--embed-clips", help="Put the clips of events into the file, not links to them.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write one HTML file to review the events from: ranked, with pictures, reasons, curves and a threshold slider."""
+    from mulde.pipeline.report import run_report
+
+    typer.echo(run_report(run, out, _reporter(quiet), embed_clips=embed_clips))
+
+
+@app.command()
+def feedback(
+    run: Annotated[Path, typer.Argument(help="Run folder whose events were reviewed.")],
+    marks: Annotated[
+        Path | None,
+        typer.Argument(metavar="[MARKS.csv]", help="Marks exported from the report.", show_default=False),
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Apply it. Without: say, also in the report, what would change.")
+    ] = False,
+    who: Annotated[
+        str | None, typer.Option(help="Whose word it is. [default: the user's name]", show_default=False)
+    ] = None,
+    why: Annotated[str, typer.Option(help="Why, where the marks do not say.")] = "",
+    undo: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Undo this exemption. Repeatable.", show_default=False)
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Let events marked as normal, and those alike, raise no alarm; this can be undone, and nothing is trained."""
+    from mulde.pipeline.feedback import run_feedback
+
+    run_feedback(run, marks, _reporter(quiet), apply=apply, who=who, why=why, undo=undo or ())
+
+
+@app.command("watch-folder")
+def watch_folder(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that new video files arrive in.")],
+    model: Annotated[Path, typer.Option(help="Bundle written by `mulde train` or `mulde run`.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write; the same one goes on where it was stopped.")] = Path(
+        "runs/watch"
+    ),
+    detector: Annotated[
+        str | None, typer.Option(help="Where the model's detector weights lie now; they must be the same weights.")
+    ] = None,
+    false_alarms_per_hour: FalseAlarms = None,
+    exemptions: Annotated[
+        Path | None, typer.Option(help="exemptions.json of `mulde feedback`.", show_default=False)
+    ] = None,
+    every_s: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks at the folder.")] = 5.0,
+    settle_s: Annotated[
+        float, typer.Option(min=0, help="A file is complete when its size has not changed for so many seconds.")
+    ] = 10.0,
+    tries: Annotated[int, typer.Option(min=1, help="How often a file that fails is tried.")] = 3,
+    once: Annotated[bool, typer.Option("--once", help="End when all files that are there now are done.")] = False,
+    set_: Set = None,
+    store: Store = _STORE,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Score video files as they arrive in a folder, each once; go on where it was stopped."""
+    from mulde.pipeline.watch import Patience, run_watch
+
+    place = _workplace(store, device, quiet)
+    changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
+    changes += _alarms(false_alarms_per_hour)
+    patience = Patience(every_s=every_s, settle_s=settle_s, tries=tries, once=once)
+    _finish(run_watch(folder, model, out, place, patience, changes=changes, exemptions=exemptions), place.reporter)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import pytest
 import mulde
 
 ROOT = Path(mulde.__file__).parent
-LEAVES = {"datasets", "extractors", "density", "evaluation", "media"}
+LEAVES = {"datasets", "extractors", "density", "evaluation", "media", "report"}
 FOUNDATION = {"records", "errors", "filetypes", "files"}
 ALLOWED = {
     "cli": {"config", "pipeline", "errors"},

@@ -65,16 +65,19 @@ def test_run_does_everything_and_leaves_a_full_run_folder(mulde, footage, tmp_pa
     events = {name for name in names if "/events.out.tfevents." in name}
     folds = [f"tensorboard/{stream}-{fold}" for stream in ("descriptor", "geometry", "velocity") for fold in range(4)]
     assert sorted(name.rsplit("/", 1)[0] for name in events) == folds
-    assert names - events == {
-        "settings.toml", "run.json", "model.safetensors", "metrics.json",
+    pictures = {name for name in names if name.startswith(("thumbnails/", "normal/"))}
+    assert names - events - pictures == {
+        "settings.toml", "run.json", "model.safetensors", "normal_moments.parquet", "metrics.json", "truth.json",
         "scores/odd.csv", "scores/odd.parquet", "scores/plain.csv", "scores/plain.parquet",
         "regions/odd.parquet", "regions/plain.parquet", "events.csv", "events.parquet", "events.json",
-        "figures/odd.png", "figures/plain.png",
+        "event_rows.parquet", "figures/odd.png", "figures/plain.png",
         "evaluation/evaluation.html", "evaluation/roc.png", "evaluation/pr.png",
         "evaluation/curves/odd.png", "evaluation/curves/plain.png",
     }  # fmt: skip
     record = json.loads((run / "run.json").read_text())
-    assert set(record["wall_time_s"]) == {"extract", "train", "score", "evaluate", "draw"}
+    assert set(record["wall_time_s"]) == {
+        "extract", "train", "normal moments", "score", "evaluate", "draw"
+    }  # fmt: skip
     assert record["versions"]["torch"]
     plain = hashlib.sha256((footage / "test" / "plain.mp4").read_bytes()).hexdigest()
     assert record["video_sha256"]["plain"] == plain

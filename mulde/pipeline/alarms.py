@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from mulde.config import AlarmSettings
 from mulde.errors import UsageError
-from mulde.evaluation.alarms import EventRules
+from mulde.evaluation.alarms import EventRules, FalseAlarmCurve
 from mulde.evaluation.conformal import Alarm, NormalVideo, alarm_level, event_p_values, least_rate
 from mulde.evaluation.events import find_events
+from mulde.evaluation.metrics import ScoredVideo as EvaluatedVideo
 from mulde.evaluation.smoothing import SmoothingMode
-from mulde.files import whole_file, write_json
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.score import ScoredVideo
-
-if TYPE_CHECKING:
-    import pandas as pd
+from mulde.records import SeenEvent
 
 DEFAULT_RATE_PER_HOUR = 1.0
 _NAME = "alarm"  # of the level in tables
-_COLUMNS = {
-    "video": str, "start_frame": np.int64, "end_frame": np.int64, "start_s": float, "end_s": float,
-    "peak_frame": np.int64, "peak_s": float, "score": float, "p_value": float,
-}  # fmt: skip
+_MOST_LEVELS = 500
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,25 @@ class AlarmRule:
             "min_length_s": self.rules.min_length_s,
             "levels": self.levels,
             "statement": self.centred.statement(),
+            "normal": self._normal_counts(),
+        }
+
+    def _normal_counts(self) -> dict[str, Any]:
+        """How many events the held-out normal video has at levels (K,), falling, and how many hours it lasts: what a
+        person sees who moves the level. Scores smoothed both ways."""
+        videos = [
+            EvaluatedVideo(str(i), video.scores, np.zeros(len(video.scores), np.bool_))
+            for i, video in enumerate(self.normal)
+        ]
+        rates = {str(i): video.rate for i, video in enumerate(self.normal)}
+        curve = FalseAlarmCurve.of(videos, rates, self.rules)
+        shown = np.unique(
+            np.rint(np.linspace(0, curve.levels.size - 1, min(curve.levels.size, _MOST_LEVELS))).astype(int)
+        )
+        return {
+            "levels": curve.levels[shown].tolist(),
+            "num_events": np.maximum.accumulate(curve.num_false)[shown].astype(int).tolist(),
+            "hours": curve.hours,
         }
 
 
@@ -84,7 +97,7 @@ def learn_alarm(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> 
                 hint="to train it again",
             )
         return None
-    levels = _levels(normal, wanted, options) if wanted else _default_levels(normal, options, reporter)
+    levels = _asked_levels(normal, wanted, options, reporter) if wanted else _default_levels(normal, options, reporter)
     if levels is None:
         return None
     return AlarmRule(rules, *levels, tuple(normal["centred"]))
@@ -107,6 +120,20 @@ def _default_levels(
     return None
 
 
+def _asked_levels(
+    normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float], reporter: Reporter
+) -> tuple[Alarm, Alarm]:
+    """The level of the events, of scores smoothed both ways, is for the rate that was asked for, or refused; that of
+    causal scores, which only figures have, may be for more where the footage supports no fewer."""
+    try:
+        return _levels(normal, wanted, options)
+    except UsageError as error:
+        centred = alarm_level(normal["centred"], wanted, **options)
+        causal = alarm_level(normal["causal"], max(wanted, least_rate(normal["causal"], **options)), **options)
+        reporter.warn(f"the level of causal scores is for {causal.wanted_per_hour:.3g} an hour; {error}")
+        return centred, causal
+
+
 def _levels(
     normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float]
 ) -> tuple[Alarm, Alarm]:
@@ -115,46 +142,28 @@ def _levels(
     return centred, causal
 
 
-def events_table(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> pd.DataFrame:
-    """One row per event of the scores smoothed both ways, the lowest p-value first.
+def find_alarms(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> list[SeenEvent]:
+    """The events of the videos (scores smoothed both ways), lowest p-value first, without reasons."""
+    found = [event for video, one in scored.items() for event in _alarms_of(video, one, alarm)]
+    peaks = np.array([event.score for event in found], np.float64)
+    p_values = event_p_values(peaks, alarm.normal, merge_gap_s=alarm.rules.merge_gap_s)
+    events = [replace(event, p_value=float(p)) for event, p in zip(found, p_values, strict=True)]
+    return sorted(events, key=lambda event: (event.p_value, -event.score))
 
-    start_frame to end_frame is half-open; seconds are of the same frames, end_s of the last one.
-    """
-    import pandas as pd
 
-    rows = []
-    for video, one in scored.items():
-        track = one.track
-        found = find_events(
-            track.smoothed,
-            alarm.centred.level,
-            merge_gap=alarm.rules.merge_gap(one.rate),
-            min_length=alarm.rules.min_length(one.rate),
+def _alarms_of(video: str, one: ScoredVideo, alarm: AlarmRule) -> Iterator[SeenEvent]:
+    track = one.track
+    merge_gap, min_length = alarm.rules.merge_gap(one.rate), alarm.rules.min_length(one.rate)
+    for event in find_events(track.smoothed, alarm.centred.level, merge_gap=merge_gap, min_length=min_length):
+        last = event.end - 1
+        yield SeenEvent(
+            video=video,
+            start_frame=int(track.frame_index[event.start]),
+            end_frame=int(track.frame_index[last]) + 1,
+            start_s=float(track.time_s[event.start]),
+            end_s=float(track.time_s[last]),
+            peak_frame=int(track.frame_index[event.peak]),
+            peak_s=float(track.time_s[event.peak]),
+            score=event.score,
+            p_value=1.0,
         )
-        for event in found:
-            last = event.end - 1
-            rows.append(
-                (
-                    video,
-                    track.frame_index[event.start],
-                    track.frame_index[last] + 1,
-                    track.time_s[event.start],
-                    track.time_s[last],
-                    track.frame_index[event.peak],
-                    track.time_s[event.peak],
-                    event.score,
-                    np.nan,
-                )
-            )
-    table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
-    table["p_value"] = event_p_values(table["score"].to_numpy(), alarm.normal, merge_gap_s=alarm.rules.merge_gap_s)
-    return table.sort_values(["p_value", "score"], ascending=[True, False], ignore_index=True)
-
-
-def write_events(table: pd.DataFrame, folder: Path) -> None:
-    """`<folder>/events.csv`, `.parquet` and `.json`, each whole."""
-    with whole_file(folder / "events.csv") as partial:
-        table.to_csv(partial, index=False)
-    with whole_file(folder / "events.parquet") as partial:
-        table.to_parquet(partial, index=False)
-    write_json(folder / "events.json", table.to_dict(orient="records"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,29 @@ from mulde.config import Settings, load_settings
 from mulde.datasets.base import Dataset, Video
 from mulde.errors import LabelError, UsageError
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
-from mulde.extractors.base import digest
 from mulde.files import write_json
-from mulde.pipeline.alarms import AlarmRule, events_table, learn_alarm, recorded_level, write_events
+from mulde.pipeline.alarms import recorded_level
+from mulde.pipeline.audit import write_audit
 from mulde.pipeline.build import choose_device
-from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
+from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.curves import truth_frames
 from mulde.pipeline.engine import THIS_MACHINE, Crew, Extraction, extract
 from mulde.pipeline.evaluate import evaluate, read_labels, region_pool
 from mulde.pipeline.evaluation_page import write_evaluation_page
+from mulde.pipeline.events_found import show_events_found
 from mulde.pipeline.extract import Failure, StoredVideo
-from mulde.pipeline.figures import plot_scores
+from mulde.pipeline.leave_out import LeaveOut, read_leave_out
+from mulde.pipeline.normal_moments import MOMENTS, write_moments
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.progress import Reporter
-from mulde.pipeline.region_scores import read_regions, write_regions
-from mulde.pipeline.runfolder import RECORD, REGIONS, SETTINGS, RunFolder, read_record
-from mulde.pipeline.score import ScoredVideo, read_scores, score_video, write_scores
+from mulde.pipeline.region_scores import read_regions
+from mulde.pipeline.runfolder import RECORD, REGIONS, SETTINGS, TRUTH, RunFolder, read_record
+from mulde.pipeline.score import ScoredVideo, read_scores
+from mulde.pipeline.scorer import Scorer, Wishes
 from mulde.pipeline.sources import Footage, absolute_source, distinct_names, open_source
 from mulde.pipeline.store import FeatureStore
 from mulde.pipeline.train import CHECKPOINTS, train
-from mulde.records import LabelTrack, ScoreTrack, UInt8
-
-MOMENTS = 3
+from mulde.records import LabelTrack
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,17 @@ def run_extract(sources: Sequence[str], settings: Settings, place: Workplace) ->
     return outcome
 
 
-def run_train(sources: Sequence[str], settings: Settings, out: Path, seed: int, place: Workplace) -> Outcome:
-    """A model from normal videos (the training split of a data set): `<out>/model.safetensors`."""
+def run_train(
+    sources: Sequence[str],
+    settings: Settings,
+    out: Path,
+    seed: int,
+    place: Workplace,
+    *,
+    leave_out: Path | None = None,
+) -> Outcome:
+    """A model from normal videos (the training split of a data set): `<out>/model.safetensors`, and what looks least
+    normal among them, `<out>/audit.csv`. leave_out: a table of moments not to learn from."""
     folder, outcome = _start(out, settings, sources, place, seed=seed), Outcome()
     videos = distinct_names([video for source in sources for video in open_source(source).split("train")])
     plan = ExtractionPlan(settings, place.device)
@@ -87,7 +97,10 @@ def run_train(sources: Sequence[str], settings: Settings, out: Path, seed: int, 
         extraction = place.extract(videos, plan)
     outcome.add(extraction)
     _note_digests(folder, extraction.done)
-    _train(extraction.done, settings, plan, folder, seed, place)
+    left_out = read_leave_out(leave_out, extraction.done) if leave_out else LeaveOut()
+    bundle = _train(extraction.done, settings, plan, folder, seed, place, left_out)
+    with folder.stage("audit"):
+        write_audit(bundle, extraction.done, plan, folder.root, place.reporter)
     return outcome
 
 
@@ -98,6 +111,7 @@ def _train(
     folder: RunFolder,
     seed: int,
     place: Workplace,
+    leave_out: LeaveOut,
 ) -> Bundle:
     with folder.stage("train"):
         bundle = train(
@@ -108,66 +122,48 @@ def _train(
             device=place.device,
             reporter=place.reporter,
             folder=folder.root,
+            leave_out=leave_out,
         )
         bundle.save(folder.model)
     shutil.rmtree(folder.root / CHECKPOINTS, ignore_errors=True)
     folder.note(training=bundle.training, made_from=bundle.made_from)
+    with folder.stage("normal moments"):
+        write_moments(videos, bundle, plan, folder.root / MOMENTS, seed=seed, reporter=place.reporter)
     place.reporter.say(f"model: {folder.model}")
     return bundle
 
 
-def run_score(sources: Sequence[str], model: Path, overrides: Settings | None, out: Path, place: Workplace) -> Outcome:
+def run_score(
+    sources: Sequence[str],
+    model: Path,
+    overrides: Settings | None,
+    out: Path,
+    place: Workplace,
+    wishes: Wishes = Wishes(),  # noqa: B008 - frozen
+) -> Outcome:
     """Scores of every frame of the videos (the test split of a data set): tables, events and pictures below `out`.
 
     overrides: settings to extract and to set the alarm with, where they are not those of the model (a detector that
     lies elsewhere).
     """
-    bundle = load_bundle(model, place.device)
-    settings = overrides or bundle.settings
-    alarm = learn_alarm(bundle, settings.alarms, place.reporter)  # first, because it may refuse
-    plan = ExtractionPlan(settings, place.device)
-    for warning in check_extraction(bundle, plan.fingerprint()):
-        place.reporter.warn(warning)
+    scorer = Scorer.open(model, overrides, place, wishes)  # first, because it may refuse
     footage = [open_source(source) for source in sources]
     videos = distinct_names([video for one in footage for video in one.split("test")])
-    folder, outcome = _start(out, settings, sources, place, model=str(model.resolve())), Outcome()
+    folder = _start(out, scorer.settings, sources, place, model=str(model.resolve()))
+    outcome = Outcome()
     with folder.stage("extract"):
-        extraction = place.extract(videos, plan)
+        extraction = place.extract(videos, scorer.plan)
     outcome.add(extraction)
     _note_digests(folder, extraction.done)
-    folder.note(model_sha256=digest(model), made_from=bundle.made_from)
+    folder.note(model_sha256=scorer.model.sha256, made_from=scorer.bundle.made_from)
     with folder.stage("score"):
-        scored = _score(extraction.done, bundle, alarm, folder, place.reporter)
+        scored = scorer.score(extraction.done, folder, add=False)
     dataset = footage[0].dataset if len(footage) == 1 else None
-    _draw(extraction.done, scored, _labels_to_shade(dataset, scored, place.reporter), plan, folder, place.reporter)
+    with folder.stage("draw"):
+        scorer.draw(extraction.done, scored, folder, _labels_to_shade(dataset, scored, place.reporter))
     if scored:
         place.reporter.say(f"scores: {folder.scores}   pictures: {folder.figures}")
     return outcome
-
-
-def _score(
-    videos: Sequence[StoredVideo], bundle: Bundle, alarm: AlarmRule | None, folder: RunFolder, reporter: Reporter
-) -> dict[str, ScoredVideo]:
-    """Scores of the videos, written as tables; of the boxes only as tables, because they may be many."""
-    scored = {}
-    with reporter.bar("score", len(videos), "videos") as advance:
-        for stored in videos:
-            one = score_video(stored, bundle)
-            write_scores(one, folder.scores)
-            if one.regions is not None:
-                write_regions(one.regions, folder.regions)
-            scored[stored.video.name] = replace(one, regions=None)
-            advance(1)
-    folder.note(frames_without_rows={name: one.frames_without_rows for name, one in scored.items()})
-    if alarm is None:
-        for left_over in folder.root.glob("events.*"):  # of an earlier command that had a level
-            left_over.unlink()
-    elif scored:
-        events = events_table(scored, alarm)
-        write_events(events, folder.root)
-        folder.note(alarm=alarm.as_record(), num_events=len(events))
-        reporter.say(f"{len(events)} events: {folder.root / 'events.csv'}. {alarm.centred.statement()}")
-    return scored
 
 
 def _labels_to_shade(
@@ -183,54 +179,6 @@ def _labels_to_shade(
         return {}
 
 
-def _draw(
-    videos: Sequence[StoredVideo],
-    scored: Mapping[str, ScoredVideo],
-    labels: Mapping[str, LabelTrack],
-    plan: ExtractionPlan,
-    folder: RunFolder,
-    reporter: Reporter,
-) -> None:
-    level = recorded_level(folder.record)
-    with reporter.bar("draw", len(videos), "videos") as advance:
-        for stored in videos:
-            track = scored[stored.video.name].track
-            truth = labels.get(track.video)
-            plot_scores(
-                track,
-                folder.figures / f"{track.video}.png",
-                anomalous_spans=truth_frames(track.frame_index, truth.spans()) if truth is not None else None,
-                alarm_level=level,
-                moments=_moments(stored, track, plan),
-            )
-            advance(1)
-
-
-def _moments(stored: StoredVideo, track: ScoreTrack, plan: ExtractionPlan) -> list[tuple[int, UInt8]]:
-    """The frames of the highest smoothed scores, a tenth of the video apart, in order of time, with their pictures."""
-    apart = max(len(track) // 10, 1)
-    left = track.smoothed.copy()
-    peaks: list[int] = []
-    while len(peaks) < min(MOMENTS, len(track)):
-        peak = int(left.argmax())
-        if np.isneginf(left[peak]):
-            break
-        peaks.append(int(track.frame_index[peak]))
-        left[max(peak - apart, 0) : peak + apart + 1] = -np.inf
-    return _pictures(stored, sorted(peaks), plan)
-
-
-def _pictures(stored: StoredVideo, frames: Sequence[int], plan: ExtractionPlan) -> list[tuple[int, UInt8]]:
-    found: list[tuple[int, UInt8]] = []
-    with plan.open(stored.video) as reader:
-        for batch in reader:
-            here = [frame for frame in frames if frame in batch.frame_index]
-            found += [(frame, batch.images[int(np.searchsorted(batch.frame_index, frame))]) for frame in here]
-            if len(found) == len(frames):
-                break
-    return found
-
-
 def run_evaluate(
     root: Path,
     source: str | None,
@@ -238,9 +186,10 @@ def run_evaluate(
     *,
     bootstrap: int = NUM_RESAMPLES,
     compat: str | None = None,
+    events: bool = False,
 ) -> Outcome:
     """Figures of the scores in a run folder against the labels of a data set; `<root>/metrics.json` and
-    `<root>/evaluation/` with curves and a page."""
+    `<root>/evaluation/` with curves and a page. events: besides, which event found which annotated anomaly."""
     if source is None:
         sources = read_record(root).get("sources", [])
         if len(sources) != 1:
@@ -252,6 +201,8 @@ def run_evaluate(
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
     labels = read_labels(dataset, scored)
     evaluation = _evaluate(root, scored, labels, dataset, reporter, bootstrap=bootstrap, compat=compat)
+    if events:
+        show_events_found(root, scored, labels, reporter)
     return Outcome(done=len(scored), evaluations={0: evaluation})
 
 
@@ -271,6 +222,8 @@ def _evaluate(
     pool = region_pool(read_regions(root / REGIONS), scored, labels, dataset, settings) if labels else None
     evaluation = evaluate(scored, labels, dataset, reporter, regions=pool, alarm=alarm, **options)
     write_json(root / "metrics.json", evaluation.to_dict())
+    truth = {name: truth_frames(scored[name].track.frame_index, track.spans()) for name, track in labels.items()}
+    write_json(root / TRUTH, truth)  # for the report, which opens no labels
     page = write_evaluation_page(
         root / "evaluation",
         evaluation,
@@ -316,20 +269,16 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
     for seed in seeds:
         own = folder if len(seeds) == 1 else _start(out / f"seed-{seed}", settings, [source], place, seed=seed)
         place.reporter.say(f"seed {seed}")
-        bundle = _train(splits["train"].done, settings, plan, own, seed, place)
-        try:
-            alarm = learn_alarm(bundle, settings.alarms, place.reporter)
-        except UsageError as error:  # the hours of training are not to be lost for it
-            place.reporter.warn(f"no alarm level and no events: {error}")
-            alarm = None
+        bundle = _train(splits["train"].done, settings, plan, own, seed, place, LeaveOut())
+        scorer = Scorer.trained(bundle, plan, own.model, place)
         with own.stage("score"):
-            scored = _score(splits["test"].done, bundle, alarm, own, place.reporter)
+            scored = scorer.score(splits["test"].done, own, add=False)
         labels: dict[str, LabelTrack] = {}
         if scored and (labels := read_labels(dataset, scored)):
             with own.stage("evaluate"):
                 outcome.evaluations[seed] = _evaluate(own.root, scored, labels, dataset, place.reporter)
         with own.stage("draw"):
-            _draw(splits["test"].done, scored, labels, plan, own, place.reporter)
+            scorer.draw(splits["test"].done, scored, own, labels)
     if len(seeds) > 1 and outcome.evaluations:
         write_json(out / "metrics.json", mean_and_spread(outcome.evaluations))
     return outcome

@@ -1,8 +1,13 @@
 """The run folder: settings, versions, seed, digests, wall time per stage, model, scores, figures.
 
-settings.toml  run.json  model.safetensors  tensorboard/<extractor>/  scores/<video>.csv .parquet
-regions/<video>.parquet  events.csv .parquet .json  figures/<video>.png  metrics.json  evaluation/evaluation.html *.png
-(checkpoints/<extractor>.safetensors while it trains)
+settings.toml  run.json
+training:   model.safetensors  normal_moments.parquet  audit.csv .png  tensorboard/<extractor>-<fold>/
+            (checkpoints/<extractor>-<fold>.safetensors while it trains)
+scoring:    scores/<video>.csv .parquet  regions/<video>.parquet  events.csv .parquet .json  event_rows.parquet
+            figures/<video>.png  thumbnails/<video>/<peak frame>.jpg  normal/<moment>.jpg
+on request: overlays/<video>.mp4  clips/<video>/<peak frame>.mp4 .png  timeline.png  heat_maps/<video>.npy
+review:     report.html  exemptions.json
+evaluation: metrics.json  truth.json  evaluation/evaluation.html *.png  events_found.csv .parquet
 """
 
 from __future__ import annotations
@@ -28,7 +33,9 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-RECORD, SETTINGS, REGIONS = "run.json", "settings.toml", "regions"
+RECORD, SETTINGS, REGIONS, TRUTH = "run.json", "settings.toml", "regions", "truth.json"
+THUMBNAILS, NORMAL, OVERLAYS, CLIPS, HEAT_MAPS = "thumbnails", "normal", "overlays", "clips", "heat_maps"
+"""Pictures of events, of the normal moments that they name, and what is drawn on request."""
 
 
 class RunFolder:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from mulde.config import AlarmSettings, Settings, load_settings
@@ -14,15 +12,14 @@ from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.conformal import Alarm, NormalVideo, alarm_level, count_events, event_p_values, least_rate
 from mulde.evaluation.smoothing import smooth
-from mulde.pipeline.alarms import AlarmRule, events_table, learn_alarm, write_events
+from mulde.pipeline.alarms import AlarmRule, find_alarms, learn_alarm
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.score import ScoredVideo
-from mulde.records import ScoreTrack
+from mulde.records import ScoreTrack, SeenEvent
 
 RATE = 2.0
 GAPS = {"merge_gap_s": 1.0, "min_length_s": 0.0}
-COLUMNS = ["video", "start_frame", "end_frame", "start_s", "end_s", "peak_frame", "peak_s", "score", "p_value"]
 
 
 def model(*scores: np.ndarray, settings: Settings | None = None) -> Bundle:
@@ -120,17 +117,22 @@ def scored(video: str, smoothed: list[float], frames: list[int] | None = None) -
 HAND = scored("a", [0, 5, 0, 0, 6, 7, 0, 0, 0, 5, 0, 9])
 
 
+def facts(event: SeenEvent) -> tuple:
+    return (event.video, event.start_frame, event.end_frame, event.start_s, event.end_s, event.peak_frame, event.peak_s)
+
+
 def test_events_of_a_hand_made_track():
     """Two frames are a second: over the gap of 2 to 3 the first two stretches are one, over that of 6 to 8 not."""
-    table = events_table({"a": HAND}, rule_at(5))
-    assert list(table.columns) == COLUMNS
-    rows = table.drop(columns="p_value").to_numpy().tolist()
-    assert rows == [["a", 9, 12, 4.5, 5.5, 11, 5.5, 9.0], ["a", 1, 6, 0.5, 2.5, 5, 2.5, 7.0]]
+    events = find_alarms({"a": HAND}, rule_at(5))
+    assert [facts(event) for event in events] == [("a", 9, 12, 4.5, 5.5, 11, 5.5), ("a", 1, 6, 0.5, 2.5, 5, 2.5)]
+    assert [event.score for event in events] == [9.0, 7.0]
+    assert [event.reason for event in events] == [None, None]
     normal = rule_at(5).normal
-    assert table["p_value"].tolist() == event_p_values(np.array([9.0, 7.0]), normal, merge_gap_s=1).tolist()
-    assert table["p_value"].tolist() == [1.0, 1.0]  # rising normal scores have one peak, 9: neither exceeds it
-    higher = events_table({"a": scored("a", [0, 10, 0])}, rule_at(5))
-    assert higher["p_value"].tolist() == [0.5]
+    p_values = [event.p_value for event in events]
+    assert p_values == event_p_values(np.array([9.0, 7.0]), normal, merge_gap_s=1).tolist()
+    assert p_values == [1.0, 1.0]  # rising normal scores have one peak, 9: neither exceeds it
+    assert [event.p_value for event in find_alarms({"a": scored("a", [0, 10, 0])}, rule_at(5))] == [0.5]
+    assert find_alarms({"a": HAND}, rule_at(99)) == []
 
 
 @pytest.mark.parametrize(
@@ -142,30 +144,26 @@ def test_events_of_a_hand_made_track():
     ],
 )
 def test_the_gap_merges_and_the_least_length_drops(rules, ranges):
-    table = events_table({"a": HAND}, rule_at(5, **rules))
-    assert sorted(zip(table["start_frame"], table["end_frame"], strict=True)) == ranges
+    events = find_alarms({"a": HAND}, rule_at(5, **rules))
+    assert sorted((event.start_frame, event.end_frame) for event in events) == ranges
 
 
 def test_frames_that_were_not_decoded_keep_the_numbers_of_the_others():
-    table = events_table({"a": scored("a", [0, 6, 7, 0], frames=[0, 10, 12, 13])}, rule_at(5))
-    assert table.iloc[0, 1:7].tolist() == [10, 13, 5.0, 6.0, 12, 6.0]
+    (event,) = find_alarms({"a": scored("a", [0, 6, 7, 0], frames=[0, 10, 12, 13])}, rule_at(5))
+    assert facts(event) == ("a", 10, 13, 5.0, 6.0, 12, 6.0)
 
 
 def test_events_of_several_videos_stand_by_p_value_then_score():
     videos = {v: scored(v, [0, height, 0]) for v, height in {"b": 6.0, "a": 12.0, "c": 15.0, "d": 0.0}.items()}
-    table = events_table(videos, rule_at(5))
-    assert table["video"].tolist() == ["c", "a", "b"]
-    assert table["p_value"].tolist() == [0.5, 0.5, 1.0]
+    events = find_alarms(videos, rule_at(5))
+    assert [event.video for event in events] == ["c", "a", "b"]
+    assert [event.p_value for event in events] == [0.5, 0.5, 1.0]
 
 
-@pytest.mark.parametrize("level", [5, 99])
-def test_the_three_files_hold_the_same_events(tmp_path, level):
-    table = events_table({"a": HAND}, rule_at(level))
-    write_events(table, tmp_path)
-    assert len(table) == (2 if level == 5 else 0)
-    read = pd.read_csv(tmp_path / "events.csv"), pd.read_parquet(tmp_path / "events.parquet")
-    for one in read:
-        assert list(one.columns) == COLUMNS
-        assert one.to_dict(orient="records") == table.to_dict(orient="records")
-    assert json.loads((tmp_path / "events.json").read_text()) == table.to_dict(orient="records")
-    pd.testing.assert_frame_equal(read[1], table)
+def test_the_record_counts_the_events_of_normal_video_at_every_level():
+    rule = learn(model(*noise(3, 5)), false_alarms_per_hour=60)
+    normal = rule.as_record()["normal"]
+    assert normal["hours"] == pytest.approx(0.25)
+    at_each = [sum(count_events(video, level, **GAPS) for video in rule.normal) for level in normal["levels"]]
+    assert normal["num_events"] == np.maximum.accumulate(at_each).tolist()
+    assert normal["levels"] == sorted(normal["levels"], reverse=True)

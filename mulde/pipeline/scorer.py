@@ -1,0 +1,232 @@
+"""A model at work on videos whose features are in the store: tables, events with reasons, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mulde.config import Settings
+from mulde.errors import UsageError, VideoError
+from mulde.extractors.base import digest
+from mulde.pipeline.alarms import AlarmRule, find_alarms, learn_alarm, recorded_level
+from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
+from mulde.pipeline.curves import truth_frames
+from mulde.pipeline.event_pictures import write_normal_pictures, write_pictures
+from mulde.pipeline.events import EVENTS, read_event_rows, read_events, write_event_rows, write_events
+from mulde.pipeline.exemptions import (
+    EXEMPTIONS,
+    Exemption,
+    Model,
+    alone_because,
+    apply_exemptions,
+    exemptions_of,
+    merge_exemptions,
+    read_exemptions,
+    write_exemptions,
+)
+from mulde.pipeline.explain import explain
+from mulde.pipeline.extract import StoredVideo
+from mulde.pipeline.figures import plot_scores
+from mulde.pipeline.heat_maps import write_heat_maps
+from mulde.pipeline.normal_moments import MOMENTS, Moments
+from mulde.pipeline.overlay import draw_overlay
+from mulde.pipeline.plan import ExtractionPlan
+from mulde.pipeline.region_scores import read_region_table, region_path, write_regions
+from mulde.pipeline.runfolder import HEAT_MAPS, OVERLAYS, RunFolder
+from mulde.pipeline.score import ScoredVideo, score_video, write_scores
+from mulde.records import LabelTrack, ScoreTrack, SeenEvent
+
+if TYPE_CHECKING:
+    from mulde.pipeline.run import Workplace
+
+MOMENTS_IN_FIGURE = 3
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is to be done besides: exemptions to apply, overlay videos, heat maps."""
+
+    exemptions: Path | None = None
+    overlay: bool = False
+    heat_maps: bool = False
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model with its alarm level (None: it came without normal scores) and the normal moments that lie beside it."""
+
+    bundle: Bundle
+    settings: Settings
+    plan: ExtractionPlan
+    alarm: AlarmRule | None
+    model: Model
+    moments: Moments | None
+    place: Workplace
+    wishes: Wishes
+    given: tuple[Exemption, ...]
+
+    @classmethod
+    def open(cls, model: Path, overrides: Settings | None, place: Workplace, wishes: Wishes) -> Scorer:
+        """overrides: settings to extract and to set the alarm with, where they are not those of the model.
+
+        Raises BundleError for a model that cannot be read or was trained on other features, UsageError for a rate of
+        false alarms that it does not support.
+        """
+        bundle = load_bundle(model, place.device)
+        settings = overrides or bundle.settings
+        alarm = learn_alarm(bundle, settings.alarms, place.reporter)
+        plan = ExtractionPlan(settings, place.device)
+        for warning in check_extraction(bundle, plan.fingerprint()):
+            place.reporter.warn(warning)
+        return cls._of(bundle, settings, plan, alarm, model, place, wishes)
+
+    @classmethod
+    def trained(cls, bundle: Bundle, plan: ExtractionPlan, model: Path, place: Workplace) -> Scorer:
+        """Of a model that was just trained and saved; a rate that it does not support is a warning, because the hours
+        of training are not to be lost for it."""
+        try:
+            alarm = learn_alarm(bundle, bundle.settings.alarms, place.reporter)
+        except UsageError as error:
+            place.reporter.warn(f"no alarm level and no events: {error}")
+            alarm = None
+        return cls._of(bundle, bundle.settings, plan, alarm, model, place, Wishes())
+
+    @classmethod
+    def _of(
+        cls,
+        bundle: Bundle,
+        settings: Settings,
+        plan: ExtractionPlan,
+        alarm: AlarmRule | None,
+        model: Path,
+        place: Workplace,
+        wishes: Wishes,
+    ) -> Scorer:
+        moments = Moments.read(model.with_name(MOMENTS))
+        known = Model(digest(model), moments)
+        given = tuple(read_exemptions(wishes.exemptions)) if wishes.exemptions else ()
+        for one in given:
+            if why := alone_because(one, known):
+                place.reporter.warn(f"exemption {one.id} covers {one.event_id} alone: {why}")
+        return cls(bundle, settings, plan, alarm, known, moments, place, wishes, given)
+
+    def score(self, videos: Sequence[StoredVideo], folder: RunFolder, *, add: bool = True) -> dict[str, ScoredVideo]:
+        """Scores of the videos as tables; their events and reasons. The scores of boxes are only written: they may be
+        many. add: what the run folder holds of other videos stays; scoring a video twice is the same as once."""
+        scored = {}
+        with self.place.reporter.bar("score", len(videos), "videos") as advance:
+            for stored in videos:
+                one = score_video(stored, self.bundle)
+                write_scores(one, folder.scores)
+                if one.regions is not None:
+                    write_regions(one.regions, folder.regions)
+                if self.wishes.heat_maps:
+                    how = self.bundle.settings.fusion.combine
+                    write_heat_maps(one.track, one.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
+                scored[stored.video.name] = replace(one, regions=None)
+                advance(1)
+        without = {name: one.frames_without_rows for name, one in scored.items()}
+        earlier = folder.record.get("frames_without_rows", {}) if add else {}
+        folder.note(frames_without_rows={**earlier, **without})
+        if self.alarm is not None and scored:
+            self._find_events({stored.video.name: stored for stored in videos}, scored, self.alarm, folder, add)
+        elif self.alarm is None and not add:
+            for left_over in folder.root.glob(f"{EVENTS}.*"):  # of an earlier command that had a level
+                left_over.unlink()
+        return scored
+
+    def _find_events(
+        self,
+        videos: Mapping[str, StoredVideo],
+        scored: Mapping[str, ScoredVideo],
+        alarm: AlarmRule,
+        folder: RunFolder,
+        add: bool,
+    ) -> None:
+        root, reporter = folder.root, self.place.reporter
+        found = explain(find_alarms(scored, alarm), scored, videos, self.bundle, self.moments)
+        others = [event for event in read_events(root) if event.video not in scored] if add else []
+        rows = {key: row for key, row in read_event_rows(root).items() if key in {e.event_id for e in others}}
+        events = sorted([*others, *found.events], key=lambda event: (event.p_value, -event.score))
+        rows |= found.rows
+        exemptions = merge_exemptions(exemptions_of(root), self.given)
+        events = apply_exemptions(events, rows, exemptions, self.model)
+        write_event_rows(rows, root)
+        write_events(events, root)
+        if exemptions:
+            write_exemptions(exemptions, root / EXEMPTIONS)
+        write_normal_pictures(found.events, self.moments, root)
+        folder.note(alarm=alarm.as_record(), num_events=len(events))
+        if not add:
+            exempt = sum(bool(event.exemption) for event in events)
+            said = f"{len(events)} events" + (f", {exempt} of them exempt" if exempt else "")
+            reporter.say(f"{said}: {root / EVENTS}.csv. {alarm.centred.statement()}")
+
+    def draw(
+        self,
+        videos: Sequence[StoredVideo],
+        scored: Mapping[str, ScoredVideo],
+        folder: RunFolder,
+        labels: Mapping[str, LabelTrack] | None = None,
+    ) -> None:
+        """Figures of the scored videos, thumbnails of their events and, if wished, overlay videos. labels: to shade."""
+        level, events = recorded_level(folder.record), _by_video(read_events(folder.root))
+        with self.place.reporter.bar("draw", len(videos), "videos") as advance:
+            for stored in videos:
+                track = scored[stored.video.name].track
+                try:
+                    self._draw(
+                        stored, track, events.get(track.video, []), level, (labels or {}).get(track.video), folder
+                    )
+                except VideoError as error:  # it was there when its features were computed
+                    self.place.reporter.warn(f"no pictures of {track.video}: {error}")
+                advance(1)
+
+    def _draw(
+        self,
+        stored: StoredVideo,
+        track: ScoreTrack,
+        events: Sequence[SeenEvent],
+        level: float | None,
+        truth: LabelTrack | None,
+        folder: RunFolder,
+    ) -> None:
+        pictures = write_pictures(events, stored, self.plan, folder.root, _highest(track))
+        plot_scores(
+            track,
+            folder.figures / f"{track.video}.png",
+            anomalous_spans=truth_frames(track.frame_index, truth.spans()) if truth is not None else None,
+            alarm_level=level,
+            moments=sorted(pictures.items()),
+        )
+        if self.wishes.overlay:
+            boxes = region_path(folder.regions, track.video)
+            regions = read_region_table(boxes) if boxes.is_file() else None
+            target = folder.root / OVERLAYS / f"{track.video}.mp4"
+            reporter = self.place.reporter
+            draw_overlay(stored.video, track, regions, events, truth, self.settings, level, target, reporter)
+
+
+def _by_video(events: Sequence[SeenEvent]) -> dict[str, list[SeenEvent]]:
+    found: dict[str, list[SeenEvent]] = {}
+    for event in events:
+        found.setdefault(event.video, []).append(event)
+    return found
+
+
+def _highest(track: ScoreTrack) -> list[int]:
+    """The frames of the highest smoothed scores, a tenth of the video apart, in order of time."""
+    apart = max(len(track) // 10, 1)
+    left = track.smoothed.copy()
+    peaks: list[int] = []
+    while len(peaks) < min(MOMENTS_IN_FIGURE, len(track)):
+        peak = int(left.argmax())
+        if np.isneginf(left[peak]):
+            break
+        peaks.append(int(track.frame_index[peak]))
+        left[max(peak - apart, 0) : peak + apart + 1] = -np.inf
+    return sorted(peaks)
