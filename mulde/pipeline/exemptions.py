@@ -59,8 +59,8 @@ class Undone:
 
 @dataclass(frozen=True)
 class Alike:
-    """What events are like the marked one: those that the same model scored and the same stream drove, by a row less
-    than `radius` from `row` (D,), in units of `Moments.distance`."""
+    """What events are like the marked one: those of the same kind of object that the same model scored and the same
+    stream drove, by a row less than `radius` from `row` (D,), in units of `Moments.distance`."""
 
     model_sha256: str
     radius: float
@@ -69,7 +69,7 @@ class Alike:
 
 @dataclass(frozen=True)
 class Exemption:
-    """One event that was marked as normal. id: a running number; stream: that drove it, or empty.
+    """One event that was marked as normal. id: a running number; stream: that drove it, or empty; what: its object.
 
     when: it was marked; applied: when that took effect, None for a proposal (UTC, ISO 8601). alike: None where it
     covers the marked event alone.
@@ -86,6 +86,7 @@ class Exemption:
     why: str
     applied: str | None = None
     undone: Undone | None = None
+    what: str = ""
     alike: Alike | None = None
 
     @property
@@ -178,10 +179,17 @@ def alike_of(stream: str, row: Float32, model: Model) -> Alike | None:
     return Alike(model.sha256, float(distance[0, 0]) / 2, tuple(float(str(value)) for value in row))
 
 
+def object_of(event: SeenEvent) -> str:
+    """What kind of object an event is about; empty where it has none."""
+    region = event.reason.region if event.reason else None
+    return region.what if region else ""
+
+
 def covered(exemption: Exemption, events: Sequence[SeenEvent], rows: EventRows, model: Model) -> list[str]:
     """Ids of the events that an exemption covers, whether it is in force or not: the marked one and those alike."""
     ids = [event.event_id for event in events]
-    near = _near(exemption, ids, rows, model)
+    of_its_kind = [event.event_id for event in events if object_of(event) == exemption.what]
+    near = _near(exemption, of_its_kind, rows, model)
     return [event_id for event_id in ids if event_id == exemption.event_id or event_id in near]
 
 

@@ -24,6 +24,7 @@ from mulde.pipeline.exemptions import (
     alone_because,
     free_id,
     num_alarms,
+    object_of,
     preview_of,
     read_reviewed,
     write_exemptions,
@@ -155,6 +156,7 @@ def _with_proposals(
 
 def _proposal(number: str, mark: Mark, reviewed: Reviewed, who: str, why: str, now: str) -> Exemption:
     stream, row = reviewed.rows.get(mark.event_id, ("", None))
+    (event,) = (one for one in reviewed.events if one.event_id == mark.event_id)
     return Exemption(
         id=number,
         event_id=mark.event_id,
@@ -165,6 +167,7 @@ def _proposal(number: str, mark: Mark, reviewed: Reviewed, who: str, why: str, n
         who=who,
         when=mark.marked_at or now,
         why=mark.why or why,
+        what=object_of(event),
         alike=None if row is None else alike_of(stream, row, reviewed.model),
     )
 

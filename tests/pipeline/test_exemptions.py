@@ -29,7 +29,7 @@ from mulde.pipeline.exemptions import (
     read_exemptions,
     write_exemptions,
 )
-from mulde.records import Float32, Float64, Int64, SeenEvent
+from mulde.records import EventRegion, Float32, Float64, Int64, Reason, SeenEvent
 
 SHA = "5ea"
 WHEN = "2026-11-23T03:00:00+00:00"
@@ -124,6 +124,19 @@ def test_an_event_of_another_stream_is_never_covered():
     events = [event(0), event(1), event(2), event(3)]  # the last without a row
     one = exemption(1, event(0), alike=alike_of("velocity", row, model))
     assert covered(one, events, rows, model) == ["a@3", "a@13"]
+
+
+def test_an_event_of_another_kind_of_object_is_never_covered():
+    row = np.array([5, 5], np.float32)
+    model = Model(SHA, Moments({"velocity": np.zeros((1, 2), np.float32)}))
+    kinds = ["bicycle", "bicycle", "truck"]
+    events = [
+        replace(event(i), reason=Reason("velocity", "", region=EventRegion(10 * i, (0, 0, 5, 5), -1, what)))
+        for i, what in enumerate(kinds)
+    ]
+    rows = {one.event_id: ("velocity", row) for one in events}
+    one = replace(exemption(1, events[0], alike=alike_of("velocity", row, model)), what="bicycle")
+    assert covered(one, [*events, event(3)], {**rows, "a@33": ("velocity", row)}, model) == ["a@3", "a@13"]
 
 
 def test_the_radius_is_no_part_of_what_is_covered():

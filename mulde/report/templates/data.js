@@ -21,7 +21,7 @@ function short(number, digits = 3) {
   return Number(number.toPrecision(digits)).toLocaleString('en', { maximumFractionDigits: 6 });
 }
 
-const probability = (p) => (p === null || p === undefined ? '–' : p > 0 ? short(p, 2) : '0');
+const probability = (p) => (p === null || p === undefined ? '–' : p < 1e-4 ? '< 0.0001' : short(p, 2));
 
 function clock(seconds, decimals = 1) {
   const sign = seconds < 0 ? '-' : '';
