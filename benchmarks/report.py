@@ -1,7 +1,7 @@
 """How quickly a page of `mulde report` opens and answers in Chromium, and how large it is.
 
     python benchmarks/report.py                          24 h at 25/s, 10,000 events, 4 streams
-    python benchmarks/report.py --page RUN/report.html --screenshot docs/report.png
+    python benchmarks/report.py --page RUN/report.html --screenshot docs/images/report.png
 
 Needs Chromium (chromium, chromium-browser or google-chrome in the PATH, or MULDE_CHROMIUM) and playwright.
 """

@@ -7,6 +7,8 @@ from pathlib import Path
 from mulde.config import Settings
 from mulde.datasets.synthetic import write_world
 from mulde.media import write_video
+from mulde.pipeline.overlay import run_overlay
+from mulde.pipeline.report import run_report
 from mulde.pipeline.run import Outcome, Workplace, run_all
 
 
@@ -18,5 +20,8 @@ def run_demo(out: Path, seed: int, place: Workplace) -> Outcome:
     run = {"source": f"synthetic:{world}", "out": str(out / "run"), "seeds": (seed,)}
     # Two folds of six clips: a demo should not take longer than a coffee.
     outcome = run_all(Settings.model_validate({"run": run, "fusion": {"folds": 2}}), place)
-    place.reporter.say(f"pictures of the scores: {out / 'run' / 'figures'}")
+    for clips in (False, True):
+        run_overlay(out / "run", place.reporter, only=(), clips=clips, labels=None)
+    page = run_report(out / "run", None, place.reporter, embed_clips=False)
+    place.reporter.say(f"pictures of the scores: {out / 'run' / 'figures'}   to review the events: {page}")
     return outcome
