@@ -203,7 +203,8 @@ def _undo(run: Path, reviewed: Reviewed, ids: Sequence[str], undone: Undone, rep
     known = {one.id: one for one in reviewed.exemptions}
     unknown = [number for number in ids if number not in known]
     if unknown:
-        raise UsageError("--undo", expected=f"one of {', '.join(known) or 'no exemptions'}", got=", ".join(unknown))
+        there = f"one of {', '.join(known)}" if known else "an exemption, of which this run has none"
+        raise UsageError("--undo", expected=there, got=", ".join(unknown))
     for number in ids:
         if known[number].undone is not None:
             reporter.say(f"exemption {number} was undone before")

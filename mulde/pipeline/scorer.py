@@ -129,9 +129,8 @@ class Scorer:
                     write_heat_maps(one.track, one.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
                 scored[stored.video.name] = replace(one, regions=None)
                 advance(1)
-        without = {name: one.frames_without_rows for name, one in scored.items()}
-        earlier = folder.record.get("frames_without_rows", {}) if add else {}
-        folder.note(frames_without_rows={**earlier, **without})
+        if not add:  # a record that grew with every file would be rewritten for each; the tables know it as well
+            folder.note(frames_without_rows={name: one.frames_without_rows for name, one in scored.items()})
         if self.alarm is not None and scored:
             self._find_events({stored.video.name: stored for stored in videos}, scored, self.alarm, folder, add)
         elif self.alarm is None and not add:
@@ -163,7 +162,7 @@ class Scorer:
         folder.note(alarm=alarm.as_record(), num_events=len(events))
         if not add:
             exempt = sum(bool(event.exemption) for event in events)
-            said = f"{len(events)} events" + (f", {exempt} of them exempt" if exempt else "")
+            said = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} exempt" if exempt else "")
             reporter.say(f"{said}: {root / EVENTS}.csv. {alarm.centred.statement()}")
 
     def draw(

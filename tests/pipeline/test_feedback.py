@@ -351,7 +351,7 @@ def test_times_are_kept_in_utc(tmp_path, written):
     ("arguments", "problem"),
     [
         (["--apply"], "--apply: expected MARKS.csv, or a proposal made with it before, got neither"),
-        (["--undo", "7"], "--undo: expected one of no exemptions, got 7"),
+        (["--undo", "7"], "--undo: expected an exemption, of which this run has none, got 7"),
         (["--undo", "1", "--apply"], "no marks and no --apply beside it"),
         (["none.csv"], "No such file"),
     ],
