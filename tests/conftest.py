@@ -10,15 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mulde.extractors.signals import signal_stack_address
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
 @pytest.fixture(autouse=True)
-def same_priority():
-    """A library that makes this thread a real-time one starves every test behind it; that has happened."""
+def same_thread():
+    """Libraries have made this thread a real-time one, which starves every test behind it, and have left it a stack for
+    signal handlers that they then freed, so that the next signal was the end."""
+    before = signal_stack_address()
     yield
     if hasattr(os, "sched_getscheduler"):
         assert os.sched_getscheduler(0) in (os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_IDLE)
+    assert signal_stack_address() == before
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import numpy as np
 
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import Fingerprint, digest
+from mulde.extractors.signals import signal_stack_kept
 from mulde.records import Float32, UInt8
 
 _FORMAT_NEEDS = {"_openvino_model": "openvino", ".onnx": "onnxruntime", ".engine": "tensorrt"}
@@ -186,9 +187,10 @@ class YoloNetwork:
         from ultralytics.nn.autobackend import AutoBackend
 
         try:
-            network = AutoBackend(str(self._path), device=torch.device(self.device), verbose=False).eval()
-            if network.format == "openvino":
-                self._compiled = _compile_openvino(self._path, self.threads)
+            with signal_stack_kept():
+                network = AutoBackend(str(self._path), device=torch.device(self.device), verbose=False).eval()
+                if network.format == "openvino":
+                    self._compiled = _compile_openvino(self._path, self.threads)
         except Exception as error:  # Ultralytics raises many kinds for a file that it cannot read
             raise UsageError(
                 f"{self._what} weights {self._path} cannot be loaded",

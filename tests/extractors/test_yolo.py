@@ -222,3 +222,31 @@ threads = [threading.Thread(target=first) for _ in range(4)]
 [thread.join() for thread in threads]
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the fault is one of Linux")
+def test_ctrl_c_still_works_when_an_openvino_network_is_gone(weights):
+    """OpenVINO frees the stack that it gave to the main thread's signal handlers; a signal was then the end."""
+    program = f"""
+import gc, os, signal, sys, threading
+import numpy as np
+from mulde.extractors.yolo import YoloNetwork
+
+made = [YoloNetwork({str(weights / "yolov8n_int8_openvino_model")!r}, task="detect", image_size=640)]
+made[0].detect([np.zeros((64, 64, 3), np.uint8)], confidence=0.5)
+
+def forget():
+    made.clear()
+    gc.collect()
+
+thread = threading.Thread(target=forget)
+thread.start()
+thread.join()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(10)
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
