@@ -225,6 +225,7 @@ def overlay(
     clips: Annotated[
         bool, typer.Option("--clips", help="Only the events, each as a short video and as a contact sheet.")
     ] = False,
+    most: Annotated[int, typer.Option(min=1, help="With --clips: of so many events, the clearest.")] = 200,
     labels: Annotated[
         str | None,
         typer.Option(metavar="NAME:ROOT", help="Data set whose labels are drawn as well.", show_default=False),
@@ -235,7 +236,7 @@ def overlay(
     from mulde.pipeline.overlay import run_overlay
 
     reporter = _reporter(quiet)
-    _finish(run_overlay(run, reporter, only=video or (), clips=clips, labels=labels), reporter)
+    _finish(run_overlay(run, reporter, only=video or (), clips=clips, labels=labels, most=most), reporter)
 
 
 @app.command()

@@ -49,9 +49,11 @@ def draw_overlay(
     draw_copy(video, Findings(track, regions, own, labels, alarm_level), settings, target, reporter)
 
 
-def run_overlay(run: Path, reporter: Reporter, *, only: Sequence[str], clips: bool, labels: str | None) -> Outcome:
+def run_overlay(
+    run: Path, reporter: Reporter, *, only: Sequence[str], clips: bool, labels: str | None, most: int = 200
+) -> Outcome:
     """`<run>/overlays/<video>.mp4` of the scored videos (`only`: of these); or with `clips`, of their events
-    `<run>/clips/<video>/<peak frame>.mp4` and `.png`, and `<run>/timeline.png` of all.
+    `<run>/clips/<video>/<peak frame>.mp4` and `.png` for the `most` clearest, and `<run>/timeline.png` of all.
 
     labels: NAME:ROOT; without it those of the data set that was scored. Raises UsageError for a video without scores.
     """
@@ -60,7 +62,11 @@ def run_overlay(run: Path, reporter: Reporter, *, only: Sequence[str], clips: bo
     scored = read_scores(run / "scores")
     if unknown := sorted(set(only) - set(scored)):
         raise UsageError(f"video {unknown[0]}", expected=f"one of {listing(sorted(scored))}", got="one without scores")
-    found = _findings(read_events(run), record, scored, _truth(record, scored, labels, reporter))
+    events = [event for event in read_events(run) if not only or event.video in only]
+    if clips and len(events) > most:
+        reporter.say(f"clips of the {most} clearest of {len(events)} events; --most {len(events)} for all")
+        events = events[:most]
+    found = _findings(events, record, scored, _truth(record, scored, labels, reporter))
     names = [name for name in scored if name in (only or scored) and (found[name].events or not clips)]
     if clips:
         _draw_timeline(run, found, reporter)

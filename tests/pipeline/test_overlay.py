@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -216,6 +217,9 @@ def test_clips_and_sheets_of_events(tmp_path: Path) -> None:
     sheet = cv2.imread(str(run / "clips" / "a" / "000015.png"))
     assert sheet.shape[1] > 3 * 360
     assert cv2.imread(str(run / TIMELINE)) is not None
+    shutil.rmtree(run / "clips")
+    run_overlay(run, QUIET, only=[], clips=True, labels=None, most=1)
+    assert sorted(p.name for p in (run / "clips" / "a").iterdir()) == ["000015.mp4", "000015.png"]
 
 
 def test_a_long_event_is_cut_around_its_peak(tmp_path: Path) -> None:
