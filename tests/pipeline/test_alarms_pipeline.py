@@ -160,6 +160,23 @@ def test_events_of_several_videos_stand_by_p_value_then_score():
     assert [event.p_value for event in events] == [0.5, 0.5, 1.0]
 
 
+def test_events_have_the_rate_that_was_asked_for_where_causal_scores_support_no_such(capsys):
+    settings = load_settings(overrides=["fusion.smoothing_s=2.0"])
+    for seed in range(100):
+        scores = [np.random.default_rng((seed, i)).normal(size=240) for i in range(4)]
+        bundle = model(*scores, settings=settings)
+        centred, causal = (least_rate(bundle.smoothed_normal[mode], **GAPS) for mode in ("centred", "causal"))
+        if centred * 1.01 < causal:
+            break
+    wanted = (centred + causal) / 2
+    rule = learn(bundle, false_alarms_per_hour=wanted)
+    assert rule.centred == alarm_level(bundle.smoothed_normal["centred"], wanted, **GAPS)
+    assert rule.causal.wanted_per_hour == causal
+    assert "the level of causal scores is for" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="false alarms per hour: expected at least"):
+        learn(bundle, false_alarms_per_hour=centred * 0.9)
+
+
 def test_the_record_counts_the_events_of_normal_video_at_every_level():
     rule = learn(model(*noise(3, 5)), false_alarms_per_hour=60)
     normal = rule.as_record()["normal"]
