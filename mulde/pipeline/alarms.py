@@ -19,7 +19,7 @@ from mulde.evaluation.smoothing import SmoothingMode
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.score import ScoredVideo
-from mulde.records import SeenEvent
+from mulde.records import Float64, Int64, SeenEvent
 
 DEFAULT_RATE_PER_HOUR = 1.0
 _NAME = "alarm"  # of the level in tables
@@ -72,9 +72,10 @@ class AlarmRule:
 
 
 def recorded_level(record: Mapping[str, Any]) -> float | None:
-    """The level of scores smoothed both ways in a run's record; None where the run had no alarm."""
+    """The level of scores smoothed both ways in a run's record, whose name older versions chose otherwise; None where
+    the run had no alarm."""
     alarm = record.get("alarm")
-    return None if alarm is None else float(alarm["levels"]["centred"][_NAME])
+    return None if alarm is None else float(next(iter(alarm["levels"]["centred"].values())))
 
 
 def learn_alarm(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> AlarmRule | None:
@@ -125,10 +126,10 @@ def _asked_levels(
 ) -> tuple[Alarm, Alarm]:
     """The level of the events, of scores smoothed both ways, is for the rate that was asked for, or refused; that of
     causal scores, which only figures have, may be for more where the footage supports no fewer."""
+    centred = alarm_level(normal["centred"], wanted, **options)
     try:
-        return _levels(normal, wanted, options)
+        return centred, alarm_level(normal["causal"], wanted, **options)
     except UsageError as error:
-        centred = alarm_level(normal["centred"], wanted, **options)
         causal = alarm_level(normal["causal"], max(wanted, least_rate(normal["causal"], **options)), **options)
         reporter.warn(f"the level of causal scores is for {causal.wanted_per_hour:.3g} an hour; {error}")
         return centred, causal
@@ -144,26 +145,41 @@ def _levels(
 
 def find_alarms(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> list[SeenEvent]:
     """The events of the videos (scores smoothed both ways), lowest p-value first, without reasons."""
-    found = [event for video, one in scored.items() for event in _alarms_of(video, one, alarm)]
+    found = [
+        event
+        for video, one in scored.items()
+        for event in seen_events(
+            video,
+            one.track.frame_index,
+            one.track.time_s,
+            one.track.smoothed,
+            one.rate,
+            alarm.centred.level,
+            alarm.rules,
+        )
+    ]
     peaks = np.array([event.score for event in found], np.float64)
     p_values = event_p_values(peaks, alarm.normal, merge_gap_s=alarm.rules.merge_gap_s)
     events = [replace(event, p_value=float(p)) for event, p in zip(found, p_values, strict=True)]
     return sorted(events, key=lambda event: (event.p_value, -event.score))
 
 
-def _alarms_of(video: str, one: ScoredVideo, alarm: AlarmRule) -> Iterator[SeenEvent]:
-    track = one.track
-    merge_gap, min_length = alarm.rules.merge_gap(one.rate), alarm.rules.min_length(one.rate)
-    for event in find_events(track.smoothed, alarm.centred.level, merge_gap=merge_gap, min_length=min_length):
+def seen_events(
+    video: str, frame_index: Int64, time_s: Float64, scores: Float64, rate: float, level: float, rules: EventRules
+) -> Iterator[SeenEvent]:
+    """The events of scores (T,) at a level, in order of time, with the frames (T,) and times (T,) that these are of;
+    without reasons, their p-values still to be had."""
+    merge_gap, min_length = rules.merge_gap(rate), rules.min_length(rate)
+    for event in find_events(scores, level, merge_gap=merge_gap, min_length=min_length):
         last = event.end - 1
         yield SeenEvent(
             video=video,
-            start_frame=int(track.frame_index[event.start]),
-            end_frame=int(track.frame_index[last]) + 1,
-            start_s=float(track.time_s[event.start]),
-            end_s=float(track.time_s[last]),
-            peak_frame=int(track.frame_index[event.peak]),
-            peak_s=float(track.time_s[event.peak]),
+            start_frame=int(frame_index[event.start]),
+            end_frame=int(frame_index[last]) + 1,
+            start_s=float(time_s[event.start]),
+            end_s=float(time_s[last]),
+            peak_frame=int(frame_index[event.peak]),
+            peak_s=float(time_s[event.peak]),
             score=event.score,
             p_value=1.0,
         )

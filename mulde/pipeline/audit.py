@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,9 @@ from mulde.config import AlarmSettings
 from mulde.errors import MuldeError, UsageError
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.conformal import NormalVideo, alarm_level, event_p_values, least_rate
-from mulde.evaluation.events import find_events
 from mulde.extractors.boxes import crop
 from mulde.files import whole_file
-from mulde.pipeline.alarms import DEFAULT_RATE_PER_HOUR
+from mulde.pipeline.alarms import DEFAULT_RATE_PER_HOUR, seen_events
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.event_pictures import shown_frame, thumbnail
 from mulde.pipeline.events import events_table
@@ -86,6 +85,11 @@ class Part:
     frame_index: Int64
     smoothed: Float64
 
+    @property
+    def time_s(self) -> Float64:
+        """Of its frames (T,)."""
+        return self.stored.time_s[np.searchsorted(self.stored.frame_index, self.frame_index)]
+
 
 def _parts(bundle: Bundle, videos: Sequence[StoredVideo]) -> list[Part]:
     by_name = {stored.video.name: stored for stored in videos}
@@ -108,29 +112,23 @@ def find_moments(bundle: Bundle, parts: Sequence[Part]) -> list[tuple[SeenEvent,
     # Above the lowest score in any case: of still footage nothing stands out.
     level = max(float(np.quantile(scores, 1 - _HIGHEST_SHARE)), float(np.nextafter(scores.min(), np.inf)))
     rules = EventRules(bundle.settings.alarms.merge_gap_s)
-    found = [(event, part) for part in parts for event in _events_of(part, level, rules)]
+    found = [
+        (event, part)
+        for part in parts
+        for event in seen_events(
+            part.stored.video.name,
+            part.frame_index,
+            part.time_s,
+            part.smoothed,
+            float(part.stored.rate),
+            level,
+            rules,
+        )
+    ]
     found = sorted(found, key=lambda one: -one[0].score)[:MOST_MOMENTS]
     peaks = np.array([event.score for event, _ in found])
     p_values = event_p_values(peaks, bundle.smoothed_normal["centred"], merge_gap_s=rules.merge_gap_s)
     return [(replace(event, p_value=float(p)), part) for (event, part), p in zip(found, p_values, strict=True)]
-
-
-def _events_of(part: Part, level: float, rules: EventRules) -> Iterator[SeenEvent]:
-    frames, rate = part.frame_index, float(part.stored.rate)
-    time_s = part.stored.time_s[np.searchsorted(part.stored.frame_index, frames)]
-    for event in find_events(part.smoothed, level, merge_gap=rules.merge_gap(rate)):
-        last = event.end - 1
-        yield SeenEvent(
-            video=part.stored.video.name,
-            start_frame=int(frames[event.start]),
-            end_frame=int(frames[last]) + 1,
-            start_s=float(time_s[event.start]),
-            end_s=float(time_s[last]),
-            peak_frame=int(frames[event.peak]),
-            peak_s=float(time_s[event.peak]),
-            score=event.score,
-            p_value=1.0,
-        )
 
 
 def _explained(moments: Sequence[tuple[SeenEvent, Part]], parts: Sequence[Part], bundle: Bundle) -> list[SeenEvent]:
@@ -159,8 +157,7 @@ def _scored(part: Part, bundle: Bundle) -> ScoredVideo:
         return table.select(np.isin(table.frame_index, part.frame_index))
 
     frames = score_frames(features, part.frame_index, bundle.streams, fusion.combine)
-    time_s = stored.time_s[np.searchsorted(stored.frame_index, part.frame_index)]
-    track = ScoreTrack(stored.video.name, part.frame_index, time_s, frames.fused, part.smoothed, frames.streams)
+    track = ScoreTrack(stored.video.name, part.frame_index, part.time_s, frames.fused, part.smoothed, frames.streams)
     rate = float(stored.rate)
     return ScoredVideo(track, fusion.smoothing_s * rate, int(frames.empty.sum()), rate)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,14 @@ def read_event_rows(folder: Path) -> dict[str, tuple[str, Float32]]:
         return {row["event_id"]: (row["stream"], np.array(row["values"], np.float32)) for row in rows}
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise MuldeError(f"rows of events {path} cannot be read ({error})", hint="mulde score") from None
+
+
+def by_video(events: Iterable[SeenEvent]) -> dict[str, list[SeenEvent]]:
+    """The events of each video that has any, in their order."""
+    found: dict[str, list[SeenEvent]] = {}
+    for event in events:
+        found.setdefault(event.video, []).append(event)
+    return found
 
 
 def picture_path(folder: Path, event: SeenEvent, ending: str) -> Path:

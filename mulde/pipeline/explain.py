@@ -9,6 +9,7 @@ import numpy as np
 
 from mulde.evaluation.smoothing import smooth
 from mulde.pipeline.bundle import Bundle, Stream
+from mulde.pipeline.events import by_video
 from mulde.pipeline.explain_rows import Objects, Teller, same_object
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.normal_moments import Moments
@@ -41,8 +42,7 @@ def explain(
     """
     reasons: dict[str, Reason] = {}
     rows: dict[str, tuple[str, Float32]] = {}
-    for video in dict.fromkeys(event.video for event in events):
-        own = [event for event in events if event.video == video]
+    for video, own in by_video(events).items():
         for event, reason, row in _explain_video(own, scored[video], stored[video], bundle, moments):
             reasons[event.event_id] = reason
             if row is not None:

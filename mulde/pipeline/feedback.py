@@ -30,10 +30,10 @@ from mulde.pipeline.exemptions import (
     write_exemptions,
 )
 from mulde.pipeline.progress import Reporter
+from mulde.pipeline.runfolder import REPORT
 from mulde.pipeline.score import read_scores
 from mulde.records import SeenEvent
 
-REPORT = "report.html"
 NORMAL, REVIEWED = "normal", "reviewed"
 COLUMNS = ("event_id", "video", "start_frame", "end_frame", "mark", "why", "marked_at")
 """Of the marks that the report exports."""

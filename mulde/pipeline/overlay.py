@@ -14,9 +14,9 @@ from mulde.media import identity
 from mulde.pipeline.alarms import recorded_level
 from mulde.pipeline.drawing import Findings, draw_clips, draw_copy
 from mulde.pipeline.evaluate import read_labels
-from mulde.pipeline.events import read_events
+from mulde.pipeline.events import by_video, read_events
 from mulde.pipeline.progress import Reporter
-from mulde.pipeline.region_scores import read_region_table, region_path
+from mulde.pipeline.region_scores import read_regions_of
 from mulde.pipeline.runfolder import CLIPS, OVERLAYS, REGIONS, SETTINGS, read_record
 from mulde.pipeline.score import ScoredVideo, read_scores
 from mulde.pipeline.sources import distinct_names, open_source
@@ -90,8 +90,8 @@ def _draw_each(
     with reporter.bar("clips" if clips else "overlay", len(names), "videos") as advance:
         for name in names:
             try:
-                video, boxes = _checked(name, videos, record), region_path(run / REGIONS, name)
-                one = replace(found[name], regions=read_region_table(boxes) if boxes.is_file() else None)
+                video = _checked(name, videos, record)
+                one = replace(found[name], regions=read_regions_of(run / REGIONS, name))
                 if clips:
                     draw_clips(video, one, settings, folder, reporter)
                 else:
@@ -113,9 +113,7 @@ def _findings(
 ) -> dict[str, Findings]:
     """Without the boxes of the videos: these may be many, so they are read when a video's turn comes."""
     level = recorded_level(record)
-    events: dict[str, list[SeenEvent]] = {}
-    for event in seen:
-        events.setdefault(event.video, []).append(event)
+    events = by_video(seen)
     return {
         name: Findings(one.track, None, events.get(name, ()), labels.get(name), level) for name, one in scored.items()
     }

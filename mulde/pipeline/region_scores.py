@@ -80,7 +80,7 @@ def write_regions(regions: RegionScores, folder: Path) -> Path:
         **{f"{STREAM_PREFIX}{name}": values for name, values in regions.streams.items()},
     }
     facts = {"video": regions.video, "size_hw": regions.size_hw}
-    path = region_path(folder, regions.video)
+    path = _path(folder, regions.video)
     with whole_file(path) as partial:
         pq.write_table(pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)}), partial)
     return path
@@ -88,7 +88,7 @@ def write_regions(regions: RegionScores, folder: Path) -> Path:
 
 def read_regions(folder: Path) -> dict[str, RegionScores]:
     """All tables below a folder, by video; none is an ordinary value. Raises MuldeError for one that is damaged."""
-    return {one.video: one for one in map(read_region_table, tables_below(folder))}
+    return {one.video: one for one in map(_read_one, tables_below(folder))}
 
 
 def tables_below(folder: Path) -> list[Path]:
@@ -101,12 +101,17 @@ def stream_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(STREAM_PREFIX): v for k, v in columns.items() if k.startswith(STREAM_PREFIX)}
 
 
-def region_path(folder: Path, video: str) -> Path:
+def read_regions_of(folder: Path, video: str) -> RegionScores | None:
+    """The table of one video; None where it has none. Raises MuldeError for one that is damaged."""
+    path = _path(folder, video)
+    return _read_one(path) if path.is_file() else None
+
+
+def _path(folder: Path, video: str) -> Path:
     return folder / f"{video}.parquet"
 
 
-def read_region_table(path: Path) -> RegionScores:
-    """The boxes of one video. Raises MuldeError for a table that is damaged or not there."""
+def _read_one(path: Path) -> RegionScores:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -16,16 +16,27 @@ from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.protocol import Evaluation
 from mulde.files import write_text
 from mulde.filetypes import natural_key
+from mulde.pipeline.alarms import recorded_level
 from mulde.pipeline.evaluation_tables import evaluation_tables
 from mulde.pipeline.events import picture_path, read_events
 from mulde.pipeline.exemptions import EXEMPTIONS, Exemption, preview, read_exemptions
 from mulde.pipeline.progress import Reporter
-from mulde.pipeline.runfolder import CLIPS, NORMAL, OVERLAYS, RECORD, SETTINGS, THUMBNAILS, read_record
+from mulde.pipeline.runfolder import (
+    CLIPS,
+    NORMAL,
+    OVERLAYS,
+    RECORD,
+    REPORT,
+    SETTINGS,
+    THUMBNAILS,
+    TRUTH,
+    read_record,
+)
 from mulde.pipeline.score import read_scores
 from mulde.records import SeenEvent
 from mulde.report.page import Exempted, Report, ReportEvent, ReportVideo, build_page
 
-PAGE, TRUTH, METRICS = "report.html", "truth.json", "metrics.json"
+METRICS = "metrics.json"
 MOST_CLIP_BYTES = 150_000_000  # of embedded clips: browsers open larger pages slowly or not at all
 
 
@@ -50,7 +61,7 @@ def run_report(run: Path, out: Path | None, reporter: Reporter, *, embed_clips: 
     """
     if not (run / "scores").is_dir() and (seeds := sorted(path.name for path in run.glob("seed-*"))):
         raise UsageError(f"{run} holds several runs", expected="one of them", got=", ".join(seeds))
-    place = _Place(run, out or run / PAGE)
+    place = _Place(run, out or run / REPORT)
     report = _gathered(place, reporter, embed_clips)
     with reporter.bar("report", len(report.events), "pictures") as advance:
         page = build_page(report, advance)
@@ -82,7 +93,7 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> Report:
             )
             for event in events
         ],
-        level=_level(alarm),
+        level=recorded_level(record),
         normal=alarm.get("normal"),
         statement=alarm.get("statement", ""),
         normal_pictures={
@@ -97,12 +108,6 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> Report:
         remarks=remarks,
         **_facts(record, settings.read_text(encoding="utf-8") if settings.is_file() else ""),
     )
-
-
-def _level(alarm: Mapping[str, Any]) -> float | None:
-    """The level of scores smoothed both ways."""
-    found = alarm.get("levels", {}).get("centred", {})
-    return float(next(iter(found.values()))) if found else None
 
 
 def _known(events: Sequence[SeenEvent], scores: Mapping[str, Any], reporter: Reporter) -> list[SeenEvent]:

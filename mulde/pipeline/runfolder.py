@@ -33,7 +33,7 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-RECORD, SETTINGS, REGIONS, TRUTH = "run.json", "settings.toml", "regions", "truth.json"
+RECORD, SETTINGS, REGIONS, TRUTH, REPORT = "run.json", "settings.toml", "regions", "truth.json", "report.html"
 THUMBNAILS, NORMAL, OVERLAYS, CLIPS, HEAT_MAPS = "thumbnails", "normal", "overlays", "clips", "heat_maps"
 """Pictures of events, of the normal moments that they name, and what is drawn on request."""
 

@@ -16,7 +16,7 @@ from mulde.pipeline.alarms import AlarmRule, find_alarms, learn_alarm, recorded_
 from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
 from mulde.pipeline.curves import truth_frames
 from mulde.pipeline.event_pictures import write_normal_pictures, write_pictures
-from mulde.pipeline.events import EVENTS, read_event_rows, read_events, write_event_rows, write_events
+from mulde.pipeline.events import EVENTS, by_video, read_event_rows, read_events, write_event_rows, write_events
 from mulde.pipeline.exemptions import (
     EXEMPTIONS,
     Exemption,
@@ -35,7 +35,7 @@ from mulde.pipeline.heat_maps import write_heat_maps
 from mulde.pipeline.normal_moments import MOMENTS, Moments
 from mulde.pipeline.overlay import draw_overlay
 from mulde.pipeline.plan import ExtractionPlan
-from mulde.pipeline.region_scores import read_region_table, region_path, write_regions
+from mulde.pipeline.region_scores import read_regions_of, write_regions
 from mulde.pipeline.runfolder import HEAT_MAPS, OVERLAYS, RunFolder
 from mulde.pipeline.score import ScoredVideo, score_video, write_scores
 from mulde.records import LabelTrack, ScoreTrack, SeenEvent
@@ -149,7 +149,8 @@ class Scorer:
         root, reporter = folder.root, self.place.reporter
         found = explain(find_alarms(scored, alarm), scored, videos, self.bundle, self.moments)
         others = [event for event in read_events(root) if event.video not in scored] if add else []
-        rows = {key: row for key, row in read_event_rows(root).items() if key in {e.event_id for e in others}}
+        kept = {event.event_id for event in others}
+        rows = {key: row for key, row in read_event_rows(root).items() if key in kept} if kept else {}
         events = sorted([*others, *found.events], key=lambda event: (event.p_value, -event.score))
         rows |= found.rows
         exemptions = merge_exemptions(exemptions_of(root), self.given)
@@ -173,7 +174,7 @@ class Scorer:
         labels: Mapping[str, LabelTrack] | None = None,
     ) -> None:
         """Figures of the scored videos, thumbnails of their events and, if wished, overlay videos. labels: to shade."""
-        level, events = recorded_level(folder.record), _by_video(read_events(folder.root))
+        level, events = recorded_level(folder.record), by_video(read_events(folder.root))
         with self.place.reporter.bar("draw", len(videos), "videos") as advance:
             for stored in videos:
                 track = scored[stored.video.name].track
@@ -203,18 +204,10 @@ class Scorer:
             moments=sorted(pictures.items()),
         )
         if self.wishes.overlay:
-            boxes = region_path(folder.regions, track.video)
-            regions = read_region_table(boxes) if boxes.is_file() else None
+            regions = read_regions_of(folder.regions, track.video)
             target = folder.root / OVERLAYS / f"{track.video}.mp4"
             reporter = self.place.reporter
             draw_overlay(stored.video, track, regions, events, truth, self.settings, level, target, reporter)
-
-
-def _by_video(events: Sequence[SeenEvent]) -> dict[str, list[SeenEvent]]:
-    found: dict[str, list[SeenEvent]] = {}
-    for event in events:
-        found.setdefault(event.video, []).append(event)
-    return found
 
 
 def _highest(track: ScoreTrack) -> list[int]:
