@@ -40,7 +40,7 @@ def verdicts(folder: Path, seed: int, clips: int, method: str) -> Iterator[tuple
     write_world(world, seed=seed, write_video=write_video, train_clips=12, test_clips=clips)
     source = [f"synthetic:{world}"]
     run_train(source, load_settings(overrides=[f"density.method={method}"]), folder / "model", 0, place)
-    run_score(source, folder / "model" / "model.safetensors", None, folder / "run", place)
+    run_score(source, folder / "model" / "model.safetensors", (), folder / "run", place)
     dataset = open_dataset("synthetic", world)
     for event in read_events(folder / "run"):
         for cause in dataset.causes():

@@ -179,17 +179,14 @@ def score(
 ) -> None:
     """Give every frame of the videos (the test split of a data set) an anomaly score and a p-value; list the events,
     each with a reason."""
-    from mulde.config import load_settings
-    from mulde.pipeline.bundle import load_bundle
     from mulde.pipeline.run import run_score
     from mulde.pipeline.scorer import Wishes
 
     place = _workplace(store, device, quiet, workers, engine, address)
     changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
     changes += _alarms(false_alarms_per_hour)
-    settings = load_settings(overrides=changes, base=load_bundle(model).settings) if changes else None
     wishes = Wishes(exemptions=exemptions, overlay=overlay, heat_maps=heat_maps)
-    _finish(run_score(sources, model, settings, out, place, wishes), place.reporter)
+    _finish(run_score(sources, model, changes, out, place, wishes), place.reporter)
 
 
 @app.command()

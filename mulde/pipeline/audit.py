@@ -22,7 +22,7 @@ from mulde.pipeline.events import events_table
 from mulde.pipeline.explain import explain
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.leave_out import MARK
-from mulde.pipeline.plan import ExtractionPlan
+from mulde.pipeline.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.region_scores import CORNERS
 from mulde.pipeline.score import ScoredVideo, score_frames
@@ -247,16 +247,9 @@ def _write_sheet(
 
 def _thumbnails(moments: Sequence[SeenEvent], stored: StoredVideo, plan: ExtractionPlan) -> dict[str, UInt8]:
     """The pictures of the moments of one video by event id, in one pass up to the last of them."""
-    left = sorted(moments, key=shown_frame)
     found: dict[str, UInt8] = {}
-    with plan.open(stored.video) as reader:
-        for batch in reader:
-            while left and shown_frame(left[0]) <= batch.frame_index[-1]:
-                moment = left.pop(0)
-                at = int(np.searchsorted(batch.frame_index, shown_frame(moment)))
-                found[moment.event_id] = _picture(batch.images[at], moment)
-            if not left:
-                break
+    for frame, image in wanted_frames(stored.video, plan, map(shown_frame, moments)):
+        found |= {one.event_id: _picture(image, one) for one in moments if shown_frame(one) == frame}
     return found
 
 

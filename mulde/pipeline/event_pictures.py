@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from mulde.files import whole_file
 from mulde.pipeline.events import picture_path
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.normal_moments import Moments
-from mulde.pipeline.plan import ExtractionPlan
+from mulde.pipeline.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.runfolder import NORMAL, THUMBNAILS
 from mulde.records import SeenEvent, UInt8
 
@@ -39,7 +39,7 @@ def write_pictures(
         of_frame.setdefault(shown_frame(event), []).append(event)
     kept = set(figure_frames)
     pictures: dict[int, UInt8] = {}
-    for frame, image in _frames(stored, plan, of_frame.keys() | kept):
+    for frame, image in wanted_frames(stored.video, plan, of_frame.keys() | kept):
         for event in of_frame.get(frame, []):
             _write_jpeg(thumbnail(image, event), picture_path(root / THUMBNAILS, event, ".jpg"))
         if frame in kept:
@@ -79,19 +79,6 @@ def thumbnail(image: UInt8, event: SeenEvent) -> UInt8:
         for thickness, colour in ((3, _EDGE), (1, _FRAME)):
             cv2.rectangle(small, (x0 - 2, y0 - 2), (x1 + 1, y1 + 1), colour, thickness)  # around, not on it
     return np.asarray(small, np.uint8)
-
-
-def _frames(stored: StoredVideo, plan: ExtractionPlan, wanted: Iterable[int]) -> Iterator[tuple[int, UInt8]]:
-    """The wanted frames of a video with their index, in order; nothing behind the last one is decoded."""
-    left = sorted(wanted)
-    if not left:
-        return
-    with plan.open(stored.video) as reader:
-        for batch in reader:
-            for frame in np.intersect1d(left, batch.frame_index):
-                yield int(frame), batch.images[int(np.searchsorted(batch.frame_index, frame))]
-            if batch.frame_index[-1] >= left[-1]:
-                return
 
 
 def _write_jpeg(image: UInt8, path: Path) -> None:

@@ -19,7 +19,7 @@ from mulde.files import whole_file
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.leave_out import LeaveOut, Range, kept
-from mulde.pipeline.plan import ExtractionPlan
+from mulde.pipeline.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.region_scores import CORNERS, METADATA_KEY
 from mulde.pipeline.tracking import row_keys
@@ -183,18 +183,10 @@ def _pictures(
 def _take_pictures(
     stored: StoredVideo, plan: ExtractionPlan, moments: Columns, wanted: Int64, pictures: list[bytes | None]
 ) -> None:
-    if not len(wanted):
-        return
-    frame_index, box_xyxy = moments["frame_index"][wanted], moments["box_xyxy"][wanted]
-    with plan.open(stored.video) as reader:
-        for batch in reader:
-            low, high = np.searchsorted(frame_index, [batch.frame_index[0], batch.frame_index[-1] + 1])
-            for i in range(low, high):
-                at = int(np.searchsorted(batch.frame_index, frame_index[i]))
-                if batch.frame_index[at] == frame_index[i]:
-                    pictures[wanted[i]] = _jpeg(batch.images[at], box_xyxy[i])
-            if high == len(wanted):
-                break
+    frame_index = moments["frame_index"][wanted]
+    for frame, image in wanted_frames(stored.video, plan, frame_index.tolist()):
+        for moment in wanted[slice(*np.searchsorted(frame_index, [frame, frame + 1]))]:
+            pictures[moment] = _jpeg(image, moments["box_xyxy"][moment])
 
 
 def _jpeg(image: UInt8, box_xyxy: Float32) -> bytes:

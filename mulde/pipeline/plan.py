@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from mulde.config import Settings, VideoSettings
@@ -20,7 +21,7 @@ from mulde.pipeline import store as tables
 from mulde.pipeline.build import Machine, build_extractors, build_regions, build_tracker, choose_threads
 from mulde.pipeline.imported import imported_passport
 from mulde.pipeline.store import Passport
-from mulde.records import Regions, Window
+from mulde.records import Regions, UInt8, Window
 
 _MAX_WINDOW_BYTES = 2**26
 """Pictures in the core of a window; large frames come in smaller windows, so that memory stays bounded."""
@@ -133,3 +134,17 @@ def decoder_facts(reader: VideoReader, video: VideoSettings) -> dict[str, Any]:
     if video.stream != "auto" and reader.decoder != "frames":
         facts["stream"] = str(video.stream)
     return facts
+
+
+def wanted_frames(video: Video, plan: ExtractionPlan, wanted: Iterable[int]) -> Iterator[tuple[int, UInt8]]:
+    """The wanted frames of a video, each once, with their index, in order, (H, W, 3) RGB; nothing behind the last one
+    is decoded, and those that the video does not have are left out. Raises VideoError where it cannot be opened."""
+    left = sorted(wanted)
+    if not left:
+        return
+    with plan.open(video) as reader:
+        for batch in reader:
+            for frame in np.intersect1d(left, batch.frame_index):
+                yield int(frame), batch.images[int(np.searchsorted(batch.frame_index, frame))]
+            if batch.frame_index[-1] >= left[-1]:
+                return

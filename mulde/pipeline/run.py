@@ -136,17 +136,16 @@ def _train(
 def run_score(
     sources: Sequence[str],
     model: Path,
-    overrides: Settings | None,
+    changes: Sequence[str],
     out: Path,
     place: Workplace,
     wishes: Wishes = Wishes(),  # noqa: B008 - frozen
 ) -> Outcome:
     """Scores of every frame of the videos (the test split of a data set): tables, events and pictures below `out`.
 
-    overrides: settings to extract and to set the alarm with, where they are not those of the model (a detector that
-    lies elsewhere).
+    changes: of the model's settings, as `load_settings` takes them: a detector that lies elsewhere, another alarm.
     """
-    scorer = Scorer.open(model, overrides, place, wishes)  # first, because it may refuse
+    scorer = Scorer.open(model, changes, place, wishes)  # first, because it may refuse
     footage = [open_source(source) for source in sources]
     videos = distinct_names([video for one in footage for video in one.split("test")])
     folder = _start(out, scorer.settings, sources, place, model=str(model.resolve()))

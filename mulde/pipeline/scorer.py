@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mulde.config import Settings
+from mulde.config import Settings, load_settings
 from mulde.errors import UsageError, VideoError
 from mulde.extractors.base import digest
 from mulde.pipeline.alarms import AlarmRule, find_alarms, learn_alarm, recorded_level
@@ -70,14 +70,14 @@ class Scorer:
     given: tuple[Exemption, ...]
 
     @classmethod
-    def open(cls, model: Path, overrides: Settings | None, place: Workplace, wishes: Wishes) -> Scorer:
-        """overrides: settings to extract and to set the alarm with, where they are not those of the model.
+    def open(cls, model: Path, changes: Sequence[str], place: Workplace, wishes: Wishes) -> Scorer:
+        """changes: of the model's settings, as `load_settings` takes them, to extract and to set the alarm with.
 
         Raises BundleError for a model that cannot be read or was trained on other features, UsageError for a rate of
         false alarms that it does not support.
         """
         bundle = load_bundle(model, place.device)
-        settings = overrides or bundle.settings
+        settings = load_settings(overrides=changes, base=bundle.settings)
         alarm = learn_alarm(bundle, settings.alarms, place.reporter)
         plan = ExtractionPlan(settings, place.device)
         for warning in check_extraction(bundle, plan.fingerprint()):

@@ -110,7 +110,7 @@ class FeatureStore:
                 with suppress(Timeout):
                     lock.acquire(timeout=_ASK_S)
         except (NotImplementedError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            if not lacks_locks(error):
                 raise
         try:
             yield
@@ -362,3 +362,8 @@ def features_from_arrow(table: pa.Table) -> FeatureTable:
 
 def _boxes(table: pa.Table) -> Any:
     return np.stack([table[name].to_numpy() for name in BOX_COLUMNS], axis=1)
+
+
+def lacks_locks(error: Exception) -> bool:
+    """Whether a lock could not be had because the file system has none."""
+    return not isinstance(error, OSError) or error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)

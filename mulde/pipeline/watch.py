@@ -19,13 +19,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError, UsageError, VideoError
 from mulde.filetypes import VIDEO_SUFFIXES, is_hidden
 from mulde.media import identity
 from mulde.pipeline import watch_ledger as ledgers
-from mulde.pipeline.bundle import load_bundle
 from mulde.pipeline.engine import Extraction, unexpected
 from mulde.pipeline.events import read_events
 from mulde.pipeline.extract import Failure, StoredVideo
@@ -35,6 +33,7 @@ from mulde.pipeline.runfolder import RECORD, RunFolder, read_record
 from mulde.pipeline.score import ScoredVideo
 from mulde.pipeline.scorer import Scorer, Wishes
 from mulde.pipeline.sources import absolute_source
+from mulde.pipeline.store import lacks_locks
 from mulde.pipeline.watch_ledger import Entry, Ledger, Scored, Stamp
 from mulde.records import SeenEvent
 
@@ -374,8 +373,7 @@ def run_watch(
     _check(folder, out)
     out.mkdir(parents=True, exist_ok=True)
     with _sigterm_as_ctrl_c(), _alone(out):
-        settings = load_settings(overrides=changes, base=load_bundle(model).settings) if changes else None
-        scorer = Scorer.open(model, settings, place, Wishes(exemptions=exemptions))
+        scorer = Scorer.open(model, changes, place, Wishes(exemptions=exemptions))
         facts = {
             "folder": str(folder.resolve()),
             "model (sha256)": scorer.model.sha256,
@@ -428,7 +426,7 @@ def _alone(out: Path) -> Iterator[None]:
     except Timeout:
         raise UsageError(f"another process watches a folder into {out}", hint="another --out, or its end") from None
     except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+        if not lacks_locks(error):
             raise
     try:
         yield
