@@ -1,13 +1,31 @@
-"""Writing files so that each appears whole or not at all."""
+"""Files: written so that each appears whole or not at all, read within bounds, so that no file can hang or fill us."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 import os
+import re
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from mulde.errors import MuldeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_BYTES = 2**24
+"""Of a file that is read whole, unless its reader says otherwise."""
+_MAX_VALUES, _MAX_DEPTH, _MAX_DIGITS = 2**23, 64, 40
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
 @contextmanager
@@ -29,3 +47,179 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: object) -> None:
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES, error: type[MuldeError] = MuldeError) -> bytes:
+    """What a regular file holds. Raises `error` for anything else (a folder, a pipe, a device), without waiting for it,
+    and for a file of more than `max_bytes`."""
+    try:
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            status = os.fstat(number)
+            data = _read(number, max_bytes + 1) if stat.S_ISREG(status.st_mode) else None
+        finally:
+            os.close(number)
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in the path
+        raise error(f"{path} cannot be read ({getattr(problem, 'strerror', None) or problem})") from None
+    if data is None:
+        raise error(f"{path} cannot be read", expected="a file", got=_kind(status.st_mode))
+    if len(data) > max_bytes:
+        raise error(f"{path} is too large to read", expected=f"at most {max_bytes:,} bytes")
+    return data
+
+
+def _read(number: int, size: int) -> bytes:
+    with os.fdopen(number, "rb", closefd=False) as file:
+        return file.read(size)
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    return next((name for test, name in kinds.items() if test(mode)), "a device")
+
+
+def read_text(path: Path, *, max_bytes: int = MAX_BYTES, error: type[MuldeError] = MuldeError) -> str:
+    """The text of a file in UTF-8, or UTF-16 where its first two bytes say so. Raises `error` as `read_bytes` does, and
+    for text that is neither or that holds a NUL."""
+    data = read_bytes(path, max_bytes=max_bytes, error=error)
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as problem:
+        raise error(f"{path} is not text", expected="UTF-8", got=f"{problem.reason} at byte {problem.start}") from None
+    if "\0" in text:
+        raise error(f"{path} is not text", expected="UTF-8", got=f"a NUL at character {text.index(chr(0))}")
+    return text
+
+
+def read_json(
+    path: Path, *, max_bytes: int = MAX_BYTES, allow_nan: bool = False, error: type[MuldeError] = MuldeError
+) -> Any:
+    """What a JSON file holds. Raises `error` for a file that cannot be read, is not JSON, is nested more than 64 deep,
+    holds more than 8 million values or a number that is not finite (unless `allow_nan`) or has over 40 digits."""
+    text = read_text(path, max_bytes=max_bytes, error=error)
+    if sum(map(text.count, "[{,")) > _MAX_VALUES:
+        raise error(f"{path} is too large to read", expected=f"at most {_MAX_VALUES:,} values")
+    try:
+        data = json.loads(
+            text,
+            parse_constant=None if allow_nan else _refuse_constant,
+            parse_float=float if allow_nan else _finite,
+            parse_int=_short_int,
+        )
+        if re.search(r"\\u[dD][89a-fA-F]", text):  # half of a pair cannot be written again
+            json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise error(f"{path} is not JSON (half of a surrogate pair)") from None
+    except RecursionError:
+        raise error(f"{path} is nested too deep", expected=f"at most {_MAX_DEPTH} levels") from None
+    except ValueError as problem:
+        raise error(f"{path} is not JSON ({problem})") from None
+    if _is_deep(data):
+        raise error(f"{path} is nested too deep", expected=f"at most {_MAX_DEPTH} levels")
+    return data
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is too large for a number")
+    return value
+
+
+def _short_int(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
+def _is_deep(data: object) -> bool:
+    level = [data]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def csv_cell(text: str) -> str:
+    """The text as a CSV holds it: with an apostrophe before what a spreadsheet would run as a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def cell_text(cell: str) -> str:
+    """The text that `csv_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def write_csv(frame: pd.DataFrame, path: Path, *, float_format: str | None = None) -> None:
+    """Write a table so that no cell or heading is a formula to a spreadsheet; numbers stand as they are."""
+    safe = frame.copy(deep=False)
+    safe.columns = [csv_cell(str(name)) for name in frame.columns]
+    texts = []
+    for i, kind in enumerate(frame.dtypes):
+        if kind.kind == "O":  # text among others
+            texts.append([csv_cell(cell) if isinstance(cell, str) else cell for cell in frame.iloc[:, i]])
+            safe.isetitem(i, texts[-1])
+    breaks = any(isinstance(cell, str) and "\r" in cell for cell in (*safe.columns, *chain(*texts)))
+    quoting: Literal[0, 2] = (
+        csv.QUOTE_NONNUMERIC if breaks else csv.QUOTE_MINIMAL
+    )  # pandas quotes no lone carriage return by itself
+    with whole_file(path) as partial:
+        safe.to_csv(
+            partial,
+            index=False,
+            float_format=float_format,
+            quoting=quoting,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """columns: the headings. rows: the cells of each row by heading, with the line where the row ends, from 1; empty
+    rows are left out, cells that a row lacks are empty."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+
+
+def read_csv(path: Path, *, max_bytes: int = 2**26, error: type[MuldeError] = MuldeError) -> CsvTable:
+    """A table in text, of `write_csv`, a spreadsheet or a person; its separator is the comma, or the semicolon or tab
+    where the headings know no comma.
+
+    Raises `error` for a file that cannot be read, is not CSV, names a column twice or has a row of too many cells.
+    """
+    text = read_text(path, max_bytes=max_bytes, error=error)
+    if sum(map(text.count, ",;\t\n\r")) > _MAX_VALUES:
+        raise error(f"{path} is too large to read", expected=f"at most {_MAX_VALUES:,} cells")
+    head = text.lstrip("\r\n").partition("\n")[0]
+    separator = next((sign for sign in ",;\t" if sign in head), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    try:
+        lines = [(reader.line_num, [cell_text(cell) for cell in cells]) for cells in reader if any(cells)]
+    except csv.Error as problem:
+        raise error(f"{path}, line {reader.line_num}: not CSV ({problem})") from None
+    if not lines:
+        return CsvTable((), ())
+    columns = tuple(cell.strip() for cell in lines[0][1])
+    if doubled := {name for name in columns if name and columns.count(name) > 1}:
+        raise error(f"{path}: two columns {sorted(doubled)[0]!r}", expected="each column once")
+    for number, cells in lines[1:]:
+        if any(cells[len(columns) :]):
+            raise error(f"{path}, line {number}", expected=f"{len(columns)} cells", got=len(cells))
+    return CsvTable(columns, tuple((number, _row(columns, cells)) for number, cells in lines[1:]))
+
+
+def _row(columns: tuple[str, ...], cells: list[str]) -> dict[str, str]:
+    return {name: cells[i] if i < len(cells) else "" for i, name in enumerate(columns)}

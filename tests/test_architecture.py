@@ -19,7 +19,7 @@ ALLOWED = {
     **{room: {room, *FOUNDATION} for room in LEAVES},
     "records": {"errors"},
     "filetypes": set(),
-    "files": set(),
+    "files": {"errors"},
     "errors": set(),
 }
 ONE_DOOR = {
