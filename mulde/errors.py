@@ -44,6 +44,10 @@ class VideoError(MuldeError):
     """A video or frame folder that cannot be read."""
 
 
+class ImageError(MuldeError):
+    """An image file, a frame or a mask, that cannot be read; the cause is an OSError where the disk refused."""
+
+
 class LabelError(MuldeError):
     """Ground truth that is missing, miscounted or contradicts itself."""
 

@@ -11,7 +11,7 @@ import mulde
 
 ROOT = Path(mulde.__file__).parent
 LEAVES = {"datasets", "extractors", "density", "evaluation", "media", "report"}
-FOUNDATION = {"records", "errors", "filetypes", "files"}
+FOUNDATION = {"records", "errors", "filetypes", "files", "images"}
 ALLOWED = {
     "cli": {"config", "pipeline", "errors"},
     "pipeline": {"pipeline", "config", *LEAVES, *FOUNDATION},
@@ -20,6 +20,7 @@ ALLOWED = {
     "records": {"errors"},
     "filetypes": set(),
     "files": {"errors"},
+    "images": {"errors"},
     "errors": set(),
 }
 ONE_DOOR = {

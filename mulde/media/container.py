@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mulde.errors import UsageError, VideoError
-from mulde.media.reader import MAX_PIXELS
+from mulde.images import MAX_PIXELS
 
 # What threads that share a picture decode the same way each time, damaged or not. Other codecs' threads, and any that
 # decode several pictures at a time, fill the holes of a damaged picture with whatever is there by then.

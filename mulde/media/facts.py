@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from mulde.errors import VideoError
+from mulde.images import MAX_PIXELS
 from mulde.media.container import Damage, open_stream, packets, pictures
-from mulde.media.reader import DEFAULT_RATE, MAX_PIXELS
+from mulde.media.reader import DEFAULT_RATE
 from mulde.records import Int64
 
 # No codec presents a picture more than 16 places away from where it is coded; twice that, for fields coded alone.

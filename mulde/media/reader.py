@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from mulde.errors import VideoError
 from mulde.records import Frames, UInt8
 
 DEFAULT_RATE = Fraction(25)
-# Larger pictures are taken for a damaged header; 8K has 33 million pixels.
-MAX_PIXELS = 10**8
+_MAX_BATCH_BYTES = 2**28
+"""Large pictures come in smaller batches, so that memory stays bounded."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class VideoReader(ABC):
     def _batches(self) -> Generator[Frames, None, None]:
         self.num_frames_decoded = self._num_frames_read = self._next_index = 0
         self.missing = []
-        batch_size = self.reading.batch_size
+        batch_size = self._batch_size()
         images, index, times_s = self._empty_batch(), list[int](), list[float]()
         decoded = self._decode()
         try:
@@ -119,7 +120,10 @@ class VideoReader(ABC):
 
     def _empty_batch(self) -> UInt8:
         # A new array for each batch: a consumer may keep the last one.
-        return np.empty((self.reading.batch_size, *self.size_hw, 3), np.uint8)
+        return np.empty((self._batch_size(), *self.size_hw, 3), np.uint8)
+
+    def _batch_size(self) -> int:
+        return min(self.reading.batch_size, max(1, _MAX_BATCH_BYTES // (3 * math.prod(self.size_hw))))
 
     def _checked(self, image: UInt8) -> UInt8:
         if image.shape != (*self.size_hw, 3):

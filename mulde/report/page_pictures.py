@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from mulde.records import UInt8
+from mulde.errors import ImageError
+from mulde.images import read_image
 
 SMALL_PX, LARGE_PX = 128, 400
 _QUALITY = {SMALL_PX: 60, LARGE_PX: 72}
@@ -46,8 +45,9 @@ def encoded(path: Path, side_px: int) -> bytes | None:
     """A picture as WebP, its longer side at most side_px; None for a file that is not there or no picture."""
     import cv2
 
-    image = _read(path)
-    if image is None:
+    try:
+        image = read_image(path, "bgr", keep_depth=False)
+    except ImageError:
         return None
     height, width = image.shape[:2]
     scale = min(side_px / max(height, width), 1.0)
@@ -55,15 +55,3 @@ def encoded(path: Path, side_px: int) -> bytes | None:
     smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
     done, data = cv2.imencode(".webp", smaller, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY[side_px]])
     return data.tobytes() if done else None
-
-
-def _read(path: Path) -> UInt8 | None:
-    """(H, W, 3) uint8, BGR as OpenCV writes it again."""
-    import cv2
-
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError:
-        return None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    return None if image is None else np.asarray(image, np.uint8)

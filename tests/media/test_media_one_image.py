@@ -49,5 +49,5 @@ def test_a_damaged_image_and_a_stream_it_has_not(image: Path) -> None:
     with pytest.raises(VideoError, match=r"The image .*000\.PNG: expected stream 0 or auto, got stream 1"):
         open_video(image, stream=1)
     image.write_bytes(b"no picture")
-    with pytest.raises(VideoError, match=r"The frame .*000\.PNG is not a readable image: got 10 bytes"):
+    with pytest.raises(VideoError, match=r"The frame .*000\.PNG is not a readable image: .*got 10 bytes"):
         open_video(image)

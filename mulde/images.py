@@ -1,0 +1,112 @@
+"""Image files into arrays, for frames and masks alike; the size that a header claims is looked at before decoding."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mulde.errors import ImageError, UsageError
+
+MAX_PIXELS = 10**8
+"""Larger pictures are taken for a damaged or hostile header; 8K has 33 million pixels."""
+MAX_FILE_BYTES = 2**29
+_FORMATS = "PNG, JPEG, BMP, TIFF, WebP or GIF"
+
+Channels = Literal["stored", "bgr", "grey"]
+
+
+def read_image(path: Path, channels: Channels = "stored", *, keep_depth: bool = True) -> NDArray[Any]:
+    """An image as (H, W) grey or (H, W, 3) BGR; alpha is dropped and an EXIF orientation applied.
+
+    channels: "stored" as the file has them, or converted to "bgr" or "grey". keep_depth: 16-bit and float images keep
+    their dtype, otherwise all become uint8. Raises ImageError for a file that cannot be read as an image, and for one
+    that claims more than MAX_PIXELS, before any memory is taken for them.
+    """
+    cv2 = import_cv2()
+    content = _content(path)
+    _check_size(path, content)
+    flags = {"stored": cv2.IMREAD_ANYCOLOR, "bgr": cv2.IMREAD_COLOR, "grey": cv2.IMREAD_GRAYSCALE}[channels]
+    with _silence(cv2):
+        try:
+            # From memory, not by imread, which fills what is missing of a JPEG with grey (as all of OpenCV 4 does).
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), flags | (cv2.IMREAD_ANYDEPTH if keep_depth else 0))
+        except cv2.error as error:
+            raise ImageError(f"{path} cannot be decoded", got=str(error.err or error).strip()) from None
+    if image is None:
+        raise ImageError(f"{path} is not a readable image", got=f"{len(content)} bytes that are damaged or cut off")
+    return np.asarray(image)
+
+
+def import_cv2() -> Any:
+    """OpenCV, or a UsageError that says what to install."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise UsageError("Images need OpenCV, which is not installed", hint="pip install opencv-python") from error
+    return cv2
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read", got=error.strerror) from error
+    if not content:
+        raise ImageError(f"{path} is not a readable image", got="0 bytes")
+    if len(content) > MAX_FILE_BYTES:
+        raise ImageError(f"{path} is too large", expected=f"an image file of at most {MAX_FILE_BYTES // 2**20} MB")
+    return content
+
+
+def _check_size(path: Path, content: bytes) -> None:
+    kind = _opener(content)
+    if kind is None:
+        raise ImageError(
+            f"{path} is not a readable image", expected=_FORMATS, got=f"{len(content)} bytes of another kind"
+        )
+    try:
+        # The classes, not `Image.open`: its own limit is a global of Pillow, and below it a Python warning.
+        width, height = kind(io.BytesIO(content)).size
+    except Exception as error:  # Pillow's plugins raise whatever a damaged header leads to
+        raise ImageError(f"{path} is not a readable image", got=f"a damaged header ({error})") from None
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{path} is too large", expected=f"at most {MAX_PIXELS} pixels", got=f"{width} x {height} (width x height)"
+        )
+
+
+def _opener(content: bytes) -> Any:
+    """The class of Pillow that reads the header of an image with this content; None for other content."""
+    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+    signatures = (
+        (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+        (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+        (b"BM", BmpImagePlugin.BmpImageFile),
+        (b"II*\0", TiffImagePlugin.TiffImageFile),
+        (b"MM\0*", TiffImagePlugin.TiffImageFile),
+        (b"II+\0", TiffImagePlugin.TiffImageFile),
+        (b"MM\0+", TiffImagePlugin.TiffImageFile),
+        (b"RIFF", WebPImagePlugin.WebPImageFile),
+        (b"GIF8", GifImagePlugin.GifImageFile),
+    )
+    return next((opener for signature, opener in signatures if content.startswith(signature)), None)
+
+
+@contextmanager
+def _silence(cv2: Any) -> Iterator[None]:
+    """OpenCV says on standard error what the raised ImageError says as well."""
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5, OpenCV 4
+    level = log.getLogLevel()
+    log.setLogLevel(0)
+    try:
+        yield
+    finally:
+        log.setLogLevel(level)
