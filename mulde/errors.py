@@ -18,12 +18,17 @@ class MuldeError(Exception):
         if expected is not None:
             clauses.append(f"expected {expected}")
         if got is not None:
-            clauses.append(f"got {got}")
+            clauses.append(f"got {_cut(str(got))}")
         text = problem + (": " + ", ".join(clauses) if clauses else "")
         super().__init__(text + (f". Try: {hint}" if hint else ""))
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.problem, self.expected, self.got, self.hint))
+
+
+def _cut(text: str, most: int = 300) -> str:
+    """What came may be of any length; a sentence is not."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _rebuild(kind: type[MuldeError], problem: str, expected: object, got: object, hint: str | None) -> MuldeError:

@@ -151,6 +151,13 @@ def _is_deep(data: object) -> bool:
     return True
 
 
+def whole_number(text: str) -> int:
+    """The whole number that a cell holds. Raises ValueError for anything else, and for more than 18 digits."""
+    if len(text) > 19:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
 def csv_cell(text: str) -> str:
     """The text as a CSV holds it: with an apostrophe before what a spreadsheet would run as a formula."""
     return f"'{text}" if _FORMULA.match(text) else text

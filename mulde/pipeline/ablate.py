@@ -16,7 +16,7 @@ import numpy as np
 from mulde.config import FusionSettings, load_settings
 from mulde.errors import LabelError, MuldeError, UsageError
 from mulde.evaluation.protocol import TableCell, evaluate_tracks
-from mulde.files import whole_file, write_text
+from mulde.files import whole_file, write_csv, write_text
 from mulde.pipeline.evaluate import read_labels
 from mulde.pipeline.fusion import combine
 from mulde.pipeline.progress import Reporter
@@ -183,8 +183,7 @@ def _write(ablation: Ablation, root: Path) -> None:
     import pandas as pd
 
     table = pd.DataFrame(ablation.lines)
-    with whole_file(root / "ablation.csv") as partial:
-        table.to_csv(partial, index=False)
+    write_csv(table, root / "ablation.csv")
     with whole_file(root / "ablation.parquet") as partial:
         table.to_parquet(partial, index=False)
     data = {"lines": ablation.lines, "correlations": ablation.correlations}

@@ -14,7 +14,7 @@ from mulde.errors import MuldeError, UsageError
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.conformal import NormalVideo, alarm_level, event_p_values, least_rate
 from mulde.extractors.boxes import crop
-from mulde.files import whole_file
+from mulde.files import whole_file, write_csv
 from mulde.pipeline.alarms import DEFAULT_RATE_PER_HOUR, seen_events
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.event_pictures import shown_frame, thumbnail
@@ -57,8 +57,7 @@ def write_audit(
     parts = _parts(bundle, videos)
     moments = _explained(find_moments(bundle, parts), parts, bundle)
     path, sheet = folder / f"{AUDIT}.csv", folder / f"{AUDIT}.png"
-    with whole_file(path) as partial:
-        audit_table(moments).to_csv(partial, index=False, float_format="%.8g")
+    write_csv(audit_table(moments), path, float_format="%.8g")
     if not moments:
         sheet.unlink(missing_ok=True)  # one of an earlier training
         reporter.say("no moment of the normal footage looks less normal than the rest")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mulde.errors import MuldeError
-from mulde.files import whole_file, write_json
+from mulde.files import whole_file, write_csv, write_json
 from mulde.pipeline.region_scores import CORNERS, STREAM_PREFIX
 from mulde.records import EventRegion, Float32, NormalMoment, Reason, SeenEvent
 
@@ -39,8 +39,7 @@ def events_table(events: Sequence[SeenEvent]) -> pd.DataFrame:
 def write_events(events: Sequence[SeenEvent], folder: Path) -> None:
     """`<folder>/events.csv`, `.parquet` and `.json`, each whole."""
     table = events_table(events)
-    with whole_file(folder / f"{EVENTS}.csv") as partial:
-        table.to_csv(partial, index=False)
+    write_csv(table, folder / f"{EVENTS}.csv")
     with whole_file(folder / f"{EVENTS}.parquet") as partial:
         table.to_parquet(partial, index=False)
     write_json(folder / f"{EVENTS}.json", [{"event_id": event.event_id, **asdict(event)} for event in events])

@@ -11,7 +11,7 @@ import numpy as np
 
 from mulde.errors import UsageError
 from mulde.evaluation.conformal import COVERAGE
-from mulde.files import whole_file
+from mulde.files import whole_file, write_csv
 from mulde.pipeline.events import read_events
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.runfolder import read_record
@@ -186,8 +186,7 @@ def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[S
 
 def write_events_found(found: EventsFound, folder: Path) -> None:
     """`<folder>/events_found.csv` and `.parquet`, each whole."""
-    with whole_file(folder / f"{EVENTS_FOUND}.csv") as partial:
-        found.table.to_csv(partial, index=False)
+    write_csv(found.table, folder / f"{EVENTS_FOUND}.csv")
     with whole_file(folder / f"{EVENTS_FOUND}.parquet") as partial:
         found.table.to_parquet(partial, index=False)
 

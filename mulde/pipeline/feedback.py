@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import getpass
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mulde.errors import UsageError
+from mulde.files import read_csv, whole_number
 from mulde.pipeline.events import write_events
 from mulde.pipeline.exemptions import (
     EXEMPTIONS,
@@ -82,26 +82,19 @@ def run_feedback(
 
 def read_marks(path: Path) -> list[Mark]:
     """The rows of exported marks. Raises UsageError that names the file and the row at fault."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                got = ", ".join(reader.fieldnames or ()) or "an empty file"
-                raise UsageError(f"marks {path}", expected=f"the columns {', '.join(COLUMNS)}", got=got)
-            return [_mark(row, f"marks {path}, line {reader.line_num}") for row in reader]
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise UsageError(
-            f"marks {path} cannot be read ({error})", expected="a CSV in UTF-8 that the report exported"
-        ) from None
+    table = read_csv(path, error=UsageError)
+    if [name for name in COLUMNS if name not in table.columns]:
+        got = ", ".join(table.columns) or "an empty file"
+        raise UsageError(f"marks {path}", expected=f"the columns {', '.join(COLUMNS)}", got=got)
+    return [_mark(row, f"marks {path}, line {line}") for line, row in table.rows]
 
 
-def _mark(row: Mapping[str, str | None], where: str) -> Mark:
-    cells = {name: (row[name] or "").strip() for name in COLUMNS}
+def _mark(row: Mapping[str, str], where: str) -> Mark:
+    cells = {name: row[name].strip() for name in COLUMNS}
     if cells["mark"] not in (NORMAL, REVIEWED):
         raise UsageError(where, expected=f"mark {NORMAL} or {REVIEWED}", got=repr(cells["mark"]))
     try:
-        start_frame, end_frame = int(cells["start_frame"]), int(cells["end_frame"])
+        start_frame, end_frame = whole_number(cells["start_frame"]), whole_number(cells["end_frame"])
         marked_at = _utc(datetime.fromisoformat(cells["marked_at"])) if cells["marked_at"] else ""
     except (ValueError, OverflowError) as error:
         raise UsageError(where, expected="frame numbers and an ISO 8601 time", got=error) from None

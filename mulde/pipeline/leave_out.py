@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mulde.errors import UsageError
+from mulde.files import read_csv, whole_number
 from mulde.pipeline.extract import StoredVideo
 from mulde.records import Bool, Int64, spans
 
@@ -72,24 +72,17 @@ def read_leave_out(path: Path, videos: Sequence[StoredVideo]) -> LeaveOut:
 
 def _marked_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The cells of the rows that are to be left out, each with its line."""
-    try:  # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"--leave-out {path}", expected="a CSV in UTF-8", got=str(error)) from None
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    header = [name.strip() for name in reader.fieldnames or ()]
-    if not set(_COLUMNS) <= set(header):
-        got = ",".join(header) or "an empty file"
-        hint = "to save it with commas between the columns" if ";" in got else None
-        raise UsageError(f"--leave-out {path}: header", expected=",".join(_COLUMNS), got=got, hint=hint)
-    reader.fieldnames = header
+    table = read_csv(path, error=UsageError)
+    if not set(_COLUMNS) <= set(table.columns):
+        got = ",".join(table.columns) or "an empty file"
+        raise UsageError(f"--leave-out {path}: header", expected=",".join(_COLUMNS), got=got)
     rows = [
-        (reader.line_num, {name: (cell or "").strip() for name, cell in cells.items() if name in (*_COLUMNS, MARK)})
-        for cells in reader
+        (line, {name: cell.strip() for name, cell in cells.items() if name in (*_COLUMNS, MARK)})
+        for line, cells in table.rows
     ]
     marked = [(line, cells) for line, cells in rows if _is_marked(f"{path} line {line}", cells)]
     if not marked:
-        wanted = f"rows with {MARK}=yes" if MARK in header else "a row per moment"
+        wanted = f"rows with {MARK}=yes" if MARK in table.columns else "a row per moment"
         raise UsageError(f"--leave-out {path}", expected=wanted, got=f"none among {len(rows)} rows")
     return marked
 
@@ -109,7 +102,7 @@ def _range(source: str, cells: Mapping[str, str], num_frames: Mapping[str, int])
         expected = f"a training video ({', '.join(known[:_MOST_NAMES])}{more})"
         raise UsageError(f"{source}: video", expected=expected, got=repr(video))
     try:
-        start, end = int(cells["start_frame"]), int(cells["end_frame"])
+        start, end = whole_number(cells["start_frame"]), whole_number(cells["end_frame"])
     except ValueError:
         got = f"{cells['start_frame']!r} and {cells['end_frame']!r}"
         raise UsageError(f"{source}: range of {video}", expected="two whole frame numbers", got=got) from None

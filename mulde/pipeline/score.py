@@ -13,7 +13,7 @@ import numpy as np
 from mulde.errors import BundleError, MuldeError
 from mulde.evaluation.conformal import frame_p_values
 from mulde.evaluation.smoothing import smooth
-from mulde.files import whole_file
+from mulde.files import whole_file, write_csv
 from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import combine, frame_maximum
@@ -128,8 +128,7 @@ def write_scores(scored: ScoredVideo, folder: Path) -> Path:
         "rate": scored.rate,
     }
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: json.dumps(extra)})
-    with whole_file(path.with_suffix(".csv")) as partial:
-        frame.to_csv(partial, index=False)
+    write_csv(frame, path.with_suffix(".csv"))
     with whole_file(path) as partial:
         pq.write_table(table, partial)
     return path

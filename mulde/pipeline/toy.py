@@ -21,7 +21,7 @@ from mulde.density.presets import PRESETS
 from mulde.density.rows import Float64, Look
 from mulde.density.toy import GaussianTruth, ToySet, draw_toy_set, toy_truth
 from mulde.errors import UsageError
-from mulde.files import whole_file, write_json
+from mulde.files import write_csv, write_json
 from mulde.pipeline import figures
 from mulde.pipeline.figures import Curve, MapPair
 from mulde.pipeline.progress import Reporter
@@ -179,9 +179,8 @@ def _write_csv(comparison: Comparison, path: Path) -> None:
     """A row per noise level, then one per aggregate; what a row does not have is empty."""
     import pandas as pd
 
-    with whole_file(path) as partial:
-        rows = [asdict(row) for row in comparison.levels] + [asdict(row) for row in comparison.aggregates]
-        pd.DataFrame(rows).to_csv(partial, index=False)
+    rows = [asdict(row) for row in comparison.levels] + [asdict(row) for row in comparison.aggregates]
+    write_csv(pd.DataFrame(rows), path)
 
 
 def print_comparison(comparison: Comparison) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mulde.errors import MuldeError, UsageError
-from mulde.files import whole_file
+from mulde.files import csv_cell, whole_file
 
 LEDGER, TABLE = "watched.sqlite", "watched.csv"
 WAITING, WORKING, DONE, FAILED, REPLACED, GONE = "waiting", "working", "done", "failed", "replaced", "gone"
@@ -208,7 +208,7 @@ class Ledger:
         with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow([column[0] for column in rows.description])
-            writer.writerows(rows)
+            writer.writerows([csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
     def _name(self, path: str) -> str:
         """A name for the scores that no other file has: without its ending, or with it, or with a number."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from dataclasses import replace
 
@@ -38,6 +40,16 @@ def test_what_was_written_is_read_again(tmp_path):
     write_events([FULL, BARE], tmp_path)
     assert read_events(tmp_path) == [FULL, BARE]
     assert read_events(tmp_path / "elsewhere") == []
+
+
+def test_no_cell_of_the_csv_is_a_formula_and_the_other_forms_keep_the_name(tmp_path):
+    name = "=cmd|' /C calc'!A0"
+    odd = replace(FULL, video=name, reason=replace(REASON, text="-1 times as fast"))
+    write_events([odd], tmp_path)
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "events.csv").read_text()))
+    assert (row["event_id"], row["video"], row["reason"]) == (f"'{name}@6", f"'{name}", "'-1 times as fast")
+    assert pd.read_parquet(tmp_path / "events.parquet")["video"].tolist() == [name]
+    assert read_events(tmp_path) == [odd]
 
 
 def test_the_tables_have_a_row_per_event(tmp_path):

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mulde.extractors.base import digest
-from mulde.files import write_json
+from mulde.files import csv_cell, write_json
 from mulde.pipeline import feedback
 from mulde.pipeline.events import read_events, write_event_rows, write_events
 from mulde.pipeline.exemptions import exemptions_of, preview
@@ -317,10 +317,17 @@ def test_marks_that_do_not_fit_are_refused_whole(mulde, run, rows, problem):
     assert files(run) == before
 
 
+def row_of(**changes: object) -> bytes:
+    cells = {"why": "", **row(**changes)}
+    return (",".join(COLUMNS) + "\n" + ",".join(str(cells[name]) for name in COLUMNS) + "\n").encode()
+
+
 BAD_FILES = {
     "empty": (b"", "got an empty file"),
     "other columns": (b"video,mark\na,normal\n", "expected the columns event_id, video, start_frame"),
-    "no text": (b"\xff\xfe\x00", "cannot be read"),
+    "no text": (b"\xff\xfe\x00", "is not text"),
+    "huge numbers": (row_of(end_frame="9" * 5000), "expected frame numbers"),
+    "a cell that never ends": (row_of(why="x" * 140_000), "not CSV"),
     "a picture": (bytes(range(256)), "marks.csv"),
 }
 
@@ -332,6 +339,12 @@ def test_files_that_are_no_marks_are_refused(mulde, run, content, problem):
     before = files(run)
     code, _, err = mulde("feedback", run, path, "--apply")
     assert (code, problem in err, files(run)) == (2, True, before), err
+
+
+def test_marks_of_a_video_whose_name_is_a_formula_are_read(tmp_path):
+    name = "=cmd|' /C calc'!A0"
+    (mark,) = read_marks(marks(tmp_path / "run", row(event_id=csv_cell(f"{name}@13"), video=csv_cell(name), why="'+1")))
+    assert (mark.event_id, mark.video, mark.why) == (f"{name}@13", name, "+1")
 
 
 def test_marks_that_went_through_a_spreadsheet_are_read(mulde, run):

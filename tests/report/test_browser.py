@@ -16,7 +16,7 @@ import pytest
 
 from mulde.evaluation.events import find_events
 from mulde.records import Frames
-from mulde.report.page import Exempted, ReportEvent, build_page
+from mulde.report.page import Exempted, Report, ReportEvent, build_page
 from tests.report.conftest import RATE, event, scored
 
 NASTY = "<img src=x onerror=\"document.title='broken'\"></script><script>document.title='broken'</script>"
@@ -122,6 +122,30 @@ def test_marks_are_kept_and_read_back(opened, small, tmp_path):
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     page.set_input_files("#import-file", path)
     until(page, "document.getElementById('status').textContent.includes('no column event_id')")
+
+
+def test_marks_of_a_video_whose_name_is_a_formula_are_no_formulas_and_read_back(opened, tmp_path):
+    name, scores = "=cmd|' /C calc'!A0", np.full(400, 0.25)
+    scores[100:150] = 4.0
+    video = scored(name, scores)
+    report = Report("formulas", [video], [ReportEvent(event(video, 100, 150, 0.01))], level=2.0)
+    page = opened(report)
+    page.keyboard.press("i")
+    page.keyboard.type("'+1")
+    page.keyboard.press("Enter")
+    (mark,) = marks_of(page)
+    assert (mark["event_id"], mark["video"], mark["why"]) == (f"'{name}@100", f"'{name}", "''+1")
+    assert mark["start_frame"] == "100"
+    path = tmp_path / "marks.csv"
+    path.write_text(
+        "event_id,video,start_frame,end_frame,mark,why,marked_at\r\n"
+        f"'{name}@100,'{name},100,150,normal,''-2,2026-01-02T03:04:05.000Z\r\n",
+        encoding="utf-8",
+    )
+    page.set_input_files("#import-file", path)
+    until(page, "document.getElementById('status').textContent.startsWith('1 mark read')")
+    (mark,) = marks_of(page)
+    assert (mark["event_id"], mark["why"]) == (f"'{name}@100", "''-2")
 
 
 def test_the_level_says_what_would_alarm_and_how_often_wrongly(opened, small):

@@ -62,8 +62,15 @@ class Marks {
   }
 }
 
+// What a spreadsheet would run as a formula gets an apostrophe, which `csvText` takes off: as mulde/files.py has it.
+const FORMULA = /^'*[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]/;
+
+function csvText(cell) {
+  return cell.startsWith("'") && FORMULA.test(cell) ? cell.slice(1) : cell;
+}
+
 function csvCell(value) {
-  const text = String(value);
+  const text = typeof value === 'string' && FORMULA.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
@@ -75,7 +82,7 @@ function csvRows(text) {
   while (cell.lastIndex < source.length) {
     const match = cell.exec(source);
     if (!match) throw new Error('the file is no CSV');
-    row.push(match[1] !== undefined ? match[1].replaceAll('""', '"') : match[2]);
+    row.push(csvText(match[1] !== undefined ? match[1].replaceAll('""', '"') : match[2]));
     if (match[3] !== ',') {
       rows.push(row);
       row = [];
