@@ -6,6 +6,7 @@ each other for good on a damaged file. Its default, no logging, is what is wante
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,21 @@ from mulde.images import MAX_PIXELS
 # What threads that share a picture decode the same way each time, damaged or not. Other codecs' threads, and any that
 # decode several pictures at a time, fill the holes of a damaged picture with whatever is there by then.
 _THREADS_AGREE = ("h264", "vp9", "av1")
+# A demuxer that is not named here may open other files or addresses, which a text in the file names (concat, hls, dash,
+# imf, sdp, mlv), read a device, take any file for raw samples, or draw a text. Those that hold sound alone are for the
+# sentence that says so.
+_SELF_CONTAINED = (
+    "3dostr,4xm,anm,apng,apv,asf,asf_o,av1,avi,avs,avs2,avs3,bethsoftvid,bfi,bink,bmp_pipe,bmv,c93,"
+    "cavsvideo,cdg,cdxl,cine,dfa,dhav,dirac,dnxhd,dsicin,dv,dxa,ea,ea_cdata,evc,film_cpk,filmstrip,"
+    "flic,flv,frm,gdv,gif,gxf,h261,h263,h264,hevc,hnm,hxvs,idcin,iff,ifv,ingenient,ipmovie,ipu,iv8,"
+    "ivf,ivr,jpeg_pipe,jv,kux,live_flv,lmlm4,luodat,lvf,lxf,m4v,matroska,webm,mgsts,mjpeg,mjpeg_2000,"
+    "mm,mods,moflex,mov,mp4,mpeg,mpegts,mpegtsraw,mpegvideo,mpjpeg,msnwctcp,mtv,mv,mvi,mxf,mxg,nc,"
+    "nsv,nut,nuv,obu,ogg,paf,pmp,png_pipe,psxstr,pva,r3d,rl2,rm,roq,rpl,ser,siff,simbiosis_imx,"
+    "smjpeg,smk,smush,swf,thp,tiertexseq,tiff_pipe,tmv,ty,usm,vc1,vc1test,vividas,vivo,vmd,vvc,"
+    "wc3movie,webp_pipe,wtv,xmv,yop,yuv4mpegpipe,aac,ac3,aiff,amr,flac,mp3,wav"
+)
+_OPENING = {"format_whitelist": _SELF_CONTAINED, "protocol_whitelist": "file", "enable_drefs": "0"}
+_TEXT_BYTES = 1024
 _ISO_MEDIA_MARK = slice(4, 8)  # an mp4, mov or 3gp file starts with a box of type `ftyp`
 
 
@@ -46,7 +62,7 @@ def open_stream(path: Path, number: int | None) -> Iterator[tuple[Any, Any]]:
         raise VideoError(f"{path} is empty (0 bytes)", hint="copy or record the file again")
     try:
         # An absolute path: libav would take what stands before a colon in a relative one for a protocol.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
+        container = av.open(str(path.absolute()), metadata_errors="replace", container_options=_OPENING)
     except av.FFmpegError as error:
         raise _unreadable(path, error) from error
     with container:
@@ -119,18 +135,34 @@ def _numbered(path: Path, container: Any, number: int) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:
-    if _starts_like_mp4(path):
+    start = _start(path)
+    if start[_ISO_MEDIA_MARK] == b"ftyp":
         return VideoError(
             f"{path} is cut off: it starts like an mp4 but its index (moov) is missing or damaged",
             got=error_text(error),
             hint="copy the file again, or let a repair tool rebuild the index from a whole file of the same camera",
         )
-    return VideoError(f"{path} cannot be opened as a video", got=error_text(error))
+    if _is_text(start):
+        return VideoError(
+            f"{path} is no video but a text",
+            got=repr(start.partition(b"\n")[0][:60].decode("utf-8", "replace").strip()),
+            hint="name the videos themselves; the files and addresses in a playlist are never opened",
+        )
+    refused = getattr(error, "errno", None) == errno.EINVAL  # the answer of libav to what is not on the list
+    why = "a kind of file that is not read as video" if refused else error_text(error)
+    return VideoError(f"{path} cannot be opened as a video", got=why)
 
 
-def _starts_like_mp4(path: Path) -> bool:
+def _start(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(8)[_ISO_MEDIA_MARK] == b"ftyp"
+            return file.read(_TEXT_BYTES)
     except OSError:
-        return False
+        return b""
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether a file that starts like this is one in ASCII or UTF-8, of which the last letter may be cut."""
+    text = start.decode("utf-8", "ignore")
+    is_whole = len(start) - len(text.encode()) <= 3
+    return bool(start) and is_whole and all(letter.isprintable() or letter in "\t\r\n\f\ufeff" for letter in text)

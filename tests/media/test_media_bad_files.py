@@ -83,7 +83,7 @@ def _folder_without_images(folder: Path, clip: Path) -> Path:
     [
         (_missing, r"nowhere\.mp4 does not exist"),
         (_empty_file, r"a\.mp4 is empty \(0 bytes\)"),
-        (_text, r"a\.mp4 cannot be opened as a video: got Invalid data"),
+        (_text, r"a\.mp4 is no video but a text: got 'this is no video'"),
         (_sound, r"a\.mp4 has no video stream: expected moving pictures, got audio"),
         (_sound_with_a_cover, r"a\.mp4 has no video stream: expected moving pictures, got audio and video"),
         (_no_index, r"a\.mp4 is cut off: .* its index \(moov\) is missing"),
