@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+
+log = logging.getLogger(__name__)
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OF_WRITING = NO_ROOM | {errno.EROFS}
+
 
 class MuldeError(Exception):
     """A failure with a sentence for the person in front of the screen.
@@ -67,3 +76,48 @@ class BundleError(MuldeError):
 
 class FitError(MuldeError, ValueError):
     """Rows that a density cannot be fitted on."""
+
+
+class FileError(MuldeError, OSError):
+    """A file or folder that cannot be read or written; an OSError too, with the `errno` of its cause."""
+
+    def __init__(self, problem: str, *, expected: object = None, got: object = None, hint: str | None = None) -> None:
+        super().__init__(problem, expected=expected, got=got, hint=hint)
+        self.errno: int | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__()[:2], {"errno": self.errno})  # type: ignore[index]
+
+
+def cannot(verb: str, path: object, error: OSError) -> FileError:
+    """The sentence for `path` that cannot be "read" or "written"."""
+    hint = None
+    if error.errno in NO_ROOM:
+        hint = "free some space or use another disk, then the same command again"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        hint = f"ask for the right to {'write' if verb == 'written' else 'read'} it, or use another place"
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    found = FileError(f"{path} cannot be {verb}: {reason}", hint=hint)
+    found.errno = error.errno
+    return found
+
+
+def sentence(error: BaseException, about: object) -> MuldeError:
+    """Any exception as a MuldeError for a person; `about` is the video or file that was worked on.
+
+    A MuldeError stays as it is. An OSError is taken for one of reading unless its cause can only be writing: what
+    writes says so itself (`mulde.files.whole_file`).
+    """
+    if isinstance(error, MuldeError):
+        return error
+    log.debug("%s failed", about, exc_info=error)
+    if isinstance(error, OSError) and (error.errno or error.filename):
+        path = about if error.filename is None or isinstance(error.filename, int) else os.fsdecode(error.filename)
+        return cannot("written" if error.errno in _OF_WRITING else "read", path, error)
+    if isinstance(error, MemoryError):
+        return MuldeError(f"{about}: not enough memory", hint="fewer --workers, or smaller pictures")
+    if isinstance(error, RecursionError):
+        return MuldeError(f"{about}: nested too deep to be read")
+    return MuldeError(
+        f"{about}: unexpected {type(error).__name__}: {error}", hint="MULDE_DEBUG=1 shows where it happened"
+    )

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
 import os
 import re
+import socket
 import stat
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from mulde.errors import MuldeError
+from mulde.errors import FileError, MuldeError, cannot
+from mulde.names import MAX_NAME_BYTES, json_text, valid_text
+from mulde.names import output_path as output_path
+from mulde.names import printable as printable
+from mulde.names import user_path as user_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,27 +33,111 @@ MAX_BYTES = 2**24
 """Of a file that is read whole, unless its reader says otherwise."""
 _MAX_VALUES, _MAX_DEPTH, _MAX_DIGITS = 2**23, 64, 40
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_PARTIAL = re.compile(r"\.mulde-[0-9a-f]{8}-(?P<pid>\d+)-(?P<place>[0-9a-f]{8})\..*", re.DOTALL)
+_DAY_S = 86_400
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when the block ends well and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")  # keeps the suffix, which writers look at
+    """A path to write to, which takes the place of `path` when the block ends well and vanishes when it does not.
+
+    Its suffix is that of `path`. Raises FileError, which names `path`, where it cannot be written.
+    """
+    partial = _begin(path)
+    _active.add(partial)
     try:
+        mode = stat.S_IMODE(partial.stat().st_mode)
         yield partial
+        if stat.S_IMODE(partial.stat().st_mode) != mode:  # of a writer that made the file anew
+            partial.chmod(mode)
         os.replace(partial, path)
+    except OSError as error:
+        named = error.filename is None or Path(os.fsdecode(error.filename)).name == partial.name
+        if isinstance(error, MuldeError) or not named:  # of something that was read meanwhile
+            raise
+        raise cannot("written", path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        _active.discard(partial)
+
+
+_active: set[Path] = set()
+_swept: set[tuple[int, Path]] = set()
+
+
+def _begin(path: Path) -> Path:
+    """An empty file beside `path`, under a name that says whose it is."""
+    head = f".mulde-{uuid.uuid4().hex[:8]}-{os.getpid()}-{_place()}."
+    tail = path.name.encode("utf-8", "surrogateescape")[-(MAX_NAME_BYTES - len(head)) :]
+    partial = path.with_name(head + tail.decode("utf-8", "ignore"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise FileError(f"{path} cannot be written", expected="the name of a file", got="a folder")
+        _sweep(path.parent)
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except (FileExistsError, NotADirectoryError):
+        in_the_way = next(parent for parent in path.parents if parent.exists() and not parent.is_dir())
+        raise FileError(f"{path} cannot be written", expected="a folder", got=f"the file {in_the_way}") from None
+    except MuldeError:
+        raise
+    except OSError as error:
+        raise cannot("written", path, error) from error
+    return partial
+
+
+def _place() -> str:
+    """Where process ids are those of this process: the machine, and the container."""
+    with suppress(OSError):
+        return hashlib.sha256(f"{socket.gethostname()}{os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:8]
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _sweep(folder: Path) -> None:
+    """Once per process, delete what processes that are no longer alive left in a folder."""
+    key = (os.getpid(), folder.absolute())
+    if key in _swept:
+        return
+    _swept.add(key)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if (match := _PARTIAL.fullmatch(entry.name)) and _is_left_over(Path(entry.path), match):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_left_over(path: Path, match: re.Match[str]) -> bool:
+    if match["place"] == _place():
+        pid = int(match["pid"])
+        return path not in _active if pid == os.getpid() else not is_alive(pid)
+    return time.time() - path.lstat().st_mtime > _DAY_S  # of another machine or container: nothing was written since
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    """UTF-8; bytes of names that are not UTF-8 as `\\xe9`."""
+    write_bytes(path, valid_text(text).encode())
 
 
 def write_json(path: Path, data: object) -> None:
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """UTF-8; bytes of names that are not UTF-8 as `\\xe9`, which `user_path` finds again."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, json_text(text).encode())
 
 
 def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES, error: type[MuldeError] = MuldeError) -> bytes:

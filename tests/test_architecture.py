@@ -11,7 +11,7 @@ import mulde
 
 ROOT = Path(mulde.__file__).parent
 LEAVES = {"datasets", "extractors", "density", "evaluation", "media", "report"}
-FOUNDATION = {"records", "errors", "filetypes", "files", "images"}
+FOUNDATION = {"records", "errors", "filetypes", "files", "images", "names"}
 ALLOWED = {
     "cli": {"config", "pipeline", "errors"},
     "pipeline": {"pipeline", "config", *LEAVES, *FOUNDATION},
@@ -19,7 +19,8 @@ ALLOWED = {
     **{room: {room, *FOUNDATION} for room in LEAVES},
     "records": {"errors"},
     "filetypes": set(),
-    "files": {"errors"},
+    "files": {"errors", "names"},
+    "names": {"errors"},
     "images": {"errors"},
     "errors": set(),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mulde.errors import UsageError
+from mulde.files import valid_text
 from mulde.records import Bool, LabelTrack, TruthRegions
 
 SPLITS = ("train", "test")
@@ -18,8 +19,8 @@ SPLITS = ("train", "test")
 class Video:
     """One video of a data set: a file or a folder of frames.
 
-    `name` is unique inside its data set and split; `frame_rate` is None where the file itself knows it; `dataset` is
-    what the videos were opened as.
+    `name` is unique inside its data set and split, valid Unicode in which bytes that are not UTF-8 are written as
+    `\\xe9`; `frame_rate` is None where the file itself knows it; `dataset` is what the videos were opened as.
     """
 
     name: str
@@ -27,6 +28,10 @@ class Video:
     path: Path
     frame_rate: Fraction | None = None
     dataset: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", valid_text(self.name))
+        object.__setattr__(self, "dataset", valid_text(self.dataset))
 
 
 class Dataset(Protocol):

@@ -26,7 +26,7 @@ _TABLE = re.compile(r"(?P<kind>[^.].*)-(?P<key>[0-9a-f]{16})\.parquet")
 _LEFTOVER = re.compile(
     r"\.parts-.*"  # segments of videos that are not finished
     r"|\..+-[0-9a-f]{16}\.parquet.*"  # tables while they are written
-    r"|\.[0-9a-f]{8}\.video\.json"
+    r"|\.(mulde-[0-9a-f]{8}-\d+-)?[0-9a-f]{8}\.video\.json"
 )
 
 
