@@ -47,10 +47,10 @@ def user_path(text: str | Path) -> Path:
                 f"path {text}", expected="a path, in which variables are not expanded", got=named[0],
                 hint="it in double quotes, or written out",
             )  # fmt: skip
-    return path if os.path.lexists(path) else _with_bytes(path)
+    return path if os.path.lexists(path) else on_disk(path)
 
 
-def _with_bytes(path: Path) -> Path:
+def on_disk(path: Path) -> Path:
     """The path that `valid_text` wrote as `path`, where it is there."""
     raw = _WRITTEN_BYTE.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(path))
     return Path(os.fsdecode(raw)) if os.path.lexists(raw) else path

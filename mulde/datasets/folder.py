@@ -30,6 +30,7 @@ from mulde.datasets.ground_truth import iter_masks
 from mulde.datasets.tree import find_videos
 from mulde.errors import LabelError, UsageError
 from mulde.filetypes import is_hidden, list_frames, natural_key
+from mulde.names import on_disk
 from mulde.records import Bool, LabelTrack, TruthRegions
 
 CSV_FILE = "labels.csv"
@@ -89,7 +90,7 @@ class FolderDataset:
         return None if self._labels is None else self._labels.track(video, num_frames)
 
     def masks(self, video: Video) -> Iterator[Bool] | None:
-        folder = self.root / self.mask_folder / video.name
+        folder = on_disk(self.root / self.mask_folder / video.name)
         return iter_masks(list_frames(folder)) if video.split == "test" and folder.is_dir() else None
 
     def regions(self, video: Video) -> TruthRegions | None:

@@ -17,6 +17,7 @@ from mulde.datasets.label_files import flags_track, read_mat, read_npy, track_fr
 from mulde.datasets.tree import frame_folders, visible_files
 from mulde.errors import LabelError
 from mulde.filetypes import list_frames
+from mulde.names import on_disk, valid_text
 from mulde.records import Bool, LabelTrack
 
 # People round to whole seconds: a range may end so much after the video does.
@@ -151,7 +152,7 @@ class ArrayLabels:
         self._paths: dict[str, Path] = {}
         for path in [path for suffix in (".npy", ".mat") for path in visible_files(folder, suffix)]:
             place = path.relative_to(folder)
-            name = place.with_suffix("").as_posix()
+            name = valid_text(place.with_suffix("").as_posix())
             if name in self._paths:
                 got = f"{self._paths[name].name} and {path.name}"
                 self.faults.append(LabelError(f"{folder}: labels of {name}", expected="one file", got=got))
@@ -212,12 +213,12 @@ class MaskLabels:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        names = [path.relative_to(folder).as_posix() for path in frame_folders(folder)]
+        names = [valid_text(path.relative_to(folder).as_posix()) for path in frame_folders(folder)]
         self.named = {f"{folder.name}/{name}": name for name in names}
         self.faults: list[LabelError] = []
 
     def track(self, video: Video, num_frames: int) -> LabelTrack | None:
-        folder = self.folder / video.name
+        folder = on_disk(self.folder / video.name)
         if video.split != "test" or not folder.is_dir():
             return None
         # An empty folder counts as masks that are missing, not as no labels.

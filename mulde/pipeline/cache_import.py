@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError, RecordError, UsageError
 from mulde.extractors.base import digest
+from mulde.files import output_path
 from mulde.media import identity
+from mulde.names import on_disk
 from mulde.pipeline import store as tables
 from mulde.pipeline.cache_export import plan_for
 from mulde.pipeline.catalogue import note
@@ -95,11 +98,12 @@ def _bring_in(
 
 
 def _find(video: Video, folder: Path) -> Path:
-    candidates = [folder / f"{video.name}{suffix}" for suffix in (".npy", ".npz")]
-    found = [path for path in candidates if path.is_file()]
+    plain = [folder / f"{video.name}{suffix}" for suffix in (".npy", ".npz")]
+    cut = [output_path(folder, video.name, suffix) for suffix in (".npy", ".npz")]
+    found = [path for path in dict.fromkeys(map(on_disk, plain + cut)) if os.path.isfile(path)]
     if len(found) != 1:
-        got = "nothing" if not found else "both"
-        raise MuldeError("features of this video", expected=f"{candidates[0]} or {candidates[1].name}", got=got)
+        got = "nothing" if not found else " and ".join(path.name for path in found)
+        raise MuldeError("features of this video", expected=f"{plain[0]} or {plain[1].name}", got=got)
     return found[0]
 
 

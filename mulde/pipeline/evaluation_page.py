@@ -10,7 +10,7 @@ from typing import Any
 
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionCurves
-from mulde.files import write_text
+from mulde.files import output_path, write_text
 from mulde.filetypes import natural_key
 from mulde.pipeline.curves import TradeOff, frame_trade_offs, region_trade_offs, truth_frames
 from mulde.pipeline.evaluation_tables import evaluation_tables, video_table
@@ -55,7 +55,7 @@ def write_evaluation_page(
         for name, track in videos.items():
             plot_scores(
                 track,
-                folder / "curves" / f"{name}.png",
+                output_path(folder / "curves", name, ".png"),
                 anomalous_spans=truth_frames(track.frame_index, labels[name].spans()),
                 alarm_level=alarm_level,
                 p_values=(p_values or {}).get(name),

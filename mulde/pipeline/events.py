@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mulde.errors import MuldeError
-from mulde.files import whole_file, write_csv, write_json
+from mulde.files import output_path, whole_file, write_csv, write_json
 from mulde.pipeline.region_scores import CORNERS, STREAM_PREFIX
 from mulde.records import EventRegion, Float32, NormalMoment, Reason, SeenEvent
 
@@ -95,7 +95,7 @@ def by_video(events: Iterable[SeenEvent]) -> dict[str, list[SeenEvent]]:
 
 def picture_path(folder: Path, event: SeenEvent, ending: str) -> Path:
     """Where a picture or clip of an event lies below a folder of such: `<folder>/<video>/<peak frame><ending>`."""
-    return folder / event.video / f"{event.peak_frame:06d}{ending}"
+    return output_path(folder, event.video) / f"{event.peak_frame:06d}{ending}"
 
 
 def _row(event: SeenEvent) -> dict[str, Any]:

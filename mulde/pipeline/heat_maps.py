@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mulde.errors import MuldeError
-from mulde.files import whole_file, write_json
+from mulde.files import output_path, whole_file, write_json
 from mulde.pipeline.fusion import combine
 from mulde.records import Float64, Int64, RegionScores, ScoreTrack
 
@@ -35,7 +35,7 @@ def write_heat_maps(
     grid_hw = (-(-size_hw[0] // cell_px), -(-size_hw[1] // cell_px))
     on_boxes = set(regions.streams) if regions is not None else set()
     on_frames = {name: values for name, values in track.streams.items() if name not in on_boxes}
-    path = folder / f"{track.video}.npy"
+    path = output_path(folder, track.video, ".npy")
     shape = (len(track), *grid_hw)
     with whole_file(path) as partial, partial.open("wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": shape}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video, listing
 from mulde.errors import LabelError, MuldeError, UsageError, VideoError
+from mulde.files import output_path
 from mulde.media import identity
 from mulde.pipeline.alarms import recorded_level
 from mulde.pipeline.drawing import Findings, draw_clips, draw_copy
@@ -95,7 +96,7 @@ def _draw_each(
                 if clips:
                     draw_clips(video, one, settings, folder, reporter)
                 else:
-                    draw_copy(video, one, settings, folder / f"{name}.mp4", reporter)
+                    draw_copy(video, one, settings, output_path(folder, name, ".mp4"), reporter)
                 outcome.done += 1
             except MuldeError as error:
                 reporter.warn(f"{name}: {error}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mulde.errors import MuldeError
-from mulde.files import whole_file
+from mulde.files import output_path, whole_file
 from mulde.filetypes import is_hidden
 from mulde.pipeline.fusion import combine
 from mulde.pipeline.tracking import row_keys
@@ -108,7 +108,7 @@ def read_regions_of(folder: Path, video: str) -> RegionScores | None:
 
 
 def _path(folder: Path, video: str) -> Path:
-    return folder / f"{video}.parquet"
+    return output_path(folder, video, ".parquet")
 
 
 def _read_one(path: Path) -> RegionScores:

@@ -14,7 +14,7 @@ from mulde.config import AlarmSettings
 from mulde.errors import MuldeError, UsageError
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.protocol import Evaluation
-from mulde.files import write_text
+from mulde.files import output_path, write_text
 from mulde.filetypes import natural_key
 from mulde.pipeline.alarms import recorded_level
 from mulde.pipeline.evaluation_tables import evaluation_tables
@@ -128,7 +128,7 @@ def _videos(place: _Place, scores: Mapping[str, Any], alarm: Mapping[str, Any]) 
             rules.merge_gap(scores[name].rate),
             rules.min_length(scores[name].rate),
             truth.get(name, ()),
-            place.link(place.root / OVERLAYS / f"{name}.mp4"),
+            place.link(output_path(place.root / OVERLAYS, name, ".mp4")),
         )
         for name in sorted(scores, key=natural_key)
     ]

@@ -13,7 +13,7 @@ import numpy as np
 from mulde.errors import BundleError, MuldeError
 from mulde.evaluation.conformal import frame_p_values
 from mulde.evaluation.smoothing import smooth
-from mulde.files import whole_file, write_csv
+from mulde.files import output_path, whole_file, write_csv
 from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import combine, frame_maximum
@@ -135,7 +135,7 @@ def write_scores(scored: ScoredVideo, folder: Path) -> Path:
 
 
 def score_path(folder: Path, video: str) -> Path:
-    return folder / f"{video}.parquet"
+    return output_path(folder, video, ".parquet")
 
 
 def read_scores(folder: Path) -> dict[str, ScoredVideo]:

@@ -12,6 +12,7 @@ import numpy as np
 from mulde.config import Settings, load_settings
 from mulde.errors import UsageError, VideoError
 from mulde.extractors.base import digest
+from mulde.files import output_path
 from mulde.pipeline.alarms import AlarmRule, find_alarms, learn_alarm, recorded_level
 from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
 from mulde.pipeline.curves import truth_frames
@@ -198,14 +199,14 @@ class Scorer:
         pictures = write_pictures(events, stored, self.plan, folder.root, _highest(track))
         plot_scores(
             track,
-            folder.figures / f"{track.video}.png",
+            output_path(folder.figures, track.video, ".png"),
             anomalous_spans=truth_frames(track.frame_index, truth.spans()) if truth is not None else None,
             alarm_level=level,
             moments=sorted(pictures.items()),
         )
         if self.wishes.overlay:
             regions = read_regions_of(folder.regions, track.video)
-            target = folder.root / OVERLAYS / f"{track.video}.mp4"
+            target = output_path(folder.root / OVERLAYS, track.video, ".mp4")
             reporter = self.place.reporter
             draw_overlay(stored.video, track, regions, events, truth, self.settings, level, target, reporter)
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from mulde.errors import MuldeError, UsageError
 from mulde.files import csv_cell, whole_file
+from mulde.names import valid_text
 
 LEDGER, TABLE = "watched.sqlite", "watched.csv"
 WAITING, WORKING, DONE, FAILED, REPLACED, GONE = "waiting", "working", "done", "failed", "replaced", "gone"
@@ -212,7 +213,7 @@ class Ledger:
 
     def _name(self, path: str) -> str:
         """A name for the scores that no other file has: without its ending, or with it, or with a number."""
-        whole = PurePosixPath(key(path))
+        whole = PurePosixPath(valid_text(path))
         candidates = [whole.with_suffix("").as_posix(), whole.as_posix()]
         number = 2
         while any(self._rows("video = ? COLLATE NOCASE", candidates[0])):
