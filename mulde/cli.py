@@ -58,6 +58,9 @@ Preset = Annotated[
     str | None, typer.Option(help="Sizes of mulde: fast (minutes on 2 cores) or paper. [default: density.preset]")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="End with an error where something beside the videos would be left out.")
+]
 Workers = Annotated[
     int,
     typer.Option(
@@ -107,12 +110,14 @@ def extract(
     workers: Workers = 0,
     engine: Engine = "local",
     address: Address = None,
+    strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
     """Decode videos, find objects, compute their features and keep them in the store."""
     from mulde.pipeline.run import run_extract
 
-    settings, place = _settings(config, set_, detector), _workplace(store, device, quiet, workers, engine, address)
+    settings = _settings(config, set_, detector)
+    place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
     _finish(run_extract(sources, settings, place), place.reporter)
 
 
@@ -140,13 +145,14 @@ def train(
     workers: Workers = 0,
     engine: Engine = "local",
     address: Address = None,
+    strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
     """Learn from normal videos (the training split of a data set) what is normal; list what looks least so."""
     from mulde.pipeline.run import run_train
 
     settings = _settings(config, set_, detector, preset)
-    place = _workplace(store, device, quiet, workers, engine, address)
+    place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
     _finish(run_train(sources, settings, out, seed, place, leave_out=leave_out), place.reporter)
 
 
@@ -175,6 +181,7 @@ def score(
     workers: Workers = 0,
     engine: Engine = "local",
     address: Address = None,
+    strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
     """Give every frame of the videos (the test split of a data set) an anomaly score and a p-value; list the events,
@@ -182,7 +189,7 @@ def score(
     from mulde.pipeline.run import run_score
     from mulde.pipeline.scorer import Wishes
 
-    place = _workplace(store, device, quiet, workers, engine, address)
+    place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
     changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
     changes += _alarms(false_alarms_per_hour)
     wishes = Wishes(exemptions=exemptions, overlay=overlay, heat_maps=heat_maps)
@@ -402,6 +409,7 @@ def run(
     workers: Workers = 0,
     engine: Engine = "local",
     address: Address = None,
+    strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
     """Extract, train, score and evaluate in one go, from flags or from a TOML with a [run] table."""
@@ -413,7 +421,7 @@ def run(
     changes += [f"run.seeds={seed}"] if seed else []
     changes += _alarms(false_alarms_per_hour)
     settings = _settings(config, changes, detector, preset)
-    place = _workplace(store, device, quiet, workers, engine, address)
+    place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
     _finish(run_all(settings, place), place.reporter)
 
 
@@ -694,12 +702,19 @@ def _reporter(quiet: bool) -> Reporter:
 
 
 def _workplace(
-    store: Path, device: str, quiet: bool, workers: int = 1, engine: str = "local", address: str | None = None
+    store: Path,
+    device: str,
+    quiet: bool,
+    workers: int = 1,
+    engine: str = "local",
+    address: str | None = None,
+    *,
+    strict: bool = False,
 ) -> Workplace:
     from mulde.pipeline.engine import Crew
     from mulde.pipeline.run import Workplace
 
-    return Workplace.open(store, device, _reporter(quiet), Crew.of(engine, workers, address))
+    return Workplace.open(store, device, _reporter(quiet), Crew.of(engine, workers, address), strict=strict)
 
 
 def _finish(outcome: Outcome, reporter: Reporter) -> None:

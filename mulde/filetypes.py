@@ -1,13 +1,37 @@
-"""Which files are videos and images, and the natural order of their names."""
+"""Which names are videos, images and clutter, and the natural order of names."""
 
 import os
 import re
 from pathlib import Path
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".webm", ".wmv", ".flv", ".3gp", ".ogv"}
+
+def _suffixes(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split())
+
+
+VIDEO_SUFFIXES = _suffixes(
+    "mp4 m4v mov qt 3gp 3g2 f4v mj2 avi divx mkv webm mpg mpeg mpe m1v m2v mpv vob ts mts m2ts m2t trp wmv asf flv ogv "
+    "ogm rm rmvb mxf dv wtv nut ivf y4m mjpeg mjpg h264 264 avc h265 265 hevc dav"
 )
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
+"""Containers and raw streams that PyAV reads; `.dav` are recordings of Dahua."""
+IMAGE_SUFFIXES = _suffixes("jpg jpeg jpe jfif png bmp tif tiff webp jp2 pgm ppm pbm pnm")
+UNFINISHED_SUFFIXES = _suffixes("part partial crdownload download filepart opdownload tmp temp !qb")
+ARCHIVE_SUFFIXES = _suffixes("zip tar gz tgz bz2 tbz xz txz zst 7z rar iso")
+DOCUMENT_SUFFIXES = _suffixes(
+    "txt csv tsv json jsonl xml yaml yml toml ini cfg md rst pdf doc docx xls xlsx html htm log srt vtt ass sub idx "
+    "nfo mat m npy npz parquet pkl pt pth onnx safetensors py ipynb sh bat js css url lnk md5 sha1 sha256 sfv thm wav "
+    "mp3 aac m4a flac m3u m3u8 pls db sqlite lock"
+)
+"""What lies beside footage and holds none. A file of any other kind may be a video that a person has to name."""
+_CLUTTER = frozenset(
+    {
+        "@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "@sharesnap", "#recycle", "#snapshot",
+        "~snapshot", "$recycle.bin", "$extend", "system volume information", "lost+found", "__macosx", "thumbs.db",
+        "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "network trash folder", "temporary items",
+        "__pycache__", "node_modules", "cvs",
+    }
+)  # fmt: skip
+_NUMBERED_PER_OTHER = 10
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -21,21 +45,45 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
+def is_clutter(name: str) -> bool:
+    """True for files and folders that systems leave beside footage, by their name in any case.
+
+    Hidden names (macOS, versioning, `.snapshot`), folders of a NAS, of Windows and of file systems, locks and backup
+    copies of office programs and editors.
+    """
+    return is_hidden(name) or name.lower() in _CLUTTER or name.startswith("~$") or name.endswith("~")
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a name in lower case, with its dot; "" where there is none."""
+    return os.path.splitext(name)[1].lower()
+
+
 def is_video_file(path: Path) -> bool:
     """True when `path` is a file whose suffix (any case) is a known video suffix; its bytes are not read."""
-    return not is_hidden(path.name) and path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    return not is_clutter(path.name) and suffix_of(path.name) in VIDEO_SUFFIXES and path.is_file()
 
 
 def is_image_file(path: Path) -> bool:
     """True when `path` is a file whose suffix (any case) is a known image suffix: a video of one frame."""
-    return not is_hidden(path.name) and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    return not is_clutter(path.name) and suffix_of(path.name) in IMAGE_SUFFIXES and path.is_file()
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """The image files directly inside `folder`, in natural order; hidden files and other kinds are left out."""
+    """The frames directly inside `folder`, in natural order: its image files, less clutter, less `without_number`."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if _is_image_entry(entry)]
-    return [folder / name for name in sorted(names, key=natural_key)]
+    others = without_number(names)
+    return [folder / name for name in sorted(names, key=natural_key) if name not in others]
+
+
+def without_number(names: list[str]) -> set[str]:
+    """The images that are no frames beside numbered ones, as `folder.jpg` beside `0001.jpg`, `0002.jpg`, ...
+
+    Empty unless there are at least ten numbered names for each one without a digit.
+    """
+    others = {name for name in names if not re.search("[0-9]", os.path.splitext(name)[0])}
+    return others if len(names) - len(others) >= _NUMBERED_PER_OTHER * len(others) else set()
 
 
 def is_frame_folder(path: Path) -> bool:
@@ -47,4 +95,4 @@ def is_frame_folder(path: Path) -> bool:
 
 
 def _is_image_entry(entry: os.DirEntry[str]) -> bool:
-    return not is_hidden(entry.name) and Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.is_file()
+    return not is_clutter(entry.name) and suffix_of(entry.name) in IMAGE_SUFFIXES and entry.is_file()

@@ -3,7 +3,8 @@
     train/monday.mp4    train/cam1/0001/000.jpg ...    test/cam1/door.avi
     cam1/train/monday.mp4    cam1/test/door.avi    cam2/train/...         the same with the cameras above the splits
 
-A video's name is its path without the split and the suffix, with "/": `monday`, `cam1/0001`, `cam1/door`. Labels lie
+`training/` and `testing/` mean the same, in any case; above the splits there may be up to three levels of folders. A
+video's name is its path without the split and the suffix, with "/": `monday`, `cam1/0001`, `cam1/door`. Labels lie
 directly in the root and are one of
 
     labels.csv           columns video,start_frame,end_frame: 0-based, half-open anomalous ranges (end_frame is the
@@ -18,8 +19,9 @@ directly in the root and are one of
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,14 +29,18 @@ from mulde.datasets.base import SPLITS, Video, check_split, listing
 from mulde.datasets.folder_labels import ArrayLabels, CsvLabels, FolderLabels, MaskLabels
 from mulde.datasets.folder_tracks import TrackLabels
 from mulde.datasets.ground_truth import iter_masks
-from mulde.datasets.tree import find_videos
+from mulde.datasets.left_out import LeftOut, Reason, in_words
+from mulde.datasets.own_output import is_demo
+from mulde.datasets.tree import Walk, check_frames_below, holds_videos, sub_folders, walk
 from mulde.errors import LabelError, UsageError
-from mulde.filetypes import is_hidden, list_frames, natural_key
+from mulde.filetypes import is_clutter, list_frames
 from mulde.names import on_disk
 from mulde.records import Bool, LabelTrack, TruthRegions
 
 CSV_FILE = "labels.csv"
 COLUMNS = ("video", "start_frame", "end_frame")
+_SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+_MAX_LEVELS = 3
 _KINDS: Mapping[str, Callable[[Path], FolderLabels]] = {
     CSV_FILE: CsvLabels,
     "labels": ArrayLabels,
@@ -61,12 +67,41 @@ class FolderDataset:
         return self._videos[split]
 
     @cached_property
+    def walks(self) -> dict[str, list[tuple[str, Walk]]]:
+        """By split: what each of its folders holds, with what the names of its videos begin with."""
+        folders = {split: split_folders(self.root, split) for split in SPLITS}
+        return {split: [(prefix, walk(path)) for prefix, path in of.items()] for split, of in folders.items()}
+
+    @cached_property
     def _videos(self) -> dict[str, tuple[Video, ...]]:
-        return {split: _split_videos(self.root, split) for split in SPLITS}
+        return {
+            split: tuple(Video(prefix + name, split, path) for prefix, found in walks for name, path in found.videos)
+            for split, walks in self.walks.items()
+        }
+
+    @cached_property
+    def left_out(self) -> list[LeftOut]:
+        """What is no video of a split, with the videos that lie outside the splits."""
+        splits = [path for split in SPLITS for path in split_folders(self.root, split).values()]
+        labels = {self.root / kind for kind in (*_KINDS, self.mask_folder)}
+        outside = walk(self.root, [*splits, *labels])
+        found = [
+            LeftOut(path, path.relative_to(self.root).as_posix(), Reason.OUTSIDE)
+            for _, path in outside.videos
+            if path != self.root
+        ]
+        if len(found) < len(outside.videos):  # the pictures in the root, which is no video
+            found += [LeftOut(path, path.name, Reason.PICTURE) for path in list_frames(self.root)]
+        found += [one for one in outside.left_out if one.path not in labels]
+        for one in (one for walks in self.walks.values() for _, each in walks for one in each.left_out):
+            found.append(replace(one, name=os.path.relpath(one.path, self.root)))
+        return found
 
     @cached_property
     def _labels(self) -> FolderLabels | None:
-        misplaced = [path / kind for path in _cameras(self.root) for kind in _KINDS if (path / kind).exists()]
+        misplaced = [
+            path / kind for path in _bases(self.root) if path != self.root for kind in _KINDS if (path / kind).exists()
+        ]
         if misplaced:
             raise LabelError(
                 f"{misplaced[0]}: labels of one camera",
@@ -136,43 +171,59 @@ class FolderDataset:
 
 
 def open_folder(root: Path) -> FolderDataset:
-    """Raises UsageError when there is neither train/ nor test/, here or one level down, or one of them is empty."""
+    """Raises UsageError when there is neither train/ nor test/, here or below, one of them is empty, or two mean the
+    same split."""
     found = {split: split_folders(root, split) for split in SPLITS}
     if not any(found.values()):
-        entries = sorted(path.name for path in root.iterdir())
+        entries = sorted(path.name for path in root.iterdir() if not is_clutter(path.name))
         raise UsageError(
             f"{root}", expected="a folder train or test with videos, there or in a folder per camera",
             got=listing(entries),
         )  # fmt: skip
-    for folders in found.values():
-        for folder in folders.values():
-            if not find_videos(folder):
-                raise UsageError(f"{folder}", expected="video files or folders of frames", got="none")
-    return FolderDataset(root)
+    dataset = FolderDataset(root)
+    for split, folders in found.items():
+        for folder, (_, found_in) in zip(folders.values(), dataset.walks[split], strict=True):
+            check_frames_below(folder, found_in)
+        if folders and not dataset.videos(split):
+            said = [words for _, found_in in dataset.walks[split] if (words := in_words(found_in.left_out))]
+            raise UsageError(
+                f"{listing([str(folder) for folder in folders.values()], 3)}",
+                expected="video files or folders of frames",
+                got="; ".join(["none", *said]),
+            )
+    return dataset
 
 
 def split_folders(root: Path, split: str) -> dict[str, Path]:
     """Where the videos of a split lie, by what their names begin with: "" for `split` itself, else "camera/".
 
-    Cameras are looked for only where the root has neither train/ nor test/.
+    Cameras are looked for only where the root has neither train/ nor test/, sites only where no camera has. Raises
+    UsageError for two folders that mean the same split, as `train` and `Train`.
     """
-    if any((root / name).is_dir() for name in SPLITS):
-        return {"": root / split} if (root / split).is_dir() else {}
-    return {f"{path.name}/": path / split for path in _cameras(root) if (path / split).is_dir()}
+    found = {}
+    for base in _bases(root):
+        folders = [path for path in sub_folders(base) if _SPLIT_NAMES.get(path.name.lower()) == split]
+        if len(folders) > 1:
+            raise UsageError(
+                f"{base}", expected=f"one folder for the split {split}", got=" and ".join(path.name for path in folders)
+            )
+        prefix = "" if base == root else f"{base.relative_to(root).as_posix()}/"
+        found.update((prefix, path) for path in folders)
+    return found
 
 
-def _cameras(root: Path) -> list[Path]:
-    """The folders of a root without train/ and test/ that hold one of these themselves."""
-    if any((root / name).is_dir() for name in SPLITS):
-        return []
-    folders = [path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)]
-    cameras = [path for path in folders if path.name not in _KINDS and any((path / name).is_dir() for name in SPLITS)]
-    return sorted(cameras, key=lambda path: natural_key(path.name))
-
-
-def _split_videos(root: Path, split: str) -> tuple[Video, ...]:
-    return tuple(
-        Video(prefix + name, split, path)
-        for prefix, folder in split_folders(root, split).items()
-        for name, path in find_videos(folder)
-    )
+def _bases(root: Path) -> list[Path]:
+    """The folders that hold train/ or test/: the root, or else those of the first level below that has any with videos
+    in them."""
+    level = [root]
+    for depth in range(_MAX_LEVELS + 1):
+        below = {folder: sub_folders(folder) for folder in level}
+        bases = [
+            folder
+            for folder, inside in below.items()
+            if any(path.name.lower() in _SPLIT_NAMES and (not depth or holds_videos(path)) for path in inside)
+        ]
+        if bases:
+            return bases
+        level = [path for inside in below.values() for path in inside if path.name not in _KINDS and not is_demo(path)]
+    return []

@@ -22,7 +22,7 @@ from mulde.pipeline.imported import PREFIX
 from mulde.pipeline.plan import ExtractionPlan, decoder_facts
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.run import Outcome
-from mulde.pipeline.sources import distinct_names, open_source
+from mulde.pipeline.sources import open_sources
 from mulde.pipeline.store import FeatureStore
 
 SUFFIXES = (".npy", ".parquet")
@@ -59,7 +59,9 @@ def run_export(
     """
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out {out}", expected=f"a name that ends in {' or '.join(SUFFIXES)}")
-    videos = distinct_names([video for source in sources for video in open_source(source).all])
+    opened = open_sources(sources)
+    opened.report(reporter)
+    videos = opened.videos
     plan, stream = plan_for(settings, extractor)
     outcome, parts = Outcome(), list[_Part]()
     with reporter.bar("look up", len(videos), "videos") as advance:

@@ -26,7 +26,7 @@ from mulde.pipeline.imported import PREFIX, imported_passport
 from mulde.pipeline.plan import ExtractionPlan, decoder_facts
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.run import Outcome
-from mulde.pipeline.sources import distinct_names, open_source
+from mulde.pipeline.sources import open_sources
 from mulde.pipeline.store import BOX_COLUMNS, FeatureStore, Passport
 from mulde.records import FeatureTable, Int64
 
@@ -52,7 +52,9 @@ def run_import(
     if not folder.is_dir():
         raise UsageError(f"--from {folder}", expected="a folder with <video>.npy or <video>.npz")
     plan, _ = plan_for(settings, f"{PREFIX}{name}")
-    videos = distinct_names([video for source in sources for video in open_source(source).all])
+    opened = open_sources(sources)
+    opened.report(reporter)
+    videos = opened.videos
     outcome, features, dims = Outcome(), FeatureStore(store), dict[int, str]()
     with reporter.bar("import", len(videos), "videos") as advance:
         for video in videos:

@@ -147,7 +147,7 @@ def _videos(record: Mapping[str, Any], reporter: Reporter) -> dict[str, Video]:
             found += open_source(source).split("test")
         except MuldeError as error:
             reporter.warn(str(error))
-    return {video.name: video for video in distinct_names(found)}
+    return {video.name: video for video in distinct_names(found)[0]}
 
 
 def _checked(name: str, videos: Mapping[str, Video], record: Mapping[str, Any]) -> Video:

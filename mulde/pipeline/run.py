@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from mulde.config import Settings, load_settings
-from mulde.datasets.base import Dataset, Video
+from mulde.datasets.base import SPLITS, Dataset, Video
+from mulde.datasets.left_out import as_record
 from mulde.errors import LabelError, UsageError
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
 from mulde.files import write_json
@@ -33,7 +34,7 @@ from mulde.pipeline.region_scores import read_regions
 from mulde.pipeline.runfolder import RECORD, REGIONS, SETTINGS, TRUTH, RunFolder, read_record
 from mulde.pipeline.score import ScoredVideo, read_scores
 from mulde.pipeline.scorer import Scorer, Wishes
-from mulde.pipeline.sources import Footage, absolute_source, distinct_names, open_source
+from mulde.pipeline.sources import Footage, Opened, absolute_source, open_source, open_sources
 from mulde.pipeline.store import FeatureStore
 from mulde.pipeline.train import CHECKPOINTS, train
 from mulde.records import LabelTrack
@@ -41,16 +42,20 @@ from mulde.records import LabelTrack
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a command works: its store, its device, how it talks to a person, and who extracts."""
+    """Where and how a command works: its store, its device, how it talks to a person, who extracts, and whether
+    footage that is left out is an error (`strict`)."""
 
     store: FeatureStore
     device: str
     reporter: Reporter
     crew: Crew = THIS_MACHINE
+    strict: bool = False
 
     @classmethod
-    def open(cls, store: Path, device: str, reporter: Reporter, crew: Crew = THIS_MACHINE) -> Workplace:
-        return cls(FeatureStore(store), choose_device(device), reporter, crew)
+    def open(
+        cls, store: Path, device: str, reporter: Reporter, crew: Crew = THIS_MACHINE, *, strict: bool = False
+    ) -> Workplace:
+        return cls(FeatureStore(store), choose_device(device), reporter, crew, strict)
 
     def extract(self, videos: Sequence[Video], plan: ExtractionPlan) -> Extraction:
         return extract(videos, plan, self.store, self.reporter, self.crew)
@@ -71,9 +76,9 @@ class Outcome:
 
 def run_extract(sources: Sequence[str], settings: Settings, place: Workplace) -> Outcome:
     """Features of all videos of the sources into the store."""
-    videos = distinct_names([video for source in sources for video in open_source(source).all])
-    outcome = Outcome()
-    extraction = place.extract(videos, ExtractionPlan(settings, place.device))
+    opened = _open(sources, None, place)
+    outcome = Outcome(failures=opened.failures)
+    extraction = place.extract(opened.videos, ExtractionPlan(settings, place.device))
     outcome.add(extraction)
     place.reporter.say(f"{extraction.computed} videos computed, {extraction.reused} already in {place.store.root}")
     return outcome
@@ -90,11 +95,12 @@ def run_train(
 ) -> Outcome:
     """A model from normal videos (the training split of a data set): `<out>/model.safetensors`, and what looks least
     normal among them, `<out>/audit.csv`. leave_out: a table of moments not to learn from."""
-    folder, outcome = _start(out, settings, sources, place, seed=seed), Outcome()
-    videos = distinct_names([video for source in sources for video in open_source(source).split("train")])
+    opened = _open(sources, "train", place)
+    folder = _start(out, settings, sources, place, seed=seed, left_out=as_record(opened.left_out))
+    outcome = Outcome(failures=opened.failures)
     plan = ExtractionPlan(settings, place.device)
     with folder.stage("extract"):
-        extraction = place.extract(videos, plan)
+        extraction = place.extract(opened.videos, plan)
     outcome.add(extraction)
     _note_digests(folder, extraction.done)
     left_out = read_leave_out(leave_out, extraction.done) if leave_out else LeaveOut()
@@ -146,20 +152,19 @@ def run_score(
     changes: of the model's settings, as `load_settings` takes them: a detector that lies elsewhere, another alarm.
     """
     scorer = Scorer.open(model, changes, place, wishes)  # first, because it may refuse
-    footage = [open_source(source) for source in sources]
-    videos = distinct_names([video for one in footage for video in one.split("test")])
-    folder = _start(out, scorer.settings, sources, place, model=str(model.resolve()))
-    outcome = Outcome()
+    opened = _open(sources, "test", place)
+    facts = {"model": str(model.resolve()), "left_out": as_record(opened.left_out)}
+    folder = _start(out, scorer.settings, sources, place, **facts)
+    outcome = Outcome(failures=opened.failures)
     with folder.stage("extract"):
-        extraction = place.extract(videos, scorer.plan)
+        extraction = place.extract(opened.videos, scorer.plan)
     outcome.add(extraction)
     _note_digests(folder, extraction.done)
     folder.note(model_sha256=scorer.model.sha256, made_from=scorer.bundle.made_from)
     with folder.stage("score"):
         scored = scorer.score(extraction.done, folder, add=False)
-    dataset = footage[0].dataset if len(footage) == 1 else None
     with folder.stage("draw"):
-        scorer.draw(extraction.done, scored, folder, _labels_to_shade(dataset, scored, place.reporter))
+        scorer.draw(extraction.done, scored, folder, _labels_to_shade(opened.dataset, scored, place.reporter))
     if scored:
         place.reporter.say(f"scores: {folder.scores}   pictures: {folder.figures}")
     return outcome
@@ -255,13 +260,16 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
     source, seeds = settings.run.source, settings.run.seeds
     if not source:
         raise UsageError("mulde run without a source", expected="SOURCE, or run.source in the TOML of --config")
-    footage, outcome = open_source(source), Outcome()
-    out = Path(settings.run.out or Path("runs") / footage.name)
+    footage = open_source(source)
     dataset = _labelled(footage, source)
+    opened = {split: footage.opened(source, split) for split in SPLITS}
+    opened["train"].report(place.reporter, strict=place.strict)
+    outcome = Outcome(failures=opened["train"].failures)
+    out = Path(settings.run.out or Path("runs") / footage.name)
     plan = ExtractionPlan(settings, place.device)
-    folder = _start(out, settings, [source], place, seeds=list(seeds))
+    folder = _start(out, settings, [source], place, seeds=list(seeds), left_out=as_record(footage.left_out))
     with folder.stage("extract"):
-        splits = {name: place.extract(footage.split(name), plan) for name in ("train", "test")}
+        splits = {split: place.extract(opened[split].videos, plan) for split in SPLITS}
     for extraction in splits.values():
         outcome.add(extraction)
     _note_digests(folder, [stored for extraction in splits.values() for stored in extraction.done])
@@ -296,6 +304,13 @@ def mean_and_spread(evaluations: Mapping[int, Evaluation]) -> dict[str, Any]:
                 "seeds": values,
             }
     return summary
+
+
+def _open(sources: Sequence[str], split: str | None, place: Workplace) -> Opened:
+    """The videos of the sources; what is left out is said, and refused where the command is strict."""
+    opened = open_sources(sources, split)
+    opened.report(place.reporter, strict=place.strict)
+    return opened
 
 
 def _start(out: Path, settings: Settings, sources: Sequence[str], place: Workplace, **facts: Any) -> RunFolder:
