@@ -58,6 +58,10 @@ class VideoError(MuldeError):
     """A video or frame folder that cannot be read."""
 
 
+class SourceError(VideoError):
+    """A video that the disk did not deliver, or that changed, while it was read: another time it may be read."""
+
+
 class ImageError(MuldeError):
     """An image file, a frame or a mask, that cannot be read; the cause is an OSError where the disk refused."""
 

@@ -25,7 +25,7 @@ class Sound:
         facts = probe(path, stream, None)
         self._start_s = _start_s(facts)
         self._opened = ExitStack()
-        self._container, picture = self._opened.enter_context(open_stream(path, stream))
+        self._source, self._container, picture = self._opened.enter_context(open_stream(path, stream))
         self.pixel_aspect: Fraction | None = picture.sample_aspect_ratio if facts.quarter_turns % 2 == 0 else None
         self._copies: dict[int, Any] = {}
         self._last_dts: dict[int, int] = {}
@@ -56,15 +56,19 @@ class Sound:
         self._packets = self._container.demux(*kept) if kept else iter(())
 
     def until(self, time_s: float) -> Iterator[Any]:
-        """The packets that begin before `time_s` and were not handed out yet, ready to be written."""
+        """The packets that begin before `time_s` and were not handed out yet, ready to be written.
+
+        Raises SourceError."""
         av = import_av()
         while True:
             if self._waiting is None:
                 try:
                     self._waiting = next(self._packets, None)
                 except av.FFmpegError as error:
+                    self._source.check()
                     self.remarks.append(f"sound ends where the file is damaged ({error_text(error)})")
                     self._packets = iter(())
+                self._source.check()
                 if self._waiting is None:
                     return
             packet = self._waiting

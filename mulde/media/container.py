@@ -15,6 +15,7 @@ from typing import Any
 
 from mulde.errors import UsageError, VideoError
 from mulde.images import MAX_PIXELS
+from mulde.media.source_file import SourceFile
 
 # What threads that share a picture decode the same way each time, damaged or not. Other codecs' threads, and any that
 # decode several pictures at a time, fill the holes of a damaged picture with whatever is there by then.
@@ -34,6 +35,7 @@ _SELF_CONTAINED = (
 )
 _OPENING = {"format_whitelist": _SELF_CONTAINED, "protocol_whitelist": "file", "enable_drefs": "0"}
 _TEXT_BYTES = 1024
+_READ_BYTES = 2**18  # as many as libav reads by itself
 _ISO_MEDIA_MARK = slice(4, 8)  # an mp4, mov or 3gp file starts with a box of type `ftyp`
 
 
@@ -46,55 +48,69 @@ class Damage:
     reasons: list[str] = field(default_factory=list)
 
     def add(self, error: Exception) -> None:
+        """Raises MemoryError for a lack of memory, which says nothing about the file."""
+        if getattr(error, "errno", None) == errno.ENOMEM:
+            raise MemoryError(error_text(error)) from error
         self.num_bad_packets += 1
         if len(self.reasons) < 3:
             self.reasons.append(error_text(error))
 
 
 @contextmanager
-def open_stream(path: Path, number: int | None) -> Iterator[tuple[Any, Any]]:
-    """The container and one of its video streams, by number or, with None, libav's choice (as in decord).
+def open_stream(path: Path, number: int | None) -> Iterator[tuple[SourceFile, Any, Any]]:
+    """The file, its container and one of the video streams, by number or, with None, libav's choice (as in decord).
 
-    Raises VideoError.
+    Raises VideoError, and SourceError where the disk is at fault.
     """
     av = import_av()
     if path.stat().st_size == 0:
         raise VideoError(f"{path} is empty (0 bytes)", hint="copy or record the file again")
-    try:
-        # An absolute path: libav would take what stands before a colon in a relative one for a protocol.
-        container = av.open(str(path.absolute()), metadata_errors="replace", container_options=_OPENING)
-    except av.FFmpegError as error:
-        raise _unreadable(path, error) from error
-    with container:
-        stream = container.streams.best("video")
-        if stream is None or bool(stream.disposition & av.stream.Disposition.attached_pic):
-            kinds = sorted({other.type for other in container.streams}) or ["nothing"]
-            raise VideoError(f"{path} has no video stream", expected="moving pictures", got=" and ".join(kinds))
-        if number is not None:
-            stream = _numbered(path, container, number)
-        if stream.codec_context is None:
-            raise VideoError(f"{path} is coded in a way that this build of PyAV cannot decode")
-        stream.thread_type = "SLICE" if stream.codec_context.codec.canonical_name in _THREADS_AGREE else "NONE"
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        yield container, stream
+    with SourceFile(path) as source:
+        try:
+            container = av.open(source, metadata_errors="replace", buffer_size=_READ_BYTES, container_options=_OPENING)
+        except av.FFmpegError as error:
+            source.check()
+            raise _unreadable(path, error) from error
+        source.check()
+        with container:
+            yield source, container, _chosen(path, container, number)
+
+
+def _chosen(path: Path, container: Any, number: int | None) -> Any:
+    stream = container.streams.best("video")
+    if stream is None or bool(stream.disposition & import_av().stream.Disposition.attached_pic):
+        kinds = sorted({other.type for other in container.streams}) or ["nothing"]
+        raise VideoError(f"{path} has no video stream", expected="moving pictures", got=" and ".join(kinds))
+    if number is not None:
+        stream = _numbered(path, container, number)
+    if stream.codec_context is None:
+        raise VideoError(f"{path} is coded in a way that this build of PyAV cannot decode")
+    stream.thread_type = "SLICE" if stream.codec_context.codec.canonical_name in _THREADS_AGREE else "NONE"
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream
 
 
 def main_stream(path: Path) -> int:
     """The number, among the video streams of a file, of the one that libav takes for the main one."""
-    with open_stream(path, None) as (container, main):
+    with open_stream(path, None) as (_, container, main):
         return [stream.index for stream in container.streams.video].index(main.index)
 
 
-def packets(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
-    """The stream's packets in file order, then None. A container that breaks off ends the packets and is noted."""
+def packets(source: SourceFile, container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
+    """The stream's packets in file order, then None. A container that breaks off ends the packets and is noted.
+
+    Raises SourceError where the disk is at fault, before a packet that was read after the error.
+    """
     av = import_av()
-    source = container.demux(stream)
+    demuxed = container.demux(stream)
     while True:
         try:
-            packet = next(source, None)
+            packet = next(demuxed, None)
         except (av.FFmpegError, IndexError) as error:  # IndexError: a stream that appears in the middle of the file
+            source.check()
             damage.add(error)
             packet = None
+        source.check()
         if packet is None:
             yield None
             return

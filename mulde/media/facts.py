@@ -76,9 +76,9 @@ def probe(path: Path, number: int | None, default_rate: Fraction | None) -> Vide
     """Read a stream's packets once and decode its first picture. Raises VideoError where no picture can be had."""
     presented, coded = array("q"), array("q")  # the stamps of each packet
     num_hidden, first, damage, damaged_before_first = 0, None, Damage(), False
-    with open_stream(path, number) as (container, stream):
+    with open_stream(path, number) as (source, container, stream):
         width, height = stream.width, stream.height  # as the header says; a decoder forgets what it refuses
-        for packet in packets(container, stream, damage):
+        for packet in packets(source, container, stream, damage):
             if first is None:
                 first = next(iter(pictures(stream, packet, damage)), None)
                 damaged_before_first = damage.num_bad_packets > 0

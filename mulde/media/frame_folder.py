@@ -23,6 +23,7 @@ from mulde.media.reader import (
     shape_text,
     working_size,
 )
+from mulde.media.source_file import unreadable
 from mulde.records import UInt8
 
 _log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def _read_frame(file: Path) -> UInt8:
         image = read_image(file)
     except ImageError as error:
         if isinstance(error.__cause__, OSError):
-            raise VideoError(f"The frame {file} cannot be read", got=error.got) from error.__cause__
+            raise unreadable(file, error.__cause__) from error.__cause__
         raise
     if image.dtype != np.uint8:
         raise VideoError(

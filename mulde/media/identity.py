@@ -1,23 +1,104 @@
-"""What identifies the content of a video, whatever its name or place."""
+"""What identifies the content of a video, whatever its name or place, and whether that is still what lies there."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from mulde.errors import VideoError
+from mulde.errors import SourceError, VideoError
 from mulde.filetypes import IMAGE_SUFFIXES, list_frames
+from mulde.media.source_file import unreadable
+
+_COARSEST_CLOCK_NS = 2 * 10**9
+"""How far apart two writes may be to get the same time: 2 s on FAT."""
 
 
 def identity(path: Path) -> str:
     """Hex SHA-256 of a video's content: a file's bytes, or the ordered names and bytes of a folder's images.
 
-    Raises VideoError where there is nothing to read.
+    Raises VideoError where there is nothing to read, SourceError where it changes meanwhile.
     """
-    try:
-        return _folder_digest(path) if path.is_dir() else _file_digest(path).hexdigest()
-    except OSError as error:
-        raise VideoError(f"{path} cannot be read", got=error.strerror) from error
+    return Snapshot(path).sha256
+
+
+class Snapshot:
+    """The hash `sha256` of a video's content at `path`, which `check` compares with what lies there later.
+
+    Raises VideoError where there is nothing to read, SourceError where the content changes while it is hashed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._frames = _frames(path)
+            self._looks = _look(self._frames or [path])
+            self._hashed_ns = time.time_ns()
+            self.sha256 = _digest(path, self._frames)
+            self._compare(self._frames or [path], self._looks)
+        except OSError as error:
+            raise unreadable(path, error) from error
+
+    def check(self, first: int = 0, stop: int | None = None) -> None:
+        """Raises SourceError where the video was changed since, as far as size, times and place of its files tell; of a
+        folder with many images only those from `first` to `stop` are looked at."""
+        try:
+            files = self._frames[first:stop] if self._frames else [self.path]
+            looks = self._looks[first:stop] if self._frames else self._looks
+            newest_ns = self._compare(files, looks)
+            if abs(self._hashed_ns - newest_ns) < _COARSEST_CLOCK_NS:  # a write soon afterwards may have got this time
+                self.check_content()
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+
+    def check_content(self) -> None:
+        """Raises SourceError where the video was changed since: all of it is read again."""
+        try:
+            started_ns = time.time_ns()
+            frames = _frames(self.path)
+            if frames != self._frames or _digest(self.path, frames) != self.sha256:
+                raise _changed(self.path)
+            self._compare(self._frames or [self.path], self._looks)
+            self._hashed_ns = started_ns
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+
+    def _compare(self, files: Sequence[Path], before: Sequence[_Look]) -> int:
+        """When the files were last changed, in ns since 1970. Raises SourceError where they do not look as before."""
+        for file, was, now in zip(files, before, _look(files), strict=True):
+            if was != now:
+                raise _changed(file, was, now)
+        return max(max(look.modified_ns, look.changed_ns) for look in before)
+
+
+class _Look(NamedTuple):
+    """What tells a changed file. Not its number or its disk: some networks give it another each time."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+    link_changed_ns: int
+
+
+def _look(files: Sequence[Path]) -> list[_Look]:
+    looks = []
+    for file in files:
+        found, link = os.stat(file), os.lstat(file)
+        looks.append(_Look(found.st_size, found.st_mtime_ns, found.st_ctime_ns, link.st_ctime_ns))
+    return looks
+
+
+def _changed(path: Path, was: _Look | None = None, now: _Look | None = None) -> SourceError:
+    other_size = was is not None and now is not None and was.size != now.size
+    return SourceError(
+        f"{path} was changed while it was read",
+        expected=f"{was.size:,} bytes as at the start" if was and other_size else None,
+        got=f"{now.size:,} bytes" if now and other_size else None,
+        hint="wait until it is complete, then run the same command again",
+    )
 
 
 def no_images(folder: Path) -> VideoError:
@@ -32,17 +113,26 @@ def no_images(folder: Path) -> VideoError:
     )
 
 
-def _file_digest(path: Path) -> hashlib._Hash:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256")
-
-
-def _folder_digest(folder: Path) -> str:
-    """Each image adds its name, a zero byte and the digest of its bytes, so that no two lists of files run together."""
-    frames = list_frames(folder)
+def _frames(path: Path) -> list[Path]:
+    """The images of a folder; none for a file."""
+    if not path.is_dir():
+        return []
+    frames = list_frames(path)
     if not frames:
-        raise no_images(folder)
+        raise no_images(path)
+    return frames
+
+
+def _digest(path: Path, frames: Sequence[Path]) -> str:
+    """Each image adds its name, a zero byte and the digest of its bytes, so that no two lists of files run together."""
+    if not frames:
+        return _file_digest(path).hexdigest()
     digest = hashlib.sha256()
     for frame in frames:
         digest.update(frame.name.encode("utf-8", "surrogateescape") + b"\0" + _file_digest(frame).digest())
     return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> hashlib._Hash:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")

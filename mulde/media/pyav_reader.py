@@ -30,8 +30,8 @@ class PyAVReader(FileReader):
         facts, damage, index = self._facts, Damage(), -1
         # Kept for all pictures: to set up a conversion, and threads for it, takes longer than to convert.
         converter = import_av().video.reformatter.VideoReformatter()
-        with open_stream(self.path, self.reading.stream) as (container, stream):
-            for packet in packets(container, stream, damage):
+        with open_stream(self.path, self.reading.stream) as (source, container, stream):
+            for packet in packets(source, container, stream, damage):
                 for picture in pictures(stream, packet, damage):
                     index, in_place = facts.index_of(picture.pts, index + 1)
                     damage.num_out_of_place += not in_place

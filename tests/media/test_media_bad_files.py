@@ -15,6 +15,7 @@ from mulde.errors import UsageError, VideoError
 from mulde.media import open_video
 from mulde.media.container import Damage, packets
 from mulde.media.reader import missing_text
+from mulde.media.source_file import SourceFile
 
 from .media_samples import copy_packets, encode, encode_sound, encode_streams, index_of, pictures, write_images
 
@@ -253,14 +254,15 @@ def test_a_frame_size_that_changes_is_an_error(tmp_path: Path) -> None:
         indices(both, "pyav")
 
 
-def test_a_stream_that_appears_in_the_middle_ends_the_packets() -> None:
+def test_a_stream_that_appears_in_the_middle_ends_the_packets(clip: Path) -> None:
     class Container:
         def demux(self, stream: object) -> Iterator[object]:
             yield SimpleNamespace(size=1)
             raise IndexError("list index out of range")  # what PyAV does then
 
     damage = Damage()
-    assert [packet is None for packet in packets(Container(), None, damage)] == [False, True]
+    with SourceFile(clip) as source:
+        assert [packet is None for packet in packets(source, Container(), None, damage)] == [False, True]
     assert damage.reasons == ["list index out of range"]
 
 
