@@ -1,7 +1,7 @@
 """CUHK Avenue: 16 training and 21 test videos, 640 x 360, 25 frames a second.
 
-Lu, Shi, Jia, "Abnormal Event Detection at 150 FPS in MATLAB", ICCV 2013. Original layout, in `root` or in a folder
-"Avenue Dataset" or Avenue_Dataset of it; the masks also beside that folder:
+Lu, Shi, Jia, "Abnormal Event Detection at 150 FPS in MATLAB", ICCV 2013. Original layout, in a folder "Avenue
+Dataset"; the masks come in an archive of their own, unpacked there or beside that folder:
 
     training_videos/01.avi ...    testing_videos/01.avi ...    ground_truth_demo/testing_label_mask/1_label.mat ...
 
@@ -20,50 +20,63 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from mulde.datasets.benchmark import Benchmark, FrameTruth, MaskTruth, NoLabels, base_with, videos_below, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, find_masks, find_tracks, open_common
+from mulde.datasets.base import listing
+from mulde.datasets.benchmark import Benchmark, FrameTruth, MaskTruth, NoLabels, in_folders, wrong_layout
+from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, find_masks, find_tracks, open_common
 from mulde.datasets.label_files import MatIntervals
+from mulde.datasets.layout import find_folders, first_file, folders_layout, locate
 from mulde.datasets.mask_files import MaskFlags, MatMasks
+from mulde.errors import UsageError
 
 FRAME_RATE = Fraction(25)
 _FOLDERS = {"train": "training_videos", "test": "testing_videos"}
-_BELOW = ("Avenue Dataset", "Avenue_Dataset", "avenue")
-_MAT_FOLDERS = ("ground_truth_demo/testing_label_mask", "testing_label_mask", "testing/testing_label_mask")
+_LAYOUT = folders_layout(*_FOLDERS.values(), also=("ground_truth_demo", "training_vol", "testing_vol"))
+_COMMON = common_layout("avenue")
+_MASK_FOLDER = "testing_label_mask"
 _MAT_FILE = "avenue.mat"
 
 
 def open_masks(root: Path) -> Benchmark:
-    """Avenue with the labels that the pixel masks give."""
+    """Avenue with the labels that the pixel masks give. Raises UsageError for masks in several places."""
     found = _open("avenue-masks", root)
     masks = _masks(root, found.root)
     if masks is not None:
         return replace(found, frames=MaskFlags(masks), pixels=masks)
-    wanted = f"{_MAT_FOLDERS[0]}/N_label.mat or testing/test_pixel_mask/NAME.npy in {found.root}"
+    wanted = f"ground_truth_demo/{_MASK_FOLDER}/N_label.mat or testing/test_pixel_mask/NAME.npy in {found.root}"
     return replace(found, frames=NoLabels(found.name, wanted), pixels=None)
 
 
 def open_intervals(root: Path) -> Benchmark:
     """Avenue with the labels of avenue.mat; its intervals have no pixel masks."""
     found = _open("avenue-intervals", root)
-    path = next((base / _MAT_FILE for base in (found.root, root) if (base / _MAT_FILE).is_file()), None)
+    bases = (found.root, root, found.root.parent)
+    path = next((path for base in bases if (path := first_file(base, (_MAT_FILE,))) is not None), None)
     wanted = f"{_MAT_FILE} in {found.root}"
     frames: FrameTruth = NoLabels(found.name, wanted) if path is None else MatIntervals(path)
     return replace(found, frames=frames, pixels=None)
 
 
 def _open(name: str, root: Path) -> Benchmark:
-    base = base_with(root, tuple(_FOLDERS.values()), _BELOW)
-    if base is not None:
-        splits = {split: videos_below(base / folder, split, FRAME_RATE) for split, folder in _FOLDERS.items()}
-        return Benchmark(name, base, splits, NoLabels(name, ""), boxes=find_tracks(base))
-    found = open_common(name, root, FRAME_RATE, below=_BELOW)
+    found = locate(name, root, (_LAYOUT, _COMMON))
     if found is None:
         raise wrong_layout(name, root, f"{' and '.join(_FOLDERS.values())}, or {COMMON_LAYOUT}")
-    return found
+    base, layout = found
+    if layout is _COMMON:
+        return open_common(name, base, FRAME_RATE)
+    notes = beside(base, _COMMON)
+    return in_folders(name, base, _FOLDERS, FRAME_RATE, NoLabels(name, ""), boxes=find_tracks(base), notes=notes)
 
 
 def _masks(root: Path, base: Path) -> MaskTruth | None:
-    for folder in (folder / name for folder in (base, root, base.parent) for name in _MAT_FOLDERS):
-        if folder.is_dir():
-            return MatMasks(folder)
-    return find_masks(base)
+    """The masks, which come in an archive of their own: in what was given, with the videos, or beside their folder."""
+    beside = [base.parent] + ([base.parent.parent] if "avenue" in base.parent.name.lower() else [])
+    places = find_folders((base, root), _MASK_FOLDER) + find_folders(tuple(beside), _MASK_FOLDER, 2)
+    found = {path.resolve(): path for path in places if any(path.glob("*_label.mat"))}
+    if len(found) > 1:
+        raise UsageError(
+            f"avenue-masks in {root}",
+            expected="one folder of masks",
+            got=listing([str(path) for path in found.values()], 5),
+            hint="rename or remove those that are not meant",
+        )
+    return MatMasks(next(iter(found.values()))) if found else find_masks(base)

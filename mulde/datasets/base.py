@@ -41,7 +41,14 @@ class Dataset(Protocol):
     def name(self) -> str: ...
 
     @property
-    def root(self) -> Path: ...
+    def root(self) -> Path:
+        """The folder that was found, which may lie above or below the one that was given."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was chosen where there was a choice, for a person to read once."""
+        ...
 
     def videos(self, split: str) -> tuple[Video, ...]:
         """The videos of "train" or "test" in natural order; empty when an own folder has no such split."""

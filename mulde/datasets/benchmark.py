@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mulde.datasets.base import Video, check_split, listing
 from mulde.datasets.ground_truth import track_from_ranges
+from mulde.datasets.layout import LEVELS_BELOW, subfolder
 from mulde.datasets.tree import find_videos
 from mulde.errors import LabelError, UsageError
-from mulde.filetypes import is_hidden, list_frames, natural_key
+from mulde.filetypes import is_clutter, list_frames, natural_key
 from mulde.records import Bool, LabelTrack, TruthRegions
 
 
@@ -39,7 +40,8 @@ class RegionTruth(Protocol):
 class Benchmark:
     """A published data set in one of its layouts. Training videos are wholly normal; `frames` labels the test videos.
 
-    `pixels` and `boxes` are None where this copy has no pixel masks or annotated regions.
+    `pixels` and `boxes` are None where this copy has no pixel masks or annotated regions. `video_folders` are those
+    that a split was looked for in; `notes` say what was chosen where a copy holds the same thing twice.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Benchmark:
     frames: FrameTruth
     pixels: MaskTruth | None = None
     boxes: RegionTruth | None = None
+    video_folders: dict[str, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for split, videos in self.splits.items():
@@ -102,18 +106,18 @@ def videos_below(folder: Path, split: str, frame_rate: Fraction | None) -> tuple
     return tuple(Video(name, split, path, frame_rate if path.is_dir() else None) for name, path in found)
 
 
-def base_with(root: Path, wanted: tuple[str, ...], below: tuple[str, ...] = ()) -> Path | None:
-    """`root`, or one of the folders `below` it, that has all folders `wanted`; None where none does."""
-    bases = (root, *(root / name for name in below))
-    return next((base for base in bases if all((base / name).is_dir() for name in wanted)), None)
-
-
-def first_file(root: Path, names: tuple[str, ...]) -> Path | None:
-    """The first of the files `names` (paths below `root`) that is there."""
-    return next((root / name for name in names if (root / name).is_file()), None)
+def in_folders(
+    name: str, base: Path, folders: Mapping[str, str], frame_rate: Fraction, frames: FrameTruth, **truth: Any
+) -> Benchmark:
+    """A benchmark whose splits are all that lies in one folder each; `folders` maps split to the path below `base`."""
+    found = {split: subfolder(base, folder) or base / folder for split, folder in folders.items()}
+    splits = {split: videos_below(folder, split, frame_rate) for split, folder in found.items()}
+    return Benchmark(name, base, splits, frames, video_folders=found, **truth)
 
 
 def wrong_layout(name: str, root: Path, expected: str) -> UsageError:
     """The error for a folder that has none of the known layouts."""
-    found = sorted((entry.name for entry in root.iterdir() if not is_hidden(entry.name)), key=natural_key)
-    return UsageError(f"{name} in {root}", expected=expected, got=listing(found))
+    found = sorted((entry.name for entry in root.iterdir() if not is_clutter(entry.name)), key=natural_key)
+    return UsageError(
+        f"{name} in {root}", expected=f"{expected}; there or up to {LEVELS_BELOW} folders below", got=listing(found)
+    )

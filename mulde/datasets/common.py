@@ -14,17 +14,19 @@ ground_truth/01.txt (or annotations/, tracks/): track,frame,x0,y0,x1,y1, frames 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
-from mulde.datasets.base import Video, listing
-from mulde.datasets.benchmark import Benchmark, FrameTruth, NoLabels, base_with, videos_below
+from mulde.datasets.base import listing
+from mulde.datasets.benchmark import Benchmark, FrameTruth, NoLabels, videos_below
 from mulde.datasets.label_files import MatIntervals, NpyFlags
+from mulde.datasets.layout import Layout, first_file, folders_layout, named, subfolder
 from mulde.datasets.mask_files import NpyMasks
 from mulde.datasets.tracks import CornerTracks
+from mulde.datasets.tree import find_videos
 from mulde.errors import UsageError
-from mulde.filetypes import is_hidden
+from mulde.filetypes import is_clutter
 
 COMMON_LAYOUT = "training/ and testing/ with frames/ or videos/ in them"
 _FOLDERS = {"train": "training", "test": "testing"}
@@ -33,18 +35,45 @@ _MASK_FOLDERS = ("testing/test_pixel_mask", "test_pixel_mask")
 _TRACK_FOLDERS = ("testing/ground_truth", "ground_truth", "annotations", "tracks")
 
 
-def open_common(
-    name: str, root: Path, frame_rate: Fraction | None, *, mat_file: str = "", below: tuple[str, ...] = ()
-) -> Benchmark | None:
-    """A benchmark in the common layout under `root` or a folder `below` it; None where training/ or testing/ misses.
+def common_layout(key: str) -> Layout:
+    """The common form of one data set; `key` is what the name of a folder of this data set has in it."""
+    return folders_layout(*_FOLDERS.values(), proves=named(key))
 
-    `frame_rate` is that of frame folders. Raises UsageError when a split holds no video or frames beside videos.
+
+def open_common(
+    name: str,
+    base: Path,
+    frame_rate: Fraction | None,
+    *,
+    mat_file: str = "",
+    published: Mapping[str, str] | None = None,
+) -> Benchmark:
+    """The benchmark in the common layout that `base` has.
+
+    `frame_rate` is that of frame folders. `published` says for each split whether its authors gave "frames" or
+    "videos": where both are there, that is read and a note says so. Raises UsageError when a split holds no video, or
+    frames beside videos where it is not known which were published.
     """
-    base = base_with(root, tuple(_FOLDERS.values()), below)
-    if base is None:
-        return None
-    splits = {split: _videos(base / folder, split, frame_rate) for split, folder in _FOLDERS.items()}
-    return Benchmark(name, base, splits, _flags(name, base, mat_file), find_masks(base), find_tracks(base))
+    published = published or {}
+    kinds = {split: _kind(subfolder(base, name) or base, published.get(split)) for split, name in _FOLDERS.items()}
+    folders = {split: folder for split, (folder, _) in kinds.items()}
+    return Benchmark(
+        name,
+        base,
+        {split: videos_below(folder, split, frame_rate) for split, folder in folders.items()},
+        _flags(name, base, mat_file),
+        find_masks(base),
+        find_tracks(base),
+        video_folders=folders,
+        notes=tuple(note for _, note in kinds.values() if note),
+    )
+
+
+def beside(base: Path, layout: Layout) -> tuple[str, ...]:
+    """What is said where frames in the common layout lie beside the original form, which is read."""
+    if not layout.has(base):
+        return ()
+    return (f"training/ and testing/ in {base} are left out: the original form beside them is read",)
 
 
 def find_masks(base: Path) -> NpyMasks | None:
@@ -57,34 +86,42 @@ def find_tracks(base: Path) -> CornerTracks | None:
     return next((CornerTracks(folder) for folder in _holding(base, _TRACK_FOLDERS, (".txt",))), None)
 
 
-def _videos(folder: Path, split: str, frame_rate: Fraction | None) -> tuple[Video, ...]:
-    kinds = [kind for kind in ("frames", "videos") if (folder / kind).is_dir()]
-    if len(kinds) > 1:
+def _kind(folder: Path, published: str | None) -> tuple[Path, str]:
+    """Where the videos of a split lie, and what is to be said of it."""
+    there = {kind: path for kind in ("frames", "videos") if (path := subfolder(folder, kind)) is not None}
+    if len(there) > 1:
+        there = {kind: path for kind, path in there.items() if find_videos(path)}
+    if len(there) > 1 and published is None:
         raise UsageError(
             f"{folder}",
             expected="frames or videos",
             got="both, and decoded frames are not those that were stored as jpg",
-            hint="to rename the folder that is not meant",
+            hint="rename the folder that is not meant",
         )
-    return videos_below(folder / kinds[0] if kinds else folder, split, frame_rate)
+    if len(there) > 1 and published is not None:
+        other = next(path for kind, path in there.items() if kind != published)
+        return there[published], f"{other} is left out: the data set was published with {published}"
+    return next(iter(there.values()), folder), ""
 
 
 def _flags(name: str, base: Path, mat_file: str) -> FrameTruth:
     found: list[tuple[str, FrameTruth]] = [
-        (str(folder.relative_to(base)), NpyFlags(folder)) for folder in _holding(base, _FLAG_FOLDERS, (".npy", ".pkl"))
+        (folder.relative_to(base).as_posix(), NpyFlags(folder))
+        for folder in _holding(base, _FLAG_FOLDERS, (".npy", ".pkl"))
     ]
-    if mat_file and (base / mat_file).is_file():
-        found.append((mat_file, MatIntervals(base / mat_file)))
+    mat_path = first_file(base, (mat_file,)) if mat_file else None
+    if mat_path is not None:
+        found.append((mat_file, MatIntervals(mat_path)))
     if len(found) == 1:
         return found[0][1]
     one_of = [f"{folder}/NAME.npy" for folder in _FLAG_FOLDERS] + ([mat_file] if mat_file else [])
     return NoLabels(name, f"one of {', '.join(one_of)} in {base}", listing([kind for kind, _ in found]))
 
 
-def _holding(base: Path, folders: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Those of the `folders` that hold a file with one of the `suffixes`."""
-    for folder in (base / name for name in folders):
-        if folder.is_dir() and any(
-            path.suffix.lower() in suffixes and not is_hidden(path.name) for path in folder.iterdir()
+def _holding(base: Path, names: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Those of the folders `names` that hold a file with one of the `suffixes`."""
+    for folder in (subfolder(base, name) for name in names):
+        if folder is not None and any(
+            path.suffix.lower() in suffixes and not is_clutter(path.name) for path in folder.iterdir()
         ):
             yield folder

@@ -62,6 +62,10 @@ class FolderDataset:
     mask_folder: str = "masks"
     forgiving: bool = False
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def videos(self, split: str) -> tuple[Video, ...]:
         check_split(split)
         return self._videos[split]

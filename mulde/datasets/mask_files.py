@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mulde.datasets.base import Video
+from mulde.datasets.base import Video, listing
 from mulde.datasets.benchmark import MaskTruth
 from mulde.datasets.ground_truth import track_from_mask_arrays
 from mulde.datasets.label_files import read_mat, read_npy
@@ -39,7 +39,8 @@ class NpyMasks:
 
 @dataclass(frozen=True)
 class MatMasks:
-    """`folder`/N_label.mat of video N: the cell `volLabel`, one (H, W) mask per frame, non-zero = anomalous.
+    """`folder`/N_label.mat of the video whose name ends in the number N: the cell `volLabel`, one (H, W) mask per
+    frame, non-zero = anomalous.
 
     scipy reads the masks of a video at once.
     """
@@ -49,7 +50,17 @@ class MatMasks:
     def masks(self, video: Video) -> Iterator[Bool]:
         match = re.search(r"([0-9]+)$", video.name)
         path = self.folder / f"{int(match[1]) if match else video.name}_label.mat"
+        same = [] if match is None else [other for other in self._numbered if _number(other) == int(match[1])]
+        if len(same) > 1:
+            raise LabelError(
+                f"{self.folder}: masks of {video.name}", expected="one file", got=listing([one.name for one in same])
+            )
+        path = same[0] if same else path
         return self._frames(path, read_mat(path, "volLabel").ravel())
+
+    @property
+    def _numbered(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if _number(path) is not None]
 
     def _frames(self, path: Path, cells: NDArray[Any]) -> Iterator[Bool]:
         for index, cell in enumerate(cells):
@@ -72,3 +83,8 @@ class MaskFlags:
     def track(self, video: Video, num_frames: int) -> LabelTrack:
         masks = self.source.masks(video)
         return track_from_mask_arrays(video.name, masks or iter(()), num_frames, f"{video.name}")
+
+
+def _number(path: Path) -> int | None:
+    match = re.fullmatch(r"([0-9]+)_label\.mat", path.name, re.IGNORECASE)
+    return int(match[1]) if match else None

@@ -1,7 +1,7 @@
 """MVTec AD: images of objects and textures; each image is a video of one frame.
 
 Bergmann, Fauser, Sattlegger, Steger, "MVTec AD - A Comprehensive Real-World Dataset for Unsupervised Anomaly
-Detection", CVPR 2019. `root` is one category, or the folder that holds several:
+Detection", CVPR 2019. The archive unpacks to mvtec_anomaly_detection, a folder of categories; one alone is opened too:
 
     bottle/train/good/000.png ...    bottle/test/good/000.png ...    bottle/test/broken_large/000.png ...
     bottle/ground_truth/broken_large/000_mask.png ...
@@ -18,13 +18,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mulde.datasets.base import Video
+from mulde.datasets.base import Video, listing
 from mulde.datasets.benchmark import Benchmark, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, open_common
+from mulde.datasets.common import COMMON_LAYOUT, common_layout, open_common
 from mulde.datasets.ground_truth import iter_masks
+from mulde.datasets.layout import Layout, folders_layout, locate, number_in, subfolder
+from mulde.datasets.tree import sub_folders
 from mulde.errors import LabelError, UsageError
-from mulde.filetypes import is_hidden, list_frames, natural_key
+from mulde.filetypes import list_frames
 from mulde.records import Bool, LabelTrack
+
+_GOOD = "good"
+_CATEGORY = folders_layout(f"train/{_GOOD}", "test", also=("ground_truth",))
+_CATEGORIES = Layout(has=lambda folder: any(map(_CATEGORY.has, sub_folders(folder))), part=lambda name: False)
+_COMMON = common_layout("mvtec")
 
 
 @dataclass(frozen=True)
@@ -38,55 +45,53 @@ class MvtecTruth:
 
     def masks(self, video: Video) -> Iterator[Bool] | None:
         """The mask of a defect; None for a good image."""
-        if _is_good(video):
-            return None
-        defect, category = video.path.parent, video.path.parents[2]
-        path = category / "ground_truth" / defect.name / f"{video.path.stem}_mask.png"
-        if not path.is_file():
-            raise LabelError(f"mvtec-ad {video.name}: mask", expected=path, got="no such file", hint="a full copy")
-        return iter_masks([path])
+        return None if _is_good(video) else iter_masks([_mask(video)])
 
 
 def open_mvtec_ad(root: Path) -> Benchmark:
-    """Raises UsageError when `root` is neither a category nor a folder of categories."""
+    """Raises UsageError when neither `root` nor a folder near it is a category or holds categories."""
     name = "mvtec-ad"
-    if _is_category(root):
-        categories = {"": root}
-    else:
-        found = sorted((p for p in root.iterdir() if not is_hidden(p.name) and _is_category(p)), key=_by_name)
-        categories = {f"{path.name}/": path for path in found}
-    if not categories:
-        common = open_common(name, root, None)
-        if common is None:
-            wanted = f"train/good and test there or in the folders of categories, or {COMMON_LAYOUT}"
-            raise wrong_layout(name, root, wanted)
-        return common
+    found = locate(name, root, (_CATEGORY, _CATEGORIES, _COMMON))
+    if found is None:
+        wanted = f"train/good and test there or in the folders of categories, or {COMMON_LAYOUT}"
+        raise wrong_layout(name, root, wanted)
+    base, layout = found
+    if layout is _COMMON:
+        return open_common(name, base, None)
+    categories = {"": base}
+    if layout is _CATEGORIES:
+        categories = {f"{path.name}/": path for path in sub_folders(base) if _CATEGORY.has(path)}
     splits = {split: _images(categories, split) for split in ("train", "test")}
-    return Benchmark(name, root, splits, MvtecTruth(), MvtecTruth())
+    return Benchmark(name, base, splits, MvtecTruth(), MvtecTruth())
 
 
 def _images(categories: dict[str, Path], split: str) -> tuple[Video, ...]:
     videos = []
     for prefix, category in categories.items():
-        kinds = [category / "train" / "good"] if split == "train" else _subfolders(category / "test")
+        folder = subfolder(category, split) or category / split
+        kinds = [kind for kind in sub_folders(folder) if split == "test" or kind.name.lower() == _GOOD]
         images = [(kind, path) for kind in kinds for path in list_frames(kind)]
         if not images:
-            raise UsageError(f"{category / split}", expected="images in folders good, ...", got="none")
+            raise UsageError(f"{folder}", expected="images in folders good, ...", got="none")
         videos += [Video(f"{prefix}{kind.name}/{path.stem}", split, path) for kind, path in images]
     return tuple(videos)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)), key=_by_name)
-
-
-def _by_name(path: Path) -> tuple[tuple[int, int, str], ...]:
-    return natural_key(path.name)
-
-
-def _is_category(path: Path) -> bool:
-    return (path / "train" / "good").is_dir() and (path / "test").is_dir()
+def _mask(video: Video) -> Path:
+    """ground_truth/DEFECT/000_mask.png of 000.png, or the only image there with the number of its name."""
+    defect, category = video.path.parent, video.path.parents[2]
+    path = category / "ground_truth" / defect.name / f"{video.path.stem}_mask.png"
+    folder = subfolder(category, f"ground_truth/{defect.name}")
+    if folder is None:
+        raise LabelError(f"mvtec-ad {video.name}: mask", expected=path, got="no such folder", hint="get a full copy")
+    images = list_frames(folder)
+    same = [image for image in images if image.stem.lower() == f"{video.path.stem}_mask".lower()]
+    same = same or [image for image in images if number_in(image.name) == number_in(video.path.name) is not None]
+    if len(same) != 1:
+        got = listing([image.name for image in same]) if same else "no such file"
+        raise LabelError(f"mvtec-ad {video.name}: mask", expected=path, got=got, hint="get a full copy")
+    return same[0]
 
 
 def _is_good(video: Video) -> bool:
-    return video.path.parent.name == "good"
+    return video.path.parent.name.lower() == _GOOD

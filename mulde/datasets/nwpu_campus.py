@@ -1,7 +1,7 @@
 """NWPU Campus: 305 training and 242 test videos from 43 scenes, 25 frames a second.
 
 Cao, Lu, Wang, Zhang, "A New Comprehensive Benchmark for Semi-supervised Video Anomaly Detection and Anticipation",
-CVPR 2023. Original layout, in `root` or a folder NWPUCampusDataset of it:
+CVPR 2023. Original layout, in a folder NWPUCampusDataset:
 
     videos/Train/D001_01.avi ...    videos/Test/D001_03.avi ...    groundtruth/NWPU_Campus_gt.npz (or gt.npz)
 
@@ -10,31 +10,41 @@ The .npz has one array of 0 and 1 per test video, under the video's name.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from mulde.datasets.benchmark import Benchmark, NoLabels, base_with, first_file, videos_below, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, open_common
+from mulde.datasets.benchmark import Benchmark, NoLabels, in_folders, wrong_layout
+from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
 from mulde.datasets.label_files import NpzFlags
+from mulde.datasets.layout import first_file, folders_layout, locate, subfolder
 
 FRAME_RATE = Fraction(25)
 _FOLDERS = {"train": "videos/Train", "test": "videos/Test"}
-_BELOW = ("NWPUCampusDataset",)
+_LAYOUT = folders_layout(*_FOLDERS.values(), proves=lambda folder, names: _is_campus(folder))
+_COMMON = common_layout("nwpu")
+_NAME = re.compile(r"D[0-9]{3}_[0-9]+", re.IGNORECASE)
 _FILES = ("groundtruth/NWPU_Campus_gt.npz", "NWPU_Campus_gt.npz", "groundtruth/gt.npz", "gt.npz")
 
 
 def open_nwpu_campus(root: Path) -> Benchmark:
-    """Raises UsageError when `root` has neither layout."""
+    """Raises UsageError when neither `root` nor a folder near it has one of these layouts."""
     name = "nwpu-campus"
-    base = base_with(root, tuple(_FOLDERS.values()), _BELOW)
-    if base is not None:
-        splits = {split: videos_below(base / folder, split, FRAME_RATE) for split, folder in _FOLDERS.items()}
-        found = Benchmark(name, base, splits, NoLabels(name, f"one of {', '.join(_FILES)} in {base}"))
+    found = locate(name, root, (_LAYOUT, _COMMON))
+    if found is None:
+        raise wrong_layout(name, root, f"{' and '.join(_FOLDERS.values())}, or {COMMON_LAYOUT}")
+    base, layout = found
+    if layout is _COMMON:
+        campus = open_common(name, base, FRAME_RATE)
     else:
-        common = open_common(name, root, FRAME_RATE, below=_BELOW)
-        if common is None:
-            raise wrong_layout(name, root, f"{' and '.join(_FOLDERS.values())}, or {COMMON_LAYOUT}")
-        found = common
-    path = first_file(found.root, _FILES)
-    return found if path is None else replace(found, frames=NpzFlags(path))
+        missing = NoLabels(name, f"one of {', '.join(_FILES)} in {base}")
+        campus = in_folders(name, base, _FOLDERS, FRAME_RATE, missing, notes=beside(base, _COMMON))
+    path = first_file(base, _FILES) or first_file(base.parent, _FILES)
+    return campus if path is None else replace(campus, frames=NpzFlags(path))
+
+
+def _is_campus(folder: Path) -> bool:
+    """True where the test videos are named as those of this data set, after scene and number: D001_03."""
+    test = subfolder(folder, "videos/Test")
+    return test is not None and any(_NAME.fullmatch(path.stem) for path in test.iterdir())

@@ -6,27 +6,43 @@ the common one with videos on one side and frames on the other:
     training/videos/01_001.avi ...    testing/frames/01_0014/000.jpg ...
     testing/test_frame_mask/01_0014.npy ...    testing/test_pixel_mask/01_0014.npy ...
 
+Much public code writes training/frames/ beside training/videos/: the videos are read, as they were published.
+
 Boxes with track numbers: annotations/ShanghaiTech/01_0014.txt (Georgescu et al., TPAMI 2021), or without the folder
 ShanghaiTech.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from mulde.datasets.benchmark import Benchmark, wrong_layout
 from mulde.datasets.common import COMMON_LAYOUT, open_common
+from mulde.datasets.layout import folders_layout, locate, subfolder
 from mulde.datasets.tracks import CornerTracks
 
 FRAME_RATE = Fraction(24)
+_PUBLISHED = {"train": "videos", "test": "frames"}
+_NAME = re.compile(r"[0-9]{2}_[0-9]{3,4}")
+_LAYOUT = folders_layout("training", "testing", proves=lambda folder, names: _is_campus(folder))
 
 
 def open_shanghaitech(root: Path) -> Benchmark:
-    """Raises UsageError when `root` has not that layout."""
-    found = open_common("shanghaitech", root, FRAME_RATE, below=("shanghaitech", "ShanghaiTech"))
+    """Raises UsageError when neither `root` nor a folder near it has that layout."""
+    name = "shanghaitech"
+    found = locate(name, root, (_LAYOUT,))
     if found is None:
-        raise wrong_layout("shanghaitech", root, COMMON_LAYOUT)
-    folder = found.root / "annotations" / "ShanghaiTech"
-    return replace(found, boxes=CornerTracks(folder)) if folder.is_dir() else found
+        raise wrong_layout(name, root, COMMON_LAYOUT)
+    base, _ = found
+    campus = open_common(name, base, FRAME_RATE, published=_PUBLISHED)
+    folder = subfolder(base, "annotations/ShanghaiTech")
+    return replace(campus, boxes=CornerTracks(folder)) if folder is not None else campus
+
+
+def _is_campus(folder: Path) -> bool:
+    """True where a test video is named as those of this data set, after camera and number: 01_0014."""
+    kinds = (subfolder(folder, kind) for kind in ("testing/frames", "testing/videos", "testing"))
+    return any(_NAME.fullmatch(path.stem) for kind in kinds if kind is not None for path in kind.iterdir())

@@ -1,7 +1,7 @@
 """Street Scene: 46 training and 35 test sequences of one camera, 1280 x 720, 15 frames a second.
 
 Ramachandra, Jones, "Street Scene: A new dataset and evaluation protocol for video anomaly detection", WACV 2020.
-Original layout, in `root` or a folder StreetScene of it:
+Original layout, in a folder StreetScene:
 
     Train/Train001/001.jpg ...    Test/Test001/001.jpg ...    Test/Test001/Test001_gt.txt (or Test/Test001_gt.txt)
 
@@ -11,26 +11,40 @@ has a box.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
-from mulde.datasets.benchmark import Benchmark, base_with, videos_below, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, open_common
+from mulde.datasets.benchmark import Benchmark, in_folders, wrong_layout
+from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
+from mulde.datasets.layout import first_file, folders_layout, locate, subfolder
 from mulde.datasets.tracks import CentreTracks, TrackFlags
+from mulde.datasets.tree import sub_folders
 
 FRAME_RATE = Fraction(15)
 _FOLDERS = {"train": "Train", "test": "Test"}
-_BELOW = ("StreetScene", "street-scene")
+_NAME = re.compile(r"test[0-9]{3}", re.IGNORECASE)
+_LAYOUT = folders_layout(*_FOLDERS.values(), proves=lambda folder, names: _is_street(folder))
+_COMMON = common_layout("streetscene")
 
 
 def open_street_scene(root: Path) -> Benchmark:
-    """Raises UsageError when `root` has neither layout."""
+    """Raises UsageError when neither `root` nor a folder near it has one of these layouts."""
     name = "street-scene"
-    base = base_with(root, tuple(_FOLDERS.values()), _BELOW)
-    if base is not None:
-        splits = {split: videos_below(base / folder, split, FRAME_RATE) for split, folder in _FOLDERS.items()}
-        return Benchmark(name, base, splits, TrackFlags(CentreTracks()), boxes=CentreTracks())
-    found = open_common(name, root, FRAME_RATE, below=_BELOW)
+    found = locate(name, root, (_LAYOUT, _COMMON))
     if found is None:
         raise wrong_layout(name, root, f"Train and Test, or {COMMON_LAYOUT}")
-    return found
+    base, layout = found
+    if layout is _COMMON:
+        return open_common(name, base, FRAME_RATE)
+    truth = CentreTracks()
+    return in_folders(name, base, _FOLDERS, FRAME_RATE, TrackFlags(truth), boxes=truth, notes=beside(base, _COMMON))
+
+
+def _is_street(folder: Path) -> bool:
+    """True where the test sequences are named Test001 and so on, and boxes lie in or beside one of them."""
+    test = subfolder(folder, "Test")
+    sequences = [path for path in sub_folders(test) if _NAME.fullmatch(path.name)] if test is not None else []
+    return any(
+        first_file(path.parent, (f"{path.name}/{path.name}_gt.txt", f"{path.name}_gt.txt")) for path in sequences
+    )

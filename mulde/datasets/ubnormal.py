@@ -1,20 +1,23 @@
 """UBnormal under the one-class protocol: only the normal training videos train, the official test split tests.
 
 Acsintoae et al., "UBnormal: New Benchmark for Supervised Open-Set Video Anomaly Detection", CVPR 2022. Synthetic
-scenes, 30 frames a second. Original layout; the split lists come from scripts/ of the authors' repository:
+scenes, 30 frames a second. Original layout, in a folder UBnormal; the split lists come from scripts/ of the authors'
+repository, and lie there, in the folder above, or in another folder beside it:
 
     Scene1/normal_scene_1_scenario1_1.mp4 ...    Scene1/abnormal_scene_1_scenario_1.mp4 ...
     Scene1/abnormal_scene_1_scenario_1_annotations/abnormal_scene_1_scenario_1_tracks.txt
         "object,first,last" per line: the object is anomalous in these frames, from 0, the last one included
     Scene1/abnormal_scene_1_scenario_1_annotations/abnormal_scene_1_scenario_1_0000_gt.png ...
         a pixel's value is the number of the object, normal ones too
-    scripts/normal_training_video_names.txt, normal_test_video_names.txt, abnormal_test_video_names.txt (or in root)
+    scripts/normal_training_video_names.txt, normal_test_video_names.txt, abnormal_test_video_names.txt
 
 In the common layout, training videos whose names begin with "abnormal" are left out.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -25,15 +28,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mulde.datasets.base import Video, listing
-from mulde.datasets.benchmark import Benchmark, first_file, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, open_common
+from mulde.datasets.benchmark import Benchmark, wrong_layout
+from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
 from mulde.datasets.ground_truth import track_from_ranges
+from mulde.datasets.layout import Layout, find_files, locate, whatever_case
 from mulde.datasets.tracks import Box, truth_from_boxes
-from mulde.errors import LabelError, UsageError
+from mulde.datasets.tree import sub_folders
+from mulde.errors import ImageError, LabelError, UsageError
+from mulde.files import read_text
 from mulde.filetypes import list_frames, natural_key
+from mulde.images import read_image
 from mulde.records import Bool, LabelTrack, TruthRegions
 
 FRAME_RATE = Fraction(30)
+_COMMON = common_layout("ubnormal")
+_SCENE = re.compile(r"scene[0-9]+", re.IGNORECASE)
+_LAYOUT = Layout(
+    has=lambda folder: any(_SCENE.fullmatch(path.name) and _has_video(path) for path in sub_folders(folder)),
+    part=lambda name: _SCENE.fullmatch(name) is not None or name.lower() == "scripts",
+)
 _LISTS = {"train": ("normal_training",), "test": ("normal_test", "abnormal_test")}
 
 
@@ -64,42 +77,57 @@ class UbnormalTruth:
 
 
 def open_ubnormal(root: Path) -> Benchmark:
-    """Raises UsageError when `root` has neither layout or a listed video is missing."""
+    """Raises UsageError when neither `root` nor a folder near it has a known layout, or a listed video is missing."""
     name = "ubnormal"
-    common = open_common(name, root, FRAME_RATE)
-    if common is not None:
+    found = locate(name, root, (_LAYOUT, _COMMON))
+    if found is None:
+        raise wrong_layout(name, root, f"Scene1, Scene2, ... and scripts, or {COMMON_LAYOUT}")
+    base, layout = found
+    if layout is _COMMON:
+        common = open_common(name, base, FRAME_RATE)
         normal = tuple(video for video in common.videos("train") if not video.name.startswith("abnormal"))
         return replace(common, splits={**common.splits, "train": normal})
-    if not any(path.is_dir() and path.name.startswith("Scene") for path in root.iterdir()):
-        raise wrong_layout(name, root, f"Scene1, Scene2, ... and scripts, or {COMMON_LAYOUT}")
     truth = UbnormalTruth()
-    return Benchmark(name, root, {split: _split(root, split) for split in _LISTS}, truth, truth, truth)
+    splits = {split: _split(root, base, split) for split in _LISTS}
+    return Benchmark(name, base, splits, truth, truth, truth, notes=beside(base, _COMMON))
 
 
-def _split(root: Path, split: str) -> tuple[Video, ...]:
-    names = [name for part in _LISTS[split] for name in _listed(root, f"{part}_video_names.txt")]
-    videos = [Video(name, split, root / _scene(name) / f"{name}.mp4") for name in sorted(set(names), key=natural_key)]
+def _split(root: Path, base: Path, split: str) -> tuple[Video, ...]:
+    names = [name for part in _LISTS[split] for name in _listed(root, base, f"{part}_video_names.txt")]
+    videos = [
+        Video(name, split, whatever_case(base, f"{_scene(name)}/{name}.mp4"))
+        for name in sorted(set(names), key=natural_key)
+    ]
     missing = [video.name for video in videos if not video.path.is_file()]
     if missing or not videos:
         raise UsageError(
-            f"ubnormal in {root}: {split} videos",
+            f"ubnormal in {base}: {split} videos",
             expected=f"{len(videos)} listed videos, each in the folder of its scene",
             got=f"{len(videos) - len(missing)} (missing: {listing(missing, 5)})",
-            hint="a full copy, or lists that name only what is there",
+            hint="get a full copy, or use lists that name only what is there",
         )
     return tuple(videos)
 
 
-def _listed(root: Path, file: str) -> list[str]:
-    path = first_file(root, (f"scripts/{file}", file))
-    if path is None:
+def _listed(root: Path, base: Path, file: str) -> list[str]:
+    """The names in a split list, which comes from another source than the videos: near them, or in what was given."""
+    found = find_files((base, root), file, 2) or find_files((base.parent,), file, 2)
+    texts = {read_text(path, error=UsageError): path for path in found}
+    if not texts:
         raise UsageError(
-            f"ubnormal in {root}",
+            f"ubnormal in {base}",
             expected=f"the split list scripts/{file}",
             got="no such file",
-            hint="scripts/*_video_names.txt of github.com/lilygeorgescu/UBnormal",
+            hint="put scripts/*_video_names.txt of github.com/lilygeorgescu/UBnormal beside the Scene folders",
         )
-    return path.read_text(encoding="utf-8", errors="replace").split()
+    names = {tuple(name.removesuffix(".mp4") for name in text.split()): path for text, path in texts.items()}
+    if len(names) > 1:
+        raise UsageError(
+            f"ubnormal in {base}: two lists that differ",
+            expected=f"one {file}",
+            got=listing([str(path) for path in names.values()], 5),
+        )
+    return list(next(iter(names)))
 
 
 def _scene(name: str) -> str:
@@ -108,12 +136,16 @@ def _scene(name: str) -> str:
     return f"Scene{parts[2]}" if len(parts) > 2 else name
 
 
+def _has_video(scene: Path) -> bool:
+    return any(re.match(r"(ab)?normal_scene_", name, re.IGNORECASE) for name in os.listdir(scene))
+
+
 def _is_normal(video: Video) -> bool:
     return video.name.startswith("normal")
 
 
 def _folder(video: Video) -> Path:
-    return video.path.with_name(f"{video.name}_annotations")
+    return whatever_case(video.path.parent, f"{video.name}_annotations")
 
 
 def _tracks(video: Video) -> list[tuple[int, int, int]]:
@@ -122,9 +154,9 @@ def _tracks(video: Video) -> list[tuple[int, int, int]]:
         return []
     path = _folder(video) / f"{video.name}_tracks.txt"
     if not path.is_file():
-        raise LabelError(f"labels of {video.name}", expected=path, got="no such file", hint="a full copy")
+        raise LabelError(f"labels of {video.name}", expected=path, got="no such file", hint="get a full copy")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, error=LabelError).splitlines(), start=1):
         fields = line.replace(",", " ").split()
         if not fields:
             continue
@@ -161,13 +193,10 @@ def _object_images(video: Video) -> Iterator[tuple[int, Path, dict[int, int]]]:
 
 def _read_objects(path: Path) -> NDArray[Any]:
     """The object numbers (H, W) of one frame."""
-    import cv2
-
-    data = np.fromfile(path, dtype=np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
-    if image is None:
-        raise LabelError(f"{path}", expected="an image file", got=f"{data.size} bytes that are not an image")
-    return np.asarray(image)
+    try:
+        return read_image(path, "grey", keep_depth=False)
+    except ImageError as error:
+        raise LabelError(f"object image {error}") from error.__cause__
 
 
 def _largest_part(mask: Bool) -> tuple[float, float, float, float] | None:

@@ -1,7 +1,7 @@
 """UCF-Crime under the one-class protocol: the normal training videos train, the 290 annotated test videos test.
 
 Sultani, Chen, Shah, "Real-World Anomaly Detection in Surveillance Videos", CVPR 2018. The videos lie anywhere below
-`root` (in Videos/, Anomaly-Videos-Part-1/, ... as unpacked), their names are unique:
+`root` (in UCF_Crimes/Videos/, or Anomaly-Videos-Part-1/ to 4 side by side, as unpacked), their names are unique:
 
     Abuse/Abuse028_x264.mp4 ...    Training_Normal_Videos_Anomaly/Normal_Videos141_x264.mp4 ...
     Anomaly_Train.txt              one path per line; only those of Training_Normal_Videos_Anomaly are taken
@@ -9,32 +9,37 @@ Sultani, Chen, Shah, "Real-World Anomaly Detection in Surveillance Videos", CVPR
                                    "Abuse028_x264.mp4 Abuse 165 240 -1 -1": up to two intervals, 1-based, last frame
                                    included, -1 for none
 
-The 50 videos of Normal_Videos_for_Event_Recognition repeat others and are left out. An interval that runs past the end
-of its video ends there, as in the authors' evaluation; one that begins behind the end is refused. Opening reads the
-first word of each line of the two lists.
+The 50 videos of Normal_Videos_for_Event_Recognition (z_Normal_Videos_event) repeat others and are left out. An
+interval that runs past the end of its video ends there, as in the authors' evaluation; one that begins behind the end
+is refused. Opening reads the first word of each line of the two lists.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from mulde.datasets.base import Video, listing
 from mulde.datasets.benchmark import Benchmark, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, open_common
+from mulde.datasets.common import COMMON_LAYOUT, common_layout, open_common
 from mulde.datasets.ground_truth import COUNT_HINT
 from mulde.datasets.label_files import track_from_inclusive
-from mulde.errors import LabelError, UsageError
-from mulde.filetypes import VIDEO_SUFFIXES, is_hidden, natural_key
+from mulde.datasets.layout import LEVELS_ABOVE, LEVELS_BELOW, find_files, locate
+from mulde.errors import LabelError, MuldeError, UsageError
+from mulde.files import read_text
+from mulde.filetypes import is_clutter, natural_key
 from mulde.records import LabelTrack
 
 FRAME_RATE = Fraction(30)
 _TRAIN_LIST = "Anomaly_Train.txt"
 _TEST_LISTS = ("Temporal_Anomaly_Annotation_for_Testing_Videos.txt", "Temporal_Anomaly_Annotation.txt")
 _NORMAL = "Training_Normal_Videos_Anomaly"
-_REPEATED = ("Normal_Videos_for_Event_Recognition", "Normal_Videos_event")
+_REPEATED = re.compile(r"(z_)?Normal_Videos_(for_Event_Recognition|event)", re.IGNORECASE)
+_PART = re.compile(r"ucf|videos$|(anomaly|training|testing)[-_]|.*split", re.IGNORECASE)
+_COMMON = common_layout("ucf")
 
 
 @dataclass(frozen=True)
@@ -72,39 +77,86 @@ class UcfAnnotations:
 
 
 def open_ucf_crime(root: Path) -> Benchmark:
-    """Raises UsageError when `root` has neither layout or a listed video is missing."""
+    """Raises UsageError when neither `root` nor a folder near it has a known layout, or a listed video is missing."""
     name = "ucf-crime"
-    common = open_common(name, root, FRAME_RATE)
+    common = locate(name, root, (_COMMON,))
     if common is not None:
-        return common
-    lists, videos = _find(root)
-    train_list = lists.get(_TRAIN_LIST)
-    test_list = next((lists[file] for file in _TEST_LISTS if file in lists), None)
-    if train_list is None or test_list is None:
-        raise wrong_layout(name, root, f"{_TRAIN_LIST} and {_TEST_LISTS[0]} somewhere in it, or {COMMON_LAYOUT}")
-    listed = {
-        "train": [line for line in _first_words(train_list) if PurePosixPath(line).parent.name == _NORMAL],
-        "test": _first_words(test_list),
-    }
-    splits = {split: _videos(root, split, names, videos) for split, names in listed.items()}
-    return Benchmark(name, root, splits, UcfAnnotations(test_list))
+        return open_common(name, common[0], FRAME_RATE)
+    for top in (root, *_above(root)):
+        levels = LEVELS_BELOW if top == root else 2
+        train_lists = find_files((top,), _TRAIN_LIST, levels)
+        test_lists = [path for file in _TEST_LISTS for path in find_files((top,), file, levels)]
+        if train_lists and test_lists:
+            found = _open(top, _train_list(top, train_lists), _test_list(top, test_lists))
+            if top == root or any(video.path.is_relative_to(root.resolve()) for video in found.videos("test")):
+                return found
+    raise wrong_layout(name, root, f"{_TRAIN_LIST} and {_TEST_LISTS[0]} somewhere in it, or {COMMON_LAYOUT}")
 
 
-def _find(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """The list files and the videos below `root`, by file name. Raises UsageError for a video that is there twice."""
-    lists: dict[str, Path] = {}
+def _above(root: Path) -> list[Path]:
+    """The folders above one that may be a part of the data set: its archives come one by one, lists beside videos."""
+    inner = root.resolve()
+    return [parent for parent in list(inner.parents)[:LEVELS_ABOVE] if _PART.match(inner.relative_to(parent).parts[0])]
+
+
+def _open(top: Path, train_list: Path, test_list: Path) -> Benchmark:
+    """The data set below `top`; its root is the folder that holds all of it."""
+    listed = {"train": _normal(train_list), "test": _first_words(test_list)}
+    videos = _find(top, {PurePosixPath(line).name for lines in listed.values() for line in lines})
+    splits = {split: _videos(top, split, names, videos) for split, names in listed.items()}
+    base = os.path.commonpath([path.parent for path in (train_list, test_list, *videos.values())])
+    return Benchmark("ucf-crime", Path(base), splits, UcfAnnotations(test_list))
+
+
+def _train_list(top: Path, found: list[Path]) -> Path:
+    """The list of training videos; a list without normal ones, as one archive has it, does not count."""
+    by_names = {names: path for path in reversed(found) if (names := frozenset(_normal(path)))}
+    if not by_names:
+        raise UsageError(
+            f"ucf-crime in {top}: {listing([str(path) for path in found], 5)}",
+            expected=f"paths of normal videos, as {_NORMAL}/Normal_Videos001_x264.mp4",
+            got="none, as in the damaged list of one archive",
+            hint=f"get {_TRAIN_LIST} from github.com/WaqasSultani/AnomalyDetectionCVPR2018",
+        )
+    return _same(top, _TRAIN_LIST, list(by_names.values()))
+
+
+def _test_list(top: Path, found: list[Path]) -> Path:
+    by_lines = {frozenset(tuple(line.split()) for line in _lines(path, UsageError)): path for path in reversed(found)}
+    return _same(top, _TEST_LISTS[0], list(by_lines.values()) if len(found) > 1 else found)
+
+
+def _same(top: Path, name: str, different: list[Path]) -> Path:
+    if len(different) > 1:
+        raise UsageError(
+            f"ucf-crime in {top}: lists that differ",
+            expected=f"one {name}",
+            got=listing([str(path) for path in different], 5),
+            hint="rename or remove those that are not meant",
+        )
+    return different[0]
+
+
+def _find(top: Path, wanted: set[str]) -> dict[str, Path]:
+    """The `wanted` videos below `top` by file name. Raises UsageError for a video that is there twice."""
     videos: dict[str, Path] = {}
-    for folder, subfolders, files in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not is_hidden(name) and name not in _REPEATED)
-        for file in files:
+    seen = set[str]()
+    for folder, inner, files in os.walk(top, followlinks=True):
+        inner[:] = sorted(name for name in inner if not is_clutter(name) and not _REPEATED.fullmatch(name))
+        if (real := os.path.realpath(folder)) in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        for file in sorted(wanted.intersection(files)):
             path = Path(folder) / file
-            if file in (_TRAIN_LIST, *_TEST_LISTS):
-                lists.setdefault(file, path)
-            elif path.suffix.lower() in VIDEO_SUFFIXES and not is_hidden(file):
-                if file in videos:
-                    raise UsageError(f"ucf-crime in {root}", expected="each video once", got=f"{videos[file]}, {path}")
-                videos[file] = path
-    return lists, videos
+            if file in videos:
+                raise UsageError(f"ucf-crime in {top}", expected="each video once", got=f"{videos[file]}, {path}")
+            videos[file] = path
+    return videos
+
+
+def _normal(path: Path) -> list[str]:
+    return [line for line in _first_words(path) if PurePosixPath(line).parent.name.lower() == _NORMAL.lower()]
 
 
 def _videos(root: Path, split: str, listed: list[str], found: dict[str, Path]) -> tuple[Video, ...]:
@@ -115,14 +167,14 @@ def _videos(root: Path, split: str, listed: list[str], found: dict[str, Path]) -
             f"ucf-crime in {root}: {split} videos",
             expected=f"{len(names)} listed videos",
             got=f"{len(names) - len(missing)} (missing: {listing(missing, 5)})",
-            hint="a full copy, or lists that name only what is there",
+            hint="get a full copy, or use lists that name only what is there",
         )
     return tuple(Video(Path(name).stem, split, found[name]) for name in names)
 
 
 def _first_words(path: Path) -> list[str]:
-    return [line.split()[0] for line in _lines(path) if line.strip()]
+    return [line.split()[0] for line in _lines(path, UsageError) if line.strip()]
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").replace("\\", "/").splitlines()
+def _lines(path: Path, error: type[MuldeError] = LabelError) -> list[str]:
+    return read_text(path, error=error).replace("\\", "/").splitlines()

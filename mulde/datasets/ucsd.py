@@ -1,7 +1,7 @@
 """UCSD Ped1 and Ped2.
 
-Mahadevan, Li, Bhalodia, Vasconcelos, "Anomaly Detection in Crowded Scenes", CVPR 2010. `root` holds Train/ and Test/,
-or a folder UCSDped1 / UCSDped2 that does:
+Mahadevan, Li, Bhalodia, Vasconcelos, "Anomaly Detection in Crowded Scenes", CVPR 2010. The archive unpacks to a folder
+UCSD_Anomaly_Dataset.v1p2 with UCSDped1 and UCSDped2, each of which holds
 
     Train/Train001/001.tif ...    Test/Test001/001.tif ...    Test/Test001_gt/001.bmp ...    Test/UCSDped2.m
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -25,15 +26,26 @@ import numpy as np
 
 from mulde.datasets.base import Dataset, Video, check_split, listing
 from mulde.datasets.benchmark import check_decoded, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, open_common
+from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
 from mulde.datasets.ground_truth import iter_masks, track_from_masks, track_from_ranges
+from mulde.datasets.layout import (
+    folders_layout,
+    locate,
+    named,
+    number_in,
+    subfolder,
+    whatever_case,
+)
 from mulde.datasets.tracks import CentreTracks, centre_file
+from mulde.datasets.tree import sub_folders
 from mulde.errors import LabelError, UsageError
-from mulde.filetypes import is_frame_folder, is_hidden, list_frames, natural_key
+from mulde.files import read_text
+from mulde.filetypes import is_clutter, is_frame_folder, list_frames, natural_key
 from mulde.records import Bool, LabelTrack, TruthRegions
 
 FRAME_RATE = Fraction(10)
 _FOLDERS = {"train": "Train", "test": "Test"}
+_COMMON = {"ucsd-ped1": common_layout("ped1"), "ucsd-ped2": common_layout("ped2")}
 _LINE = re.compile(r"TestVideoFile\s*\{\s*end\s*\+\s*1\s*\}\s*\.\s*gt_frame\s*=\s*\[([^\]]*)\]\s*;?\s*")
 _RANGE = re.compile(r"([0-9]+)\s*:\s*([0-9]+)[\s,]*")
 
@@ -52,8 +64,16 @@ class UcsdDataset:
         return self._clips[split]
 
     @cached_property
+    def video_folders(self) -> dict[str, Path]:
+        return {split: subfolder(self.root, name) or self.root / name for split, name in _FOLDERS.items()}
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        return beside(self.root, _COMMON[self.name])
+
+    @cached_property
     def _clips(self) -> dict[str, tuple[Video, ...]]:
-        return {split: _find_clips(self.root / folder, split) for split, folder in _FOLDERS.items()}
+        return {split: _find_clips(folder, split) for split, folder in self.video_folders.items()}
 
     def labels(self, video: Video, num_frames: int) -> LabelTrack:
         """The .m intervals, compared with the masks where the clip has them; training clips are wholly normal."""
@@ -64,13 +84,27 @@ class UcsdDataset:
         track = track_from_ranges(video.name, self._ranges(video, num_frames), num_frames, self.name)
         masks = self._mask_paths(video)
         if masks is not None:
-            _check_mask_names(title, list_frames(video.path), masks)
+            masks, _ = _of_frames(title, list_frames(video.path), masks)
             _compare(title, self.interval_file, track, track_from_masks(video.name, masks, num_frames, title), masks)
         return track
 
     def masks(self, video: Video) -> Iterator[Bool] | None:
+        """The masks in the order of the frames; in the order of their names where they are not those of the frames."""
         paths = self._mask_paths(video) if video.split == "test" else None
+        if paths is not None:
+            with suppress(LabelError):
+                paths, _ = _of_frames(video.name, list_frames(video.path), paths)
         return None if paths is None else iter_masks(paths)
+
+    def label_source(self, video: Video, num_frames: int) -> str:
+        """Where the labels of a test clip come from, and how its masks were matched with the frames."""
+        paths = self._mask_paths(video) if video.split == "test" else None
+        if paths is None:
+            return self.interval_file
+        frames = list_frames(video.path)
+        _, by_number = _of_frames(f"{self.name} {video.name}", frames, paths)
+        how = f" by number, as {paths[0].name} to {frames[0].name}" if by_number else ""
+        return f"{self.interval_file}, compared with {len(paths)} masks matched with the frames{how or ' by name'}"
 
     def regions(self, video: Video) -> TruthRegions | None:
         """Annotated boxes, where their file lies in the folder of the clip or beside it."""
@@ -78,18 +112,18 @@ class UcsdDataset:
         return CentreTracks().regions(video) if annotated else None
 
     def _mask_paths(self, video: Video) -> list[Path] | None:
-        folder = video.path.with_name(f"{video.name}_gt")
+        folder = whatever_case(video.path.parent, f"{video.name}_gt")
         if folder.is_dir():
             return list_frames(folder)
         if self.all_masked:
             raise LabelError(
-                f"{self.name} {video.name}", expected=f"masks in {folder}", got="no such folder", hint="a full copy"
+                f"{self.name} {video.name}", expected=f"masks in {folder}", got="no such folder", hint="get a full copy"
             )
         return None
 
     def _ranges(self, video: Video, num_frames: int) -> list[tuple[int, int]]:
         """The clip's intervals, half-open and 0-based. Clip TestNNN owns line NNN, so a subset of clips stays right."""
-        number = int(video.name.removeprefix("Test"))
+        number = number_in(video.name) or 0
         if not 1 <= number <= len(self._intervals):
             raise LabelError(
                 f"{self.name} {video.name}: {self.interval_file}",
@@ -105,12 +139,17 @@ class UcsdDataset:
                 )
         return [(first - 1, last) for first, last in self._intervals[number - 1]]
 
+    @property
+    def intervals(self) -> list[list[tuple[int, int]]]:
+        """What the interval file says of each test clip, 1-based and inclusive. Raises LabelError."""
+        return self._intervals
+
     @cached_property
     def _intervals(self) -> list[list[tuple[int, int]]]:
-        path = self.root / "Test" / self.interval_file
+        path = whatever_case(self.video_folders["test"], self.interval_file)
         if not path.is_file():
-            raise LabelError(f"{self.name}: interval file", expected=path, got="no such file", hint="a full copy")
-        return parse_intervals(path.read_text(encoding="utf-8", errors="replace"), self.interval_file)
+            raise LabelError(f"{self.name}: interval file", expected=path, got="no such file", hint="get a full copy")
+        return parse_intervals(read_text(path, error=LabelError), self.interval_file)
 
 
 def open_ped1(root: Path) -> Dataset:
@@ -145,17 +184,18 @@ def parse_intervals(text: str, source: str) -> list[list[tuple[int, int]]]:
 
 
 def _open(name: str, root: Path, folder: str, *, all_masked: bool) -> Dataset:
-    for base in (root, root / folder):
-        if all((base / split).is_dir() for split in _FOLDERS.values()):
-            break
-    else:
-        common = open_common(name, root, FRAME_RATE, mat_file=f"{folder.removeprefix('UCSD')}.mat", below=(folder,))
-        if common is not None:
-            return common
-        raise wrong_layout(name, root, f"folders Train and Test there or in {folder}, or {COMMON_LAYOUT}")
-    interval_file = f"{folder}.m"
-    others = [path.name for path in (base / "Test").glob("*.m") if not is_hidden(path.name)]
-    if others and interval_file not in others:
+    common, interval_file = _COMMON[name], f"{folder}.m"
+    original = folders_layout(
+        *_FOLDERS.values(), proves=lambda base, names: _is_of(base, interval_file, named(folder.lower())(base, names))
+    )
+    found = locate(name, root, (original, common))
+    if found is None:
+        raise wrong_layout(name, root, f"folders Train and Test of {folder}, or {COMMON_LAYOUT}")
+    base, layout = found
+    if layout is common:
+        return open_common(name, base, FRAME_RATE, mat_file=f"{folder.removeprefix('UCSD')}.mat")
+    others = _interval_files(base)
+    if others and interval_file.lower() not in map(str.lower, others):
         raise UsageError(f"{name} in {base}", expected=f"Test/{interval_file}", got=listing(others))
     dataset = UcsdDataset(name, base, interval_file, all_masked)
     for split in _FOLDERS:
@@ -163,24 +203,47 @@ def _open(name: str, root: Path, folder: str, *, all_masked: bool) -> Dataset:
     return dataset
 
 
+def _is_of(base: Path, interval_file: str, is_named: bool) -> bool:
+    """True for a folder with the interval file, or with none where its name tells that it is of this set."""
+    found = _interval_files(base)
+    return interval_file.lower() in map(str.lower, found) if found else is_named
+
+
+def _interval_files(base: Path) -> list[str]:
+    test = subfolder(base, "Test")
+    files = test.iterdir() if test is not None else iter(())
+    return sorted(path.name for path in files if path.suffix.lower() == ".m" and not is_clutter(path.name))
+
+
 def _find_clips(folder: Path, split: str) -> tuple[Video, ...]:
     """Train001, Train002, ... The pattern leaves out mask folders and what file managers left behind."""
-    pattern = re.compile(rf"{folder.name}[0-9]+")
-    names = sorted((e.name for e in folder.iterdir() if pattern.fullmatch(e.name) and e.is_dir()), key=natural_key)
-    if not names:
-        found = sorted((e.name for e in folder.iterdir() if not is_hidden(e.name)), key=natural_key)
-        raise UsageError(f"{folder}", expected=f"clip folders {folder.name}001, ...", got=listing(found, limit=5))
-    for name in names:
-        if not is_frame_folder(folder / name):
-            raise UsageError(f"{folder / name}", expected="frames 001.tif, 002.tif, ...", got="no image")
-    return tuple(Video(name, split, folder / name, FRAME_RATE) for name in names)
+    pattern = re.compile(rf"{_FOLDERS[split]}[0-9]+", re.IGNORECASE)
+    clips = [path for path in sub_folders(folder) if pattern.fullmatch(path.name)]
+    if not clips:
+        found = sorted((path.name for path in folder.iterdir() if not is_clutter(path.name)), key=natural_key)
+        raise UsageError(f"{folder}", expected=f"clip folders {_FOLDERS[split]}001, ...", got=listing(found, limit=5))
+    for path in clips:
+        if not is_frame_folder(path):
+            raise UsageError(f"{path}", expected="frames 001.tif, 002.tif, ...", got="no image")
+    return tuple(Video(path.name, split, path, FRAME_RATE) for path in clips)
 
 
-def _check_mask_names(title: str, frames: list[Path], masks: list[Path]) -> None:
-    wanted, found = {path.stem for path in frames}, {path.stem for path in masks}
-    if wanted == found and len(frames) == len(masks):
-        return
-    missing, extra = sorted(wanted - found, key=natural_key), sorted(found - wanted, key=natural_key)
+def _of_frames(title: str, frames: list[Path], masks: list[Path]) -> tuple[list[Path], bool]:
+    """The masks in the order of the frames, and whether numbers told which is whose, since no name does.
+
+    The archive of Ped2 has frame001.bmp for 001.tif in three clips. Raises LabelError unless there is one per frame.
+    """
+    by_number = not {path.stem for path in frames} & {path.stem for path in masks}
+
+    def key(path: Path) -> str | int | None:
+        return number_in(path.name) if by_number else path.stem
+
+    of_key = {key(path): path for path in masks}
+    wanted = {key(path) for path in frames}
+    if of_key.keys() == wanted and len(wanted) == len(frames) == len(masks):
+        return [of_key[key(path)] for path in frames], by_number
+    missing = [path.stem for path in frames if key(path) not in of_key]
+    extra = [path.stem for path in masks if key(path) not in wanted or of_key[key(path)] != path]
     raise LabelError(
         f"{title}: masks",
         expected=f"{len(frames)}, one per frame",

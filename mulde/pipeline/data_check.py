@@ -17,14 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from mulde.datasets.base import SPLITS, Dataset, listing
+from mulde.datasets.benchmark import Benchmark
 from mulde.datasets.benchmarks import BENCHMARKS
+from mulde.datasets.folder import FolderDataset, split_folders
+from mulde.datasets.ucsd import UcsdDataset
 from mulde.errors import UsageError
-from mulde.filetypes import is_hidden
+from mulde.filetypes import is_clutter
 from mulde.pipeline.data_findings import FAULT, Finding, Report
 from mulde.pipeline.data_labels import check_labels
 from mulde.pipeline.data_look import Look, gaps, look_at, movement
 from mulde.pipeline.progress import Reporter
-from mulde.pipeline.sources import open_source, parse_source
+from mulde.pipeline.sources import Footage, open_source, parse_source
 
 # Two videos whose movement agrees so well are one, coded twice; clips of one still camera reach 0.3.
 _TWINS = 0.95
@@ -40,39 +43,46 @@ def check_data(source: str, reporter: Reporter) -> Report:
     Raises UsageError where `source` names no data set or its root is not there.
     """
     root = _root(source)
-    empty = _empty_folders(root)
     report = Report(source, str(root))
     try:
-        report = _check(_open(source), reporter)
+        return _check(_open(source), reporter)
     except UsageError as error:
         # One empty clip must not hide what is wrong with the others.
         report.findings = [Finding("layout", "", str(error))]
-        with tempfile.TemporaryDirectory() as scratch, suppress(UsageError):
-            if empty:
-                copy = _without(root, set(empty), Path(scratch) / root.name)
-                report = _check(_open(_same_source(source, copy)), reporter)
-                report.findings = [replace(f, what=f.what.replace(str(copy), str(root))) for f in report.findings]
-    report.root = str(root)
-    report.findings[:0] = [Finding("empty", _title(path.relative_to(root)), "an empty folder") for path in empty]
+    with tempfile.TemporaryDirectory() as scratch, suppress(UsageError):
+        if empty := _empty_folders(root):
+            copy = _without(root, set(empty), Path(scratch) / root.name)
+            footage = _open(_same_source(source, copy))
+            report = _check(footage, reporter)
+            report.root = report.root.replace(str(copy), str(root))
+            report.findings = [replace(f, what=f.what.replace(str(copy), str(root))) for f in report.findings]
+            report.findings[:0] = _empty_clips(footage.dataset, [copy / path.relative_to(root) for path in empty])
     return report
 
 
-def _title(path: Path) -> str:
-    """A folder below the root named like a video: "UCSDped2/Test/Test003" is "test/Test003"."""
-    parts = list(path.parts)
-    splits = {"train": "train", "training": "train", "test": "test", "testing": "test"}
-    at = next((i for i, part in enumerate(parts) if part.lower() in splits), None)
-    if at is None:
-        return path.as_posix()
-    cameras = parts[:at] if not parts[0].lower().startswith("ucsd") else []
-    return "/".join([splits[parts[at].lower()], *cameras, *parts[at + 1 :]])
+def _empty_clips(dataset: Dataset | None, empty: Sequence[Path]) -> list[Finding]:
+    """The `empty` folders where videos of the data set should be; others, which some archives bring, do no harm."""
+    found = []
+    for split in SPLITS:
+        for prefix, folder in _video_folders(dataset, split).items():
+            names = [path.relative_to(folder).as_posix() for path in empty if path.is_relative_to(folder)]
+            found += [Finding("empty", f"{split}/{prefix}{name}", "an empty folder") for name in names if name != "."]
+    return found
 
 
-def _open(source: str) -> Dataset:
+def _video_folders(dataset: Dataset | None, split: str) -> dict[str, Path]:
+    """Where the videos of a split lie, by what the names of the videos there begin with."""
+    if isinstance(dataset, FolderDataset):
+        return split_folders(dataset.root, split)
+    known = dataset.video_folders if isinstance(dataset, Benchmark | UcsdDataset) else {}
+    return {"": known[split]} if split in known else {}
+
+
+def _open(source: str) -> Footage:
     footage = open_source(source)
     if footage.dataset is None:
         raise UsageError(f"source {source}", expected="a data set: NAME:ROOT, or a folder with train/ and test/")
-    return footage.dataset
+    return footage
 
 
 def _root(source: str) -> Path:
@@ -93,9 +103,10 @@ def _empty_folders(root: Path) -> list[Path]:
     """Folders without anything in them, but for those of masks and labels."""
     found = []
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not is_hidden(name) and not name.endswith(_MASK_FOLDERS))
-        if not folders and not [name for name in files if not is_hidden(name)] and Path(folder) != root:
+        there = [name for name in folders if not is_clutter(name)]
+        if not there and not [name for name in files if not is_clutter(name)] and Path(folder) != root:
             found.append(Path(folder))
+        folders[:] = sorted(name for name in there if not name.lower().endswith(_MASK_FOLDERS))
     return found
 
 
@@ -111,7 +122,9 @@ def _without(folder: Path, left_out: set[Path], copy: Path) -> Path:
     return copy
 
 
-def _check(dataset: Dataset, reporter: Reporter) -> Report:
+def _check(footage: Footage, reporter: Reporter) -> Report:
+    dataset = footage.dataset
+    assert dataset is not None
     report = Report(dataset.name, str(dataset.root))
     looks: list[Look] = []
     videos = [video for split in SPLITS for video in dataset.videos(split)]
@@ -127,6 +140,9 @@ def _check(dataset: Dataset, reporter: Reporter) -> Report:
     found += [*_first_numbers(looks), *_duplicates(looks), *_sizes(dataset, looks), *_rates(looks)]
     found += check_labels(dataset, looks)
     found += _whole(report, found)
+    found += [Finding("chosen", "", note) for note in dataset.notes]
+    folders = {folder for split in SPLITS for folder in _video_folders(dataset, split).values()}
+    found += _empty_clips(dataset, [path for folder in sorted(folders) for path in _empty_folders(folder)])
     report.findings = sorted(found, key=lambda finding: finding.severity != FAULT)
     return report
 

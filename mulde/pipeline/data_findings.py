@@ -32,6 +32,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "frame sizes": (NOTE, "nothing, if there are several cameras; features of sizes that differ are hard to compare"),
     "frame rates": (NOTE, "nothing, if that is so; seconds and false alarms per hour come from the rate"),
     "not whole": (NOTE, "get a full copy before figures are compared with published ones"),
+    "chosen": (NOTE, "nothing, if that is what was meant; else move or rename what is not"),
     "labels read as": (NOTE, "nothing, if that is what was meant"),
 }  # fmt: skip
 

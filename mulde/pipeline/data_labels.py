@@ -14,9 +14,10 @@ from mulde.datasets.base import Dataset, Video, listing
 from mulde.datasets.benchmark import Benchmark
 from mulde.datasets.benchmarks import BENCHMARKS
 from mulde.datasets.folder import FolderDataset
-from mulde.datasets.ucsd import UcsdDataset, parse_intervals
+from mulde.datasets.layout import number_in
+from mulde.datasets.tree import sub_folders
+from mulde.datasets.ucsd import UcsdDataset
 from mulde.errors import LabelError
-from mulde.filetypes import is_hidden
 from mulde.pipeline.data_findings import Finding
 from mulde.pipeline.data_look import THUMB_HW, Look, small
 from mulde.records import Bool, LabelTrack, UInt8, spans
@@ -108,22 +109,14 @@ def _intervals_alone(dataset: Dataset, video: Video, num_frames: int, known: Boo
     """What the interval file of a UCSD set says, also where it and the masks contradict each other; else `known`."""
     if known is not None or not isinstance(dataset, UcsdDataset) or video.split != "test":
         return known
-    clips = _ucsd_intervals(dataset)
-    number = int(video.name.removeprefix("Test"))
+    clips = dataset.intervals
+    number = number_in(video.name) or 0
     if not 1 <= number <= len(clips):
         return None
     flags = np.zeros(max([num_frames, *(last for _, last in clips[number - 1])]), np.bool_)
     for first, last in clips[number - 1]:
         flags[first - 1 : last] = True
     return flags
-
-
-def _ucsd_intervals(dataset: UcsdDataset) -> list[list[tuple[int, int]]]:
-    path = dataset.root / "Test" / dataset.interval_file
-    try:
-        return parse_intervals(path.read_text(encoding="utf-8", errors="replace"), dataset.interval_file)
-    except OSError as error:
-        raise LabelError(f"{path}", expected="the interval file", got=str(error)) from None
 
 
 def _strays(dataset: Dataset) -> Iterator[Finding]:
@@ -143,23 +136,18 @@ def _strays(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _ucsd_strays(dataset: UcsdDataset) -> Iterator[Finding]:
-    for folder, split in (("Train", "train"), ("Test", "test")):
-        names = {video.name for video in dataset.videos(split)}
-        for path in sorted((dataset.root / folder).glob("*_gt")):
-            name = path.name.removesuffix("_gt")
-            if is_hidden(path.name) or not path.is_dir():
-                continue
-            if split == "train":
-                yield Finding(
-                    "anomalous training", f"train/{name}", f"{folder}/{path.name} holds masks of a training clip"
-                )
-            elif name not in names:
-                yield Finding(
-                    "stray labels", f"test/{name}", f"{folder}/{path.name} holds masks, but there is no {name}"
-                )
+    for split, folder in dataset.video_folders.items():
+        names = {video.name.lower() for video in dataset.videos(split)}
+        for path in sub_folders(folder):
+            name, ending = path.name[:-3], path.name[-3:].lower()
+            where = f"{folder.name}/{path.name}"
+            if ending == "_gt" and split == "train":
+                yield Finding("anomalous training", f"train/{name}", f"{where} holds masks of a training clip")
+            elif ending == "_gt" and name.lower() not in names:
+                yield Finding("stray labels", f"test/{name}", f"{where} holds masks, but there is no {name}")
     published = BENCHMARKS[dataset.name].num_test_videos
     try:
-        lines = len(_ucsd_intervals(dataset))
+        lines = len(dataset.intervals)
     except LabelError:
         return
     if published is not None and lines > published:
@@ -241,11 +229,11 @@ def _judge(dataset: Dataset, truth: Truth) -> None:
     count = int(truth.labels.anomalous.sum())
     if truth.video.split == "train" and count:
         truth.found("anomalous training", f"{count} of {truth.num_frames} frames are labelled anomalous")
-    if truth.video.split == "test" and count == truth.num_frames:
+    if truth.video.split == "test" and count == truth.num_frames > 1:  # a single image is one or the other
         truth.found("wholly anomalous", "all frames are labelled anomalous")
-    if isinstance(dataset, FolderDataset) and truth.video.split == "test":
+    if isinstance(dataset, FolderDataset | UcsdDataset) and truth.video.split == "test":
         source = dataset.label_source(truth.video, truth.num_frames)
-        if "variable" in source:  # a .mat file may hold two things
+        if "variable" in source or "by number" in source:  # a .mat file may hold two things
             truth.found("labels read as", source)
 
 
@@ -306,7 +294,7 @@ def _gathered(findings: Iterable[Finding]) -> Iterator[Finding]:
     alike: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         name = finding.video.partition("/")[2]
-        gathers = finding.kind in ("bad labels", "wholly anomalous")
+        gathers = finding.kind in ("bad labels", "wholly anomalous", "labels read as")
         alike[finding.kind, finding.what.replace(name, "*") if gathers else f"{finding.video} {finding.what}"].append(
             finding
         )

@@ -201,7 +201,10 @@ def run_evaluate(
         source = sources[0]
     if not (root / "scores").is_dir() and (seeds := sorted(path.name for path in root.glob("seed-*"))):
         raise UsageError(f"{root} holds several runs", expected="one of them", got=", ".join(seeds))
-    dataset = _labelled(open_source(source), source)
+    footage = open_source(source)
+    for note in footage.notes:
+        reporter.say(note)
+    dataset = _labelled(footage, source)
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
     labels = read_labels(dataset, scored)
     evaluation = _evaluate(root, scored, labels, dataset, reporter, bootstrap=bootstrap, compat=compat)

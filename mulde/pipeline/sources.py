@@ -29,13 +29,17 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 @dataclass(frozen=True)
 class Footage:
-    """Videos and, where a data set was named, its splits and labels; `left_out` is what was found beside them."""
+    """Videos and, where a data set was named, its splits and labels; `left_out` is what was found beside them.
+
+    `notes` are sentences for a person: where the data set was found, and what was chosen where there was a choice.
+    """
 
     name: str
     loose: tuple[Video, ...] = ()
     dataset: Dataset | None = None
     splits: dict[str, tuple[Video, ...]] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[Video, ...]:
         """The videos of a split of the data set; loose videos belong to every split."""
@@ -52,7 +56,7 @@ class Footage:
                 hint="name the folder with the videos itself",
             )
         distinct, repeated = distinct_names(found)
-        return Opened(distinct, (*self.left_out, *repeated), self.dataset)
+        return Opened(distinct, (*self.left_out, *repeated), self.dataset, self.notes)
 
     @property
     def all(self) -> tuple[Video, ...]:
@@ -66,6 +70,7 @@ class Opened:
     videos: tuple[Video, ...]
     left_out: tuple[LeftOut, ...]
     dataset: Dataset | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def failures(self) -> list[Failure]:
@@ -77,7 +82,12 @@ class Opened:
         ]
 
     def report(self, reporter: Reporter, *, strict: bool = False) -> None:
-        """Say in one line what was left out. strict: raises UsageError where a person may have wanted some of it."""
+        """Say the notes, and in one line what was left out.
+
+        strict: raises UsageError where a person may have wanted some of what was left out.
+        """
+        for note in self.notes:
+            reporter.say(note)
         wanted = [one for one in self.left_out if one.reason.is_strict]
         if strict and wanted:
             raise UsageError(in_words(wanted), hint="move it elsewhere, name it as a source, or leave out --strict")
@@ -95,7 +105,8 @@ def open_sources(sources: Sequence[str], split: str | None = None) -> Opened:
     if len(opened) == 1:
         return opened[0]
     distinct, repeated = distinct_names([video for one in opened for video in one.videos])
-    return Opened(distinct, (*(out for one in opened for out in one.left_out), *repeated))
+    notes = tuple(note for one in opened for note in one.notes)
+    return Opened(distinct, (*(out for one in opened for out in one.left_out), *repeated), notes=notes)
 
 
 def open_source(source: str) -> Footage:
@@ -257,4 +268,5 @@ def _dataset(name: str, root: Path) -> Footage:
     own_name = root.resolve().name if name == "folder" else name
     splits = {s: tuple(replace(v, dataset=own_name) for v in dataset.videos(s)) for s in SPLITS}
     left_out = tuple(dataset.left_out) if isinstance(dataset, FolderDataset) else ()
-    return Footage(name, dataset=dataset, splits=splits, left_out=left_out)
+    elsewhere = () if dataset.root.resolve() == root.resolve() else (f"{name} is read from {dataset.root}",)
+    return Footage(name, dataset=dataset, splits=splits, left_out=left_out, notes=(*elsewhere, *dataset.notes))

@@ -25,7 +25,7 @@ from .benchmark_copies import (
     write_centre_tracks,
     write_gt_mat,
 )
-from .dataset_copies import Copy, flags, ped1, ped2, write_images
+from .dataset_copies import Copy, flags, ped1, ped2, touch_video, write_images
 
 
 @pytest.fixture
@@ -407,7 +407,7 @@ def test_split_lists_of_ubnormal(make):
     assert "got 2 (missing: normal_scene_7_scenario_3)" in text
     (copy.root / "scripts" / "normal_test_video_names.txt").unlink()
     text = opening_refusal(copy)
-    assert "expected the split list scripts/normal_test_video_names.txt, got no such file. Try: scripts/" in text
+    assert "expected the split list scripts/normal_test_video_names.txt, got no such file. Try: put scripts/" in text
 
 
 # --- UCF-Crime --------------------------------------------------------------------------------------------------
@@ -471,11 +471,12 @@ def test_two_images_of_one_name(make):
 # --- layouts ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["shanghaitech-common", "nwpu-campus-common"])
-def test_frames_and_videos_side_by_side(make, kind):
+@pytest.mark.parametrize("kind", ["avenue-masks-common", "nwpu-campus-common"])
+def test_frames_and_videos_side_by_side_where_neither_was_published(make, kind):
     copy = make(kind)
-    for name in ("frames", "videos"):
-        (copy.root / "testing" / name).mkdir(exist_ok=True)
+    (copy.root / "testing" / "videos").mkdir()
+    assert open_dataset(copy.name, copy.root).notes == ()
+    touch_video(copy.root / "testing" / "videos" / "01.avi")
     assert f"{copy.root / 'testing'}: expected frames or videos, got both" in opening_refusal(copy)
 
 

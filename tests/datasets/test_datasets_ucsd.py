@@ -156,7 +156,7 @@ def test_a_split_is_missing_or_has_no_clips(root):
     with pytest.raises(UsageError, match=r"Train: expected clip folders Train001, \.\.\., got Train001\.mp4"):
         open_dataset("ucsd-ped2", root)
     shutil.rmtree(base / "Train")
-    with pytest.raises(UsageError, match=r"expected folders Train and Test there or in UCSDped2, or .*, got UCSDped2"):
+    with pytest.raises(UsageError, match=r"expected folders Train and Test of UCSDped2, or .*, got UCSDped2"):
         open_dataset("ucsd-ped2", root)
 
 
