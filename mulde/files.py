@@ -186,11 +186,16 @@ def read_text(path: Path, *, max_bytes: int = MAX_BYTES, error: type[MuldeError]
 def read_json(
     path: Path, *, max_bytes: int = MAX_BYTES, allow_nan: bool = False, error: type[MuldeError] = MuldeError
 ) -> Any:
-    """What a JSON file holds. Raises `error` for a file that cannot be read, is not JSON, is nested more than 64 deep,
-    holds more than 8 million values or a number that is not finite (unless `allow_nan`) or has over 40 digits."""
-    text = read_text(path, max_bytes=max_bytes, error=error)
+    """What a JSON file holds. Raises `error` for a file that cannot be read, and as `parse_json` does."""
+    return parse_json(read_text(path, max_bytes=max_bytes, error=error), str(path), allow_nan=allow_nan, error=error)
+
+
+def parse_json(text: str, name: str, *, allow_nan: bool = False, error: type[MuldeError] = MuldeError) -> Any:
+    """What JSON text holds. Raises `error`, with `name` in its sentence, for text that is not JSON, is nested more than
+    64 deep, holds more than 8 million values or a number that is not finite (unless `allow_nan`) or has over 40 digits.
+    """
     if sum(map(text.count, "[{,")) > _MAX_VALUES:
-        raise error(f"{path} is too large to read", expected=f"at most {_MAX_VALUES:,} values")
+        raise error(f"{name} is too large to read", expected=f"at most {_MAX_VALUES:,} values")
     try:
         data = json.loads(
             text,
@@ -201,13 +206,13 @@ def read_json(
         if re.search(r"\\u[dD][89a-fA-F]", text):  # half of a pair cannot be written again
             json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise error(f"{path} is not JSON (half of a surrogate pair)") from None
+        raise error(f"{name} is not JSON (half of a surrogate pair)") from None
     except RecursionError:
-        raise error(f"{path} is nested too deep", expected=f"at most {_MAX_DEPTH} levels") from None
+        raise error(f"{name} is nested too deep", expected=f"at most {_MAX_DEPTH} levels") from None
     except ValueError as problem:
-        raise error(f"{path} is not JSON ({problem})") from None
+        raise error(f"{name} is not JSON ({problem})") from None
     if _is_deep(data):
-        raise error(f"{path} is nested too deep", expected=f"at most {_MAX_DEPTH} levels")
+        raise error(f"{name} is nested too deep", expected=f"at most {_MAX_DEPTH} levels")
     return data
 
 

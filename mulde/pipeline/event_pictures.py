@@ -10,7 +10,7 @@ import numpy as np
 from mulde.files import whole_file
 from mulde.pipeline.events import picture_path
 from mulde.pipeline.extract import StoredVideo
-from mulde.pipeline.normal_moments import Moments
+from mulde.pipeline.normal_index import Moments
 from mulde.pipeline.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.runfolder import NORMAL, THUMBNAILS
 from mulde.records import SeenEvent, UInt8

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from mulde.errors import MuldeError
 from mulde.files import output_path, whole_file, write_csv, write_json
+from mulde.pipeline.parquet import finite, read_parquet, reading
 from mulde.pipeline.region_scores import CORNERS, STREAM_PREFIX
+from mulde.pipeline.typed import (
+    Count,
+    FileModel,
+    Number,
+    OrNone,
+    Positive,
+    Probability,
+    VideoName,
+    distinct,
+    known_fields,
+    read_typed,
+)
 from mulde.records import EventRegion, Float32, NormalMoment, Reason, SeenEvent
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EVENTS, _ROWS = "events", "event_rows.parquet"
+_MOST_EVENT_BYTES = 2**29
 _COLUMNS = {
     "event_id": str, "video": str, "start_frame": np.int64, "end_frame": np.int64, "start_s": float, "end_s": float,
     "peak_frame": np.int64, "peak_s": float, "score": float, "p_value": float, "stream": str, "reason": str,
@@ -50,10 +64,11 @@ def read_events(folder: Path) -> list[SeenEvent]:
     path = folder / f"{EVENTS}.json"
     if not path.is_file():
         return []
-    try:
-        return [_event(one) for one in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise MuldeError(f"events {path} cannot be read ({error})", hint="mulde score") from None
+    entries = read_typed(path, list[_EventEntry], max_bytes=_MOST_EVENT_BYTES, hint="mulde score")
+    with reading("events", path, hint="mulde score"):
+        events = [_event(entry) for entry in entries]
+        distinct((event.event_id for event in events), "event_id")
+    return events
 
 
 def write_event_rows(rows: Mapping[str, tuple[str, Float32]], folder: Path) -> None:
@@ -72,17 +87,21 @@ def write_event_rows(rows: Mapping[str, tuple[str, Float32]], folder: Path) -> N
 
 def read_event_rows(folder: Path) -> dict[str, tuple[str, Float32]]:
     """What `write_event_rows` wrote; none where there is no such file. Raises MuldeError for one that is damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     path = folder / _ROWS
     if not path.is_file():
         return {}
-    try:
-        rows = pq.read_table(path).to_pylist()
-        return {row["event_id"]: (row["stream"], np.array(row["values"], np.float32)) for row in rows}
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise MuldeError(f"rows of events {path} cannot be read ({error})", hint="mulde score") from None
+    with reading("rows of events", path, hint="mulde score"):
+        table = read_parquet(path, {"event_id": "text", "stream": "text", "values": "lists"}, facts=False)
+        distinct(table.text["event_id"], "event_id")
+        rows = dict(
+            zip(table.text["event_id"], zip(table.text["stream"], table.lists("values"), strict=True), strict=True)
+        )
+        widths: dict[str, int] = {}
+        for event_id, (stream, values) in rows.items():
+            finite(f"values of {event_id}", values)
+            if len(values) != widths.setdefault(stream, len(values)):
+                raise MuldeError(f"values of {event_id}", expected=f"{widths[stream]} numbers", got=len(values))
+        return rows
 
 
 def by_video(events: Iterable[SeenEvent]) -> dict[str, list[SeenEvent]]:
@@ -114,20 +133,63 @@ def _row(event: SeenEvent) -> dict[str, Any]:
     }
 
 
-def _event(one: Mapping[str, Any]) -> SeenEvent:
-    own = {name: value for name, value in one.items() if name not in ("event_id", "reason")}
-    return SeenEvent(**own, reason=None if one["reason"] is None else _reason(one["reason"]))
+class _RegionEntry(FileModel):
+    frame_index: Count
+    box_xyxy: Annotated[list[Number], Field(min_length=4, max_length=4)]
+    track_id: OrNone
+    what: str
 
 
-def _reason(one: Mapping[str, Any]) -> Reason:
-    region = one["region"]
+class _MomentEntry(FileModel):
+    moment: Count
+    video: VideoName
+    frame_index: Count
+    time_s: Number
+    distance: Positive
+
+
+class _ReasonEntry(FileModel):
+    stream: str
+    text: str
+    streams: dict[str, Number]
+    region: _RegionEntry | None
+    scales: list[Annotated[list[Number], Field(min_length=2, max_length=2)]]
+    groups: list[Annotated[tuple[str, Number], Field(strict=False)]]
+    facts: dict[str, Number]
+    nearest: list[_MomentEntry]
+
+
+class _EventEntry(FileModel):
+    video: VideoName
+    start_frame: Count
+    end_frame: Count
+    start_s: Number
+    end_s: Number
+    peak_frame: Count
+    peak_s: Number
+    score: Number
+    p_value: Probability
+    reason: _ReasonEntry | None
+    exemption: str = ""
+
+
+def _event(entry: _EventEntry) -> SeenEvent:
+    return SeenEvent(**{**known_fields(entry), "reason": None if entry.reason is None else _reason(entry.reason)})
+
+
+def _reason(entry: _ReasonEntry) -> Reason:
     return Reason(
-        stream=one["stream"],
-        text=one["text"],
-        streams=one["streams"],
-        region=region and EventRegion(**{**region, "box_xyxy": tuple(region["box_xyxy"])}),
-        scales=tuple((float(level), float(excess)) for level, excess in one["scales"]),
-        groups=tuple((str(name), float(share)) for name, share in one["groups"]),
-        facts=one["facts"],
-        nearest=tuple(NormalMoment(**moment) for moment in one["nearest"]),
+        stream=entry.stream,
+        text=entry.text,
+        streams=entry.streams,
+        region=None if entry.region is None else _region(entry.region),
+        scales=tuple((level, excess) for level, excess in entry.scales),
+        groups=tuple((name, share) for name, share in entry.groups),
+        facts=entry.facts,
+        nearest=tuple(NormalMoment(**known_fields(moment)) for moment in entry.nearest),
     )
+
+
+def _region(entry: _RegionEntry) -> EventRegion:
+    x0, y0, x1, y1 = entry.box_xyxy
+    return EventRegion(entry.frame_index, (x0, y0, x1, y1), entry.track_id, entry.what)

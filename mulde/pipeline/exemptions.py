@@ -6,24 +6,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from mulde.errors import MuldeError
 from mulde.extractors.base import digest
 from mulde.files import write_json
 from mulde.pipeline.events import EVENTS, read_event_rows, read_events
-from mulde.pipeline.normal_moments import MOMENTS, Moments
+from mulde.pipeline.normal_index import MOMENTS, Moments
 from mulde.pipeline.runfolder import RunFolder, read_record
+from mulde.pipeline.typed import Count, FileModel, Number, Positive, VideoName, distinct, known_fields, read_typed
 from mulde.records import Float32, Float64, Int64, SeenEvent
 
 EXEMPTIONS = "exemptions.json"
 _SCHEMA = 1
+_HINT = "the exemptions of mulde feedback, from a copy"
 
 EventRows = Mapping[str, tuple[str, Float32]]
 """Event id -> the stream that drove it and its row (D,) there, as `read_event_rows` gives them."""
@@ -100,18 +102,11 @@ class Exemption:
 
 def read_exemptions(path: Path) -> list[Exemption]:
     """What `write_exemptions` wrote. Raises MuldeError for a file that is missing, damaged or of a newer version."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["schema"] != _SCHEMA:
-            raise ValueError(f"schema version {data['schema']}, expected {_SCHEMA}")
-        found = [_exemption(one, data["rows"]) for one in data["exemptions"]]
-        if len({one.id for one in found}) < len(found):
-            raise ValueError("an id occurs twice")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise MuldeError(
-            f"exemptions {path} cannot be read ({type(error).__name__}: {error})", expected="as of `mulde feedback`"
-        ) from None
-    return found
+    data = read_typed(path, _ExemptionsFile, max_bytes=2**28, hint=_HINT)
+    if data.schema_ != _SCHEMA:
+        raise MuldeError(f"{path}: schema", expected=f"version {_SCHEMA}", got=data.schema_, hint=_HINT)
+    distinct((entry.id for entry in data.exemptions), f"{path}: ids of exemptions")
+    return [_exemption(entry, data.rows, path) for entry in data.exemptions]
 
 
 def exemptions_of(run: Path) -> list[Exemption]:
@@ -131,13 +126,50 @@ def write_exemptions(exemptions: Sequence[Exemption], path: Path) -> None:
     write_json(path, {"schema": _SCHEMA, "exemptions": entries, "rows": rows})
 
 
-def _exemption(one: Mapping[str, Any], rows: Mapping[str, Sequence[float]]) -> Exemption:
-    alike, undone = one["alike"], one["undone"]
-    if alike is not None:
-        row = tuple(float(value) for value in rows[one["id"]])
-        alike = Alike(str(alike["model_sha256"]), float(alike["radius"]), row)
-    span = {"start_frame": int(one["start_frame"]), "end_frame": int(one["end_frame"])}
-    return Exemption(**{**one, **span, "alike": alike, "undone": undone and Undone(**undone)})
+class _AlikeEntry(FileModel):
+    model_sha256: str
+    radius: Positive
+
+
+class _UndoneEntry(FileModel):
+    who: str
+    when: str
+    why: str
+
+
+class _ExemptionEntry(FileModel):
+    id: str
+    event_id: str
+    video: VideoName
+    start_frame: Count
+    end_frame: Count
+    stream: str
+    who: str
+    when: str
+    why: str
+    applied: str | None = None
+    undone: _UndoneEntry | None = None
+    what: str = ""
+    alike: _AlikeEntry | None = None
+
+
+class _ExemptionsFile(FileModel):
+    schema_: int = Field(alias="schema")
+    exemptions: list[_ExemptionEntry]
+    rows: dict[str, list[Number]]
+
+
+def _exemption(entry: _ExemptionEntry, rows: Mapping[str, Sequence[float]], path: Path) -> Exemption:
+    alike, undone = entry.alike, entry.undone
+    if alike is not None and entry.id not in rows:
+        raise MuldeError(f"{path}: rows", expected=f"the row of exemption {entry.id}", got="none", hint=_HINT)
+    return Exemption(
+        **{
+            **known_fields(entry),
+            "alike": alike and Alike(alike.model_sha256, alike.radius, tuple(rows[entry.id])),
+            "undone": undone and Undone(undone.who, undone.when, undone.why),
+        }
+    )
 
 
 def free_id(exemptions: Sequence[Exemption]) -> int:

@@ -12,7 +12,7 @@ from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.events import by_video
 from mulde.pipeline.explain_rows import Objects, Teller, same_object
 from mulde.pipeline.extract import StoredVideo
-from mulde.pipeline.normal_moments import Moments
+from mulde.pipeline.normal_index import Moments
 from mulde.pipeline.score import ScoredVideo
 from mulde.records import FeatureTable, Float32, Float64, Int64, Reason, SeenEvent
 

@@ -12,7 +12,7 @@ from mulde.pipeline.class_names import class_names, object_name
 from mulde.pipeline.explain_words import Case, sentence
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.feature_groups import column_groups
-from mulde.pipeline.normal_moments import Moments
+from mulde.pipeline.normal_index import Moments
 from mulde.pipeline.store import regions_from_arrow
 from mulde.records import EventRegion, FeatureTable, Float32, Float64, Int64, NormalMoment, Reason, Regions
 

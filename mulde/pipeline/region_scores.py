@@ -6,18 +6,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from mulde.errors import MuldeError
 from mulde.files import output_path, whole_file
 from mulde.filetypes import is_hidden
+from mulde.images import MAX_PIXELS
 from mulde.pipeline.fusion import combine
+from mulde.pipeline.parquet import METADATA_KEY, Kind, finite, read_parquet, reading
 from mulde.pipeline.tracking import row_keys
+from mulde.pipeline.typed import FileModel, VideoName, distinct, validated
 from mulde.records import FeatureTable, Float64, RegionScores
 
-METADATA_KEY = b"mulde"
 STREAM_PREFIX = "score_"
 CORNERS = ("x0", "y0", "x1", "y1")
 
@@ -88,7 +91,9 @@ def write_regions(regions: RegionScores, folder: Path) -> Path:
 
 def read_regions(folder: Path) -> dict[str, RegionScores]:
     """All tables below a folder, by video; none is an ordinary value. Raises MuldeError for one that is damaged."""
-    return {one.video: one for one in map(_read_one, tables_below(folder))}
+    found = [_read_one(path) for path in tables_below(folder)]
+    distinct((one.video for one in found), f"videos of the tables in {folder}")
+    return {one.video: one for one in found}
 
 
 def tables_below(folder: Path) -> list[Path]:
@@ -111,23 +116,33 @@ def _path(folder: Path, video: str) -> Path:
     return output_path(folder, video, ".parquet")
 
 
-def _read_one(path: Path) -> RegionScores:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class _RegionFacts(FileModel):
+    video: VideoName
+    size_hw: Annotated[list[Annotated[int, Field(ge=1, le=2**17)]], Field(min_length=2, max_length=2)]
 
-    try:
-        table = pq.read_table(path)
-        facts = json.loads(table.schema.metadata[METADATA_KEY])
-        columns = {name: table[name].to_numpy() for name in table.column_names}
-        height, width = facts["size_hw"]
+
+_COLUMNS: dict[str, Kind] = {
+    "frame_index": "whole", **dict.fromkeys(CORNERS, "number"), "track_id": "whole", "anomaly_score": "number",
+}  # fmt: skip
+
+
+def _read_one(path: Path) -> RegionScores:
+    with reading("table of boxes", path, hint="mulde score"):
+        table = read_parquet(path, _COLUMNS, others=lambda name: "number" if name.startswith(STREAM_PREFIX) else None)
+        facts = validated(table.facts, _RegionFacts, "facts")
+        height, width = facts.size_hw
+        if height * width > MAX_PIXELS:
+            raise MuldeError("facts: size_hw", expected=f"at most {MAX_PIXELS:,} pixels", got=f"{height} x {width}")
+        corners = np.stack([finite(f"column {name}", table.number[name]) for name in CORNERS], axis=1)
+        streams = {name: values.astype(np.float64) for name, values in stream_columns(table.number).items()}
+        for name, values in streams.items():
+            finite(f"column {STREAM_PREFIX}{name}", values[~np.isnan(values)])  # NaN: the stream has no row for the box
         return RegionScores(
-            str(facts["video"]),
-            (int(height), int(width)),
-            np.stack([columns[name] for name in CORNERS], axis=1),
-            columns["frame_index"],
-            columns["anomaly_score"],
-            columns["track_id"],
-            stream_columns(columns),
+            facts.video,
+            (height, width),
+            corners.astype(np.float32),
+            table.whole["frame_index"],
+            finite("column anomaly_score", table.number["anomaly_score"]).astype(np.float64),
+            table.whole["track_id"],
+            streams,
         )
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise MuldeError(f"table of boxes {path} cannot be read ({error})", hint="mulde score") from None

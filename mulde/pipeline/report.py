@@ -7,14 +7,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
+
+from pydantic import Field
 
 from mulde.config import AlarmSettings
 from mulde.errors import MuldeError, UsageError
 from mulde.evaluation.alarms import EventRules
-from mulde.evaluation.protocol import Evaluation
-from mulde.files import output_path, write_text
+from mulde.files import output_path, read_text, write_text
 from mulde.filetypes import natural_key
 from mulde.pipeline.alarms import recorded_level
 from mulde.pipeline.evaluation_tables import evaluation_tables
@@ -23,6 +24,7 @@ from mulde.pipeline.exemptions import EXEMPTIONS, Exemption, preview, read_exemp
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.runfolder import (
     CLIPS,
+    METRICS,
     NORMAL,
     OVERLAYS,
     RECORD,
@@ -30,13 +32,14 @@ from mulde.pipeline.runfolder import (
     SETTINGS,
     THUMBNAILS,
     TRUTH,
+    check_metrics,
     read_record,
 )
 from mulde.pipeline.score import read_scores
+from mulde.pipeline.typed import Count, read_typed
 from mulde.records import SeenEvent
 from mulde.report.page import Exempted, Report, ReportEvent, ReportVideo, build_page
 
-METRICS = "metrics.json"
 MOST_CLIP_BYTES = 150_000_000  # of embedded clips: browsers open larger pages slowly or not at all
 
 
@@ -106,7 +109,7 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> Report:
         num_alarms=num_alarms,
         tables=tables,
         remarks=remarks,
-        **_facts(record, settings.read_text(encoding="utf-8") if settings.is_file() else ""),
+        **_facts(record, read_text(settings) if settings.is_file() else ""),
     )
 
 
@@ -134,10 +137,15 @@ def _videos(place: _Place, scores: Mapping[str, Any], alarm: Mapping[str, Any]) 
     ]
 
 
+_Span = Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
 def _truth(path: Path) -> dict[str, list[tuple[int, int]]]:
     """Labelled frames that an evaluation left: video -> half-open ranges. The report opens no labels itself."""
-    found = _json(path)
-    return {name: [(int(start), int(end)) for start, end in spans] for name, spans in (found or {}).items()}
+    if not path.is_file():
+        return {}
+    found = read_typed(path, dict[str, list[_Span]], max_bytes=2**28, hint="mulde evaluate")
+    return {name: [(start, end) for start, end in spans] for name, spans in found.items()}
 
 
 def _clips(place: _Place, events: Sequence[SeenEvent], reporter: Reporter) -> dict[str, bytes]:
@@ -181,17 +189,16 @@ def _exemptions(root: Path, events: Sequence[SeenEvent]) -> tuple[list[Exempted]
 
 def _figures(path: Path) -> tuple[list[object], list[str]]:
     """The tables and remarks of an evaluation that was kept; none of one that does not fit this version."""
-    from pydantic import TypeAdapter, ValidationError
-
-    found = _json(path)
-    if not found or "rows" not in found:
+    if not path.is_file():
         return [], []
-    remarks = found.pop("remarks", [])
+    found = read_typed(path, dict[str, Any], max_bytes=2**28, hint="mulde evaluate")
+    if "rows" not in found:  # of several seeds
+        return [], []
     try:
-        evaluation = TypeAdapter(Evaluation).validate_python(found)
-    except ValidationError:
-        return [], ["metrics.json is of another version of mulde: mulde evaluate writes it anew."]
-    return list(evaluation_tables(evaluation)), list(remarks)
+        evaluation, remarks = check_metrics(found, path)
+    except MuldeError:
+        return [], ["metrics.json is damaged or of another version of mulde: mulde evaluate writes it anew."]
+    return list(evaluation_tables(evaluation)), remarks
 
 
 def _facts(record: Mapping[str, Any], settings: str) -> dict[str, Any]:
@@ -206,12 +213,3 @@ def _facts(record: Mapping[str, Any], settings: str) -> dict[str, Any]:
             if name not in short and name != "alarm"
         ],
     }
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise MuldeError(f"{path} cannot be read ({error})") from None

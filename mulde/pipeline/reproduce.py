@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mulde.config import Settings, fingerprint, load_settings
-from mulde.errors import UsageError, VideoError
+from mulde.errors import MuldeError, UsageError, VideoError
 from mulde.evaluation.compat import HABITS
-from mulde.files import write_json, write_text
+from mulde.files import read_json, write_json, write_text
 from mulde.media.identity import identity
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.progress import Reporter
@@ -21,6 +21,7 @@ from mulde.pipeline.reproduction_page import to_markdown
 from mulde.pipeline.run import Outcome, Workplace, run_all, run_evaluate
 from mulde.pipeline.runfolder import versions
 from mulde.pipeline.sources import Footage, open_source
+from mulde.pipeline.typed import validated
 
 CONFIG_OF = {"avenue-masks": "avenue", "avenue-intervals": "avenue"}
 """Data sets that share a config, because only their labels differ."""
@@ -164,8 +165,8 @@ def _made_by(settings: Settings, digests: Mapping[str, Mapping[str, str]], place
 def _differs(path: Path, wanted: Mapping[str, Any]) -> str | None:
     """None when the file holds what is wanted, else the name of the first thing that differs ("" without a file)."""
     try:
-        found = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = validated(read_json(path), dict[str, Any], str(path))
+    except MuldeError:
         return ""
     return next((key for key in wanted if found.get(key) != wanted[key]), None)
 

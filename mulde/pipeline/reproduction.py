@@ -23,9 +23,10 @@ from mulde.extractors.base import digest
 from mulde.pipeline.evaluate import read_labels
 from mulde.pipeline.extract import Failure
 from mulde.pipeline.published import PUBLISHED
-from mulde.pipeline.runfolder import read_record
+from mulde.pipeline.runfolder import METRICS, RECORD, RunRecord, check_metrics, read_record
 from mulde.pipeline.score import ScoredVideo, read_scores
 from mulde.pipeline.sources import open_source
+from mulde.pipeline.typed import Count, FileModel, Positive, read_typed, validated
 from mulde.records import LabelTrack
 
 SCHEMA_VERSION = 1
@@ -52,7 +53,7 @@ class Reproduction:
 
 def build_record(done: Reproduction) -> Plain:
     """The record, from the files of the run folders. Raises MuldeError where a seed has no figures."""
-    runs = {seed: read_record(folder) for seed, folder in done.folders.items()}
+    runs = {seed: _read_run(folder) for seed, folder in done.folders.items()}
     metrics = [_read_metrics(folder) for folder in done.folders.values()]
     first = next(iter(runs.values()))
     seeds, judged = list(done.folders), [_read_scores(done, folder) for folder in done.folders.values()]
@@ -86,13 +87,44 @@ def build_record(done: Reproduction) -> Plain:
     }
 
 
+class _StreamCounts(FileModel):
+    rows: list[Count]
+    heldout_rows: list[Count]
+    columns: Count
+
+
+class _Training(FileModel):
+    heldout: list[list[str]]
+    streams: dict[str, _StreamCounts]
+
+
+class _SeedRun(RunRecord):
+    """What a record of a reproduction takes from the run.json of a seed; all of it is there."""
+
+    mulde: str
+    started: str
+    command: list[str]
+    versions: dict[str, str]
+    wall_time_s: dict[str, Positive]
+    made_from: dict[str, Any]
+    training: _Training  # type: ignore[assignment]
+
+
+def _read_run(folder: Path) -> Plain:
+    record = read_record(folder)
+    run = validated(record, _SeedRun, str(folder / RECORD), hint="mulde reproduce into another --out")
+    if "regions" not in run.made_from:
+        raise MuldeError(f"{folder / RECORD}: made_from", expected="the passport of regions", got="none")
+    return record
+
+
 def _read_metrics(folder: Path) -> Plain:
-    try:
-        return dict(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise MuldeError(
-            f"no figures in {folder} ({error})", expected="metrics.json of an evaluation", hint="labelled test videos"
-        ) from None
+    path = folder / METRICS
+    if not path.is_file():
+        raise MuldeError(f"no figures in {folder}", expected=METRICS, hint="labelled test videos")
+    found: Plain = read_typed(path, dict[str, Any], max_bytes=2**28)
+    check_metrics(found, path)
+    return found
 
 
 def _figures(seeds: Sequence[int], metrics: Sequence[Plain]) -> Plain:

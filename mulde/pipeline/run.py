@@ -15,7 +15,7 @@ from mulde.datasets.base import SPLITS, Dataset, Video
 from mulde.datasets.left_out import as_record
 from mulde.errors import LabelError, UsageError
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
-from mulde.files import write_json
+from mulde.files import read_text, write_json
 from mulde.pipeline.alarms import recorded_level
 from mulde.pipeline.audit import write_audit
 from mulde.pipeline.build import choose_device
@@ -27,7 +27,8 @@ from mulde.pipeline.evaluation_page import write_evaluation_page
 from mulde.pipeline.events_found import show_events_found
 from mulde.pipeline.extract import Failure, StoredVideo
 from mulde.pipeline.leave_out import LeaveOut, read_leave_out
-from mulde.pipeline.normal_moments import MOMENTS, write_moments
+from mulde.pipeline.normal_index import MOMENTS
+from mulde.pipeline.normal_moments import write_moments
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.region_scores import read_regions
@@ -240,7 +241,7 @@ def _evaluate(
         title=dataset.name,
         notes=[alarm["statement"]] if alarm else [],
         record=record,
-        settings=settings_file.read_text(encoding="utf-8") if settings_file.is_file() else "",
+        settings=read_text(settings_file) if settings_file.is_file() else "",
         region_curves=pool.curves() if pool else None,
         alarm_level=recorded_level(record),
         p_values={name: one.track.p_value for name, one in scored.items() if one.track.p_value is not None},

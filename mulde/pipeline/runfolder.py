@@ -12,7 +12,6 @@ evaluation: metrics.json  truth.json  evaluation/evaluation.html *.png  events_f
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
@@ -20,12 +19,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
 
 from mulde import __version__
-from mulde.config import Settings, dump_toml
+from mulde.config import AlarmSettings, Settings, dump_toml
 from mulde.errors import MuldeError
+from mulde.evaluation.protocol import Evaluation
 from mulde.files import write_json, write_text
+from mulde.pipeline.typed import Count, FileModel, FilePath, Number, Positive, SourcePath, read_typed, validated
 
 _LIBRARIES = (
     "torch", "torchvision", "numpy", "scikit-learn", "opencv-python", "decord", "av", "ultralytics", "open_clip_torch",
@@ -33,7 +36,9 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-RECORD, SETTINGS, REGIONS, TRUTH, REPORT = "run.json", "settings.toml", "regions", "truth.json", "report.html"
+RECORD, SETTINGS, REGIONS, TRUTH, METRICS, REPORT = (
+    "run.json", "settings.toml", "regions", "truth.json", "metrics.json", "report.html",
+)  # fmt: skip
 THUMBNAILS, NORMAL, OVERLAYS, CLIPS, HEAT_MAPS = "thumbnails", "normal", "overlays", "clips", "heat_maps"
 """Pictures of events, of the normal moments that they name, and what is drawn on request."""
 
@@ -84,16 +89,78 @@ class RunFolder:
         self.note(wall_time_s={**times, name: round(time.perf_counter() - start, 3)})
 
 
+class _NormalLevels(FileModel):
+    """How many events normal video has at levels, falling."""
+
+    levels: list[Number]
+    num_events: list[Count]
+    hours: Annotated[float, Field(gt=0, le=1e9)]
+
+    @model_validator(mode="after")
+    def _agree(self) -> _NormalLevels:
+        if len(self.levels) != len(self.num_events):
+            raise ValueError(f"a number of events for each of {len(self.levels)} levels")
+        return self
+
+
+class AlarmRecord(FileModel):
+    """The alarm level of a run, as `AlarmRule.as_record` gives it."""
+
+    levels: dict[Literal["raw", "causal", "centred"], dict[str, Number]]
+    false_alarms_per_hour: Positive = 0.0
+    merge_gap_s: Positive = AlarmSettings().merge_gap_s
+    min_length_s: Positive = AlarmSettings().min_length_s
+    statement: str = ""
+    normal: _NormalLevels | None = None
+
+    @model_validator(mode="after")
+    def _has_level(self) -> AlarmRecord:
+        if not self.levels.get("centred"):
+            raise ValueError("a level of scores smoothed both ways")
+        return self
+
+
+class RunRecord(FileModel):
+    """run.json. What a command does not note is not there; facts of other versions stay."""
+
+    mulde: str = ""
+    command: list[str] = Field([])
+    started: str = ""
+    versions: dict[str, str] = Field({})
+    wall_time_s: dict[str, Positive] = Field({})
+    sources: list[SourcePath] = Field([])
+    device: str = ""
+    seed: int = 0
+    seeds: list[int] = Field([])
+    model: FilePath = "model.safetensors"
+    model_sha256: str | None = None
+    made_from: dict[str, Any] = Field({})
+    training: dict[str, Any] = Field({})
+    video_sha256: dict[str, str] = Field({})
+    frames_without_rows: dict[str, Count] = Field({})
+    num_events: Count = 0
+    alarm: AlarmRecord | None = None
+
+
 def read_record(root: Path) -> dict[str, Any]:
-    """The run.json of a run folder. Raises MuldeError when there is none or it is damaged."""
+    """The run.json of a run folder as plain data, of the types of `RunRecord`. Raises MuldeError when there is none or
+    it is damaged."""
     path = root / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    if not path.exists():
         raise MuldeError(
-            f"{root} is not a run folder ({path.name}: {error})", expected="the --out of mulde score or mulde run"
-        ) from None
-    return dict(record)
+            f"{root} is not a run folder (it has no {RECORD})", expected="the --out of mulde score or mulde run"
+        )
+    record = read_typed(path, RunRecord, max_bytes=2**28, hint="mulde score")
+    return record.model_dump(exclude_unset=True) | ({"alarm": record.alarm.model_dump()} if record.alarm else {})
+
+
+def check_metrics(found: Mapping[str, Any], path: Path) -> tuple[Evaluation, list[str]]:
+    """The evaluation, and its remarks, that metrics.json holds. Raises MuldeError for anything else."""
+    rest = {name: value for name, value in found.items() if name != "remarks"}
+    evaluation = validated(rest, Evaluation, str(path), hint="mulde evaluate")
+    if not evaluation.rows:
+        raise MuldeError(f"{path}: rows", expected="one for each smoothing", got="none", hint="mulde evaluate")
+    return evaluation, validated(found.get("remarks", []), list[str], f"{path}: remarks", hint="mulde evaluate")
 
 
 def versions() -> dict[str, str]:

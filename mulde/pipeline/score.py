@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from pydantic import Field
 
 from mulde.errors import BundleError, MuldeError
 from mulde.evaluation.conformal import frame_p_values
@@ -17,18 +18,23 @@ from mulde.files import output_path, whole_file, write_csv
 from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.fusion import combine, frame_maximum
+from mulde.pipeline.parquet import METADATA_KEY, Kind, finite, read_parquet, reading
 from mulde.pipeline.region_scores import (
-    METADATA_KEY,
     STREAM_PREFIX,
     ScoredRows,
     region_scores,
     stream_columns,
     tables_below,
 )
+from mulde.pipeline.typed import Count, FileModel, Positive, VideoName, distinct, validated
 from mulde.records import Bool, FeatureTable, Float64, Int64, RegionScores, ScoreTrack
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_FRAMES_PER_ROW = 1000
+"""A video of which fewer frames could be decoded than one in so many is taken for a damaged table."""
 
 
 @dataclass(frozen=True)
@@ -143,28 +149,44 @@ def read_scores(folder: Path) -> dict[str, ScoredVideo]:
     scored = [_read_one(path) for path in tables_below(folder)]
     if not scored:
         raise MuldeError(f"no score tables in {folder}", hint="mulde score, or mulde run")
+    distinct((one.track.video for one in scored), f"videos of the tables in {folder}")
     return {one.track.video: one for one in scored}
 
 
-def _read_one(path: Path) -> ScoredVideo:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class _ScoreFacts(FileModel):
+    sigma_frames: Positive
+    frames_without_rows: Count
+    rate: Annotated[float, Field(gt=0, le=1e6)]
 
-    try:
-        table = pq.read_table(path)
-        extra = json.loads(table.schema.metadata[METADATA_KEY])
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+
+_COLUMNS: dict[str, Kind] = {
+    "video": "text", "frame_index": "whole", "time_s": "number", "fused": "number", "smoothed": "number",
+}  # fmt: skip
+
+
+def _read_one(path: Path) -> ScoredVideo:
+    def further(name: str) -> Kind | None:
+        return "number" if name == "p_value" or name.startswith(STREAM_PREFIX) else None
+
+    with reading("score table", path, hint="mulde score"):
+        table = read_parquet(path, _COLUMNS, others=further)
+        facts = validated(table.facts, _ScoreFacts, "facts")
+        names = set(table.text["video"])
+        if len(names) != 1:
+            raise MuldeError("column video", expected="one name", got=f"{len(names)}")
+        numbers = {name: finite(f"column {name}", values).astype(np.float64) for name, values in table.number.items()}
+        if "p_value" in numbers:
+            finite("column p_value", numbers["p_value"], 0, 1)
+        frame_index = table.whole["frame_index"]
+        if frame_index[-1] >= _FRAMES_PER_ROW * max(len(frame_index), _FRAMES_PER_ROW):
+            raise MuldeError("column frame_index", expected="frames of one video", got=frame_index[-1])
         track = ScoreTrack(
-            str(columns["video"][0]),
-            columns["frame_index"],
-            columns["time_s"],
-            columns["fused"],
-            columns["smoothed"],
-            stream_columns(columns),
-            columns.get("p_value"),
+            validated(names.pop(), VideoName, "column video"),
+            frame_index,
+            numbers["time_s"],
+            numbers["fused"],
+            numbers["smoothed"],
+            stream_columns(numbers),
+            numbers.get("p_value"),
         )
-        return ScoredVideo(track, extra["sigma_frames"], extra["frames_without_rows"], extra["rate"])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, IndexError) as error:
-        raise MuldeError(
-            f"score table {path} cannot be read ({error})", expected="a table written by `mulde score`"
-        ) from None
+        return ScoredVideo(track, facts.sigma_frames, facts.frames_without_rows, facts.rate)

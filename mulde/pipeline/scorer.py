@@ -33,7 +33,7 @@ from mulde.pipeline.explain import explain
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.figures import plot_scores
 from mulde.pipeline.heat_maps import write_heat_maps
-from mulde.pipeline.normal_moments import MOMENTS, Moments
+from mulde.pipeline.normal_index import MOMENTS, Moments
 from mulde.pipeline.overlay import draw_overlay
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.region_scores import read_regions_of, write_regions

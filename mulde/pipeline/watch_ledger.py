@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mulde.errors import MuldeError, UsageError
-from mulde.files import csv_cell, whole_file
+from mulde.files import csv_cell, parse_json, whole_file
 from mulde.names import valid_text
 
 LEDGER, TABLE = "watched.sqlite", "watched.csv"
@@ -42,6 +42,18 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
+
+_TEXT, _WHOLE, _NUMBER = "'text'", "'integer'", "'real', 'integer'"
+_KINDS = {
+    "files": {
+        **dict.fromkeys(("path", "video", "state", "reason"), _TEXT),
+        **dict.fromkeys(("size", "mtime_ns", "tries", "cut_short"), _WHOLE),
+        **dict.fromkeys(("sha256", "worst_event", "scored_at"), f"{_TEXT}, 'null'"),
+        **dict.fromkeys(("num_frames", "num_events"), f"{_WHOLE}, 'null'"),
+        "lowest_p_value": f"{_NUMBER}, 'null'",
+    },
+    "facts": {"name": _TEXT, "value": _TEXT},
+}
 
 
 class Stamp(NamedTuple):
@@ -88,6 +100,23 @@ def key(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """SQLite keeps any type in any column; a watcher writes those of the schema."""
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise MuldeError(f"ledger {path} is damaged ({verdict})", hint="another --out")
+    for table, kinds in _KINDS.items():
+        wrong = " OR ".join(f"typeof({column}) NOT IN ({kind})" for column, kind in kinds.items())
+        row = connection.execute(f"SELECT rowid, * FROM {table} WHERE {wrong} LIMIT 1").fetchone()
+        if row is not None:
+            got = ", ".join(f"{name} {str(row[name])[:40]!r}" for name in kinds)
+            raise MuldeError(f"ledger {path}: a row of {table}", expected="what a watcher wrote", got=got)
+    states = ", ".join(f"'{state}'" for state in (WAITING, WORKING, DONE, FAILED, REPLACED, GONE))
+    strange = connection.execute(f"SELECT state FROM files WHERE state NOT IN ({states}) LIMIT 1").fetchone()
+    if strange is not None:
+        raise MuldeError(f"ledger {path}: state", expected=states, got=repr(strange[0]))
+
+
 class Ledger:
     """Entries of files by their path relative to the watched folder. For one process at a time.
 
@@ -100,8 +129,12 @@ class Ledger:
     @classmethod
     @contextmanager
     def open(cls, root: Path) -> Iterator[Ledger]:
-        """The ledger of a run folder, made where there is none. Raises MuldeError for one of another version."""
-        with closing(sqlite3.connect(root / LEDGER)) as connection:
+        """The ledger of a run folder, made where there is none. Raises MuldeError for one of another version, and for
+        one that holds what no watcher wrote."""
+        path = root / LEDGER
+        if path.exists() and not path.is_file():
+            raise MuldeError(f"ledger {path}", expected="a file", got="something else", hint="another --out")
+        with closing(sqlite3.connect(path)) as connection:
             connection.row_factory = sqlite3.Row
             for mode in _MODES:
                 connection.execute(f"PRAGMA {mode}")
@@ -109,12 +142,14 @@ class Ledger:
             if version == 0:
                 connection.executescript(_SCHEMA)
             elif version != _VERSION:
-                raise MuldeError(f"ledger {root / LEDGER}", expected=f"version {_VERSION}", got=version)
+                raise MuldeError(f"ledger {path}", expected=f"version {_VERSION}", got=version)
+            _check(connection, path)
             yield cls(connection)
 
     def claim(self, facts: Mapping[str, object], hint: str) -> None:
         """Record what all entries share, or raise UsageError where it is not what it was."""
-        known = {name: json.loads(value) for name, value in self._db.execute("SELECT name, value FROM facts")}
+        rows = self._db.execute("SELECT name, value FROM facts")
+        known = {name: parse_json(value, f"ledger {LEDGER}, {name}") for name, value in rows}
         for name, value in facts.items():
             if known.get(name, value) != value:
                 raise UsageError(

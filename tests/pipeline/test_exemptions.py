@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -254,24 +255,24 @@ def test_the_row_that_is_kept_is_the_row_of_the_event(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "JSONDecodeError"),
-        ("[]", "TypeError"),
-        ('{"schema": 2, "exemptions": [], "rows": {}}', "schema version 2, expected 1"),
-        ('{"schema": 1, "exemptions": [{"id": "1"}], "rows": {}}', "KeyError"),
-        ('{"schema": 1, "exemptions": [7], "rows": {}}', "TypeError"),
+        ("", "not JSON"),
+        ("[]", "the whole: expected a table of names and values, got "),
+        ('{"schema": 2, "exemptions": [], "rows": {}}', "schema: expected version 1, got 2"),
+        ('{"schema": 1, "exemptions": [{"id": "1"}], "rows": {}}', "exemptions.0.event_id: expected a value, got none"),
+        ('{"schema": 1, "exemptions": [7], "rows": {}}', "exemptions.0: expected a table of names and values, got 7"),
     ],
 )
 def test_damage_is_named(tmp_path, text, problem):
     (tmp_path / "exemptions.json").write_text(text)
-    with pytest.raises(MuldeError, match=rf"exemptions\.json cannot be read \(.*{problem}"):
+    with pytest.raises(MuldeError, match=rf"exemptions\.json.*{re.escape(problem)}.*Try: the exemptions"):
         exemptions_of(tmp_path)
 
 
 def test_a_file_that_is_asked_for_has_to_be_there_and_ids_are_one_each(tmp_path):
-    with pytest.raises(MuldeError, match=r"none\.json cannot be read \(FileNotFoundError"):
+    with pytest.raises(MuldeError, match=r"none\.json cannot be read \(No such file"):
         read_exemptions(Path("none.json"))
     write_exemptions([exemption(1, event(0)), exemption(1, event(1))], tmp_path / "x.json")
-    with pytest.raises(MuldeError, match="an id occurs twice"):
+    with pytest.raises(MuldeError, match="ids of exemptions: expected each once, got 1 twice"):
         read_exemptions(tmp_path / "x.json")
 
 

@@ -19,7 +19,7 @@ from mulde.pipeline.explain import chosen_rows, explain, stream_shares
 from mulde.pipeline.explain_rows import group_shares, way
 from mulde.pipeline.explain_words import cause_of
 from mulde.pipeline.fusion import Calibration, Surprise, combine
-from mulde.pipeline.normal_moments import Moments
+from mulde.pipeline.normal_index import Moments
 from mulde.pipeline.score import ScoredVideo
 from mulde.records import FeatureTable, Regions, ScoreTrack, SeenEvent
 

@@ -10,7 +10,8 @@ from mulde.media import write_video
 from mulde.pipeline.alarms import find_alarms, learn_alarm
 from mulde.pipeline.explain import Explained, explain
 from mulde.pipeline.explain_words import cause_of
-from mulde.pipeline.normal_moments import MOMENTS, Moments, write_moments
+from mulde.pipeline.normal_index import MOMENTS, Moments
+from mulde.pipeline.normal_moments import write_moments
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.score import score_video
 from mulde.pipeline.train import train

@@ -18,7 +18,8 @@ from mulde.errors import MuldeError, RecordError
 from mulde.media import write_video
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.leave_out import LeaveOut
-from mulde.pipeline.normal_moments import Moments, draw_moments, write_moments
+from mulde.pipeline.normal_index import Moments
+from mulde.pipeline.normal_moments import draw_moments, write_moments
 from mulde.pipeline.progress import Reporter
 from mulde.records import FeatureTable, Frames
 from tests.pipeline.clips import QUIET, clips, plan_of, run
@@ -252,7 +253,7 @@ def test_far_more_moments_than_the_unit_is_learnt_from_give_nearly_the_same_unit
     videos = [stored(f"v{i}", speed=boxes(sorted(list(range(30)) * 3), 3, seed=i)) for i in range(4)]
     a, b = np.zeros((1, 3), np.float32), np.ones((1, 3), np.float32)
     exact = made(tmp_path, videos).distance("speed", a, b)
-    monkeypatch.setattr("mulde.pipeline.normal_moments._MOST_FOR_UNIT", 100)
+    monkeypatch.setattr("mulde.pipeline.normal_index._MOST_FOR_UNIT", 100)
     np.testing.assert_allclose(made(tmp_path, videos).distance("speed", a, b), exact, rtol=0.25)
 
 

@@ -1,0 +1,108 @@
+"""Files of a run folder against what they should hold. Each type stands beside the code that owns the file.
+
+A file may come from another version, a damaged disk or another person: whatever it holds, the answer is a value of the
+type that was asked for, or a MuldeError that names the file and the field.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Hashable, Iterable
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, TypeVar, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from mulde.errors import MuldeError
+from mulde.files import MAX_BYTES, read_json
+
+T = TypeVar("T")
+_MOST = 1e30  # squares of numbers stay finite, also in float32
+
+
+class FileModel(BaseModel):
+    """A part of a file: exactly the types that it names; keys that it does not know, as of other versions, stay."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow", protected_namespaces=())
+
+
+def _video_name(name: str) -> str:
+    """Files of a video lie below a folder, under its name, so a name must not lead out of it."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name or len(name) > 4096:
+        raise ValueError("a name of a video that stays inside its folder")
+    return name
+
+
+def _path(text: str) -> str:
+    if "\0" in text or len(text) > 4096 or any(len(part.encode()) > 255 for part in text.split("/")):
+        raise ValueError("a path")
+    return text
+
+
+def _file_path(text: str) -> str:
+    if not Path(_path(text)).name:
+        raise ValueError("a path of a file")
+    return text
+
+
+Number = Annotated[float, Field(ge=-_MOST, le=_MOST, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+OrNone = Annotated[int, Field(ge=-1, lt=2**53)]
+"""A number from 0 up, or -1 for none."""
+VideoName = Annotated[str, AfterValidator(_video_name)]
+SourcePath = Annotated[str, AfterValidator(_path)]
+FilePath = Annotated[str, AfterValidator(_file_path)]
+
+
+def read_typed(path: Path, kind: type[T], *, max_bytes: int = MAX_BYTES, hint: str | None = None) -> T:
+    """What a JSON file holds, as `kind`. Raises MuldeError, naming the file and the field."""
+    try:
+        data = read_json(path, max_bytes=max_bytes)
+    except MuldeError as error:
+        raise MuldeError(error.problem, expected=error.expected, got=error.got, hint=hint) from None
+    try:
+        return validated(data, kind)
+    except MuldeError as error:
+        raise MuldeError(f"{path} cannot be read ({error})", hint=hint) from None
+
+
+def validated(data: Any, kind: type[T], name: str = "", *, hint: str | None = None) -> T:
+    """Plain data as `kind`. Raises MuldeError that names the field of `name` at fault."""
+    try:
+        value: T = _adapter(cast(Hashable, kind)).validate_python(data)
+        return value
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in (name, *first["loc"]) if part != "")
+        missing = first["type"] == "missing"
+        said = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        expected = "a table of names and values" if first["type"] in ("model_type", "dict_type") else said
+        raise MuldeError(
+            field or "the whole",
+            expected="a value" if missing else expected,
+            got="none" if missing else reprlib.repr(first["input"]),
+            hint=hint,
+        ) from None
+
+
+def known_fields(entry: FileModel) -> dict[str, Any]:
+    """The fields that the type of an entry names, without those of other versions."""
+    return {name: getattr(entry, name) for name in type(entry).model_fields}
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(Any, kind))
+
+
+def distinct(values: Iterable[object], name: str) -> None:
+    """Raises MuldeError when a value of `name` is there twice."""
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise MuldeError(name, expected="each once", got=f"{value} twice")
+        seen.add(value)
