@@ -9,13 +9,13 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Hashable, Iterable
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mulde.errors import MuldeError
-from mulde.files import MAX_BYTES, read_json
+from mulde.files import MAX_BYTES, output_path, read_json
 
 T = TypeVar("T")
 _MOST = 1e30  # squares of numbers stay finite, also in float32
@@ -29,14 +29,19 @@ class FileModel(BaseModel):
 
 def _video_name(name: str) -> str:
     """Files of a video lie below a folder, under its name, so a name must not lead out of it."""
-    parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or "\0" in name or len(name) > 4096:
-        raise ValueError("a name of a video that stays inside its folder")
+    try:
+        output_path(Path(), name)
+    except MuldeError:
+        raise ValueError("a name of a video that stays in its folder") from None
     return name
 
 
 def _path(text: str) -> str:
-    if "\0" in text or len(text) > 4096 or any(len(part.encode()) > 255 for part in text.split("/")):
+    if (
+        "\0" in text
+        or len(text) > 4096
+        or any(len(part.encode()) > 255 and "\\x" not in part for part in text.split("/"))
+    ):
         raise ValueError("a path")
     return text
 

@@ -148,8 +148,8 @@ class Ledger:
 
     def claim(self, facts: Mapping[str, object], hint: str) -> None:
         """Record what all entries share, or raise UsageError where it is not what it was."""
-        rows = self._db.execute("SELECT name, value FROM facts")
-        known = {name: parse_json(value, f"ledger {LEDGER}, {name}") for name, value in rows}
+        held = self._db.execute("SELECT name, value FROM facts")
+        known = {name: parse_json(value, f"ledger {LEDGER}, {name}") for name, value in held}
         for name, value in facts.items():
             if known.get(name, value) != value:
                 raise UsageError(
