@@ -116,7 +116,7 @@ def extract(
     """Decode videos, find objects, compute their features and keep them in the store."""
     from mulde.pipeline.run import run_extract
 
-    settings = _settings(config, set_, detector)
+    settings = _settings(config, set_, detector, command="extract")
     place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
     _finish(run_extract(sources, settings, place), place.reporter)
 
@@ -151,7 +151,7 @@ def train(
     """Learn from normal videos (the training split of a data set) what is normal; list what looks least so."""
     from mulde.pipeline.run import run_train
 
-    settings = _settings(config, set_, detector, preset)
+    settings = _settings(config, set_, detector, preset, command="train")
     place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
     _finish(run_train(sources, settings, out, seed, place, leave_out=leave_out), place.reporter)
 
@@ -420,7 +420,7 @@ def run(
     changes += [f"run.out={_quoted(str(out))}"] if out else []
     changes += [f"run.seeds={seed}"] if seed else []
     changes += _alarms(false_alarms_per_hour)
-    settings = _settings(config, changes, detector, preset)
+    settings = _settings(config, changes, detector, preset, command="run")
     place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
     _finish(run_all(settings, place), place.reporter)
 
@@ -604,7 +604,7 @@ def cache_export(
     from mulde.pipeline.cache_export import run_export
 
     reporter = _reporter(quiet)
-    settings = _settings(config, set_, detector)
+    settings = _settings(config, set_, detector, command="cache export")
     _finish(run_export(sources, settings, extractor, out, store, reporter), reporter)
 
 
@@ -623,7 +623,7 @@ def cache_import(
     from mulde.pipeline.cache_import import run_import
 
     reporter = _reporter(quiet)
-    settings = _settings(config, set_, None)
+    settings = _settings(config, set_, None, command="cache import")
     _finish(run_import(sources, settings, name, from_, store, reporter, replace=replace), reporter)
 
 
@@ -681,14 +681,24 @@ def _quoted(text: str) -> str:
 
 
 def _settings(
-    config: Path | None, changes: list[str] | None, detector: str | None, preset: str | None = None
+    config: Path | None,
+    changes: list[str] | None,
+    detector: str | None,
+    preset: str | None = None,
+    command: str | None = None,
 ) -> Settings:
+    """command: of which a change must be a setting; None: any will do."""
     from mulde.config import load_settings
 
     overrides = [f"density.preset={_quoted(preset)}"] if preset is not None else []
     if detector is not None:
         overrides += ['regions.finders=["yolo", "motion"]', f"regions.yolo.weights={_quoted(detector)}"]
-    return load_settings(config, [*overrides, *(changes or [])])
+    settings = load_settings(config, [*overrides, *(changes or [])])
+    if command is not None:
+        from mulde.pipeline.setting_uses import check_used
+
+        check_used(command, changes or (), settings)
+    return settings
 
 
 def _alarms(false_alarms_per_hour: float | None) -> list[str]:

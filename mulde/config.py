@@ -37,6 +37,11 @@ class VideoSettings(_Section):
         25.0, gt=0, le=1000, description="frames per second of frame folders whose dataset does not say"
     )
     batch_frames: int = Field(32, ge=1, le=4096, description="frames decoded and described together")
+    match_training: Literal["convert", "warn", "refuse"] = Field(
+        "convert",
+        description="for scoring a video of another size or rate than the model learnt: convert it where that gives "
+        "what was learnt and refuse it elsewhere; warn and score it as it is; or refuse it",
+    )
 
 
 class YoloSettings(_Section):
@@ -316,7 +321,7 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = (), base:
     if path is not None:
         data = _merge(data, _read_toml(path))
     for override in overrides:
-        data = _merge(data, _parse_override(override))
+        data = _merge(data, parse_override(override))
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
@@ -362,7 +367,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _parse_override(text: str) -> dict[str, Any]:
+def parse_override(text: str) -> dict[str, Any]:
     key, sign, raw = text.partition("=")
     if not sign or not key.strip():
         raise UsageError(f"setting {text!r}", expected="KEY=VALUE, as density.preset=paper")

@@ -2,12 +2,15 @@
 
 from mulde.filetypes import is_frame_folder, is_video_file, list_frames
 from mulde.media.audio import Sound
+from mulde.media.conversion import Conversion, ConvertedReader
 from mulde.media.identity import Snapshot, identity
 from mulde.media.opening import open_video
 from mulde.media.reader import VideoReader
 from mulde.media.writer import VideoWriter, timing, write_video
 
 __all__ = [
+    "Conversion",
+    "ConvertedReader",
     "Snapshot",
     "Sound",
     "VideoReader",

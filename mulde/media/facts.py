@@ -12,6 +12,7 @@ import numpy as np
 
 from mulde.errors import VideoError
 from mulde.images import MAX_PIXELS
+from mulde.media.colour import is_coloured
 from mulde.media.container import Damage, open_stream, packets, pictures
 from mulde.media.reader import DEFAULT_RATE
 from mulde.records import Int64
@@ -29,7 +30,7 @@ class VideoFacts:
     what the header's duration and rate come to where it names no number; stamps (N,) int64 are the presentation times
     of the pictures from the first one that can be decoded, ascending, in units of time_base. `stamps_are_times` is
     False where the container carries no usable ones, `pictures_carry_times` where a decoded picture's own stamp is not
-    its time.
+    its time. `coloured` is whether the first picture is, None where it is too dark to say.
     """
 
     size_hw: tuple[int, int]
@@ -44,6 +45,7 @@ class VideoFacts:
     time_base: Fraction
     stamps_are_times: bool
     pictures_carry_times: bool
+    coloured: bool | None
 
     @property
     def num_packets_without_picture(self) -> int:
@@ -114,6 +116,7 @@ def probe(path: Path, number: int | None, default_rate: Fraction | None) -> Vide
             time_base=Fraction(stream.time_base or 1),
             stamps_are_times=usable,
             pictures_carry_times=pictures_carry_times,
+            coloured=is_coloured(first.to_ndarray(format="rgb24")),
         )
 
 

@@ -20,6 +20,7 @@ class FileReader(VideoReader):
         self._facts: VideoFacts = probe(path, reading.stream, reading.default_rate)
         self.size_hw, self.rate = working_size(self._facts.size_hw, reading.working_size_px), self._facts.rate
         self.num_frames_from_header = self._facts.num_frames_from_header
+        self.coloured = self._facts.coloured
 
     def _finish(self, damage: Damage) -> None:
         """At the end of the file: put the missing frames on record, warn where fewer came than the file promises."""

@@ -13,6 +13,7 @@ import numpy as np
 from mulde.errors import ImageError, VideoError
 from mulde.filetypes import list_frames
 from mulde.images import import_cv2, read_image
+from mulde.media.colour import is_coloured
 from mulde.media.identity import no_images
 from mulde.media.reader import (
     DEFAULT_RATE,
@@ -58,6 +59,7 @@ class FrameFolderReader(VideoReader):
         self.size_hw = working_size(self._first_hw, reading.working_size_px)
         self.rate = reading.default_rate or DEFAULT_RATE
         self.num_frames_from_header = len(self._files)
+        self.coloured = is_coloured(first)
 
     def _decode(self) -> Generator[Picture, None, None]:
         for index, file in enumerate(self._files):

@@ -47,7 +47,8 @@ class VideoReader(ABC):
     """One video, read from front to back in batches; a context manager.
 
     `size_hw` is the size of the delivered frames, after rotation and scaling. `rate` is the average rate in frames per
-    second. `num_frames_from_header` is what the container claims, None where it claims nothing. `num_frames_decoded`
+    second. `coloured` says whether the first picture has colour, None where it is too dark to say.
+    `num_frames_from_header` is what the container claims, None where it claims nothing. `num_frames_decoded`
     counts what was delivered since the last iteration began; iterating again starts anew. `missing` holds, after an
     iteration, the ranges of frame indices that could not be decoded (those in front of `start_frame` too). In `reading`
     batch_size and start_frame may be replaced before an iteration; the rest holds from the opening on.
@@ -58,6 +59,7 @@ class VideoReader(ABC):
     size_hw: tuple[int, int]
     rate: Fraction
     num_frames_from_header: int | None
+    coloured: bool | None = None
 
     def __init__(self, path: Path, reading: Reading) -> None:
         self.path, self.reading = path, reading
@@ -89,20 +91,30 @@ class VideoReader(ABC):
             self._running.close()
             self._running = None
 
-    def _batches(self) -> Generator[Frames, None, None]:
-        self.num_frames_decoded = self._num_frames_read = self._next_index = 0
+    def pictures(self) -> Generator[Picture, None, None]:
+        """Every picture that can be decoded, from the first on; what lies between two of them is put on record."""
+        self._num_frames_read = self._next_index = 0
         self.missing = []
-        batch_size = self._batch_size()
-        images, index, times_s = self._empty_batch(), list[int](), list[float]()
         decoded = self._decode()
         try:
             for picture in decoded:
                 self._miss_frames_before(picture.frame_index)
                 self._next_index = picture.frame_index + 1
                 self._num_frames_read += 1
+                yield picture
+        finally:
+            decoded.close()
+
+    def _batches(self) -> Generator[Frames, None, None]:
+        self.num_frames_decoded = 0
+        batch_size = self._batch_size()
+        images, index, times_s = self._empty_batch(), list[int](), list[float]()
+        pictures = self.pictures()
+        try:
+            for picture in pictures:
                 if self._num_frames_read <= self.reading.start_frame:
                     continue
-                images[len(index)] = self._checked(picture.load())
+                images[len(index)] = self.checked(picture.load())
                 index.append(picture.frame_index)
                 times_s.append(picture.time_s)
                 if self._num_frames_read % batch_size == 0:
@@ -111,7 +123,7 @@ class VideoReader(ABC):
             if index:
                 yield self._frames(images, index, times_s)
         finally:
-            decoded.close()
+            pictures.close()
 
     def _miss_frames_before(self, index: int) -> None:
         """Put on record that no picture came for the frames from the one after the last up to `index`."""
@@ -125,7 +137,8 @@ class VideoReader(ABC):
     def _batch_size(self) -> int:
         return min(self.reading.batch_size, max(1, _MAX_BATCH_BYTES // (3 * math.prod(self.size_hw))))
 
-    def _checked(self, image: UInt8) -> UInt8:
+    def checked(self, image: UInt8) -> UInt8:
+        """The picture, if it has the size of the first. Raises VideoError."""
         if image.shape != (*self.size_hw, 3):
             raise size_changed(self.path, self.size_hw, image.shape[:2])
         return image

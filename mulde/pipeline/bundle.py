@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from mulde.evaluation.conformal import NormalVideo
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
 from mulde.files import whole_file
 from mulde.pipeline.fusion import Calibration, Surprise
+from mulde.pipeline.setting_uses import scoring_settings
+from mulde.pipeline.world import World
 from mulde.records import Float32, Float64
 
 SCHEMA_VERSION = 2
@@ -62,13 +64,15 @@ class Stream:
 @dataclass(frozen=True)
 class Bundle:
     """A trained model. `made_from` is the fingerprint of the extraction; `training` says on what it was trained;
-    `normal` holds the fused, unsmoothed frame scores of the held-out normal videos, by name (older bundles: none)."""
+    `normal` holds the fused, unsmoothed frame scores of the held-out normal videos, by name (older bundles: none);
+    `world` what it learnt of their footage (older bundles: None)."""
 
     streams: Mapping[str, Stream]
     settings: Settings
     made_from: Mapping[str, Any]
     training: Mapping[str, Any]
     normal: Mapping[str, NormalVideo] = field(default_factory=dict)
+    world: World | None = None
 
     @cached_property
     def smoothed_normal(self) -> dict[SmoothingMode, list[NormalVideo]]:
@@ -78,6 +82,11 @@ class Bundle:
             mode: [NormalVideo(smooth(v.scores, sigma_s * v.rate, mode), v.rate) for v in self.normal.values()]
             for mode in SMOOTHING_MODES
         }
+
+    def with_settings(self, changes: Sequence[str]) -> Bundle:
+        """The same model with other settings (KEY=VALUE) for scoring, wherever they are read. Raises UsageError, by
+        name, for one that scoring cannot change."""
+        return replace(self, settings=scoring_settings(self.settings, changes))
 
     def save(self, path: Path) -> None:
         from safetensors.numpy import save_file
@@ -112,6 +121,7 @@ class Bundle:
             "training": self.training,
             "streams": streams,
             "normal": [{"video": name, "rate": video.rate} for name, video in self.normal.items()],
+            "world": None if self.world is None else self.world.model_dump(mode="json"),
         }
         with whole_file(path) as partial:
             save_file(tensors, partial, metadata={"mulde": json.dumps(header)})
@@ -148,7 +158,9 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
             one["video"]: NormalVideo(np.asarray(tensors[f"{_NORMAL}/{i}"], np.float64), float(one["rate"]))
             for i, one in enumerate(header.get("normal", []))
         }
-        return Bundle(streams, settings, header["made_from"], header["training"], normal)
+        known = header.get("world")
+        world = None if known is None else World.model_validate(known)
+        return Bundle(streams, settings, header["made_from"], header["training"], normal, world)
     except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
         raise _damaged(path, error) from None
 

@@ -28,6 +28,7 @@ from mulde.pipeline.data_labels import check_labels
 from mulde.pipeline.data_look import Look, gaps, look_at, movement
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.sources import Footage, open_source, parse_source
+from mulde.pipeline.world import Seen, mixtures, world_of
 
 # Two videos whose movement agrees so well are one, coded twice; clips of one still camera reach 0.3.
 _TWINS = 0.95
@@ -138,6 +139,7 @@ def _check(footage: Footage, reporter: Reporter) -> Report:
         report.num_frames[split] = sum(look.num_frames or 0 for look in of_split)
     found = [finding for look in looks for finding in _frames(look)]
     found += [*_first_numbers(looks), *_duplicates(looks), *_sizes(dataset, looks), *_rates(looks)]
+    found += [Finding("mixed training", "", sentence) for sentence in _mixtures(looks)]
     found += check_labels(dataset, looks)
     found += _whole(report, found)
     found += [Finding("chosen", "", note) for note in dataset.notes]
@@ -247,6 +249,23 @@ def _rates(looks: Sequence[Look]) -> Iterator[Finding]:
     if without:
         what = f"{len(without)} frame folders name no rate, 25 frames per second are taken: {_titles(without)}"
         yield Finding("frame rates", "", what)
+
+
+def _mixtures(looks: Sequence[Look]) -> list[str]:
+    """What of the training footage is not of one kind, as `mulde train` says it."""
+    return mixtures(
+        world_of(
+            Seen(
+                look.title,
+                look.size_hw,
+                None if look.rate is None else float(look.rate),
+                look.num_frames,
+                look.coloured,
+            )
+            for look in looks
+            if look.video.split == "train" and look.size_hw is not None and look.num_frames
+        )
+    )
 
 
 def _whole(report: Report, found: Sequence[Finding]) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "wholly anomalous": (NOTE, "nothing, if that is so; such a video does not count for macro figures"),
     "no labels": (NOTE, "nothing; videos are scored, but there is nothing to evaluate them against"),
     "frame sizes": (NOTE, "nothing, if there are several cameras; features of sizes that differ are hard to compare"),
+    "mixed training": (NOTE, "as the sentence says; a model of mixed footage finds less"),
     "frame rates": (NOTE, "nothing, if that is so; seconds and false alarms per hour come from the rate"),
     "not whole": (NOTE, "get a full copy before figures are compared with published ones"),
     "chosen": (NOTE, "nothing, if that is what was meant; else move or rename what is not"),

@@ -47,6 +47,7 @@ class Look:
     thumb_index: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     holes: int = 0
+    coloured: bool | None = None
 
     @property
     def title(self) -> str:
@@ -83,7 +84,7 @@ def _decode(look: Look) -> None:
     first_s = last_s = 0.0
     last_index = -1
     with open_video(look.video.path, frame_rate=look.video.frame_rate) as reader:
-        look.size_hw, look.rate = reader.size_hw, reader.rate
+        look.size_hw, look.rate, look.coloured = reader.size_hw, reader.rate, reader.coloured
         for frames in reader:
             digest.update(frames.images.data)
             for index, image in zip(frames.frame_index.tolist(), frames.images, strict=True):

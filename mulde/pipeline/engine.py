@@ -30,6 +30,7 @@ from mulde.pipeline.extract import Extracted, Failure, StoredVideo, extract_vide
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.progress import Advance, Reporter
 from mulde.pipeline.store import FeatureStore
+from mulde.pipeline.world import World
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ def _in_processes(
     """Each slot has a process of its own, so that one which dies takes no other video with it."""
     devices = worker_devices(plan.device, num_workers)
     threads = plan.threads if plan.device != "cpu" else max(plan.threads // num_workers, 1)
-    slots = [_Slot((plan.settings, device, threads, store.root)) for device in devices]
+    slots = [_Slot((plan.settings, device, threads, store.root, plan.world)) for device in devices]
     waiting, tries = deque(enumerate(videos)), Counter[int]()
     running: dict[Future[Attempt], tuple[_Slot, int]] = {}
     idle = list(slots)
@@ -226,7 +227,7 @@ def worker_devices(device: str, num_workers: int) -> list[str]:
 class _Slot:
     """A worker process, and the number of frames that it has done."""
 
-    def __init__(self, setup: tuple[Settings, str, int, Path]) -> None:
+    def __init__(self, setup: tuple[Settings, str, int, Path, World | None]) -> None:
         self._setup, self._context = setup, multiprocessing.get_context("spawn")
         self._frames, self._seen = self._context.Value("q", 0), 0
         self._executor = self._start()
@@ -278,10 +279,16 @@ class RemoteWorker:
     """A worker in a process of its own, built there from its settings."""
 
     def __init__(
-        self, settings: Settings, device: str, threads: int, store: Path, count: Callable[[int], None]
+        self,
+        settings: Settings,
+        device: str,
+        threads: int,
+        store: Path,
+        count: Callable[[int], None],
+        world: World | None = None,
     ) -> None:
         self._reporter = _Remote(count)
-        self._worker = Worker(ExtractionPlan(settings, device, threads), FeatureStore(store), self._reporter)
+        self._worker = Worker(ExtractionPlan(settings, device, threads, world), FeatureStore(store), self._reporter)
 
     def attempt(self, video: Video) -> Attempt:
         self._reporter.said.clear()
@@ -293,7 +300,7 @@ class RemoteWorker:
 _here: RemoteWorker | None = None
 
 
-def _set_up(settings: Settings, device: str, threads: int, store: Path, frames: Any) -> None:
+def _set_up(settings: Settings, device: str, threads: int, store: Path, world: World | None, frames: Any) -> None:
     global _here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -302,7 +309,7 @@ def _set_up(settings: Settings, device: str, threads: int, store: Path, frames: 
         with frames.get_lock():
             frames.value += amount
 
-    _here = RemoteWorker(settings, device, threads, store, count)
+    _here = RemoteWorker(settings, device, threads, store, count, world)
 
 
 def _end_with_parent() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from itertools import repeat
@@ -95,8 +95,11 @@ def region_pool(
     labels: Mapping[str, LabelTrack],
     dataset: Dataset,
     settings: Settings,
+    converted: Collection[str] = (),
 ) -> RegionPool | None:
-    """Scored boxes beside annotated regions and pixel masks; None where either is missing for a labelled video."""
+    """Scored boxes beside annotated regions and pixel masks; None where either is missing for a labelled video.
+
+    converted: videos whose frames may have been scaled to the size that the model learnt."""
     videos = {video.name: video for video in dataset.videos("test") if video.name in labels}
     truth = {name: found for name, video in videos.items() if (found := dataset.regions(video)) is not None}
     masked = {name for name, video in videos.items() if dataset.masks(video) is not None}
@@ -110,7 +113,8 @@ def region_pool(
         # A wholly normal video needs no mask files to say so: no pixel of it is anomalous.
         return repeat(np.zeros(regions[name].size_hw, np.bool_), num_frames[name])
 
-    sizes = {name: _original_size(videos[name], settings) for name in truth} if settings.video.working_size_px else None
+    scaled = [name for name in truth if settings.video.working_size_px or name in converted]
+    sizes = {name: _original_size(videos[name], settings) for name in scaled}
     return RegionPool(gather_evidence({name: regions[name] for name in videos}, num_frames, truth, masks, sizes))
 
 

@@ -13,7 +13,6 @@ from mulde.pipeline.explain_words import Case, sentence
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.feature_groups import column_groups
 from mulde.pipeline.normal_index import Moments
-from mulde.pipeline.store import regions_from_arrow
 from mulde.records import EventRegion, FeatureTable, Float32, Float64, Int64, NormalMoment, Reason, Regions
 
 Groups = tuple[tuple[str, float], ...]
@@ -36,8 +35,7 @@ class Objects:
         if "regions" not in self._stored.passports:  # boxes that came with imported features
             return "object"
         if self._regions is None:
-            stored = self._stored
-            self._regions = regions_from_arrow(stored.store.read(stored.passports["regions"]))
+            self._regions = self._stored.regions() or Regions.empty()
             self._names = class_names(self._weights)
         first, last = np.searchsorted(self._regions.frame_index, [frame_index, frame_index + 1])
         same = np.flatnonzero((self._regions.box_xyxy[first:last] == box_xyxy).all(axis=1))

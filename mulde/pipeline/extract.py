@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,16 @@ from mulde.datasets.base import Video
 from mulde.errors import StoreError, VideoError
 from mulde.extractors.finders import unite
 from mulde.extractors.tracks import Tracker
-from mulde.media import VideoReader, identity
+from mulde.media import Conversion, ConvertedReader, VideoReader, identity
 from mulde.pipeline import store as tables
 from mulde.pipeline.catalogue import note
-from mulde.pipeline.plan import ExtractionPlan, decoder_facts
+from mulde.pipeline.plan import ExtractionPlan, decoder_facts, knows_rate
 from mulde.pipeline.progress import Advance, Reporter
 from mulde.pipeline.store import FeatureStore, Passport
 from mulde.pipeline.tracking import average_along_tracks, with_tracks
 from mulde.pipeline.windows import ahead, in_order, windows
-from mulde.records import FeatureTable, Float64, Int64, Regions, Window
+from mulde.pipeline.world import Match, Seen
+from mulde.records import Bool, FeatureTable, Float64, Int64, Regions, Window
 
 _WINDOWS_IN_PART = 8
 
@@ -43,13 +45,19 @@ class Failure:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What was found out about a video whose features are in the store: small enough to come from another machine."""
+    """What was found out about a video whose features are in the store: small enough to come from another machine.
+
+    rate: of the source; size_hw: of the frames that were worked on; match: how they were made from the source's.
+    """
 
     sha256: str
     decoder: dict[str, Any]
     rate: Fraction
     size_hw: tuple[int, int]
     computed: bool
+    match: Match = Match()  # noqa: RUF009 - frozen
+    coloured: bool | None = None
+    rate_is_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,8 @@ class StoredVideo:
 
     frame_index (T,) int64 and time_s (T,) float64 of the decoded frames; `rate` in frames per second; `size_hw` of the
     frames as they were worked on; `average_frames`: over how many frames before and after rows are averaged along their
-    track.
+    track. Where frames were left out to come to the rate that a model learnt, `match` says so: all frames are here,
+    rows have the numbers of the source's frames, and those left out have none.
     """
 
     video: Video
@@ -69,6 +78,20 @@ class StoredVideo:
     store: FeatureStore
     passports: Mapping[str, Passport]
     average_frames: int = 0
+    match: Match = Match()  # noqa: RUF009 - frozen
+    coloured: bool | None = None
+    rate_is_known: bool = True
+
+    @cached_property
+    def described(self) -> Bool:
+        """Which frames (T,) were worked on: all of them, unless some were left out for the rate."""
+        conversion = self.match.conversion
+        return np.ones(self.num_frames, np.bool_) if conversion is None else conversion.kept(self.time_s)
+
+    @property
+    def held(self) -> Int64:
+        """For each frame (T,) the place, among those worked on, of the last one not behind it: whose rows it takes."""
+        return np.maximum(np.cumsum(self.described) - 1, 0)
 
     @property
     def num_frames(self) -> int:
@@ -89,17 +112,43 @@ class StoredVideo:
     def features(self, extractor: str) -> FeatureTable:
         """The table of one extractor. Raises StoreError when the file was damaged or removed meanwhile."""
         table = tables.features_from_arrow(self.store.read(self.passports[extractor]))
-        if "tracks" not in self.passports or table.box_xyxy is None:
-            return table
+        if "tracks" in self.passports and table.box_xyxy is not None:
+            regions = tables.regions_from_arrow(self.store.read(self.passports["regions"]))
+            track_id = self.store.read(self.passports["tracks"])["track_id"].to_numpy()
+            table = with_tracks(table, regions.frame_index, regions.box_xyxy, track_id)
+            table = average_along_tracks(table, self.average_frames)
+        return replace(table, frame_index=self._of_source(table.frame_index))
+
+    def regions(self) -> Regions | None:
+        """The boxes that were found; None where nothing looked for any. Raises StoreError as `features` does."""
+        if "regions" not in self.passports:
+            return None
         regions = tables.regions_from_arrow(self.store.read(self.passports["regions"]))
-        track_id = self.store.read(self.passports["tracks"])["track_id"].to_numpy()
-        tracked = with_tracks(table, regions.frame_index, regions.box_xyxy, track_id)
-        return average_along_tracks(tracked, self.average_frames)
+        return replace(regions, frame_index=self._of_source(regions.frame_index))
+
+    def _of_source(self, frame_index: Int64) -> Int64:
+        """The numbers (N,) of the source's frames, of numbers of the frames that were worked on."""
+        conversion = self.match.conversion
+        if conversion is None or conversion.every == 1:
+            return frame_index
+        numbers = conversion.numbers(self.time_s[self.described])
+        of_source: Int64 = self.frame_index[self.described][np.searchsorted(numbers, frame_index)]
+        return of_source
+
+    def seen(self) -> Seen:
+        """What is looked at of it to know, or to compare, the footage of a model."""
+        regions = self.regions()
+        frames = self.frame_index[self.described]
+        count = (
+            None if regions is None else np.bincount(np.searchsorted(frames, regions.frame_index), None, len(frames))
+        )
+        rate = float(self.rate) if self.rate_is_known else None
+        return Seen(self.video.name, self.size_hw, rate, self.num_frames, self.coloured, count)
 
 
 def look_up(video: Video, found: Extracted, plan: ExtractionPlan, store: FeatureStore) -> StoredVideo:
     """A video that is in the store. Raises StoreError where features that were made elsewhere are not."""
-    passports = plan.passports(found.sha256, found.decoder)
+    passports = plan.passports(found.sha256, found.decoder, found.match.conversion)
     imported = plan.imported_passports(found.sha256)
     for name, passport in imported.items():
         if passport not in store:
@@ -114,6 +163,9 @@ def look_up(video: Video, found: Extracted, plan: ExtractionPlan, store: Feature
         store,
         {**passports, **imported},
         plan.settings.tracks.average_frames,
+        found.match,
+        found.coloured,
+        found.rate_is_known,
     )
 
 
@@ -130,10 +182,12 @@ def extract_video(
     `gives_up` is asked while another process has the video, and ends the waiting with StoreError.
     """
     sha256 = identity(video.path)
-    with plan.open(video) as reader:
-        decoder = decoder_facts(reader, plan.video)
-        found = Extracted(sha256, decoder, reader.rate, reader.size_hw, computed=False)
-        passports = plan.passports(sha256, decoder)
+    with plan.open(video) as source:
+        match = plan.match(video, source)
+        reader, decoder = plan.converted(source, match), decoder_facts(source, plan.video)
+        facts = match, source.coloured, knows_rate(video, source, plan.video)
+        found = Extracted(sha256, decoder, source.rate, reader.size_hw, False, *facts)
+        passports = plan.passports(sha256, decoder, match.conversion)
         note(store.root, sha256, dataset=video.dataset, video=video.name, path=video.path)
         missing = _missing(passports, store, lambda text: None)
         if not missing:
@@ -144,7 +198,7 @@ def extract_video(
                 with reporter.bar(f"  {video.name}", reader.num_frames_from_header, "frames") as advance:
                     _compute(reader, plan, store, passports, missing, pool, advance)
             if plan.tracker is not None and "tracks" in missing:
-                _track(plan.tracker, store, passports)
+                _track(plan.tracker, store, passports, match.conversion)
         return replace(found, computed=bool(missing))
 
 
@@ -175,7 +229,9 @@ def _compute(
     advance: Advance,
 ) -> None:
     """Decode the video once and write every missing table, part by part, from the last part on that all have."""
-    kinds = {kind: passport for kind, passport in missing.items() if kind != "tracks"}
+    drops_frames = isinstance(reader, ConvertedReader) and reader.conversion.every > 1
+    elsewhere = {"tracks", "frames"} if drops_frames else {"tracks"}
+    kinds = {kind: passport for kind, passport in missing.items() if kind not in elsewhere}
     core = reader.reading.batch_size
     start = _resume_at(store, kinds.values(), core)
     advance(start)
@@ -205,11 +261,16 @@ def _compute(
         raise VideoError(f"no frame of {reader.path} could be decoded")
     for kind in sorted(kinds, key=lambda kind: kind == "frames"):  # the frames last: then the video is finished
         store.join_parts(kinds[kind], at)
+    if isinstance(reader, ConvertedReader) and drops_frames and "frames" in missing:
+        with store.writer(missing["frames"], tables.FRAMES_SCHEMA) as append:
+            append(tables.frames_to_arrow(reader.source_index, reader.source_time_s))
 
 
 def _resume_at(store: FeatureStore, passports: Iterable[Passport], core: int) -> int:
     """The number of frames for which every one of the tables has parts; what reaches further is dropped."""
     needed = list(passports)
+    if not needed:
+        return 0
     shared = set.intersection(*(set(store.finished(passport)) for passport in needed))
     done = max(end for end in shared if end % core == 0)  # not behind a short part at the end of the video
     for passport in needed:
@@ -245,9 +306,13 @@ class _StoredRegions:
         return found
 
 
-def _track(tracker: Tracker, store: FeatureStore, passports: Mapping[str, Passport]) -> None:
+def _track(
+    tracker: Tracker, store: FeatureStore, passports: Mapping[str, Passport], conversion: Conversion | None
+) -> None:
     """Follow the stored regions through the video: a track id for each of them."""
-    frame_index, _ = tables.frames_from_arrow(store.read(passports["frames"]))
+    frame_index, time_s = tables.frames_from_arrow(store.read(passports["frames"]))
+    if conversion is not None and conversion.every > 1:
+        frame_index = conversion.numbers(time_s)[conversion.kept(time_s)]
     waiting: deque[Int64] = deque()
 
     def segments() -> Iterator[tuple[Int64, Regions]]:

@@ -16,11 +16,12 @@ from mulde.datasets.base import Video
 from mulde.extractors.base import Extractor
 from mulde.extractors.finders import UnitedRegions
 from mulde.extractors.tracks import Tracker
-from mulde.media import VideoReader, open_video
+from mulde.media import Conversion, ConvertedReader, VideoReader, open_video
 from mulde.pipeline import store as tables
 from mulde.pipeline.build import Machine, build_extractors, build_regions, build_tracker, choose_threads
 from mulde.pipeline.imported import imported_passport
 from mulde.pipeline.store import Passport
+from mulde.pipeline.world import Match, World, match
 from mulde.records import Regions, UInt8, Window
 
 _MAX_WINDOW_BYTES = 2**26
@@ -30,11 +31,13 @@ _MAX_WINDOW_BYTES = 2**26
 class ExtractionPlan:
     """Region finders, tracker and extractors of one configuration, built once and used for every video.
 
-    `threads` windows are worked on at the same time, each on one core; 0 chooses their number.
+    `threads` windows are worked on at the same time, each on one core; 0 chooses their number. `world`: of the model
+    that is to score the videos, to which they are matched; None: as they are.
     """
 
-    def __init__(self, settings: Settings, device: str, threads: int = 0) -> None:
+    def __init__(self, settings: Settings, device: str, threads: int = 0, world: World | None = None) -> None:
         self.settings, self.device, self.threads = settings, device, threads or choose_threads(device)
+        self.world = world
         self.video: VideoSettings = settings.video
         machine = Machine(device, self.threads)
         self.extractors: list[Extractor] = build_extractors(settings.features, machine)
@@ -81,13 +84,40 @@ class ExtractionPlan:
         reader.reading = replace(reader.reading, batch_size=self.window_frames(reader.size_hw))
         return reader
 
+    def match(self, video: Video, reader: VideoReader) -> Match:
+        """How the video that `reader` reads is brought to what the model learnt. Raises VideoError for a refusal."""
+        if self.world is None:
+            return Match()
+        return match(
+            self.world,
+            video.path,
+            reader.size_hw,
+            reader.rate,
+            self.video.match_training,
+            rate_is_known=knows_rate(video, reader, self.video),
+            imported=bool(self.imported),
+        )
+
+    def converted(self, reader: VideoReader, match: Match) -> VideoReader:
+        """The frames of an opened reader after the conversion of a match, in batches as `open` gives them."""
+        if match.conversion is None:
+            return reader
+        converted = ConvertedReader(reader, match.conversion)
+        converted.reading = replace(reader.reading, batch_size=self.window_frames(converted.size_hw))
+        return converted
+
     def window_frames(self, size_hw: tuple[int, int]) -> int:
         """How many frames of this size are described together."""
         return max(1, min(self.video.batch_frames, _MAX_WINDOW_BYTES // (3 * math.prod(size_hw))))
 
-    def passports(self, sha256: str, decoder: dict[str, Any]) -> dict[str, Passport]:
-        """Passport of each file that one video needs, by kind; imported features are not among them."""
+    def passports(
+        self, sha256: str, decoder: dict[str, Any], conversion: Conversion | None = None
+    ) -> dict[str, Passport]:
+        """Passport of each file that one video needs, by kind; imported features are not among them. The frames are
+        those of the source, so their passport says nothing of a conversion."""
         made = {"frames": Passport("frames", sha256, {"decoder": decoder})}
+        if conversion is not None:
+            decoder = {**decoder, "conversion": conversion.facts()}
         regions = self.regions.fingerprint() if self.regions else None
         if regions is not None:
             made["regions"] = Passport("regions", sha256, {"decoder": decoder, "regions": regions})
@@ -124,6 +154,14 @@ class ExtractionPlan:
         return described
 
 
+def knows_rate(video: Video, reader: VideoReader, settings: VideoSettings) -> bool:
+    """Whether a video's rate is more than a default: its own, its data set's or the user's; one picture has none."""
+    if reader.num_frames_from_header == 1:
+        return False
+    is_default = settings.frame_rate == type(settings)().frame_rate
+    return reader.decoder != "frames" or video.frame_rate is not None or not is_default
+
+
 def decoder_facts(reader: VideoReader, video: VideoSettings) -> dict[str, Any]:
     """What of the reading changes the pictures: part of every passport."""
     facts = {"name": reader.decoder, "version": reader.decoder_version}
@@ -142,7 +180,9 @@ def wanted_frames(video: Video, plan: ExtractionPlan, wanted: Iterable[int]) -> 
     left = sorted(wanted)
     if not left:
         return
-    with plan.open(video) as reader:
+    with plan.open(video) as source:
+        conversion = plan.match(video, source).conversion
+        reader = plan.converted(source, Match(conversion and replace(conversion, every=1)))
         for batch in reader:
             for frame in np.intersect1d(left, batch.frame_index):
                 yield int(frame), batch.images[int(np.searchsorted(batch.frame_index, frame))]

@@ -25,6 +25,7 @@ from mulde.pipeline.engine import Attempt, Crew, RemoteWorker, died, unexpected
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.store import FeatureStore
+from mulde.pipeline.world import World
 
 _MOST_TRIES = 3
 _POLL_S = 0.5
@@ -47,6 +48,7 @@ class _Setup:
     made_by: Mapping[str, Any]
     mark: Path
     needed: tuple[Path, ...]
+    world: World | None = None
 
 
 class _Actor:
@@ -63,7 +65,9 @@ class _Actor:
         made_by = ExtractionPlan(setup.settings, setup.device, setup.threads).fingerprint()
         if name := _difference(setup.made_by, made_by):
             return f"{self._node()} would make other features ({name} differs), expected the same packages everywhere"
-        self._worker = RemoteWorker(setup.settings, setup.device, setup.threads, setup.store, lambda frames: None)
+        self._worker = RemoteWorker(
+            setup.settings, setup.device, setup.threads, setup.store, lambda frames: None, setup.world
+        )
         return ""
 
     def attempt(self, video: Video) -> Attempt:
@@ -91,7 +95,7 @@ def run_on_ray(
         settings, weights = _absolute_weights(plan.settings)
         folders = [video.path.parent for video in videos if video.path.parent.exists()]
         needed = tuple(sorted({*weights, *folders}))
-        setup = _Setup(settings, device, threads, mark.parent, plan.fingerprint(), mark, needed)
+        setup = _Setup(settings, device, threads, mark.parent, plan.fingerprint(), mark, needed, plan.world)
         reporter.say(f"Ray: nodes: {len(nodes)}, workers: {num_workers} with {_share(device, threads)} each")
         team = _Team(ray, setup, reporter, num_workers)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from mulde.pipeline.fusion import combine
 from mulde.pipeline.parquet import METADATA_KEY, Kind, finite, read_parquet, reading
 from mulde.pipeline.tracking import row_keys
 from mulde.pipeline.typed import FileModel, VideoName, distinct, validated
-from mulde.records import FeatureTable, Float64, RegionScores
+from mulde.records import FeatureTable, Float64, Int64, RegionScores
 
 STREAM_PREFIX = "score_"
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -57,6 +57,22 @@ def region_scores(video: str, size_hw: tuple[int, int], streams: Mapping[str, Sc
     filled = {name: np.where(np.isnan(own), streams[name].floor, own) for name, own in scores.items()}
     return RegionScores(
         video, size_hw, box_xyxy[first], frame_index[first], combine(filled, how), track_id[first], scores
+    )
+
+
+def held_regions(regions: RegionScores, frame_index: Int64, held_from: Int64) -> RegionScores:
+    """The boxes of every frame of frame_index (T,), those of the frame held_from (T,) each; so a frame may have the
+    boxes of one before it."""
+    first, last = (np.searchsorted(regions.frame_index, held_from, side=side) for side in ("left", "right"))
+    num_rows = last - first
+    rows = np.arange(num_rows.sum()) - np.repeat(np.cumsum(num_rows) - num_rows - first, num_rows)
+    return replace(
+        regions,
+        box_xyxy=regions.box_xyxy[rows],
+        frame_index=np.repeat(frame_index, num_rows),
+        anomaly_score=regions.anomaly_score[rows],
+        track_id=regions.track_id[rows],
+        streams={name: values[rows] for name, values in regions.streams.items()},
     )
 
 

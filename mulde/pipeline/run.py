@@ -38,6 +38,7 @@ from mulde.pipeline.scorer import Scorer, Wishes
 from mulde.pipeline.sources import Footage, Opened, absolute_source, open_source, open_sources
 from mulde.pipeline.store import FeatureStore
 from mulde.pipeline.train import CHECKPOINTS, train
+from mulde.pipeline.world import World, mixtures, world_of
 from mulde.records import LabelTrack
 
 
@@ -104,6 +105,7 @@ def run_train(
         extraction = place.extract(opened.videos, plan)
     outcome.add(extraction)
     _note_digests(folder, extraction.done)
+    say_mixtures(extraction.done, place.reporter)
     left_out = read_leave_out(leave_out, extraction.done) if leave_out else LeaveOut()
     bundle = _train(extraction.done, settings, plan, folder, seed, place, left_out)
     with folder.stage("audit"):
@@ -161,6 +163,7 @@ def run_score(
         extraction = place.extract(opened.videos, scorer.plan)
     outcome.add(extraction)
     _note_digests(folder, extraction.done)
+    scorer.look(extraction.done, folder)
     folder.note(model_sha256=scorer.model.sha256, made_from=scorer.bundle.made_from)
     with folder.stage("score"):
         scored = scorer.score(extraction.done, folder, add=False)
@@ -227,7 +230,8 @@ def _evaluate(
     settings_file = root / SETTINGS
     settings = load_settings(settings_file) if settings_file.is_file() else Settings()
     alarm = record.get("alarm")
-    pool = region_pool(read_regions(root / REGIONS), scored, labels, dataset, settings) if labels else None
+    converted = record.get("not_as_learnt", {})
+    pool = region_pool(read_regions(root / REGIONS), scored, labels, dataset, settings, converted) if labels else None
     evaluation = evaluate(scored, labels, dataset, reporter, regions=pool, alarm=alarm, **options)
     write_json(root / "metrics.json", evaluation.to_dict())
     truth = {name: truth_frames(scored[name].track.frame_index, track.spans()) for name, track in labels.items()}
@@ -248,6 +252,14 @@ def _evaluate(
     )
     reporter.say(f"figures: {root / 'metrics.json'}   page: {page}")
     return evaluation
+
+
+def say_mixtures(videos: Sequence[StoredVideo], reporter: Reporter) -> World:
+    """What a model that is trained on these videos learns of their footage; a mixture is said."""
+    world = world_of(video.seen() for video in videos)
+    for sentence in mixtures(world):
+        reporter.warn(f"the training videos have {sentence}")
+    return world
 
 
 def _labelled(footage: Footage, source: str) -> Dataset:
@@ -273,7 +285,10 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
     plan = ExtractionPlan(settings, place.device)
     folder = _start(out, settings, [source], place, seeds=list(seeds), left_out=as_record(footage.left_out))
     with folder.stage("extract"):
-        splits = {split: place.extract(opened[split].videos, plan) for split in SPLITS}
+        splits = {"train": place.extract(opened["train"].videos, plan)}
+        world = say_mixtures(splits["train"].done, place.reporter)
+        scoring = ExtractionPlan(settings, place.device, world=world)
+        splits["test"] = place.extract(opened["test"].videos, scoring)
     for extraction in splits.values():
         outcome.add(extraction)
     _note_digests(folder, [stored for extraction in splits.values() for stored in extraction.done])
@@ -281,7 +296,8 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
         own = folder if len(seeds) == 1 else _start(out / f"seed-{seed}", settings, [source], place, seed=seed)
         place.reporter.say(f"seed {seed}")
         bundle = _train(splits["train"].done, settings, plan, own, seed, place, LeaveOut())
-        scorer = Scorer.trained(bundle, plan, own.model, place)
+        scorer = Scorer.trained(bundle, scoring, own.model, place)
+        scorer.look(splits["test"].done, own, say=seed == seeds[0])
         with own.stage("score"):
             scored = scorer.score(splits["test"].done, own, add=False)
         labels: dict[str, LabelTrack] = {}

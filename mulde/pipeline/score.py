@@ -22,6 +22,7 @@ from mulde.pipeline.parquet import METADATA_KEY, Kind, finite, read_parquet, rea
 from mulde.pipeline.region_scores import (
     STREAM_PREFIX,
     ScoredRows,
+    held_regions,
     region_scores,
     stream_columns,
     tables_below,
@@ -80,12 +81,21 @@ def score_frames(
 
 
 def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
-    """Score every decoded frame of a video, and its boxes; higher = more anomalous.
+    """Score every decoded frame of a video, and its boxes; higher = more anomalous. A frame that was left out to come
+    to the rate that the model learnt has the scores and the boxes of the last one before it that was not.
 
     Raises BundleError when the features do not have the width that the model was trained on.
     """
     name, how = stored.video.name, bundle.settings.fusion.combine
-    scores = score_frames(stored.features, stored.frame_index, bundle.streams, how)
+    worked_on = stored.frame_index[stored.described]
+    scores = score_frames(stored.features, worked_on, bundle.streams, how)
+    held, held_from = stored.held, worked_on[stored.held]
+    scores = FrameScores(
+        {stream: values[held] for stream, values in scores.streams.items()},
+        scores.fused[held],
+        scores.empty[held],
+        scores.rows,
+    )
     sigma_frames = bundle.settings.fusion.smoothing_s * float(stored.rate)
     smoothed = smooth(scores.fused, sigma_frames, "centred")
     normal = bundle.smoothed_normal["centred"]
@@ -100,6 +110,8 @@ def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
         p_value=frame_p_values(smoothed, normal, stretch_s=moment_s) if normal else None,
     )
     regions = region_scores(name, stored.size_hw, scores.rows, how) if scores.rows else None
+    if regions is not None and not stored.described.all():
+        regions = held_regions(regions, stored.frame_index, held_from)
     return ScoredVideo(track, sigma_frames, int(scores.empty.sum()), float(stored.rate), regions)
 
 

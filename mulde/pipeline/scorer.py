@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.errors import UsageError, VideoError
 from mulde.extractors.base import digest
 from mulde.files import output_path
@@ -39,6 +39,7 @@ from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.region_scores import read_regions_of, write_regions
 from mulde.pipeline.runfolder import HEAT_MAPS, OVERLAYS, RunFolder
 from mulde.pipeline.score import ScoredVideo, score_video, write_scores
+from mulde.pipeline.world import in_lines, other_colour, other_objects
 from mulde.records import LabelTrack, ScoreTrack, SeenEvent
 
 if TYPE_CHECKING:
@@ -58,10 +59,12 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model with its alarm level (None: it came without normal scores) and the normal moments that lie beside it."""
+    """A model with its alarm level (None: it came without normal scores) and the normal moments that lie beside it.
+
+    Its one set of settings is that of `bundle`: those of the training with what scoring was asked to change.
+    """
 
     bundle: Bundle
-    settings: Settings
     plan: ExtractionPlan
     alarm: AlarmRule | None
     model: Model
@@ -70,6 +73,10 @@ class Scorer:
     wishes: Wishes
     given: tuple[Exemption, ...]
 
+    @property
+    def settings(self) -> Settings:
+        return self.bundle.settings
+
     @classmethod
     def open(cls, model: Path, changes: Sequence[str], place: Workplace, wishes: Wishes) -> Scorer:
         """changes: of the model's settings, as `load_settings` takes them, to extract and to set the alarm with.
@@ -77,13 +84,17 @@ class Scorer:
         Raises BundleError for a model that cannot be read or was trained on other features, UsageError for a rate of
         false alarms that it does not support.
         """
-        bundle = load_bundle(model, place.device)
-        settings = load_settings(overrides=changes, base=bundle.settings)
-        alarm = learn_alarm(bundle, settings.alarms, place.reporter)
-        plan = ExtractionPlan(settings, place.device)
+        bundle = load_bundle(model, place.device).with_settings(changes)
+        alarm = learn_alarm(bundle, bundle.settings.alarms, place.reporter)
+        plan = ExtractionPlan(bundle.settings, place.device, world=bundle.world)
+        if bundle.world is None:
+            place.reporter.warn(
+                f"{model}: its sizes, rates and colour are not known, as an older version wrote it, so videos of other "
+                "footage are scored without a word"
+            )
         for warning in check_extraction(bundle, plan.fingerprint()):
             place.reporter.warn(warning)
-        return cls._of(bundle, settings, plan, alarm, model, place, wishes)
+        return cls._of(bundle, plan, alarm, model, place, wishes)
 
     @classmethod
     def trained(cls, bundle: Bundle, plan: ExtractionPlan, model: Path, place: Workplace) -> Scorer:
@@ -94,13 +105,12 @@ class Scorer:
         except UsageError as error:
             place.reporter.warn(f"no alarm level and no events: {error}")
             alarm = None
-        return cls._of(bundle, bundle.settings, plan, alarm, model, place, Wishes())
+        return cls._of(bundle, plan, alarm, model, place, Wishes())
 
     @classmethod
     def _of(
         cls,
         bundle: Bundle,
-        settings: Settings,
         plan: ExtractionPlan,
         alarm: AlarmRule | None,
         model: Path,
@@ -113,7 +123,25 @@ class Scorer:
         for one in given:
             if why := alone_because(one, known):
                 place.reporter.warn(f"exemption {one.id} covers {one.event_id} alone: {why}")
-        return cls(bundle, settings, plan, alarm, known, moments, place, wishes, given)
+        return cls(bundle, plan, alarm, known, moments, place, wishes, given)
+
+    def look(self, videos: Sequence[StoredVideo], folder: RunFolder | None, *, say: bool = True) -> None:
+        """Say, and put on record, what of the videos is not as the model learnt: what is converted, what cannot be."""
+        said: list[tuple[str, str]] = []
+        differ: dict[str, list[str]] = {}
+        for stored in videos:
+            seen = stored.seen()
+            remarks = list(stored.match.remarks)
+            if self.bundle.world is not None:
+                world = self.bundle.world
+                remarks += filter(None, (other_colour(world, seen.coloured), other_objects(world, seen.num_objects)))
+            said += [(stored.video.path.name, remark) for remark in remarks]
+            if remarks:
+                differ[stored.video.name] = remarks
+        for line in in_lines(said) if say else ():
+            self.place.reporter.warn(line)
+        if differ and folder is not None:
+            folder.note(not_as_learnt=differ)
 
     def score(self, videos: Sequence[StoredVideo], folder: RunFolder, *, add: bool = True) -> dict[str, ScoredVideo]:
         """Scores of the videos as tables; their events and reasons. The scores of boxes are only written: they may be

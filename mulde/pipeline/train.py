@@ -27,6 +27,7 @@ from mulde.pipeline.fusion import calibrate, combine, frame_maximum, learn_surpr
 from mulde.pipeline.leave_out import LeaveOut, Range, kept
 from mulde.pipeline.progress import Advance, Reporter
 from mulde.pipeline.tensorboard import TrainingLog
+from mulde.pipeline.world import world_of
 from mulde.records import Bool, FeatureTable, Float32, Float64, Int64
 
 CHECKPOINTS = "checkpoints"
@@ -165,7 +166,7 @@ def train(
         "normal_parts": normal_parts,
         "streams": counts,
     }
-    return Bundle(streams, settings, made_from, training, normal)
+    return Bundle(streams, settings, made_from, training, normal, world_of(video.seen() for video in videos))
 
 
 def _normal(

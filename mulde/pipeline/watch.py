@@ -337,6 +337,7 @@ class _VideoWorker:
             return {video.name: Failure(video.name, str(known))}
 
     def _score(self, stored: Sequence[StoredVideo]) -> dict[str, Scored]:
+        self.scorer.look(stored, None)
         scored = self.scorer.score(stored, self.run)
         self.scorer.draw(stored, scored, self.run)
         events = read_events(self.run.root)

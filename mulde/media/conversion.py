@@ -1,0 +1,110 @@
+"""Frames brought to another size and a lower rate while they are read, so that they mean what a model has learnt."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Generator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+
+from mulde.media.reader import Picture, VideoReader
+from mulde.records import Bool, Float64, Int64, UInt8
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What is done to the frames of a video: all are scaled to `size_hw`, one of `every` (in time) is kept.
+
+    rate: of the frames that are kept, per second. They are chosen on a grid of time stamps, not by counting: a frame
+    whose stamp lies nearest behind k / rate (within half the time of a frame) is number k, so a hole in the video
+    leaves a hole in the numbers.
+    """
+
+    size_hw: tuple[int, int]
+    every: int
+    rate: Fraction
+
+    def numbers(self, time_s: Float64) -> Int64:
+        """The place on the grid of each frame (T,) of the source; the first frame of a place is the one that is kept.
+
+        time_s (T,): seconds from the first frame.
+        """
+        return np.asarray(np.floor(time_s * float(self.rate) + 0.5 / self.every), np.int64)
+
+    def kept(self, time_s: Float64) -> Bool:
+        """Which frames (T,) of the source are kept."""
+        if self.every == 1:
+            return np.ones(len(time_s), np.bool_)
+        numbers = self.numbers(time_s)
+        return np.diff(np.maximum.accumulate(numbers), prepend=-1) > 0
+
+    def facts(self) -> dict[str, str]:
+        """What a passport says of it."""
+        scaled = {"scaled_to": f"{self.size_hw[0]} x {self.size_hw[1]}"}
+        return scaled if self.every == 1 else {**scaled, "one_frame_of": str(self.every), "kept_rate": str(self.rate)}
+
+
+class ConvertedReader(VideoReader):
+    """A reader's frames after a conversion; `frame_index` is their place on the grid, times are the source's.
+
+    The source is opened and closed by the caller. After a whole iteration `source_index` (T,) and `source_time_s` (T,)
+    are the numbers and times of all frames that could be decoded, those that were left out too.
+    """
+
+    def __init__(self, source: VideoReader, conversion: Conversion) -> None:
+        super().__init__(source.path, source.reading)
+        self.source, self.conversion = source, conversion
+        # These would be class attributes elsewhere; here they are those of the source.
+        self.decoder, self.decoder_version = source.decoder, source.decoder_version  # type: ignore[misc]
+        self.size_hw, self.rate = conversion.size_hw, source.rate / conversion.every
+        self.coloured = source.coloured
+        count = source.num_frames_from_header
+        self.num_frames_from_header = None if count is None else -(-count // conversion.every)
+        self._index, self._time_s = array("q"), array("d")
+
+    @property
+    def source_index(self) -> Int64:
+        return np.array(self._index, np.int64)
+
+    @property
+    def source_time_s(self) -> Float64:
+        return np.array(self._time_s, np.float64)
+
+    def pictures(self) -> Generator[Picture, None, None]:
+        self._index, self._time_s = array("q"), array("d")
+        self._num_frames_read, last = 0, -1
+        pictures = self.source.pictures()
+        try:
+            for picture in pictures:
+                self._index.append(picture.frame_index)
+                self._time_s.append(picture.time_s)
+                number = picture.frame_index
+                if self.conversion.every > 1:
+                    number = int(self.conversion.numbers(np.array([picture.time_s]))[0])
+                if number > last:
+                    last = number
+                    self._num_frames_read += 1
+                    yield Picture(number, picture.time_s, partial(self._scaled, picture))
+            self.missing = list(self.source.missing)
+        finally:
+            pictures.close()
+
+    def _decode(self) -> Generator[Picture, None, None]:
+        return self.pictures()
+
+    def _scaled(self, picture: Picture) -> UInt8:
+        return scaled(self.source.checked(picture.load()), self.size_hw)
+
+
+def scaled(image: UInt8, size_hw: tuple[int, int]) -> UInt8:
+    """A picture (H, W, 3) in another size: averaged where it shrinks, interpolated (bicubic) where it grows."""
+    if image.shape[:2] == size_hw:
+        return image
+    import cv2
+
+    how = cv2.INTER_AREA if size_hw[0] <= image.shape[0] else cv2.INTER_CUBIC
+    resized: UInt8 = cv2.resize(np.ascontiguousarray(image), size_hw[::-1], interpolation=how)
+    return resized

@@ -1,0 +1,133 @@
+"""Which settings a command has a use for, and which a finished model can still be scored with; others are refused.
+
+A file of settings may hold all of them, for every command. A setting that is given by itself (`--set`) must have an
+effect, so that nobody believes, or finds on record, what was not done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from mulde.config import Settings, load_settings, parse_override
+from mulde.errors import UsageError
+
+_FEATURES = ("video", "regions", "tracks", "features")
+_MODEL = (*_FEATURES, "density", "fusion", "alarms", "reasons")
+# command -> the sections, or single settings, that it uses, and those of them that it does not
+USES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "extract": (_FEATURES, ("video.match_training",)),
+    "cache export": (_FEATURES, ("video.match_training",)),
+    "cache import": (("video",), ("video.match_training",)),
+    "train": (_MODEL, ()),
+    "run": ((*_MODEL, "run"), ()),
+    "reproduce": ((*_MODEL, "run"), ("run.source", "run.out")),
+    "score": (_MODEL, ()),
+    "watch-folder": (_MODEL, ()),
+}
+# What scoring can change: `*` stands for one name.
+_SCORING = (
+    "video.stream", "video.frame_rate", "video.batch_frames", "video.match_training",
+    "regions.yolo.weights", "features.*.weights", "features.batch_size", "features.precision",
+    "tracks.tracker", "tracks.lost_frames", "fusion.smoothing_s", "alarms.*", "reasons.nearest",
+)  # fmt: skip
+_WHY_NOT: Mapping[str, str] = {
+    "fusion.combine": "the model keeps the scores of its normal video combined, and they set level and p-values",
+    "density": "it is settled in training",
+    "fusion": "it is settled in training",
+    "reasons": "it is settled in training",
+    "run": "it is one of mulde run",
+}
+_PER_BOX = {"velocity", "geometry", "pose", "descriptor", "clip", "backbone"}
+
+
+def _extracts(*names: str) -> Callable[[Settings], bool]:
+    return lambda s: bool({*names} & {*s.features.extractors})
+
+
+# setting or section -> what it needs to have an effect, and whether that is so
+_NEEDS: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
+    ("regions", "a feature per box in features.extractors", _extracts(*_PER_BOX)),
+    ("regions.yolo", 'regions.finders with "yolo" (--detector)', lambda s: "yolo" in s.regions.finders),
+    ("regions.motion", 'regions.finders with "motion"', lambda s: "motion" in s.regions.finders),
+    ("tracks", "a feature per box in features.extractors", _extracts(*_PER_BOX)),
+    ("tracks.lost_frames", "a tracks.tracker", lambda s: s.tracks.tracker != "none"),
+    ("features.flow", "velocity or flow_histogram in features.extractors", _extracts("velocity", "flow_histogram")),
+    ("features.flow.preset", 'features.flow.method="dis"', lambda s: s.features.flow.method == "dis"),
+    ("features.flow.weights", "RAFT as features.flow.method", lambda s: s.features.flow.method.startswith("raft")),
+    ("features.velocity", "velocity in features.extractors", _extracts("velocity")),
+    (
+        "features.velocity.horizon",
+        'features.velocity.normalise="perspective"',
+        lambda s: s.features.velocity.normalise == "perspective",
+    ),
+    ("features.flow_histogram", "flow_histogram in features.extractors", _extracts("flow_histogram")),
+    ("features.pose", "pose in features.extractors", _extracts("pose")),
+    *((f"features.pose.{name}", 'features.pose.mode="crops"', lambda s: s.features.pose.mode == "crops")
+      for name in ("columns", "rows", "margin")),
+    ("features.pose.confidence", 'features.pose.mode="frame"', lambda s: s.features.pose.mode == "frame"),
+    ("features.clip", "clip or frame_clip in features.extractors", _extracts("clip", "frame_clip")),
+    ("features.backbone", "backbone in features.extractors", _extracts("backbone")),
+    ("features.video", "video in features.extractors", _extracts("video")),
+    ("density.preset", "mulde or msma as density.method", lambda s: s.density.method in ("mulde", "msma")),
+    ("fusion.heldout_share", "fusion.folds=1", lambda s: s.fusion.folds == 1),
+    ("reasons.nearest", "reasons.normal_moments above 0", lambda s: s.reasons.normal_moments > 0),
+)  # fmt: skip
+
+
+def check_used(command: str, changes: Sequence[str], settings: Settings) -> None:
+    """Raises UsageError for the first of the `changes` (KEY=VALUE) that has no effect on `mulde <command>`, or none
+    beside the other settings, which are in `settings`."""
+    uses, but = USES[command]
+    for key in _keys(changes):
+        if not any(_within(key, one) for one in uses) or key in but:
+            other = next(name for name in ("train", "score", "run") if _is_used(key, name))
+            raise UsageError(f"setting {key} has no effect on mulde {command}", hint=f"it is one of mulde {other}")
+        for one, needed, holds in _NEEDS:
+            if _within(key, one) and not holds(settings):
+                raise UsageError(f"setting {key} has no effect", expected=f"{needed} beside it")
+
+
+def scoring_settings(learnt: Settings, changes: Sequence[str]) -> Settings:
+    """The settings of a model with `changes` (KEY=VALUE) for scoring. Raises UsageError, by name, for one that
+    scoring cannot change any more, or that has no effect."""
+    settings = load_settings(overrides=changes, base=learnt)
+    before, after = dict(_leaves(learnt.model_dump(mode="json"))), dict(_leaves(settings.model_dump(mode="json")))
+    changed = [key for key in {**after, **before} if before.get(key) != after.get(key)]
+    for key in changed:
+        if any(fnmatchcase(key, one) for one in _SCORING):
+            continue
+        why = next((why for one, why in _WHY_NOT.items() if _within(key, one)), "the model learnt from such features")
+        raise UsageError(
+            f"setting {key} cannot be changed for scoring: {why}",
+            expected=f"{before.get(key, 'nothing')!r} as in training",
+            got=repr(after.get(key, "nothing")),
+            hint="train again with it, or leave it out",
+        )
+    check_used("score", [f"{key}=0" for key in changed], settings)
+    return settings
+
+
+def _keys(changes: Sequence[str]) -> Iterator[str]:
+    for change in changes:
+        yield from (key for key, _ in _leaves(parse_override(change)))
+
+
+def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its full name; the options of a density, which may be any, one by one."""
+    for name, value in data.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _is_used(key: str, command: str) -> bool:
+    uses, but = USES[command]
+    return any(_within(key, one) for one in uses) and key not in but
+
+
+def _within(key: str, section: str) -> bool:
+    return key == section or key.startswith(f"{section}.")
