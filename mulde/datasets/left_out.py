@@ -19,6 +19,7 @@ class Reason(Enum):
     OUTSIDE = ("video outside train/ and test/", "videos outside train/ and test/", True)
     PICTURE = ("picture beside videos", "pictures beside videos", True)
     NO_FRAME = ("picture without a number among frames", "pictures without a number among frames", True)
+    FRAMES = ("folder of frames, which mulde score takes", "folders of frames, which mulde score takes", True)
     FRAMES_BELOW = (
         "folder of pictures inside a folder of frames",
         "folders of pictures inside a folder of frames",

@@ -43,17 +43,13 @@ class Walk:
 def walk(folder: Path, skip: Iterable[Path] = ()) -> Walk:
     """Every video file and frame folder below `folder`, which is itself the video where it holds frames and no videos.
 
-    Links are followed, and no video is taken twice. What cannot be read is left out, like all other that is no video;
-    only `folder` itself must be readable. `skip`: folders that are not looked into.
-
-    Raises UsageError where `folder` cannot be read.
+    Links are followed, and no video is taken twice. What cannot be read is left out, like all other that is no video,
+    `folder` itself too. `skip`: folders that are not looked into.
     """
     walker = _Walker(folder, frozenset(map(os.path.realpath, skip)))
     walker.visit_all()
-    paths = [*walker.files, *walker.frame_folders()]
-    key = natural_key
-    named = sorted(_distinct(folder, paths).items(), key=lambda item: key(item[0]))
-    return Walk(named, sorted(walker.left_out, key=lambda one: key(one.name)))
+    named = sorted(_distinct(walker.files, walker.frame_folders()).items(), key=lambda item: natural_key(item[0]))
+    return Walk(named, sorted(walker.left_out, key=lambda one: natural_key(one.name)))
 
 
 def find_videos(folder: Path) -> list[tuple[str, Path]]:
@@ -117,9 +113,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 @dataclass
 class _Folder:
-    """A folder that was visited; `most_frames` of a frame folder below it, `has_files`: a video file in or below it."""
+    """A folder that was visited: `name` below the root with a slash behind it, `most_frames` of a frame folder in or
+    below it, `has_files`: a video file in or below it."""
 
     path: Path
+    name: str
     real: str
     parent: _Folder | None
     pictures: list[str] = field(default_factory=list)
@@ -133,45 +131,40 @@ class _Walker:
 
     def __init__(self, root: Path, skip: frozenset[str]) -> None:
         self.root, self.skip = root, skip
-        self.files: list[Path] = []
+        self.files: list[tuple[str, Path]] = []
         self.left_out: list[LeftOut] = []
         self._folders: list[_Folder] = []
-        self._links: deque[tuple[Path, _Folder]] = deque()
+        self._links: deque[tuple[str, _Folder]] = deque()
         self._real_root = os.path.realpath(root)
         self._seen: set[str] = set()
 
     def visit_all(self) -> None:
-        try:
-            os.listdir(self.root)
-        except OSError as error:
-            raise UsageError(
-                f"{self.root}", expected="a folder that can be read", got=error.strerror, hint="other permissions"
-            ) from None
-        self._visit(self.root, None)
+        self._visit(None, "")
         while self._links:
             self._follow(*self._links.popleft())
 
-    def frame_folders(self) -> list[Path]:
-        """The folders that are videos, once all were visited; what that leaves out is noted."""
+    def frame_folders(self) -> list[tuple[str, Path]]:
+        """Name and path of the folders that are videos, once all were visited; what that leaves out is noted."""
         for one in reversed(self._folders):  # what is below a folder comes before it
             self._decide(one)
             if one.parent is not None:
                 one.parent.has_files |= one.has_files
                 one.parent.most_frames = max(one.parent.most_frames, one.most_frames)
-        videos = {one.path for one in self._folders} | {path.with_suffix("") for path in self.files}
+        videos = {one.name[:-1] for one in self._folders if one.parent} | {
+            os.path.splitext(name)[0] for name, _ in self.files
+        }
         kept = []
         for one in self._folders:
             above = one.parent
             while above is not None and not above.is_video:
                 above = above.parent
-            if one.is_video and above is not None:
-                self._leave_out(one.path, Reason.FRAMES_BELOW)
-            elif one.is_video and _holds_masks(one.path, videos):
-                self._leave_out(one.path, Reason.MASKS)
+            if one.is_video and (above is not None or _holds_masks(one.name[:-1], videos)):
+                reason = Reason.MASKS if above is None else Reason.FRAMES_BELOW
+                self.left_out.append(LeftOut(one.path, one.name[:-1], reason))
             elif one.is_video:
-                kept.append(one.path)
+                kept.append((one.name[:-1] or self._shown(self._real_root), one.path))
                 for name in sorted(without_number(one.pictures)):
-                    self._leave_out(one.path / name, Reason.NO_FRAME)
+                    self._leave_out(one, name, Reason.NO_FRAME)
         return kept
 
     def _decide(self, one: _Folder) -> None:
@@ -179,125 +172,134 @@ class _Walker:
             return
         if one.has_files or one.most_frames > len(one.pictures):
             for name in one.pictures:
-                self._leave_out(one.path / name, Reason.PICTURE)
+                self._leave_out(one, name, Reason.PICTURE)
         else:
             one.is_video, one.most_frames = True, len(one.pictures)
 
-    def _visit(self, top: Path, parent: _Folder | None) -> None:
-        stack = [(top, parent)]
+    def _visit(self, parent: _Folder | None, name: str) -> None:
+        """A folder, which is `name` in `parent`, and all below it."""
+        stack = [(parent, name, os.path.realpath(parent.path / name if parent else self.root))]
         while stack:
-            path, above = stack.pop()
-            real = os.path.realpath(path)
+            above, name, real = stack.pop()
+            path = above.path / name if above else self.root
             if real in self.skip:
                 continue
+            one = _Folder(path, f"{above.name}{name}/" if above else "", real, above)
             if real in self._seen:
-                self._leave_out(path, Reason.TWICE, self._other_name(real))
+                self._leave_out(one, "", Reason.TWICE, f"as {self._shown(real)}")
                 continue
             self._seen.add(real)
             try:
                 with os.scandir(path) as listing:
-                    entries = sorted(listing, key=lambda entry: natural_key(entry.name))
+                    entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
-                self._leave_out(path, Reason.UNREADABLE, error.strerror or "")
+                if above is None or not isinstance(error, FileNotFoundError):  # else it is gone since it was listed
+                    self._leave_out(one, "", Reason.UNREADABLE, error.strerror or "")
                 continue
-            one = _Folder(path, real, above)
             self._folders.append(one)
-            stack += [(child, one) for child in reversed(self._sort(one, entries))]
+            stack += [(one, child, _below(real, child)) for child in reversed(self._sort(one, entries))]
 
-    def _sort(self, one: _Folder, entries: list[os.DirEntry[str]]) -> list[Path]:
+    def _sort(self, one: _Folder, entries: list[os.DirEntry[str]]) -> list[str]:
         """Note what lies in a folder; the folders in it that are to be visited."""
-        own = own_entries(one.path, (entry.name for entry in entries), is_source=one.path == self.root)
+        own = own_entries(one.path, (entry.name for entry in entries), is_source=one.parent is None)
         if own:
-            self._leave_out(one.path, Reason.OURS)
+            self._leave_out(one, "", Reason.OURS)
         elif not entries:
-            self._leave_out(one.path, Reason.EMPTY)
+            self._leave_out(one, "", Reason.EMPTY)
         folders = []
         for entry in entries:
-            path = one.path / entry.name
-            if entry.name in own:
+            name = entry.name
+            if name in own:
                 continue
-            if is_clutter(entry.name):
-                self._leave_out(path, Reason.CLUTTER)
-            elif entry.is_symlink():
-                self._note_link(path, one)
-            elif entry.is_dir(follow_symlinks=False):
-                folders.append(path)
-            elif entry.is_file(follow_symlinks=False):
-                self._note_file(path, one, documents=not own)
-            else:
-                self._leave_out(path, Reason.SPECIAL)
+            try:
+                if is_clutter(name):
+                    self._leave_out(one, name, Reason.CLUTTER)
+                elif entry.is_symlink():
+                    self._note_link(one, name)
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append(name)
+                elif entry.is_file(follow_symlinks=False):
+                    self._note_file(one, name, documents=not own)
+                else:
+                    self._leave_out(one, name, Reason.SPECIAL)
+            except OSError as error:
+                self._leave_out(one, name, Reason.UNREADABLE, error.strerror or "")
         return folders
 
-    def _note_file(self, path: Path, one: _Folder, real: str = "", *, documents: bool = True) -> None:
-        suffix = suffix_of(path.name)
+    def _note_file(self, one: _Folder, name: str, real: str = "", *, documents: bool = True) -> None:
+        suffix = suffix_of(name)
         if suffix in IMAGE_SUFFIXES:
-            one.pictures.append(path.name)
+            one.pictures.append(name)
         elif suffix in VIDEO_SUFFIXES:
             one.has_files = True
-            self._seen.add(real or f"{one.real}{os.sep}{path.name}")
-            self.files.append(path)
-        elif suffix in UNFINISHED_SUFFIXES:
-            self._leave_out(path, Reason.UNFINISHED)
-        elif suffix in ARCHIVE_SUFFIXES:
-            self._leave_out(path, Reason.ARCHIVE)
-        elif suffix not in DOCUMENT_SUFFIXES:
-            self._leave_out(path, Reason.OTHER_KIND)
-        elif documents:
-            self._leave_out(path, Reason.DOCUMENT)
-
-    def _note_link(self, path: Path, one: _Folder) -> None:
-        try:
-            mode = path.stat().st_mode
-        except PermissionError as error:
-            self._leave_out(path, Reason.UNREADABLE, error.strerror or "")
-        except OSError:  # nothing there, or links in a circle
-            self._leave_out(path, Reason.DEAD_LINK)
-        else:
-            if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and suffix_of(path.name) in VIDEO_SUFFIXES):
-                self._links.append((path, one))
-            elif stat.S_ISREG(mode):
-                self._note_file(path, one)
+            real = real or _below(one.real, name)
+            if real in self._seen:
+                self._leave_out(one, name, Reason.TWICE, f"as {self._shown(real)}")
             else:
-                self._leave_out(path, Reason.SPECIAL)
+                self._seen.add(real)
+                self.files.append((f"{one.name}{name}", one.path / name))
+        elif suffix in UNFINISHED_SUFFIXES:
+            self._leave_out(one, name, Reason.UNFINISHED)
+        elif suffix in ARCHIVE_SUFFIXES:
+            self._leave_out(one, name, Reason.ARCHIVE)
+        elif suffix not in DOCUMENT_SUFFIXES:
+            self._leave_out(one, name, Reason.OTHER_KIND)
+        elif documents:
+            self._leave_out(one, name, Reason.DOCUMENT)
 
-    def _follow(self, path: Path, one: _Folder) -> None:
-        """A link to a folder or to a video file."""
-        real, is_folder = os.path.realpath(path), path.is_dir()
-        one.has_files |= not is_folder
-        if is_folder and any(Path(below).is_relative_to(real) for below in (one.real, self._real_root)):
-            self._leave_out(path, Reason.LOOP)
-        elif real in self._seen:
-            self._leave_out(path, Reason.TWICE, self._other_name(real))
-        elif is_folder:
-            self._visit(path, one)
+    def _note_link(self, one: _Folder, name: str) -> None:
+        try:
+            mode = (one.path / name).stat().st_mode
+        except PermissionError as error:
+            self._leave_out(one, name, Reason.UNREADABLE, error.strerror or "")
+        except OSError:  # nothing there, or links in a circle
+            self._leave_out(one, name, Reason.DEAD_LINK)
         else:
-            self._note_file(path, one, real)
+            if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and suffix_of(name) in VIDEO_SUFFIXES):
+                self._links.append((name, one))
+            elif stat.S_ISREG(mode):
+                self._note_file(one, name)
+            else:
+                self._leave_out(one, name, Reason.SPECIAL)
 
-    def _other_name(self, real: str) -> str:
-        return f"as {self._shown(Path(real))}"
+    def _follow(self, name: str, one: _Folder) -> None:
+        """A link to a folder or to a video file."""
+        path = one.path / name
+        real, is_folder = os.path.realpath(path), path.is_dir()
+        if not is_folder:
+            self._note_file(one, name, real)
+        elif any(Path(below).is_relative_to(real) for below in (one.real, self._real_root)):
+            self._leave_out(one, name, Reason.LOOP)
+        else:
+            self._visit(one, name)
 
-    def _leave_out(self, path: Path, reason: Reason, detail: str = "") -> None:
-        self.left_out.append(LeftOut(path, self._shown(path), reason, detail))
+    def _leave_out(self, one: _Folder, name: str, reason: Reason, detail: str = "") -> None:
+        """`name` in a folder, or with "" the folder itself."""
+        shown = f"{one.name}{name}" if name else one.name[:-1] or self._shown(one.real)
+        self.left_out.append(LeftOut(one.path / name, shown, reason, detail))
 
-    def _shown(self, path: Path) -> str:
-        for root in (self.root, Path(self._real_root)):
-            if path == root:
-                return os.path.basename(self._real_root) or str(root)
-            if path.is_relative_to(root):
-                return path.relative_to(root).as_posix()
-        return str(path)
+    def _shown(self, real: str) -> str:
+        below = os.path.relpath(real, self._real_root)
+        if below == os.curdir:
+            return os.path.basename(real) or real
+        return real if below.startswith(os.pardir) else below
 
 
-def _holds_masks(folder: Path, videos: set[Path]) -> bool:
+def _below(real: str, name: str) -> str:
+    return f"{real.rstrip(os.sep)}{os.sep}{name}"
+
+
+def _holds_masks(name: str, videos: set[str]) -> bool:
     """Whether it is `Test001_gt` beside `Test001`."""
-    stems = [folder.name.removesuffix(end) for end in _MASK_ENDINGS if folder.name.endswith(end)]
-    return any(stem and folder.with_name(stem) in videos for stem in stems)
+    return any(name.endswith(end) and name.removesuffix(end) in videos for end in _MASK_ENDINGS)
 
 
-def _distinct(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
-    """Each path under its place below `folder` without the suffix; files that then share a name keep their suffix."""
-    names = {path: path.relative_to(folder).as_posix() for path in paths}
-    files = {path for path in names if not path.is_dir()}
-    bare = {path: Path(name).with_suffix("").as_posix() if path in files else name for path, name in names.items()}
-    count = Counter(bare.values())
-    return {names[path] if count[name] > 1 and path in files else name: path for path, name in bare.items()}
+def _distinct(files: Iterable[tuple[str, Path]], folders: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Each path under its name without the suffix; files that then share a name keep their suffix."""
+    chosen = [(os.path.splitext(name)[0], name, path) for name, path in files]
+    chosen += [(name, name, path) for name, path in folders]
+    while True:
+        count = Counter(short for short, _, _ in chosen)
+        if len(count) == len(chosen):
+            return {short: path for short, _, path in chosen}
+        chosen = [(whole if count[short] > 1 else short, whole, path) for short, whole, path in chosen]

@@ -20,6 +20,7 @@ from mulde.datasets.registry import DATASETS, open_dataset
 from mulde.datasets.tree import walk
 from mulde.errors import UsageError
 from mulde.filetypes import VIDEO_SUFFIXES
+from mulde.names import printable, user_path
 from mulde.pipeline.extract import Failure
 from mulde.pipeline.progress import Reporter
 
@@ -90,9 +91,11 @@ class Opened:
             reporter.say(note)
         wanted = [one for one in self.left_out if one.reason.is_strict]
         if strict and wanted:
-            raise UsageError(in_words(wanted), hint="move it elsewhere, name it as a source, or leave out --strict")
+            raise UsageError(
+                printable(in_words(wanted)), hint="move it elsewhere, name it as a source, or leave out --strict"
+            )
         if self.left_out:
-            (reporter.warn if wanted else reporter.say)(in_words(self.left_out))
+            (reporter.warn if wanted else reporter.say)(printable(in_words(self.left_out)))
 
 
 def open_sources(sources: Sequence[str], split: str | None = None) -> Opened:
@@ -131,6 +134,9 @@ def _folder(source: str, path: Path) -> Footage:
     if any(split_folders(path, split) for split in SPLITS):
         return _dataset("folder", path)
     found = walk(path)
+    if any(one.path == path for one in found.unreadable):
+        got = found.unreadable[0].detail
+        raise UsageError(f"source {source}", expected="a folder that can be read", got=got, hint="other permissions")
     if not found.videos:
         left_out = in_words(found.left_out)
         raise UsageError(
@@ -159,9 +165,9 @@ def parse_source(source: str) -> tuple[str | None, Path]:
     if not source.strip():
         raise UsageError("an empty source", expected=SOURCE_HELP)
     if not colon or (name not in DATASETS and os.path.lexists(source)):
-        return None, Path(source).expanduser()
+        return None, user_path(source)
     if name in DATASETS and root:
-        return name, Path(root).expanduser()
+        return name, user_path(root)
     raise _no_source(source, name, root)
 
 

@@ -8,7 +8,6 @@ nothing: so the process may be killed at any moment.
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sqlite3
 import threading
@@ -20,9 +19,12 @@ from pathlib import Path
 from typing import Protocol
 
 from mulde.datasets.base import Video
+from mulde.datasets.left_out import LeftOut, Reason, in_words
+from mulde.datasets.tree import walk
 from mulde.errors import MuldeError, UsageError, VideoError
-from mulde.filetypes import VIDEO_SUFFIXES, is_hidden
+from mulde.filetypes import suffix_of
 from mulde.media import identity
+from mulde.names import printable
 from mulde.pipeline import watch_ledger as ledgers
 from mulde.pipeline.engine import Extraction, unexpected
 from mulde.pipeline.events import read_events
@@ -94,12 +96,13 @@ class Watcher:
     patience: Patience
     reporter: Reporter
     table: Path
-    leave_out: frozenset[str] = frozenset()
+    leave_out: tuple[Path, ...] = ()
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _arrivals: dict[str, _Arrival] = field(default_factory=dict)
     _first_look: frozenset[str] | None = None
     _blind: set[str] = field(default_factory=set)
+    _said: set[tuple[Path, Reason, str]] | None = None
 
     def watch(self) -> Outcome:
         """Without end, or with `patience.once` until the files that are there now are scored or have failed."""
@@ -133,7 +136,7 @@ class Watcher:
 
     def look(self, advance: Advance) -> list[list[str]]:
         """The paths of the files that are complete and to be worked on now, in batches."""
-        seen = dict(video_files(self.folder, self.leave_out, self._cannot_read))
+        seen = self._files()
         if self.patience.once:
             self._first_look = frozenset(seen) if self._first_look is None else self._first_look
             seen = {path: stamp for path, stamp in seen.items() if path in self._first_look}
@@ -229,13 +232,37 @@ class Watcher:
             self.ledger.gone(entry)
             self.reporter.say(f"{entry.video}: removed before it was scored")
 
-    def _cannot_read(self, folder: str, error: OSError | None) -> None:
-        """Say it once for each time that a folder turns unreadable."""
-        if error is None:
-            self._blind.discard(folder)
-        elif folder not in self._blind:
-            self._blind.add(folder)
-            self.reporter.warn(f"{folder} cannot be read: {error.strerror}; it is looked at again")
+    def _files(self) -> dict[str, Stamp]:
+        """Every video file, by its path below the folder with forward slashes; what else is there is said once."""
+        found, seen = walk(self.folder, self.leave_out), {}
+        others = list(found.left_out)
+        for _, path in found.videos:
+            name = path.relative_to(self.folder).as_posix()
+            if path.is_dir():
+                others.append(LeftOut(path, name, Reason.FRAMES))
+            elif (stamp := Stamp.of(path)) is not None:
+                seen[name] = stamp
+        self._say_left_out(others)
+        self._say_unreadable({str(one.path): one.detail for one in found.unreadable})
+        return seen
+
+    def _say_left_out(self, left_out: Sequence[LeftOut]) -> None:
+        """At the first look all of it, later once for each kind in each folder what a person may have wanted."""
+        news = [one for one in left_out if one.reason is not Reason.UNREADABLE]
+        if self._said is None:
+            self._said = set()
+        else:
+            news = [one for one in news if one.reason.is_strict and one.reason is not Reason.UNFINISHED]
+            news = [one for one in news if _sort_of(one) not in self._said]
+        self._said |= {_sort_of(one) for one in news}
+        if news:
+            self.reporter.say(printable(in_words(news)))
+
+    def _say_unreadable(self, folders: Mapping[str, str]) -> None:
+        """Once for each time that a folder turns unreadable."""
+        for folder in sorted(folders.keys() - self._blind):
+            self.reporter.warn(f"{printable(folder)} cannot be read: {folders[folder]}; it is looked at again")
+        self._blind = set(folders)
 
     def _unfinished(self) -> list[str]:
         return [path for path in self._arrivals if not self._grows_for_ever(path)]
@@ -252,37 +279,8 @@ class Watcher:
         return Outcome(sum(ledgers.key(path) in settled for path in seen) - len(failed), failures)
 
 
-def video_files(
-    folder: Path, leave_out: frozenset[str], cannot_read: Callable[[str, OSError | None], None]
-) -> Iterator[tuple[str, Stamp]]:
-    """Every video file in a folder and the folders in it, as a path relative to it with forward slashes.
-
-    Hidden names and the folders `leave_out` (real paths) are left out, links to a folder above not followed.
-    `cannot_read` is told of every folder whether it could be read.
-    """
-
-    def below(path: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, Stamp]]:
-        try:
-            with os.scandir(path) as listing:
-                entries = [entry for entry in listing if not is_hidden(entry.name)]
-        except OSError as error:
-            cannot_read(path, error)
-            return
-        cannot_read(path, None)
-        for entry in entries:
-            name = f"{prefix}{entry.name}"
-            try:
-                if entry.is_dir():
-                    real = os.path.realpath(entry.path)
-                    if real not in above and real not in leave_out:
-                        yield from below(entry.path, f"{name}/", above | {real})
-                elif os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES and entry.is_file():
-                    found = entry.stat()
-                    yield name, Stamp(found.st_size, found.st_mtime_ns)
-            except OSError:  # gone since the folder was listed
-                continue
-
-    yield from below(str(folder), "", frozenset({os.path.realpath(folder)}))
+def _sort_of(one: LeftOut) -> tuple[Path, Reason, str]:
+    return one.path.parent, one.reason, suffix_of(one.path.name)
 
 
 def _batches(ready: Mapping[str, Stamp], suspects: set[str]) -> list[list[str]]:
@@ -384,10 +382,9 @@ def run_watch(
             with Ledger.open(out) as ledger:
                 ledger.claim(facts, "another --out")
                 worker = _VideoWorker(scorer, place, _run_folder(out, folder, model, scorer, place))
-                leave_out = frozenset(os.path.realpath(path) for path in (out, place.store.root))
                 place.reporter.say(f"{folder} is watched; scores, events and {ledgers.TABLE}: {out}")
                 table = out / ledgers.TABLE
-                return Watcher(folder, ledger, worker, patience, place.reporter, table, leave_out).watch()
+                return Watcher(folder, ledger, worker, patience, place.reporter, table, (out, place.store.root)).watch()
         except sqlite3.Error as error:
             raise MuldeError(f"ledger {out / ledgers.LEDGER}: {error}", hint="another --out, or a sound disk") from None
 

@@ -322,10 +322,37 @@ def test_what_is_no_complete_video_file_is_not_looked_at(world, tmp_path):
     os.mkfifo(world.folder / "pipe.mp4")
     (tmp_path / "elsewhere.mp4").write_bytes(b"linked")
     (world.folder / "link.mp4").symlink_to(tmp_path / "elsewhere.mp4")
-    run = frozenset({os.path.realpath(world.folder / "run")})
-    found = dict(watch.video_files(world.folder, run, lambda folder, error: None))
-    assert found.keys() == {"kept/a.mp4", "link.mp4"}
-    assert found["link.mp4"].size == 6
+    (world.folder / "run" / "run.json").write_text('{"mulde": "1.0"}')
+    assert world.watch(once=True).done == 2
+    assert sorted(world.desk.scored) == [("kept/a", b""), ("link", b"linked")]
+    assert world.said.lines[0] == (
+        "left out: 1 dead link: dangling.mp4; 1 pipe, socket or device: pipe.mp4; 1 unfinished download: a.mp4.part; "
+        "1 link back to a folder above: loop; 1 output of mulde: run; 1 file that holds no video: a.txt; "
+        "2 hidden or system entries: .hidden.mp4, .tmp"
+    )
+
+
+def test_what_else_arrives_is_said_once_for_each_kind_and_folder(world):
+    world.put("a.mp4")
+    plan: dict[float, Callable[[], None]] = {
+        3: lambda: world.put("snap1.jpg"),
+        5: lambda: world.put("snap2.jpg"),
+        7: lambda: world.put("b.mp4.part"),
+        9: lambda: world.put("front/c.gif"),
+    }
+    world.watch(plan, until_s=20)
+    assert [line for line in world.said.lines if line.startswith("left out")] == [
+        "left out: 1 picture beside videos: snap1.jpg",
+        "left out: 1 file of another kind, which can be named: front/c.gif",
+    ]
+
+
+def test_a_folder_of_frames_is_left_to_score(world):
+    for i in range(3):
+        world.put(f"frames/{i}.png")
+    world.put("a.mp4")
+    assert world.watch(once=True).done == 1
+    assert world.said.lines[0] == "left out: 1 folder of frames, which mulde score takes: frames"
 
 
 def test_a_folder_that_cannot_be_read_is_named_and_looked_at_again(world, monkeypatch):
