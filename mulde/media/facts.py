@@ -14,28 +14,31 @@ from mulde.errors import VideoError
 from mulde.images import MAX_PIXELS
 from mulde.media.colour import is_coloured
 from mulde.media.container import Damage, open_stream, packets, pictures
+from mulde.media.rate import NO_STAMP, true_rate
 from mulde.media.reader import DEFAULT_RATE
 from mulde.records import Int64
 
 # No codec presents a picture more than 16 places away from where it is coded; twice that, for fields coded alone.
 _MOST_REORDERED = 32
-_NONE = -(2**63)  # libav's own mark of a stamp that is not there
 
 
 @dataclass(frozen=True)
 class VideoFacts:
     """What one pass over a file's packets tells, without decoding more than its first picture.
 
-    size_hw is after rotation; quarter_turns counter-clockwise turn the stored picture upright; num_frames_estimated is
-    what the header's duration and rate come to where it names no number; stamps (N,) int64 are the presentation times
-    of the pictures from the first one that can be decoded, ascending, in units of time_base. `stamps_are_times` is
-    False where the container carries no usable ones, `pictures_carry_times` where a decoded picture's own stamp is not
-    its time. `coloured` is whether the first picture is, None where it is too dark to say.
+    size_hw is after rotation; quarter_turns counter-clockwise turn the stored picture upright; rate is the true one
+    (rate.py), rate_remark what is odd about it, rate_in_header the container's own; num_frames_estimated is what the
+    header's duration and rate come to where it names no number; stamps (N,) int64 are the presentation times of the
+    pictures from the first one that can be decoded, ascending, in units of time_base. `stamps_are_times` is False where
+    the container carries no usable ones, `pictures_carry_times` where a decoded picture's own stamp is not its time.
+    `coloured` is whether the first picture is, None where it is too dark to say.
     """
 
     size_hw: tuple[int, int]
     quarter_turns: int
     rate: Fraction
+    rate_remark: str
+    rate_in_header: Fraction | None
     num_frames_from_header: int | None
     num_frames_estimated: int
     num_frames_hidden_by_edit_list: int
@@ -87,8 +90,8 @@ def probe(path: Path, number: int | None, default_rate: Fraction | None) -> Vide
             if packet is not None and packet.is_discard:
                 num_hidden += 1
             elif packet is not None and not _is_hidden(stream, packet):
-                presented.append(_NONE if packet.pts is None else packet.pts)
-                coded.append(_NONE if packet.dts is None else packet.dts)
+                presented.append(NO_STAMP if packet.pts is None else packet.pts)
+                coded.append(NO_STAMP if packet.dts is None else packet.dts)
         if first is None:
             too_large = width * height > MAX_PIXELS
             raise VideoError(
@@ -101,19 +104,24 @@ def probe(path: Path, number: int | None, default_rate: Fraction | None) -> Vide
         pictures_carry_times = not (container.format.name == "avi" and stream.codec_context.has_b_frames)
         # Frame 0 is the first that can be decoded, where a recording starts between key frames; damage is counted.
         start = first.pts if pictures_carry_times and not damaged_before_first else None
-        stamps, usable = _stamps(np.array(presented, np.int64), np.array(coded, np.int64), start)
+        decoding = np.array(coded, np.int64)
+        stamps, usable = _stamps(np.array(presented, np.int64), decoding, start)
+        time_base, named = Fraction(stream.time_base or 1), _named_rates(stream)
+        rate = true_rate(stamps, decoding, usable, time_base, named, default_rate or DEFAULT_RATE)
         quarter_turns, size_hw = _quarter_turns(first), (int(first.height), int(first.width))
         return VideoFacts(
             size_hw=size_hw[::-1] if quarter_turns % 2 else size_hw,
             quarter_turns=quarter_turns,
-            rate=_named_rate(stream) or _measured_rate(stream, stamps, usable) or default_rate or DEFAULT_RATE,
+            rate=rate.value,
+            rate_remark=rate.remark,
+            rate_in_header=named[0] if named else None,
             num_frames_from_header=stream.frames or None,
             num_frames_estimated=int(stream.frames or (stream.average_rate or 0) * (container.duration or 0) / 10**6),
             num_frames_hidden_by_edit_list=num_hidden,
             num_packets_before_first_picture=len(presented) - len(stamps),
             duration_from_header_s=_duration_from_header_s(container, stream),
             stamps=stamps,
-            time_base=Fraction(stream.time_base or 1),
+            time_base=time_base,
             stamps_are_times=usable,
             pictures_carry_times=pictures_carry_times,
             coloured=is_coloured(first.to_ndarray(format="rgb24")),
@@ -135,9 +143,9 @@ def _stamps(presented: Int64, coded: Int64, first: int | None) -> tuple[Int64, b
     """The stamps from `first` on in ascending order and whether they are times; else one number per packet."""
     order = np.argsort(presented, kind="stable")
     stamps = presented[order]
-    known = coded[coded != _NONE]
+    known = coded[coded != NO_STAMP]
     usable = (
-        not (presented == _NONE).any()
+        not (presented == NO_STAMP).any()
         and (np.diff(stamps) > 0).all()
         and (np.abs(order - np.arange(len(order))) <= _MOST_REORDERED).all()
         and (np.diff(known) >= 0).all()  # else the clock was set back
@@ -147,15 +155,9 @@ def _stamps(presented: Int64, coded: Int64, first: int | None) -> tuple[Int64, b
     return (stamps if first is None or first > stamps[-1] else stamps[stamps >= first]), True
 
 
-def _named_rate(stream: Any) -> Fraction | None:
-    named = stream.guessed_rate or stream.average_rate
-    return Fraction(named) if named else None
-
-
-def _measured_rate(stream: Any, stamps: Int64, usable: bool) -> Fraction | None:
-    if not usable or len(stamps) < 2 or not stream.time_base:
-        return None
-    return (len(stamps) - 1) / (int(stamps[-1] - stamps[0]) * Fraction(stream.time_base))
+def _named_rates(stream: Any) -> list[Fraction]:
+    named = (stream.guessed_rate, stream.average_rate, stream.base_rate)
+    return [Fraction(rate) for rate in dict.fromkeys(named) if rate and rate > 0]
 
 
 def _duration_from_header_s(container: Any, stream: Any) -> float | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mulde.media.container import Damage
 from mulde.media.facts import VideoFacts, probe
-from mulde.media.reader import Reading, VideoReader, missing_text, working_size
+from mulde.media.reader import DEFAULT_RATE, Reading, VideoReader, missing_text, working_size
 
 _log = logging.getLogger(__name__)
 
@@ -19,12 +19,16 @@ class FileReader(VideoReader):
         super().__init__(path, reading)
         self._facts: VideoFacts = probe(path, reading.stream, reading.default_rate)
         self.size_hw, self.rate = working_size(self._facts.size_hw, reading.working_size_px), self._facts.rate
+        named = self._facts.rate_in_header or reading.default_rate or DEFAULT_RATE
+        self.times_follow_rate = not self._facts.stamps_are_times and self.rate != named
         self.num_frames_from_header = self._facts.num_frames_from_header
         self.coloured = self._facts.coloured
 
     def _finish(self, damage: Damage) -> None:
         """At the end of the file: put the missing frames on record, warn where fewer came than the file promises."""
         facts, num_decoded = self._facts, self._num_frames_read
+        if facts.rate_remark:
+            _log.warning("%s: %s", self.path, facts.rate_remark)
         if facts.numbers_are_true:
             self._miss_frames_before(len(facts.stamps))
         from_header = (self.num_frames_from_header or 0) - facts.num_frames_hidden_by_edit_list

@@ -165,7 +165,7 @@ def knows_rate(video: Video, reader: VideoReader, settings: VideoSettings) -> bo
 def decoder_facts(reader: VideoReader, video: VideoSettings) -> dict[str, Any]:
     """What of the reading changes the pictures: part of every passport."""
     facts = {"name": reader.decoder, "version": reader.decoder_version}
-    if reader.decoder == "frames":
+    if reader.decoder == "frames" or reader.times_follow_rate:
         facts["frame_rate"] = str(reader.rate)
     if video.working_size_px:
         facts["working_size_px"] = str(video.working_size_px)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -153,6 +154,19 @@ def restamp(source: Path, target: Path, pts_ms: list[int]) -> Path:
         for number, (packet, pts) in enumerate(zip(packets, pts_ms, strict=True)):
             packet.stream, packet.time_base = stream, Fraction(1, 1000)
             packet.pts, packet.dts = pts, number - 1000
+            new.mux(packet)
+    return target
+
+
+def remux(source: Path, target: Path, pts_ms: Sequence[int], container: str | None = None) -> Path:
+    """A copy of the same packets, without reordered ones, with other times and no rate of its own."""
+    with av.open(str(source)) as old, av.open(str(target), "w", format=container) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(video=0) if packet.dts is not None]
+        for packet, pts in zip(packets, pts_ms, strict=True):
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts = packet.dts = int(pts)
+            packet.duration = 0
             new.mux(packet)
     return target
 

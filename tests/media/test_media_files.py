@@ -125,7 +125,7 @@ def test_a_rate_that_is_no_whole_number(tmp_path: Path, decoder: str) -> None:
 def test_an_unknown_rate_does_not_stop_the_reader(
     tmp_path: Path, decoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mulde.media.facts._named_rate", lambda stream: None)
+    monkeypatch.setattr("mulde.media.facts._named_rates", lambda stream: [])
     path = encode(tmp_path / "a.mp4", pictures(10), rate=12)
     with open_video(path, decoder=decoder) as reader:
         assert reader.rate == 12  # from the time stamps
