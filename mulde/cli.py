@@ -1,26 +1,29 @@
 """The command line: typed commands, each of which calls one pipeline function. No logic.
 
-Exit codes: 0 all done, 1 nothing done, 2 usage, 3 some videos failed (they are named), 130 stopped by Ctrl-C.
+Exit codes: 0 all done, 1 nothing done, 2 usage, 3 some videos failed (they are named), 130 stopped by Ctrl-C, 143 by
+SIGTERM, 129 by the end of the terminal, 141 nobody read what was written.
 Heavy imports happen inside the commands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.main import get_command
 
-from mulde.errors import MuldeError
+from mulde.errors import UsageError
+from mulde.files import printable, user_path
+from mulde.process import run as run_command
 
 if TYPE_CHECKING:
     from mulde.config import Settings
     from mulde.pipeline.progress import Reporter
     from mulde.pipeline.run import Outcome, Workplace
 
-EXIT_NOTHING_DONE, EXIT_PARTLY_DONE, EXIT_STOPPED = 1, 3, 130
+EXIT_NOTHING_DONE, EXIT_PARTLY_DONE = 1, 3
 
 app = typer.Typer(
     help="Learn what is normal in video and say when something is not.",
@@ -37,9 +40,20 @@ app.add_typer(cache, name="cache")
 data = typer.Typer(help="Look after data sets.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 app.add_typer(data, name="data")
 
+
+def path(text: str | Path) -> Path:
+    """What every option and argument that is a path goes through; named as `--help` shows it."""
+    try:
+        return user_path(text)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 _SOURCE = "A video, a folder of frames, a folder of videos, or NAME:ROOT for a data set (ucsd-ped2:/data/UCSDped2)."
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help=_SOURCE, show_default=False)]
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings (see `mulde settings`).")]
+Config = Annotated[
+    Path | None, typer.Option("--config", parser=path, help="TOML file with settings (see `mulde settings`).")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One setting, as density.preset=paper. Repeatable."),
@@ -51,7 +65,9 @@ Detector = Annotated[
         "and moving regions besides. Without it: moving regions alone."
     ),
 ]
-Store = Annotated[Path, typer.Option(help="Folder where features are kept and found again.", envvar="MULDE_STORE")]
+Store = Annotated[
+    Path, typer.Option(parser=path, help="Folder where features are kept and found again.", envvar="MULDE_STORE")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ..., or auto.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the split, the noise and the networks.")]
 Preset = Annotated[
@@ -124,9 +140,9 @@ def extract(
 @app.command()
 def train(
     sources: Sources,
-    out: Annotated[Path, typer.Option(help="Run folder to write: model.safetensors, settings, record.")] = Path(
-        "runs/model"
-    ),
+    out: Annotated[
+        Path, typer.Option(parser=path, help="Run folder to write: model.safetensors, settings, record.")
+    ] = Path("runs/model"),
     config: Config = None,
     set_: Set = None,
     detector: Detector = None,
@@ -134,6 +150,7 @@ def train(
     leave_out: Annotated[
         Path | None,
         typer.Option(
+            parser=path,
             help="CSV with video,start_frame,end_frame (0-based, half-open) of moments not to learn from, as audit.csv "
             "of an earlier training, its column leave_out filled in.",
             show_default=False,
@@ -159,8 +176,10 @@ def train(
 @app.command()
 def score(
     sources: Sources,
-    model: Annotated[Path, typer.Option(help="Bundle written by `mulde train` or `mulde run`.")],
-    out: Annotated[Path, typer.Option(help="Run folder to write: scores/, figures/, record.")] = Path("runs/scores"),
+    model: Annotated[Path, typer.Option(parser=path, help="Bundle written by `mulde train` or `mulde run`.")],
+    out: Annotated[Path, typer.Option(parser=path, help="Run folder to write: scores/, figures/, record.")] = Path(
+        "runs/scores"
+    ),
     detector: Annotated[
         str | None, typer.Option(help="Where the model's detector weights lie now; they must be the same weights.")
     ] = None,
@@ -168,7 +187,9 @@ def score(
     exemptions: Annotated[
         Path | None,
         typer.Option(
-            help="exemptions.json of `mulde feedback`: events that they cover are marked.", show_default=False
+            parser=path,
+            help="exemptions.json of `mulde feedback`: events that they cover are marked.",
+            show_default=False,
         ),
     ] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Besides, videos with boxes, scores and reasons.")] = False,
@@ -198,7 +219,7 @@ def score(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder of `mulde score` or `mulde run`.")],
+    run: Annotated[Path, typer.Argument(parser=path, help="Run folder of `mulde score` or `mulde run`.")],
     labels: Annotated[
         str | None,
         typer.Option(metavar="NAME:ROOT", help="Data set with the labels; default: the one that was scored."),
@@ -222,7 +243,7 @@ def evaluate(
 
 @app.command()
 def overlay(
-    run: Annotated[Path, typer.Argument(help="Run folder of `mulde score` or `mulde run`.")],
+    run: Annotated[Path, typer.Argument(parser=path, help="Run folder of `mulde score` or `mulde run`.")],
     video: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="This video alone. Repeatable.", show_default=False)
     ] = None,
@@ -246,10 +267,12 @@ def overlay(
 @app.command()
 def report(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_SCORES", help="Run folder, or a folder with score tables alone.")
+        Path,
+        typer.Argument(metavar="RUN_OR_SCORES", parser=path, help="Run folder, or a folder with score tables alone."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="The file to write. [default: RUN_OR_SCORES/report.html]", show_default=False)
+        Path | None,
+        typer.Option(parser=path, help="The file to write. [default: RUN_OR_SCORES/report.html]", show_default=False),
     ] = None,
     embed_clips: Annotated[
         bool, typer.Option("--embed-clips", help="Put the clips of events into the file, not links to them.")
@@ -259,15 +282,15 @@ def report(
     """Write one HTML file to review the events from: ranked, with pictures, reasons, curves and a threshold slider."""
     from mulde.pipeline.report import run_report
 
-    typer.echo(run_report(run, out, _reporter(quiet), embed_clips=embed_clips))
+    _echo(run_report(run, out, _reporter(quiet), embed_clips=embed_clips))
 
 
 @app.command()
 def feedback(
-    run: Annotated[Path, typer.Argument(help="Run folder whose events were reviewed.")],
+    run: Annotated[Path, typer.Argument(parser=path, help="Run folder whose events were reviewed.")],
     marks: Annotated[
         Path | None,
-        typer.Argument(metavar="[MARKS.csv]", help="Marks exported from the report.", show_default=False),
+        typer.Argument(parser=path, metavar="[MARKS.csv]", help="Marks exported from the report.", show_default=False),
     ] = None,
     apply: Annotated[
         bool, typer.Option("--apply", help="Apply it. Without: say, also in the report, what would change.")
@@ -289,17 +312,17 @@ def feedback(
 
 @app.command("watch-folder")
 def watch_folder(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that new video files arrive in.")],
-    model: Annotated[Path, typer.Option(help="Bundle written by `mulde train` or `mulde run`.")],
-    out: Annotated[Path, typer.Option(help="Run folder to write; the same one goes on where it was stopped.")] = Path(
-        "runs/watch"
-    ),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=path, help="Folder that new video files arrive in.")],
+    model: Annotated[Path, typer.Option(parser=path, help="Bundle written by `mulde train` or `mulde run`.")],
+    out: Annotated[
+        Path, typer.Option(parser=path, help="Run folder to write; the same one goes on where it was stopped.")
+    ] = Path("runs/watch"),
     detector: Annotated[
         str | None, typer.Option(help="Where the model's detector weights lie now; they must be the same weights.")
     ] = None,
     false_alarms_per_hour: FalseAlarms = None,
     exemptions: Annotated[
-        Path | None, typer.Option(help="exemptions.json of `mulde feedback`.", show_default=False)
+        Path | None, typer.Option(parser=path, help="exemptions.json of `mulde feedback`.", show_default=False)
     ] = None,
     every_s: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks at the folder.")] = 5.0,
     settle_s: Annotated[
@@ -325,10 +348,11 @@ def watch_folder(
 @app.command()
 def reproduce(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Benchmark, as ucsd-ped2; its settings are pinned.")],
-    root: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    root: Annotated[Path, typer.Option(parser=path, help="Folder of the data set.")],
     out: Annotated[
         Path | None,
         typer.Option(
+            parser=path,
             help="Folder to write: seed-<n>/, reproduction.json and .md. [default: runs/reproduce-NAME]",
             show_default=False,
         ),
@@ -336,7 +360,7 @@ def reproduce(
     frames: Annotated[
         bool, typer.Option("--frames", help="The config with one row per frame, where the benchmark has one.")
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="Settings in the place of the pinned ones.")] = None,
+    config: Annotated[Path | None, typer.Option(parser=path, help="Settings in the place of the pinned ones.")] = None,
     set_: Set = None,
     detector: Annotated[str | None, typer.Option(help="Where the detector's weights lie.")] = None,
     pose: Annotated[str | None, typer.Option(help="Where the pose network's weights lie.")] = None,
@@ -377,7 +401,9 @@ def reproduce(
 
 @app.command()
 def ablate(
-    run: Annotated[Path, typer.Argument(help="Run folder with scores, or one that holds seed-<n> folders.")],
+    run: Annotated[
+        Path, typer.Argument(parser=path, help="Run folder with scores, or one that holds seed-<n> folders.")
+    ],
     labels: Annotated[
         str | None,
         typer.Option(metavar="NAME:ROOT", help="Data set with the labels; default: the one that was scored."),
@@ -395,7 +421,7 @@ def run(
     source: Annotated[
         str | None, typer.Argument(metavar="SOURCE", help="NAME:ROOT, or a folder with train/ and test/.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to write. [default: runs/<name>]")] = None,
+    out: Annotated[Path | None, typer.Option(parser=path, help="Run folder to write. [default: runs/<name>]")] = None,
     config: Config = None,
     set_: Set = None,
     detector: Detector = None,
@@ -427,9 +453,9 @@ def run(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the synthetic footage, its features and the run.")] = Path(
-        "demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(parser=path, help="Folder for the synthetic footage, its features and the run.")
+    ] = Path("demo"),
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -443,7 +469,9 @@ def demo(
 
 @app.command()
 def toy(
-    out: Annotated[Path, typer.Option(help="Folder for the figures, pictures and TensorBoard events.")] = Path("toy"),
+    out: Annotated[
+        Path, typer.Option(parser=path, help="Folder for the figures, pictures and TensorBoard events.")
+    ] = Path("toy"),
     seed: Seed = 0,
     device: Device = "auto",
     preset: Annotated[str, typer.Option(help="Sizes of the network and the training: fast or paper.")] = "fast",
@@ -457,11 +485,13 @@ def toy(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="Bundle written by `mulde train` or `mulde run`.")],
+    model: Annotated[Path, typer.Argument(parser=path, help="Bundle written by `mulde train` or `mulde run`.")],
     onnx: Annotated[
         bool, typer.Option("--onnx", help="As ONNX: rows of features in, anomaly_score and readings out.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="Folder to write: a file per stream, and export.json.")] = Path("export"),
+    out: Annotated[Path, typer.Option(parser=path, help="Folder to write: a file per stream, and export.json.")] = Path(
+        "export"
+    ),
     stream: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="This stream alone. Repeatable. [default: all]")
     ] = None,
@@ -470,8 +500,8 @@ def export(
     from mulde.pipeline.export import export as write_export
 
     formats = [name for name, wanted in {"onnx": onnx}.items() if wanted]
-    for path in write_export(model, out, formats, stream or ()):
-        typer.echo(path)
+    for written in write_export(model, out, formats, stream or ()):
+        _echo(written)
 
 
 @app.command("export-detector")
@@ -490,13 +520,15 @@ def export_detector(
             help="For --int8: Ultralytics data set YAML, as coco8.yaml, which is downloaded.", show_default=False
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to put it. [default: beside the weights]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path, help="Where to put it. [default: beside the weights]")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Make a faster copy of a detector for this kind of machine; use it with --detector."""
     from mulde.pipeline.export_detector import export_detector as make
 
-    typer.echo(
+    _echo(
         make(weights, format_, out, int8=int8, half=half, image_size=image_size, batch=batch, data=data, device=device)
     )
 
@@ -506,7 +538,8 @@ def settings(config: Config = None, set_: Set = None, detector: Detector = None)
     """Print every setting with its meaning, bounds and value, as a TOML file for --config."""
     from mulde.config import dump_toml
 
-    typer.echo(dump_toml(_settings(config, set_, detector)), nl=False)
+    for line in dump_toml(_settings(config, set_, detector)).splitlines():
+        _echo(line)
 
 
 @app.command()
@@ -593,7 +626,9 @@ def cache_prune(
 def cache_export(
     sources: Sources,
     extractor: Annotated[str, typer.Option(help="Features to export, as velocity, clip or imported-NAME.")],
-    out: Annotated[Path, typer.Option(help="File to write: .parquet, or .npy with .index.parquet beside it.")],
+    out: Annotated[
+        Path, typer.Option(parser=path, help="File to write: .parquet, or .npy with .index.parquet beside it.")
+    ],
     config: Config = None,
     set_: Set = None,
     detector: Detector = None,
@@ -612,7 +647,7 @@ def cache_export(
 def cache_import(
     sources: Sources,
     name: Annotated[str, typer.Option(help="Name of the features, for features.imported.")],
-    from_: Annotated[Path, typer.Option("--from", help="Folder with <video>.npy or <video>.npz.")],
+    from_: Annotated[Path, typer.Option("--from", parser=path, help="Folder with <video>.npy or <video>.npz.")],
     config: Config = None,
     set_: Set = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace what was imported under this name.")] = False,
@@ -638,7 +673,7 @@ def data_list(json_: Json = False) -> None:
 @data.command("get")
 def data_get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Data set, as `mulde data list` names it.")],
-    out: Annotated[Path, typer.Option(help="Folder to download and unpack into.")],
+    out: Annotated[Path, typer.Option(parser=path, help="Folder to download and unpack into.")],
     quiet: Quiet = False,
 ) -> None:
     """Download a data set where its files lie open; else say what to do."""
@@ -737,29 +772,13 @@ def _finish(outcome: Outcome, reporter: Reporter) -> None:
         raise typer.Exit(EXIT_PARTLY_DONE if outcome.done else EXIT_NOTHING_DONE)
 
 
+def _echo(text: object) -> None:
+    typer.echo(printable(text))
+
+
 def main() -> None:
-    """Run the command line; every expected failure ends in one sentence and its exit code."""
-    try:
-        code = app(standalone_mode=False)
-        if code == EXIT_STOPPED:  # what typer makes of Ctrl-C
-            _say("stopped; finished videos are kept, the same command goes on from there", code)
-    except MuldeError as error:
-        code = _say(str(error), error.exit_code)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        code = _say(f"{error.filename or 'a file'} cannot be written: {error.strerror}", EXIT_NOTHING_DONE)
-    except Exception as error:  # click's usage errors know how to show themselves and their exit code
-        if not (hasattr(error, "show") and hasattr(error, "exit_code")):
-            raise
-        error.show()
-        code = error.exit_code
-    sys.exit(code)
-
-
-def _say(text: str, code: int) -> int:
-    typer.secho(f"error: {text}", err=True, fg=typer.colors.RED)
-    return code
+    """Run the command line; whatever goes wrong ends in one sentence and its exit code."""
+    sys.exit(run_command(get_command(app)))
 
 
 if __name__ == "__main__":

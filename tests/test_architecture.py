@@ -13,7 +13,7 @@ ROOT = Path(mulde.__file__).parent
 LEAVES = {"datasets", "extractors", "density", "evaluation", "media", "report"}
 FOUNDATION = {"records", "errors", "filetypes", "files", "images", "names"}
 ALLOWED = {
-    "cli": {"config", "pipeline", "errors"},
+    "cli": {"config", "pipeline", "errors", "files", "process"},
     "pipeline": {"pipeline", "config", *LEAVES, *FOUNDATION},
     "config": {"errors"},
     **{room: {room, *FOUNDATION} for room in LEAVES},
@@ -21,6 +21,7 @@ ALLOWED = {
     "filetypes": set(),
     "files": {"errors", "names"},
     "names": {"errors"},
+    "process": {"errors", "names"},
     "images": {"errors"},
     "errors": set(),
 }

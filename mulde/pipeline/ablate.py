@@ -17,6 +17,7 @@ from mulde.config import FusionSettings, load_settings
 from mulde.errors import LabelError, MuldeError, UsageError
 from mulde.evaluation.protocol import TableCell, evaluate_tracks
 from mulde.files import whole_file, write_csv, write_text
+from mulde.pipeline.console import output
 from mulde.pipeline.evaluate import read_labels
 from mulde.pipeline.fusion import combine
 from mulde.pipeline.progress import Reporter
@@ -192,10 +193,9 @@ def _write(ablation: Ablation, root: Path) -> None:
 
 def print_ablation(ablation: Ablation) -> None:
     """AUCs by choice of streams, and how alike the streams are; the mean of the runs where there are several."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if Console().is_terminal else 110)
+    console = output(110)
     num_runs = len(ablation.correlations)
     smoothings = list(dict.fromkeys(line["smoothing"] for line in ablation.lines if "smoothing" in line))
     table = Table(title=f"mean of {num_runs} runs" if num_runs > 1 else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,22 +9,23 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from mulde.pipeline.cache import Pruning, Row, settings_in_short, summarise
+from mulde.pipeline.console import output, print_json
 from mulde.pipeline.models import Model, as_json
 
 _TITLES = {"dataset": "data set", "extractor": "extractor", "settings": "settings", "video": "video", "path": "file"}
+_WIDTH = 160
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 
 
 def print_rows(rows: Sequence[Row], *, json_: bool = False) -> None:
     """What lies in the store; columns that say nothing are left out of the table."""
     if json_:
-        _print_json([_row_as_json(row) for row in rows])
+        print_json([_row_as_json(row) for row in rows])
         return
-    console = _console()
+    console = output(_WIDTH)
     if not rows:
         console.print("nothing is stored here")
         return
@@ -47,7 +47,7 @@ def print_rows(rows: Sequence[Row], *, json_: bool = False) -> None:
 
 def print_pruning(pruning: Pruning) -> None:
     """What was, or would be, removed and what that frees."""
-    console = _console()
+    console = output(_WIDTH)
     if pruning.files and not pruning.removed:
         print_rows(summarise(pruning.files, settings_in_short(pruning.files)))
     if pruning.in_use:
@@ -62,9 +62,9 @@ def print_pruning(pruning: Pruning) -> None:
 def print_models(models: Sequence[Model], remarks: Sequence[str], *, json_: bool = False) -> None:
     """A table for each kind of model: what to write into the settings, what it costs, whether it is here."""
     if json_:
-        _print_json(as_json(models))
+        print_json(as_json(models))
         return
-    console = _console()
+    console = output(_WIDTH)
     for kind, group in groupby(models, lambda model: model.kind):
         table = Table("setting", title=kind, title_justify="left")
         table.add_column("numbers", justify="right")
@@ -76,21 +76,13 @@ def print_models(models: Sequence[Model], remarks: Sequence[str], *, json_: bool
             table.add_row(m.setting, str(m.numbers_per_row or ""), size, m.licence, "yes" if m.present else "")
         console.print(table)
     for remark in remarks:
-        console.print(remark, markup=False, soft_wrap=True)
+        console.print(remark, soft_wrap=True)
 
 
 def _row_as_json(row: Row) -> dict[str, Any]:
     data = asdict(row)
     times = {name: datetime.fromtimestamp(data.pop(f"{name}_s"), UTC).isoformat() for name in ("oldest", "newest")}
     return {**data, **times}
-
-
-def _print_json(rows: Sequence[dict[str, Any]]) -> None:
-    _console().print(json.dumps(rows, indent=2, ensure_ascii=False), markup=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    return Console(width=None if Console().is_terminal else 160, highlight=False)
 
 
 def _megabytes(size_bytes: int) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from mulde.datasets.benchmarks import BENCHMARKS, Facts
+from mulde.pipeline.console import output, print_json
 from mulde.pipeline.data_findings import FAULT, Report
 
+_WIDTH = 160
 _SHOWN = {"direct": "mulde data get", "by hand": "by hand", "none": ""}
 
 
@@ -21,15 +19,15 @@ def print_data_sets(*, json_: bool = False) -> None:
     """The supported data sets: what they hold, how large they are, where and how they are obtained."""
     every = list(BENCHMARKS.values())
     if json_:
-        _print_json([asdict(one) for one in every])
+        print_json([asdict(one) for one in every])
         return
-    console = _console()
+    console = output(_WIDTH)
     table = Table("name", "data set")
     for name in ("train videos", "test videos", "train frames", "test frames", "GB"):
         table.add_column(name, justify="right")
     table.add_column("obtain")
     for one in every:
-        table.add_row(one.name, escape(one.title), *_numbers(one), _SHOWN[one.link])
+        table.add_row(one.name, one.title, *_numbers(one), _SHOWN[one.link])
     console.print(table)
     for one in every:
         if one.address:
@@ -41,40 +39,38 @@ def print_data_sets(*, json_: bool = False) -> None:
                 f"checked: {one.checked}",
             ]
             lines[1:1] = [f"dead: {one.dead_link}"] if one.dead_link else []
-            console.print(f"{one.name}\n  " + "\n  ".join(lines), markup=False, soft_wrap=True)
+            for line in (one.name, *(f"  {line}" for line in lines)):
+                console.print(line, soft_wrap=True)
 
 
 def print_report(report: Report, *, json_: bool = False) -> None:
     """The findings of a check, faults first, each with what to do."""
     if json_:
-        _print_json([finding.as_json() for finding in report.findings])
+        print_json([finding.as_json() for finding in report.findings])
         return
-    console = _console()
+    console = output(_WIDTH)
     advised: set[str] = set()
     for finding in report.findings:
         style = "red" if finding.severity == FAULT else "dim"
         place = f"{finding.video}: " if finding.video else ""
-        console.print(
-            f"[{style}]{finding.severity}[/] {escape(f'{place}{finding.kind}: {finding.what}')}", soft_wrap=True
-        )
+        console.print(finding.severity, style=style, end=" ")
+        console.print(f"{place}{finding.kind}: {finding.what}", soft_wrap=True)
         if finding.kind not in advised:
             advised.add(finding.kind)
-            console.print(f"      to do: {finding.advice}", markup=False, soft_wrap=True)
+            console.print(f"      to do: {finding.advice}", soft_wrap=True)
     seen = ", ".join(
         f"{count} {split} videos ({report.num_frames.get(split, 0):,} frames)"
         for split, count in report.num_videos.items()
     )
     notes = len(report.findings) - len(report.faults)
-    console.print(
-        f"{report.dataset} in {report.root}: {seen or 'nothing could be opened'}", markup=False, soft_wrap=True
-    )
+    console.print(f"{report.dataset} in {report.root}: {seen or 'nothing could be opened'}", soft_wrap=True)
     console.print(f"{_some(len(report.faults), 'fault')}, {_some(notes, 'note')}")
 
 
 def print_sentences(sentences: Sequence[str]) -> None:
-    console = _console()
+    console = output(_WIDTH)
     for sentence in sentences:
-        console.print(sentence, markup=False, soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
 
 
 def _numbers(one: Facts) -> list[str]:
@@ -86,11 +82,3 @@ def _numbers(one: Facts) -> list[str]:
 
 def _some(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _print_json(rows: Sequence[dict[str, Any]]) -> None:
-    _console().print(json.dumps(rows, indent=2, ensure_ascii=False), markup=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    return Console(width=None if Console().is_terminal else 160, highlight=False)

@@ -12,6 +12,7 @@ import numpy as np
 from mulde.errors import UsageError
 from mulde.evaluation.conformal import COVERAGE
 from mulde.files import whole_file, write_csv
+from mulde.pipeline.console import output
 from mulde.pipeline.events import read_events
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.runfolder import read_record
@@ -193,11 +194,9 @@ def write_events_found(found: EventsFound, folder: Path) -> None:
 
 def print_events_found(found: EventsFound) -> None:
     """The anomalies as a table on standard output, and the summary below it."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    console = Console(width=None if Console().is_terminal else _WIDTH)
+    console = output(_WIDTH)
     table = Table(title="annotated anomalies")
     for column in ("video", "start", "length s", "found", "delay s", "p-value", "stream", "reason"):
         table.add_column(column, justify="right" if column in ("start", "length s", "delay s", "p-value") else "left")
@@ -205,10 +204,10 @@ def print_events_found(found: EventsFound) -> None:
         word = "yes" if row["found"] else f"exempt {row['exemption']}" if row["exemption"] else "no"
         numbers = (_number(row["delay_s"], ".2f"), _number(row["p_value"], ".2g"))
         times = (f"{row['start_s']:.2f}", f"{row['length_s']:.2f}")
-        table.add_row(Text(row["video"]), *times, word, *numbers, row["stream"], Text(row["reason"]))
+        table.add_row(row["video"], *times, word, *numbers, row["stream"], row["reason"])
     console.print(table)
     for sentence in found.summary():
-        console.print(sentence, markup=False, highlight=False)
+        console.print(sentence)
 
 
 def _number(value: float, form: str) -> str:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from mulde.errors import UsageError
 from mulde.files import read_csv, whole_number
+from mulde.pipeline.console import output
 from mulde.pipeline.events import write_events
 from mulde.pipeline.exemptions import (
     EXEMPTIONS,
@@ -35,6 +34,7 @@ from mulde.pipeline.score import read_scores
 from mulde.records import SeenEvent
 
 NORMAL, REVIEWED = "normal", "reviewed"
+_WIDTH = 160
 COLUMNS = ("event_id", "video", "start_frame", "end_frame", "mark", "why", "marked_at")
 """Of the marks that the report exports."""
 
@@ -242,8 +242,8 @@ def _print_list(reviewed: Reviewed, reporter: Reporter) -> None:
         if one.undone is not None:
             state = f"undone by {one.undone.who}, {one.undone.when}"
         covers = _count(reviewed.covers(one), "event", "events")
-        table.add_row(*map(Text, (one.id, state, one.event_id, covers, one.who, one.when, one.why)))
-    _console().print(table)
+        table.add_row(one.id, state, one.event_id, covers, one.who, one.when, one.why)
+    output(_WIDTH).print(table)
     _warn_of_narrow([one for one in reviewed.exemptions if one.undone is None], reviewed, reporter)
 
 
@@ -251,8 +251,8 @@ def _print_table(exemptions: Sequence[Exemption], reviewed: Reviewed, reporter: 
     table = Table("id", "event", "driven by", "covers", "who", "why")
     for one in exemptions:
         covers = _count(reviewed.covers(one), "event", "events")
-        table.add_row(*map(Text, (one.id, one.event_id, one.stream, covers, one.who, one.why)))
-    _console().print(table)
+        table.add_row(one.id, one.event_id, one.stream, covers, one.who, one.why)
+    output(_WIDTH).print(table)
     _warn_of_narrow(exemptions, reviewed, reporter)
 
 
@@ -263,11 +263,7 @@ def _warn_of_narrow(exemptions: Sequence[Exemption], reviewed: Reviewed, reporte
 
 
 def _print(text: str) -> None:
-    _console().print(text, markup=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    return Console(width=None if Console().is_terminal else 160, highlight=False)
+    output(_WIDTH).print(text, soft_wrap=True)
 
 
 def _count(what: Sequence[object], one: str, many: str) -> str:

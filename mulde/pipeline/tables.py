@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from mulde.evaluation.alarms import OperatingPoint
@@ -13,6 +12,7 @@ from mulde.evaluation.compat import CompatFigures
 from mulde.evaluation.metrics import Figures
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionFigures
+from mulde.pipeline.console import output
 from mulde.pipeline.extract import Failure
 from mulde.pipeline.progress import Reporter
 
@@ -22,18 +22,18 @@ _COMPAT_COLUMNS = {"micro_auc": "micro AUC", "macro_padded_auc": "macro_padded A
 
 def print_evaluations(evaluations: Mapping[int, Evaluation]) -> None:
     """The tables of each seed and, for several seeds, the mean and spread of the AUCs."""
-    console = Console(width=None if Console().is_terminal else 110)
+    console = output(110)
     for seed, evaluation in evaluations.items():
         console.print(_frame_table(evaluation, f"seed {seed}" if len(evaluations) > 1 else ""))
         if any(row.alarms for row in evaluation.rows):
             console.print(_alarm_table(evaluation))
         if evaluation.regions is not None:
-            console.print(_region_line(evaluation.regions), markup=False, highlight=False)
+            console.print(_region_line(evaluation.regions))
         if evaluation.compat is not None:
             console.print(_compat_table(evaluation.compat))
-            console.print(f"not comparable: {evaluation.compat.not_comparable}", markup=False, highlight=False)
+            console.print(f"not comparable: {evaluation.compat.not_comparable}")
         for remark in evaluation.remarks():
-            console.print(f"note: {remark}", markup=False)
+            console.print(f"note: {remark}")
     if len(evaluations) > 1:
         console.print(_mean_table(list(evaluations.values())))
 

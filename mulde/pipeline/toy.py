@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from mulde import __version__
@@ -23,6 +22,7 @@ from mulde.density.toy import GaussianTruth, ToySet, draw_toy_set, toy_truth
 from mulde.errors import UsageError
 from mulde.files import write_csv, write_json
 from mulde.pipeline import figures
+from mulde.pipeline.console import output
 from mulde.pipeline.figures import Curve, MapPair
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.tensorboard import TrainingLog
@@ -185,14 +185,14 @@ def _write_csv(comparison: Comparison, path: Path) -> None:
 
 def print_comparison(comparison: Comparison) -> None:
     """Both tables, and whether the promises are kept."""
-    console = Console(width=None if Console().is_terminal else 110, highlight=False)
+    console = output(110)
     console.print(_level_table(comparison))
     console.print(_aggregate_table(comparison))
     kept = all(promise.kept for promise in comparison.promises)
-    console.print("All promises are kept:" if kept else "Not all promises are kept:", markup=False)
+    console.print("All promises are kept:" if kept else "Not all promises are kept:")
     for promise in comparison.promises:
         verdict = "kept" if promise.kept else "BROKEN"
-        console.print(f"  {verdict}: {promise.promise} ({promise.found})", markup=False, soft_wrap=True)
+        console.print(f"  {verdict}: {promise.promise} ({promise.found})", soft_wrap=True)
 
 
 def _level_table(comparison: Comparison) -> Table:

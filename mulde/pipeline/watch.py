@@ -435,7 +435,8 @@ def _alone(out: Path) -> Iterator[None]:
 @contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
     """A service manager ends a process with SIGTERM: as Ctrl-C, so that what is in hand is put back."""
-    if threading.current_thread() is not threading.main_thread():
+    handled = signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL  # by the command line
+    if handled or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
