@@ -127,7 +127,9 @@ def open_source(source: str) -> Footage:
             got="a pipe, socket or device",
             hint="record it to a file; mulde watch-folder scores files as they arrive",
         )
-    return Footage(path.stem, (Video(path.stem, "all", path, dataset=path.resolve().parent.name),))
+    place = _absolute(path)
+    name = os.path.splitext(place.name)[0]
+    return Footage(name, (Video(name, "all", path, dataset=place.parent.name),))
 
 
 def _folder(source: str, path: Path) -> Footage:
@@ -144,8 +146,9 @@ def _folder(source: str, path: Path) -> Footage:
             expected=f"frames, or videos with one of the endings {' '.join(sorted(VIDEO_SUFFIXES))}",
             got=f"a folder without any{f'; {left_out}' if left_out else ''}",
         )
-    name = path.resolve().name or "root"
-    videos = [Video(name, "all", p, dataset=path.resolve().parent.name) for _, p in found.videos if p == path]
+    place = _absolute(path)
+    name = place.name or "root"
+    videos = [Video(name, "all", p, dataset=place.parent.name) for _, p in found.videos if p == path]
     videos = videos or [Video(n, "all", p, dataset=name) for n, p in found.videos]
     return Footage(name, tuple(videos), left_out=tuple(found.left_out))
 
@@ -153,7 +156,12 @@ def _folder(source: str, path: Path) -> Footage:
 def absolute_source(source: str) -> str:
     """The same SOURCE, from whichever folder it is opened."""
     name, path = parse_source(source)
-    return f"{path.resolve()}" if name is None else f"{name}:{path.resolve()}"
+    return f"{_absolute(path)}" if name is None else f"{name}:{_absolute(path)}"
+
+
+def _absolute(path: Path) -> Path:
+    """A path from the root on, with the names of links as they were given: videos are named by them."""
+    return path.resolve() if os.pardir in path.parts else Path(os.path.abspath(path))
 
 
 def parse_source(source: str) -> tuple[str | None, Path]:
@@ -208,6 +216,8 @@ def _kind_of(source: str, path: Path) -> int:
             got = getattr(error, "strerror", None) or str(error)
         elif path.is_symlink():
             got = f"a link to {os.readlink(path)}, which does not exist"
+        elif os.name == "posix" and "\\" in source:
+            got = "a path of Windows that is not there"
         elif source.lower() in DATASETS:
             got, hint = "the name of a data set without its folder", f"{source.lower()}:ROOT"
         elif glob.has_magic(source):
@@ -221,8 +231,8 @@ def distinct_names(videos: Sequence[Video]) -> tuple[tuple[Video, ...], list[Lef
     """The videos, each once and under a name of its own, and those that were there twice.
 
     A name that comes twice grows by its parent folders, as many as it takes; files that differ in their suffix alone
-    keep it. A name that differs from another in case or in the writing of its letters alone gets a number, because
-    files named by them would be one file on some disks.
+    keep it. The name of a loose video that differs from another in case or in the writing of its letters alone gets a
+    number, because files named by them would be one file on some disks.
     """
     once: dict[str, Video] = {}
     repeated = []
@@ -234,18 +244,21 @@ def distinct_names(videos: Sequence[Video]) -> tuple[tuple[Video, ...], list[Lef
             repeated.append(LeftOut(video.path, str(video.path), Reason.TWICE, detail))
         once.setdefault(key, video)
     kept = list(once.values())
-    bare = [Path(os.path.abspath(video.path)).with_suffix("") for video in kept]
-    count = Counter(bare)
+    keys = [(video.name, os.path.splitext(_absolute(video.path))[0]) for video in kept]
+    count = Counter(keys)
     names = [
-        f"{video.name}{video.path.suffix if count[place] > 1 and video.path.is_file() else ''}"
-        for video, place in zip(kept, bare, strict=True)
+        f"{video.name}{video.path.suffix if count[key] > 1 and video.path.is_file() else ''}"
+        for video, key in zip(kept, keys, strict=True)
     ]
-    return tuple(replace(v, name=n) for v, n in zip(kept, _numbered(_grown(names, kept)), strict=True)), repeated
+    names = _grown(names, kept)
+    if all(video.split == "all" for video in kept):  # else labels know them by these names
+        names = _numbered(names)
+    return tuple(replace(video, name=name) for video, name in zip(kept, names, strict=True)), repeated
 
 
 def _grown(names: list[str], videos: Sequence[Video]) -> list[str]:
     """Names that come twice with folders of their paths before them, until no two are the same."""
-    folders = [Path(os.path.abspath(video.path)).parts[1:-1] for video in videos]
+    folders = [_absolute(video.path).parts[1:-1] for video in videos]
     short = list(names)
     for num in range(1, 1 + max(map(len, folders), default=0)):
         count = Counter(names)
@@ -260,18 +273,20 @@ def _grown(names: list[str], videos: Sequence[Video]) -> list[str]:
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    seen: dict[str, int] = {}
+    taken: set[str] = set()
     chosen = []
     for name in names:
-        key = unicodedata.normalize("NFC", name).casefold()
-        seen[key] = seen.get(key, 0) + 1
-        chosen.append(name if seen[key] == 1 else f"{name} ({seen[key]})")
+        number, unlike = 2, name
+        while (key := unicodedata.normalize("NFC", unlike).casefold()) in taken:
+            number, unlike = number + 1, f"{name} ({number})"
+        taken.add(key)
+        chosen.append(unlike)
     return chosen
 
 
 def _dataset(name: str, root: Path) -> Footage:
     dataset = open_dataset(name, root)
-    own_name = root.resolve().name if name == "folder" else name
+    own_name = _absolute(root).name if name == "folder" else name
     splits = {s: tuple(replace(v, dataset=own_name) for v in dataset.videos(s)) for s in SPLITS}
     left_out = tuple(dataset.left_out) if isinstance(dataset, FolderDataset) else ()
     elsewhere = () if dataset.root.resolve() == root.resolve() else (f"{name} is read from {dataset.root}",)
