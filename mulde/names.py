@@ -34,7 +34,7 @@ def user_path(text: str | Path) -> Path:
     if not text or "\0" in text:
         raise UsageError("path", expected="the name of a file or folder", got="nothing" if not text else repr(text))
     path = Path(text)
-    first = path.parts[0]
+    first = path.parts[0] if path.parts else ""  # "."
     if first.startswith("~") and not os.path.lexists(first):
         try:
             return path.expanduser()

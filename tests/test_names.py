@@ -57,6 +57,7 @@ def test_a_home_is_found(monkeypatch, tmp_path):
     assert user_path("~") == tmp_path
     assert user_path("~root/x") == Path("/root/x")
     assert user_path("a/~/x") == Path("a/~/x")
+    assert user_path(".") == user_path("./") == Path()
     assert user_path(Path("trailing/")) == Path("trailing")
 
 
