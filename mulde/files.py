@@ -153,7 +153,7 @@ def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES, error: type[MuldeError
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the path
         raise error(f"{path} cannot be read ({getattr(problem, 'strerror', None) or problem})") from None
     if data is None:
-        raise error(f"{path} cannot be read", expected="a file", got=_kind(status.st_mode))
+        raise error(f"{path} cannot be read", expected="a file", got=file_kind(status.st_mode))
     if len(data) > max_bytes:
         raise error(f"{path} is too large to read", expected=f"at most {max_bytes:,} bytes")
     return data
@@ -164,7 +164,8 @@ def _read(number: int, size: int) -> bytes:
         return file.read(size)
 
 
-def _kind(mode: int) -> str:
+def file_kind(mode: int) -> str:
+    """What a mode that is no regular file's is, in words."""
     kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
     return next((name for test, name in kinds.items() if test(mode)), "a device")
 

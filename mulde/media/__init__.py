@@ -5,7 +5,7 @@ from mulde.media.audio import Sound
 from mulde.media.conversion import Conversion, ConvertedReader
 from mulde.media.identity import Snapshot, identity
 from mulde.media.opening import open_video
-from mulde.media.reader import VideoReader
+from mulde.media.reader import VideoReader, missing_text
 from mulde.media.writer import VideoWriter, timing, write_video
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "is_frame_folder",
     "is_video_file",
     "list_frames",
+    "missing_text",
     "open_video",
     "timing",
     "write_video",

@@ -88,7 +88,7 @@ class ConvertedReader(VideoReader):
                     last = number
                     self._num_frames_read += 1
                     yield Picture(number, picture.time_s, partial(self._scaled, picture))
-            self.missing = list(self.source.missing)
+            self.missing, self.num_unplaced = list(self.source.missing), self.source.num_unplaced
         finally:
             pictures.close()
 

@@ -31,6 +31,8 @@ class FileReader(VideoReader):
             _log.warning("%s: %s", self.path, facts.rate_remark)
         if facts.numbers_are_true:
             self._miss_frames_before(len(facts.stamps))
+        else:
+            self.num_unplaced = damage.num_bad_packets
         from_header = (self.num_frames_from_header or 0) - facts.num_frames_hidden_by_edit_list
         promised = max(from_header, facts.num_packets_before_first_picture + len(facts.stamps))
         end_s, duration_s = (

@@ -51,8 +51,9 @@ class VideoReader(ABC):
     one in the header. `coloured` says whether the first picture has colour, None where it is too dark to say.
     `num_frames_from_header` is what the container claims, None where it claims nothing. `num_frames_decoded` counts
     what was delivered since the last iteration began; iterating again starts anew. `missing` holds, after an iteration,
-    the ranges of frame indices that could not be decoded (those in front of `start_frame` too). In `reading` batch_size
-    and start_frame may be replaced before an iteration; the rest holds from the opening on.
+    the ranges of frame indices that could not be decoded (those in front of `start_frame` too), and `num_unplaced` the
+    number of damaged places where indices are not known. In `reading` batch_size and start_frame may be replaced before
+    an iteration; the rest holds from the opening on.
     """
 
     decoder: ClassVar[str]
@@ -67,6 +68,7 @@ class VideoReader(ABC):
         self.path, self.reading = path, reading
         self.num_frames_decoded = 0
         self.missing: list[range] = []
+        self.num_unplaced = 0
         self._num_frames_read = self._next_index = 0
         self._running: Generator[Frames, None, None] | None = None
 
@@ -96,7 +98,7 @@ class VideoReader(ABC):
     def pictures(self) -> Generator[Picture, None, None]:
         """Every picture that can be decoded, from the first on; what lies between two of them is put on record."""
         self._num_frames_read = self._next_index = 0
-        self.missing = []
+        self.missing, self.num_unplaced = [], 0
         decoded = self._decode()
         try:
             for picture in decoded:

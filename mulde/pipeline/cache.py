@@ -17,7 +17,8 @@ from mulde.config import fingerprint
 from mulde.errors import StoreError, UsageError
 from mulde.pipeline.catalogue import UNFINISHED, VIDEO_FILE, StoredFile, scan, unless_in_use
 from mulde.pipeline.progress import Reporter
-from mulde.pipeline.store import LOCK_FILE, verified
+from mulde.pipeline.store import LOCK_FILE
+from mulde.pipeline.store_file import verified
 
 GROUPINGS = ("dataset", "extractor", "video", "file")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from mulde.config import Settings
 from mulde.datasets.base import Video
-from mulde.errors import MuldeError, UsageError
+from mulde.errors import MuldeError, UsageError, sentence
 from mulde.extractors.threads import one_core_per_call
 from mulde.pipeline.extract import Extracted, Failure, StoredVideo, extract_video, look_up
 from mulde.pipeline.plan import ExtractionPlan
@@ -95,12 +95,12 @@ class Worker:
             return Attempt(extract_video(video, self.plan, self.store, self._pool, self.reporter, self._closing.is_set))
         except UsageError as error:  # settings that fit no video
             return Attempt(error=error, stops_all=True)
-        except MuldeError as error:
-            return Attempt(error=error)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 return Attempt(error=_disk_full(self.store), stops_all=True)
             return Attempt(error=unexpected(video, error))
+        except MuldeError as error:
+            return Attempt(error=error)
         except Exception as error:
             return Attempt(error=unexpected(video, error))
 
@@ -117,6 +117,7 @@ def extract(
 
     Raises UsageError for settings that fit no video and MuldeError when the disk is full; finished videos stay.
     """
+    store.require_folder()
     attempts: dict[int, Attempt] = {}
     with reporter.bar("extract", len(videos), "videos") as advance:
         for i, attempt in _run(videos, plan, store, reporter, crew):
@@ -131,6 +132,9 @@ def extract(
     result = Extraction()
     for i, video in enumerate(videos):
         _collect(video, attempts[i], plan, store, result)
+    for stored in result.done:
+        if stored.missing_text:
+            reporter.warn(f"{stored.video.name}: {stored.missing_text}")
     return result
 
 
@@ -333,8 +337,7 @@ def died(video: Video, tries: int) -> MuldeError:
 
 
 def unexpected(video: Video, error: Exception) -> MuldeError:
-    log.debug("%s failed", video.name, exc_info=error)
-    return MuldeError(f"{type(error).__name__}: {error}")
+    return sentence(error, video.path)
 
 
 def _disk_full(store: FeatureStore) -> MuldeError:

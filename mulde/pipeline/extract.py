@@ -6,33 +6,27 @@ others work on a window each, and the rows come back in order. A run that was st
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from mulde.datasets.base import Video
 from mulde.errors import StoreError, VideoError
-from mulde.extractors.finders import unite
-from mulde.extractors.tracks import Tracker
-from mulde.media import Conversion, ConvertedReader, VideoReader, identity
+from mulde.media import Snapshot, missing_text
 from mulde.pipeline import store as tables
 from mulde.pipeline.catalogue import note
 from mulde.pipeline.plan import ExtractionPlan, decoder_facts, knows_rate
-from mulde.pipeline.progress import Advance, Reporter
+from mulde.pipeline.progress import Reporter
 from mulde.pipeline.store import FeatureStore, Passport
+from mulde.pipeline.table_parts import Undecoded, write_tables, write_tracks
 from mulde.pipeline.tracking import average_along_tracks, with_tracks
-from mulde.pipeline.windows import ahead, in_order, windows
 from mulde.pipeline.world import Match, Seen
-from mulde.records import Bool, FeatureTable, Float64, Int64, Regions, Window
-
-_WINDOWS_IN_PART = 8
+from mulde.records import Bool, FeatureTable, Float64, Int64, Regions
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,8 @@ class StoredVideo:
     frame_index (T,) int64 and time_s (T,) float64 of the decoded frames; `rate` in frames per second; `size_hw` of the
     frames as they were worked on; `average_frames`: over how many frames before and after rows are averaged along their
     track. Where frames were left out to come to the rate that a model learnt, `match` says so: all frames are here,
-    rows have the numbers of the source's frames, and those left out have none.
+    rows have the numbers of the source's frames, and those left out have none. `undecoded` is the record of frames that
+    could not be decoded; version 0.1 made none.
     """
 
     video: Video
@@ -81,6 +76,7 @@ class StoredVideo:
     match: Match = Match()  # noqa: RUF009 - frozen
     coloured: bool | None = None
     rate_is_known: bool = True
+    undecoded: Undecoded | None = None
 
     @cached_property
     def described(self) -> Bool:
@@ -104,10 +100,27 @@ class StoredVideo:
 
     @property
     def missing(self) -> list[tuple[int, int]]:
-        """The frames, as half-open ranges, that could not be decoded in front of or between those that could."""
+        """The frames, as half-open ranges, that could not be decoded.
+
+        Of a table without a record, those in front of or between the ones that could.
+        """
+        if self.undecoded is not None:
+            return list(self.undecoded.ranges)
         edges = np.concatenate([[-1], self.frame_index])
         gaps = np.flatnonzero(np.diff(edges) > 1)
         return [(int(edges[i]) + 1, int(edges[i + 1])) for i in gaps]
+
+    @property
+    def missing_text(self) -> str:
+        """Which frames are missing, in a sentence, or nothing."""
+        said = []
+        if self.missing:
+            named = missing_text([range(*gap) for gap in self.missing])
+            said.append(named.removesuffix(" is missing").removesuffix(" are missing") + " could not be decoded")
+        if self.undecoded is not None and self.undecoded.num_unplaced:
+            places = self.undecoded.num_unplaced
+            said.append(f"{places} damaged place{'s' * (places > 1)}, of which the frames have no numbers")
+        return "; ".join(said)
 
     def features(self, extractor: str) -> FeatureTable:
         """The table of one extractor. Raises StoreError when the file was damaged or removed meanwhile."""
@@ -166,6 +179,7 @@ def look_up(video: Video, found: Extracted, plan: ExtractionPlan, store: Feature
         found.match,
         found.coloured,
         found.rate_is_known,
+        Undecoded.from_notes(store.footer(passports["frames"]).notes),
     )
 
 
@@ -179,15 +193,34 @@ def extract_video(
 ) -> Extracted:
     """Bring what is missing of a video's features into the store; windows are worked on in `pool`.
 
-    `gives_up` is asked while another process has the video, and ends the waiting with StoreError.
+    `gives_up` is asked while another process has the video, and ends the waiting with StoreError. Raises SourceError,
+    and keeps nothing, where the disk did not deliver the video or it was changed meanwhile.
     """
-    sha256 = identity(video.path)
+    snapshot = Snapshot(video.path)
+    try:
+        return _extract(snapshot, video, plan, store, pool, reporter, gives_up)
+    except VideoError:
+        snapshot.check()  # of a video that was changed, anything else would mislead
+        raise
+
+
+def _extract(
+    snapshot: Snapshot,
+    video: Video,
+    plan: ExtractionPlan,
+    store: FeatureStore,
+    pool: Executor,
+    reporter: Reporter,
+    gives_up: Callable[[], bool],
+) -> Extracted:
+    sha256 = snapshot.sha256
     with plan.open(video) as source:
         match = plan.match(video, source)
         reader, decoder = plan.converted(source, match), decoder_facts(source, plan.video)
         facts = match, source.coloured, knows_rate(video, source, plan.video)
         found = Extracted(sha256, decoder, source.rate, reader.size_hw, False, *facts)
         passports = plan.passports(sha256, decoder, match.conversion)
+        snapshot.check()
         note(store.root, sha256, dataset=video.dataset, video=video.name, path=video.path)
         missing = _missing(passports, store, lambda text: None)
         if not missing:
@@ -196,9 +229,9 @@ def extract_video(
             missing = _missing(missing, store, reporter.warn)  # another process may have made it meanwhile
             if set(missing) - {"tracks"}:
                 with reporter.bar(f"  {video.name}", reader.num_frames_from_header, "frames") as advance:
-                    _compute(reader, plan, store, passports, missing, pool, advance)
+                    write_tables(reader, snapshot, plan, store, passports, missing, pool, advance)
             if plan.tracker is not None and "tracks" in missing:
-                _track(plan.tracker, store, passports, match.conversion)
+                write_tracks(plan.tracker, store, passports, match.conversion)
         return replace(found, computed=bool(missing))
 
 
@@ -217,113 +250,3 @@ def _missing(
             warn(f"{error.problem}; it is made again")
         missing[kind] = passport
     return missing
-
-
-def _compute(
-    reader: VideoReader,
-    plan: ExtractionPlan,
-    store: FeatureStore,
-    passports: Mapping[str, Passport],
-    missing: Mapping[str, Passport],
-    pool: Executor,
-    advance: Advance,
-) -> None:
-    """Decode the video once and write every missing table, part by part, from the last part on that all have."""
-    drops_frames = isinstance(reader, ConvertedReader) and reader.conversion.every > 1
-    elsewhere = {"tracks", "frames"} if drops_frames else {"tracks"}
-    kinds = {kind: passport for kind, passport in missing.items() if kind not in elsewhere}
-    core = reader.reading.batch_size
-    start = _resume_at(store, kinds.values(), core)
-    advance(start)
-    reader.reading = replace(reader.reading, start_frame=max(start - plan.before, 0))
-    known = None
-    if plan.regions is not None and "regions" not in missing:
-        known = _StoredRegions(store, passports["regions"])
-
-    def work(item: tuple[Window, Regions | None]) -> tuple[int, dict[str, pa.Table]]:
-        return len(item[0].core_index), plan.describe(*item, kinds)
-
-    with ThreadPoolExecutor(1, "decode") as decoding:
-        cut = ahead(windows(reader, plan.before, plan.after, core, start), decoding)
-        items = ((window, known.within(window) if known else None) for window in cut)
-        part: list[dict[str, pa.Table]] = []
-        at = part_start = start
-        for num_frames, described in in_order(work, items, pool, plan.threads + 1):
-            part.append(described)
-            at += num_frames
-            advance(num_frames)
-            if len(part) == _WINDOWS_IN_PART:
-                _write_part(store, kinds, part_start, at, part)
-                part, part_start = [], at
-        if part:
-            _write_part(store, kinds, part_start, at, part)
-    if at == 0:
-        raise VideoError(f"no frame of {reader.path} could be decoded")
-    for kind in sorted(kinds, key=lambda kind: kind == "frames"):  # the frames last: then the video is finished
-        store.join_parts(kinds[kind], at)
-    if isinstance(reader, ConvertedReader) and drops_frames and "frames" in missing:
-        with store.writer(missing["frames"], tables.FRAMES_SCHEMA) as append:
-            append(tables.frames_to_arrow(reader.source_index, reader.source_time_s))
-
-
-def _resume_at(store: FeatureStore, passports: Iterable[Passport], core: int) -> int:
-    """The number of frames for which every one of the tables has parts; what reaches further is dropped."""
-    needed = list(passports)
-    if not needed:
-        return 0
-    shared = set.intersection(*(set(store.finished(passport)) for passport in needed))
-    done = max(end for end in shared if end % core == 0)  # not behind a short part at the end of the video
-    for passport in needed:
-        store.trim_parts(passport, done)
-    return done
-
-
-def _write_part(
-    store: FeatureStore, kinds: Mapping[str, Passport], start: int, stop: int, part: Sequence[Mapping[str, pa.Table]]
-) -> None:
-    for kind, passport in kinds.items():
-        store.write_part(passport, start, stop, pa.concat_tables([described[kind] for described in part]))
-
-
-class _StoredRegions:
-    """Regions from the store, read on as the windows come."""
-
-    def __init__(self, store: FeatureStore, passport: Passport) -> None:
-        self._coming = map(tables.regions_from_arrow, store.stream(passport))
-        self._held = Regions.empty()
-
-    def within(self, window: Window) -> Regions:
-        """The regions in the core of a window; windows must come in order."""
-        low, high = int(window.core_index[0]), int(window.core_index[-1]) + 1
-        while not (len(self._held) and self._held.frame_index[-1] >= high):
-            more = next(self._coming, None)
-            if more is None:
-                break
-            self._held = unite(self._held, more)
-        first, last = np.searchsorted(self._held.frame_index, [low, high])
-        found = self._held.select(np.arange(first, last))
-        self._held = self._held.select(np.arange(last, len(self._held)))
-        return found
-
-
-def _track(
-    tracker: Tracker, store: FeatureStore, passports: Mapping[str, Passport], conversion: Conversion | None
-) -> None:
-    """Follow the stored regions through the video: a track id for each of them."""
-    frame_index, time_s = tables.frames_from_arrow(store.read(passports["frames"]))
-    if conversion is not None and conversion.every > 1:
-        frame_index = conversion.numbers(time_s)[conversion.kept(time_s)]
-    waiting: deque[Int64] = deque()
-
-    def segments() -> Iterator[tuple[Int64, Regions]]:
-        first = 0
-        for regions in map(tables.regions_from_arrow, store.stream(passports["regions"])):
-            if len(regions):
-                last = int(np.searchsorted(frame_index, regions.frame_index[-1], side="right"))
-                waiting.append(regions.frame_index)
-                yield frame_index[first:last], regions
-                first = last
-
-    with store.writer(passports["tracks"], tables.TRACKS_SCHEMA) as append:
-        for track_id in tracker.track(segments()):
-            append(tables.tracks_to_arrow(waiting.popleft(), track_id))

@@ -10,15 +10,12 @@ from which a later run goes on.
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
-import shutil
+import re
 import socket
-import uuid
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +23,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mulde.config import fingerprint
-from mulde.errors import StoreError
+from mulde.errors import StoreError, UsageError, cannot
+from mulde.files import file_kind, is_alive
+from mulde.pipeline.store_file import BOX_COLUMNS as BOX_COLUMNS
+from mulde.pipeline.store_file import FRAMES_SCHEMA as FRAMES_SCHEMA
+from mulde.pipeline.store_file import REGIONS_SCHEMA, Footer, features_schema, read_footer, remove, verified, written
+from mulde.pipeline.store_file import TRACKS_SCHEMA as TRACKS_SCHEMA
+from mulde.pipeline.store_file import Passport as Passport
 from mulde.records import FeatureTable, Float64, Int64, Regions
 
-SCHEMA_VERSION = 1
 LOCK_FILE = ".lock"
-_PASSPORT_KEY, _DIGEST_KEY = b"mulde", b"mulde.sha256"
 _ASK_S = 0.5
-BOX_COLUMNS = ("x0", "y0", "x1", "y1")
-
-
-@dataclass(frozen=True)
-class Passport:
-    """What made a stored file: JSON data under which the content is always the same."""
-
-    kind: str
-    video_sha256: str
-    made_by: Mapping[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA_VERSION, "kind": self.kind, "video_sha256": self.video_sha256, **self.made_by}
-
-    @property
-    def key(self) -> str:
-        return fingerprint(self.as_dict())[:16]
+_PART = re.compile(r"(\d{9,12})-(\d{9,12})\.parquet")
+_CHECKED = "checked"
+"""Note of a part: its video was what it had been when it was hashed. Parts of version 0.1 lack it."""
 
 
 class FeatureStore:
@@ -86,6 +72,22 @@ class FeatureStore:
         except FileNotFoundError:
             raise StoreError(f"no stored {passport.kind} at {path}", hint="mulde extract") from None
 
+    def footer(self, passport: Passport) -> Footer:
+        """What a stored table says about itself. Raises StoreError."""
+        path = self.path(passport)
+        try:
+            return read_footer(path)
+        except FileNotFoundError:
+            raise StoreError(f"no stored {passport.kind} at {path}", hint="mulde extract") from None
+
+    def require_folder(self) -> None:
+        """Raises UsageError where something else is in the place of the store."""
+        with suppress(OSError):
+            mode = self.root.stat().st_mode
+            if not stat.S_ISDIR(mode):
+                got = "a file" if stat.S_ISREG(mode) else file_kind(mode)
+                raise UsageError(f"the feature store {self.root}", expected="a folder", got=got, hint="--store")
+
     @contextmanager
     def lock(
         self, video_sha256: str, waiting: Callable[[], None], gives_up: Callable[[], bool] = lambda: False
@@ -93,12 +95,14 @@ class FeatureStore:
         """Keeps other processes from working on the same video. `waiting` is called once if another one has it;
         `gives_up` is asked now and then, and ends the waiting with StoreError.
 
-        On a file system without locks everybody works: then a video may be computed twice, and nothing worse.
+        On a file system without locks everybody works: then a video may be computed twice, and nothing worse. Raises
+        FileError for a store that cannot be written to.
         """
         from filelock import FileLock, Timeout
 
         path = self.root / video_sha256[:16] / LOCK_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
+        _clear_unless_file(path)
         lock = FileLock(path, thread_local=False)
         try:
             lock.acquire(timeout=0)
@@ -110,8 +114,8 @@ class FeatureStore:
                 with suppress(Timeout):
                     lock.acquire(timeout=_ASK_S)
         except (NotImplementedError, OSError) as error:
-            if not lacks_locks(error):
-                raise
+            if isinstance(error, OSError) and not lacks_locks(error):
+                raise cannot("written", path, error) from error
         try:
             yield
         finally:
@@ -124,7 +128,7 @@ class FeatureStore:
     def finished(self, passport: Passport) -> list[int]:
         """How many frames from the start sound parts reach: 0, and the end of each part behind another."""
         ends = [0]
-        for start, stop, path in sorted(_listed(self.parts(passport))):
+        for start, stop, path in _listed(self.parts(passport)):
             if start != ends[-1] or not _is_whole(path, passport):
                 break
             ends.append(stop)
@@ -134,25 +138,27 @@ class FeatureStore:
         """Drop the parts that reach behind the first `num_frames` frames."""
         for _, stop, path in _listed(self.parts(passport)):
             if stop > num_frames:
-                path.unlink()
+                remove(path)
 
     def drop_parts(self, passport: Passport) -> None:
         """Drop all parts, as of a table that is finished."""
-        shutil.rmtree(self.parts(passport), ignore_errors=True)
+        with suppress(OSError):
+            remove(self.parts(passport))
 
     def write_part(self, passport: Passport, start: int, stop: int, table: pa.Table) -> None:
-        """Keep the rows of the frames start:stop of a table that is not finished."""
+        """Keep the rows of the frames start:stop of a table that is not finished, of a video that is unchanged."""
         folder = self.parts(passport)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _written(folder / f"{start:09d}-{stop:09d}.parquet", passport, table.schema) as append:
+        _make_folder(folder)
+        path = folder / f"{start:09d}-{stop:09d}.parquet"
+        with written(path, passport, table.schema, {_CHECKED: True}) as append:
             append(table)
 
-    def join_parts(self, passport: Passport, num_frames: int) -> None:
+    def join_parts(self, passport: Passport, num_frames: int, notes: Mapping[str, Any] | None = None) -> None:
         """Make the finished table of its parts, which then go; a row group for each.
 
         Raises StoreError unless they are those of `num_frames` frames: without locks another process may take some.
         """
-        found = sorted(_listed(self.parts(passport)))
+        found = _listed(self.parts(passport))
         edges = [0, *(stop for _, stop, _ in found)]
         if [start for start, _, _ in found] != edges[:-1] or edges[-1] != num_frames:
             raise StoreError(
@@ -162,149 +168,67 @@ class FeatureStore:
                 hint="the same command again",
             )
         paths = [path for _, _, path in found]
-        with self.writer(passport, pq.read_schema(paths[0]).remove_metadata()) as append:
+        with self.writer(passport, pq.read_schema(paths[0]).remove_metadata(), notes) as append:
             for path in paths:
-                append(pq.read_table(path))
+                append(pa.concat_tables(verified(path, passport)).combine_chunks())
         self.drop_parts(passport)
 
     @contextmanager
-    def writer(self, passport: Passport, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-        """Yields what appends a table to a file that takes its place when the block ends well, else vanishes."""
+    def writer(
+        self, passport: Passport, schema: pa.Schema, notes: Mapping[str, Any] | None = None
+    ) -> Iterator[Callable[[pa.Table], None]]:
+        """Yields what appends a table to a file that takes its place when the block ends well, else vanishes.
+
+        `notes`, JSON data to be kept with it, may be filled until then. Raises FileError where it cannot be written.
+        """
         path = self.path(passport)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         _remove_leftovers(path)
-        with _written(path, passport, schema) as append:
+        with written(path, passport, schema, notes) as append:
             yield append
-
-
-def verified(path: Path, passport: Passport | None = None) -> Iterator[pa.Table]:
-    """The table at `path` row group by row group, an empty one first; all is sound when it ends without an error.
-
-    Raises FileNotFoundError, and StoreError for a damaged file or, naming the field, a passport that is not `passport`.
-    """
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            metadata = file.metadata.metadata
-            stored = json.loads(metadata[_PASSPORT_KEY])
-            if passport is not None:
-                _compare(passport.as_dict(), stored, path)
-            digest = _Digest(file.schema_arrow)
-            yield file.schema_arrow.empty_table()
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group)
-                digest.update(table)
-                yield table
-            if digest.hexdigest() != metadata[_DIGEST_KEY]:
-                raise ValueError("its checksum differs")
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"stored file {path} is damaged ({error})", hint="delete it: the next run makes it again"
-        ) from None
-
-
-@contextmanager
-def _written(path: Path, passport: Passport, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    digest = _Digest(schema)
-    try:
-        with pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer:
-
-            def append(table: pa.Table) -> None:
-                digest.update(table)
-                writer.write_table(table)
-
-            yield append
-            writer.add_key_value_metadata(
-                {_PASSPORT_KEY: json.dumps(passport.as_dict(), sort_keys=True), _DIGEST_KEY: digest.hexdigest()}
-            )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _listed(folder: Path) -> list[tuple[int, int, Path]]:
     """First frame, end and path of each part in a folder, which need not be there."""
-    names = [(path.stem.partition("-"), path) for path in folder.glob("[0-9]*.parquet")]
-    return [(int(start), int(stop), path) for (start, _, stop), path in names]
+    with suppress(FileNotFoundError, NotADirectoryError):
+        named = [(_PART.fullmatch(path.name), path) for path in folder.iterdir()]
+        return sorted((int(match[1]), int(match[2]), path) for match, path in named if match)
+    return []
 
 
 def _is_whole(path: Path, passport: Passport) -> bool:
     try:
+        is_checked = read_footer(path).notes.get(_CHECKED) is True
         for _ in verified(path, passport):
             pass
     except (FileNotFoundError, StoreError):
         return False
-    return True
+    return is_checked
 
 
-class _Digest:
-    """Checksum of a table's columns, the same however the rows were cut into pieces."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self._columns = {f"{field.name}:{_type_name(field.type)}": hashlib.sha256() for field in schema}
-
-    def update(self, table: pa.Table) -> None:
-        for column, total in zip(table.columns, self._columns.values(), strict=True):
-            for chunk in column.chunks:
-                flat = chunk.flatten() if pa.types.is_fixed_size_list(chunk.type) else chunk
-                total.update(np.ascontiguousarray(flat.to_numpy()).data)
-
-    def hexdigest(self) -> bytes:
-        whole = hashlib.sha256()
-        for name, total in self._columns.items():
-            whole.update(f"{name}={total.hexdigest()};".encode())
-        return whole.hexdigest().encode()
+def _make_folder(path: Path) -> None:
+    """Make a folder of the store; a file, link or pipe that is in its place goes."""
+    try:
+        if os.path.lexists(path) and not path.is_dir():
+            path.unlink()
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot("written", path, error) from error
 
 
-def _type_name(kind: pa.DataType) -> str:
-    # Parquet renames the items of a list, so the name of the list type does not survive the way to disk.
-    return f"{kind.value_type}[{kind.list_size}]" if pa.types.is_fixed_size_list(kind) else str(kind)
-
-
-def _compare(expected: Mapping[str, Any], stored: Mapping[str, Any], path: Path, prefix: str = "") -> None:
-    for name in sorted(expected.keys() | stored.keys()):
-        want, have = expected.get(name), stored.get(name)
-        if isinstance(want, dict) and isinstance(have, dict):
-            _compare(want, have, path, f"{prefix}{name}.")
-        elif want != have:
-            raise StoreError(f"stored file {path} was made otherwise: {prefix}{name}", expected=want, got=have)
+def _clear_unless_file(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            remove(path)
 
 
 def _remove_leftovers(path: Path) -> None:
     """Delete partial files of `path` left by processes of this machine that are no longer alive."""
     for leftover in path.parent.glob(f".{path.name}.{socket.gethostname()}.*"):
         pid = leftover.name.rsplit(".", 2)[-2]
-        if not (pid.isdigit() and _alive(int(pid))):
-            leftover.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-FRAMES_SCHEMA = pa.schema([("frame_index", pa.int64()), ("time_s", pa.float64())])
-REGIONS_SCHEMA = pa.schema(
-    [("frame_index", pa.int64())]
-    + [(name, pa.float32()) for name in BOX_COLUMNS]
-    + [("confidence", pa.float32()), ("class_id", pa.int64())]
-)
-
-
-TRACKS_SCHEMA = pa.schema([("frame_index", pa.int64()), ("track_id", pa.int64())])
-
-
-def features_schema(dim: int, object_centric: bool) -> pa.Schema:
-    """Columns of a feature table: frame_index, the box when there is one, values as a list of `dim` float32."""
-    boxes = [(name, pa.float32()) for name in BOX_COLUMNS] if object_centric else []
-    return pa.schema([("frame_index", pa.int64()), *boxes, ("values", pa.list_(pa.float32(), dim))])
+        if not (pid.isdigit() and is_alive(int(pid))):
+            with suppress(OSError):
+                remove(leftover)
 
 
 def frames_to_arrow(frame_index: Int64, time_s: Float64) -> pa.Table:
