@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
 from pathlib import Path
@@ -154,8 +155,10 @@ class Density(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
             raise BundleError(f"stored density {cls.kind}, {error}") from error
         self.standardiser_ = Standardiser.from_tensors(under_prefix("standardise.", tensors))
         self.n_features_in_ = len(self.standardiser_.mean)
+        if not self.n_features_in_:
+            raise BundleError(f"stored density {cls.kind}", expected="at least one column", got="none")
         offset = learnt.pop("offset", "none")
-        if not isinstance(offset, float | None):
+        if not (offset is None or (isinstance(offset, float) and math.isfinite(offset))):
             raise BundleError(f"stored density {cls.kind}", expected="its offset, a number", got=repr(offset))
         self._restore(tensors, learnt)
         self.offset_ = offset

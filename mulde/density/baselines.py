@@ -15,7 +15,7 @@ from mulde.density.devices import resolve_device
 from mulde.density.mixture import Mixture, fit_mixture, score_in_torch, square_distance, thin
 from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors, parts
 from mulde.density.state import take, under_prefix, with_prefix
-from mulde.errors import UsageError
+from mulde.errors import BundleError, UsageError
 
 _log = logging.getLogger(__name__)
 
@@ -197,7 +197,10 @@ class NeighbourDensity(Density):
         return {"rows": self.rows_}
 
     def _restore(self, tensors: Tensors, learnt: Meta) -> None:
-        self._index(take(tensors, "rows", np.float32, (None, self.n_features_in_)))
+        rows = take(tensors, "rows", np.float32, (None, self.n_features_in_))
+        if not len(rows):
+            raise BundleError("stored density neighbours", expected="at least one row", got="none")
+        self._index(rows)
 
 
 def _sklearn_index(rows: Float32) -> Any:

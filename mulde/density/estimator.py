@@ -27,9 +27,10 @@ from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors
 from mulde.density.state import take, under_prefix, with_prefix
 from mulde.density.trainer import SCHEDULES, Training, train
 from mulde.density.whiten import Whitener
-from mulde.errors import BundleError, UsageError
+from mulde.errors import UsageError
 
 _FAST = PRESETS["fast"]
+_MOST_LAYERS = 64
 
 
 class MuldeDensity(Density):
@@ -181,6 +182,8 @@ class MuldeDensity(Density):
             raise UsageError("steps, epochs", expected="a number for at least one of them", got="None for both")
         if not len(self.hidden):
             raise UsageError("hidden", expected="at least one width", got="none")
+        if len(self.hidden) > _MOST_LAYERS:
+            raise UsageError("hidden", expected=f"at most {_MOST_LAYERS} widths", got=len(self.hidden))
         for width in self.hidden:
             check_number("hidden", width, 1, 10**6)
         if self.sigma_low > self.sigma_high:
@@ -240,18 +243,17 @@ class MuldeDensity(Density):
         return vars(self.trained_).copy()
 
     def _restore(self, tensors: Tensors, learnt: Meta) -> None:
-        try:
-            self.trained_ = Trained(**learnt)
-        except TypeError as error:
-            raise BundleError("stored density mulde", expected=f"{vars(Trained())}", got=f"{learnt}") from error
+        self.trained_ = Trained.of(learnt)
         self.device_ = resolve_device(self.device)
         whitening = under_prefix("whiten.", tensors)
         self.whitener_ = None if self.whiten is None else Whitener.from_tensors(whitening, self.n_features_in_)
-        self._make_net()
+        with torch.device("meta"):  # sizes alone: a state that asks for more than it holds takes no memory
+            self._make_net()
         arrays = {
             name: take(tensors, f"net.{name}", np.float32, tuple(value.shape))
             for name, value in self.net_.state_dict().items()
         }
+        self._make_net()
         self.net_.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
         self.net_.to(self.device_)
         self.aggregate_ = Aggregate.from_tensors(self.aggregate, under_prefix("aggregate.", tensors), self.num_scales)

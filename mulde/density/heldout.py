@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from mulde.density.noise import fixed_noise
 from mulde.density.objective import Net, dsm_rows
+from mulde.density.rows import Meta
+from mulde.errors import BundleError
 
 NUM_BANDS = 4
 """Bands of noise levels, equally wide in log s, for which the held-out loss is told apart."""
@@ -26,6 +28,21 @@ class Trained:
     best_step: int = 0
     heldout_loss: float | None = None
     heldout_bands: list[float] | None = None
+
+    @classmethod
+    def of(cls, learnt: Meta) -> Trained:
+        """Raises BundleError for anything but what `vars` gave."""
+        known = {field.name for field in fields(cls)}
+        bands = learnt.get("heldout_bands")
+        numbers = [learnt.get("num_steps", 0), learnt.get("best_step", 0), learnt.get("heldout_loss") or 0.0]
+        is_list = bands is None or isinstance(bands, list)
+        if not (learnt.keys() <= known and is_list and all(map(_is_number, [*numbers, *(bands or ())]))):
+            raise BundleError("stored density, course of its training", expected=f"numbers {sorted(known)}")
+        return cls(**learnt)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Judge:

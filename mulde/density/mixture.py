@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from mulde.density.rows import Float64, Rows, Tensors, parts
-from mulde.density.state import take
-from mulde.errors import FitError
+from mulde.density.state import take, take_positive
+from mulde.errors import BundleError, FitError
 
 _log = logging.getLogger(__name__)
 
@@ -72,11 +72,14 @@ class Mixture:
 
     @classmethod
     def from_tensors(cls, tensors: Tensors, num_columns: int) -> Mixture:
-        """Raises BundleError when an array is missing or has another shape."""
-        weights = take(tensors, "weights", np.float64, (None,))
+        """Raises BundleError when an array is missing, has another shape, or is of no covariance."""
+        weights = take_positive(tensors, "weights", (None,))
+        if not len(weights):
+            raise BundleError("stored density, weights", expected="at least one Gaussian", got="none")
         means = take(tensors, "means", np.float64, (len(weights), num_columns))
-        shape = (len(weights), num_columns, num_columns)
-        return cls(weights, means, take(tensors, "precision_cholesky", np.float64, shape))
+        factors = take(tensors, "precision_cholesky", np.float64, (len(weights), num_columns, num_columns))
+        take_positive({"diagonal": np.diagonal(factors, axis1=1, axis2=2)}, "diagonal", means.shape)
+        return cls(weights, means, factors)
 
 
 def square_distance(x: Tensor, mean: Tensor, factor: Tensor) -> Tensor:

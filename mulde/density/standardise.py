@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from mulde.density.rows import Float64, Rows, Tensors, parts
-from mulde.density.state import take
+from mulde.density.state import take, take_positive
 
 LIMIT = 1e6
 """Standardised values are held within +-LIMIT, so that every finite row gets a finite score."""
@@ -52,4 +52,4 @@ class Standardiser:
     def from_tensors(cls, tensors: Tensors, num_columns: int | None = None) -> Standardiser:
         """Raises BundleError when an array is missing or has another shape."""
         mean = take(tensors, "mean", np.float64, (num_columns,))
-        return cls(mean, take(tensors, "scale", np.float64, mean.shape))
+        return cls(mean, take_positive(tensors, "scale", mean.shape))

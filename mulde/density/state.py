@@ -12,6 +12,7 @@ from mulde.density.rows import Meta, Tensors
 from mulde.errors import BundleError
 
 VERSION = 2
+_MOST_SHOWN = 20
 _NOT_YET_IN_1: dict[str, dict[str, Any]] = {
     "mulde": {
         "layer_norm": False,
@@ -72,9 +73,8 @@ def take(tensors: Tensors, name: str, dtype: DTypeLike, shape: tuple[int | None,
     """The array `name`; raises BundleError unless it is there with this dtype and shape (None matches any length)."""
     wanted = f"{np.dtype(dtype)} of shape ({', '.join('*' if n is None else str(n) for n in shape)})"
     if name not in tensors:
-        raise BundleError(
-            f"stored density, {name}", expected=wanted, got=f"only {', '.join(sorted(tensors)) or 'none'}"
-        )
+        others = f"only {', '.join(sorted(tensors)[:_MOST_SHOWN])}" if tensors else "none"
+        raise BundleError(f"stored density, {name}", expected=wanted, got=others)
     array = tensors[name]
     fits = array.ndim == len(shape) and all(
         want is None or want == have for want, have in zip(shape, array.shape, strict=True)
@@ -83,6 +83,14 @@ def take(tensors: Tensors, name: str, dtype: DTypeLike, shape: tuple[int | None,
         raise BundleError(f"stored density, {name}", expected=wanted, got=f"{array.dtype} of shape {array.shape}")
     if not np.isfinite(array).all():
         raise BundleError(f"stored density, {name}", expected="finite numbers", got="NaN or infinity")
+    return array
+
+
+def take_positive(tensors: Tensors, name: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """`take` of float64, refused unless every number is above 0."""
+    array = take(tensors, name, np.float64, shape)
+    if not (array > 0).all():
+        raise BundleError(f"stored density, {name}", expected="numbers above 0", got=f"{array.min()}")
     return array
 
 

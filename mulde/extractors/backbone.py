@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from mulde.errors import MuldeError, UsageError
+from mulde.extractors.base import local_weights
 from mulde.extractors.crops import CropEmbedding
 from mulde.extractors.networks import Loaded, Preprocessing, ready
 
@@ -51,8 +52,8 @@ def load_torchvision(library: ModuleType, model: str, weights: str, device: str,
     names = models.list_models(module=library)
     if model not in names:
         raise UsageError(f"torchvision model {model!r}", expected=f"one of {', '.join(names)}")
-    path, tags = Path(weights).expanduser(), models.get_model_weights(model)
-    if path.exists():
+    path, tags = local_weights(weights), models.get_model_weights(model)
+    if path is not None:
         network, tag = models.get_model(model, weights=None, **_options(model)), tags.DEFAULT
         dim, head = drop_head(network)
         copy_state(network, read_state(path), path, head)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch.nn.functional import normalize
 
 from mulde.errors import MuldeError, UsageError
+from mulde.extractors.base import local_weights
 from mulde.extractors.crops import CropEmbedding, FrameEmbedding
 from mulde.extractors.networks import Loaded, Preprocessing, ready
 
@@ -61,14 +60,14 @@ def _load(model: str, weights: str, device: str) -> Loaded:
     known = open_clip.list_pretrained_tags_by_model(model)
     if model not in open_clip.list_models():
         raise UsageError(f"open_clip model {model!r}", expected=f"one of {', '.join(open_clip.list_models())}")
-    path = Path(weights).expanduser()
-    if not path.exists() and weights not in known:
+    path = local_weights(weights)
+    if path is None and weights not in known:
         raise UsageError(
             f"CLIP weights {weights!r} for {model}",
             expected=f"an existing file or one of the tags {', '.join(known) or '(none)'}",
         )
     try:
-        network = open_clip.create_model(model, pretrained=str(path) if path.exists() else weights)
+        network = open_clip.create_model(model, pretrained=weights if path is None else str(path))
     except Exception as error:  # hub, file and state-dict failures have no common class
         raise MuldeError(
             f"CLIP weights {weights} for {model} cannot be loaded ({type(error).__name__}: {error})",

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mulde.errors import MuldeError, UsageError
-from mulde.extractors.base import Fingerprint, weights_source
+from mulde.extractors.base import Fingerprint, local_weights, weights_source
 from mulde.records import Float32, Regions, UInt8, Window
 
 Images = UInt8 | Sequence[UInt8]
@@ -195,8 +195,8 @@ def _no_room(model: str, shape: tuple[int, ...]) -> MuldeError:
 def _load_raft(model: str, weights: str) -> Any:
     from torchvision import models
 
-    tags, path = models.get_model_weights(model), Path(weights).expanduser()
-    if path.exists():
+    tags, path = models.get_model_weights(model), local_weights(weights)
+    if path is not None:
         return _from_file(models.get_model(model, weights=None), path, model)
     if weights not in tags.__members__:
         raise UsageError(

@@ -15,6 +15,7 @@ from torch import nn
 
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.backbone import copy_state, read_state
+from mulde.extractors.base import local_weights
 from mulde.extractors.networks import Loaded, Preprocessing, ready
 
 _KINETICS = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
@@ -30,8 +31,8 @@ def load_hiera(model: str, weights: str, device: str) -> Loaded:
     build = getattr(_hiera(), model)
     # Weights from masked pictures alone are left out: they lack the normalisation that the features come from.
     tags = {"DEFAULT": build.default, **{tag: tag for tag in build.checkpoints if "_ft_" in tag}}
-    path = Path(weights).expanduser()
-    if path.exists():
+    path = local_weights(weights)
+    if path is not None:
         state = read_state(path)
     elif weights in tags:
         state, path = _download(build.checkpoints[tags[weights]]), Path(tags[weights])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import Fingerprint, digest
+from mulde.extractors.formats import FORMATS, check_format
 from mulde.extractors.signals import signal_stack_kept
 from mulde.records import Float32, UInt8
 
@@ -28,7 +31,7 @@ _MAX_OVERLAP = 0.7
 
 
 class YoloNetwork:
-    """A detection or pose network in any format that Ultralytics reads (.pt, ONNX, OpenVINO folder, TensorRT).
+    """A detection or pose network of Ultralytics (.pt, ONNX, OpenVINO folder; TorchScript and TensorRT if trusted).
 
     `weights` is a path, or the name of official weights (as `yolov8n.pt`), which are then downloaded once. Several
     threads may use it at once: on a CPU each has a core of its own, `threads` in all. Loaded at the first picture,
@@ -166,7 +169,9 @@ class YoloNetwork:
 
     @cached_property
     def _path(self) -> Path:
-        return locate(self.weights, self._what)
+        path = locate(self.weights, self._what)
+        check_format(path, self._what)
+        return path
 
     @cached_property
     def _weights_sha256(self) -> str:
@@ -194,7 +199,7 @@ class YoloNetwork:
         except Exception as error:  # Ultralytics raises many kinds for a file that it cannot read
             raise UsageError(
                 f"{self._what} weights {self._path} cannot be loaded",
-                expected=f"a {self._what} that Ultralytics reads (.pt, .onnx, OpenVINO folder, .engine)",
+                expected=f"a {self._what} that Ultralytics reads ({', '.join(FORMATS)})",
                 got=f"{type(error).__name__}: {error}",
             ) from error
         return network
@@ -242,8 +247,9 @@ def export_network(source: Path, format_: str, folder: Path, *, device: str, **o
     copy = folder / source.name  # Ultralytics writes beside the weights
     shutil.copyfile(source, copy)
     wanted = {key: value for key, value in options.items() if value not in (None, False)}
+    fetches = _online() if options.get("data") else nullcontext()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), fetches:
             warnings.simplefilter("ignore")  # of libraries about themselves
             made = Path(ultralytics.YOLO(str(copy)).export(format=format_, device=device, verbose=False, **wanted))
     except Exception as error:
@@ -267,17 +273,20 @@ def _importable(package: str) -> bool:
 
 
 def import_ultralytics() -> Any:
-    """Import Ultralytics so that it stays quiet: no banner, no usage reports, no packages installed behind our back.
+    """Import Ultralytics so that it stays quiet: no banner, no usage reports, no look whether there is a network, no
+    packages installed behind our back.
 
     Its settings file goes to our own cache folder: a user's own Ultralytics settings are neither read nor changed.
     """
     for name, value in {
         "YOLO_VERBOSE": "False",
         "YOLO_AUTOINSTALL": "False",
+        "YOLO_OFFLINE": "True",
         "YOLO_CONFIG_DIR": str(_cache_folder()),
         "ULTRALYTICS_SAFE_LOAD": "1",
     }.items():
         os.environ.setdefault(name, value)
+    _quieten_openvino()
     Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
     try:
         import ultralytics
@@ -288,7 +297,28 @@ def import_ultralytics() -> Any:
             hint="pip install ultralytics, or regions = motion, which needs no detector",
         ) from error
     events.events.enabled = False
+    settings = ultralytics.settings
+    if settings.get("sync") and _cache_folder() in settings.file.parents:
+        settings.update(sync=False)  # writes the file
+    dict.__setitem__(settings, "sync", False)
     return ultralytics
+
+
+def _quieten_openvino() -> None:
+    """OpenVINO reports each import of its converter unless this package, which it does not need, is missing."""
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _online() -> Iterator[None]:
+    """While the block runs, Ultralytics may download: what it fetches was asked for by name."""
+    before = os.environ.pop("YOLO_OFFLINE", None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["YOLO_OFFLINE"] = before
 
 
 def tracker_class(name: str) -> Any:
@@ -299,6 +329,14 @@ def tracker_class(name: str) -> Any:
     from ultralytics.trackers import BOTSORT, BYTETracker
 
     return {"bytetrack": BYTETracker, "botsort": BOTSORT}[name]
+
+
+def official_names() -> frozenset[str]:
+    """The names of weights that Ultralytics publishes, as `yolov8n.pt`."""
+    import_ultralytics()
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+    return frozenset(name for name in GITHUB_ASSETS_NAMES if name.endswith(".pt"))
 
 
 def weights_folder() -> Path:
@@ -315,21 +353,27 @@ def locate(weights: str, what: str) -> Path:
     path = Path(weights).expanduser()
     if path.exists():
         return path
-    import_ultralytics()
-    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
-
-    if path.name != weights or weights not in GITHUB_ASSETS_NAMES:
+    if weights not in official_names():
         raise UsageError(
             f"{what} weights {weights}",
             expected="an existing file or folder, or an official name such as yolov8n.pt",
             got="nothing there",
         )
-    target = weights_folder() / weights
+    return fetch(weights, what)
+
+
+def fetch(name: str, what: str) -> Path:
+    """Where weights of an official name lie in the cache, downloaded once. Raises MuldeError for a failed download."""
+    import_ultralytics()
+    from ultralytics.utils.downloads import attempt_download_asset
+
+    target = weights_folder() / name
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return Path(attempt_download_asset(target))
+        with _online():
+            return Path(attempt_download_asset(target))
     except Exception as error:
         raise MuldeError(
-            f"{what} weights {weights} cannot be downloaded ({error})",
+            f"{what} weights {name} cannot be downloaded ({error})",
             hint="a path to weights that are on this machine, or regions = motion",
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,18 +14,30 @@ from mulde import __version__
 from mulde.config import Settings
 from mulde.density.base import Density
 from mulde.density.registry import density_from_state
-from mulde.density.state import check_version
+from mulde.density.state import check_version, take
 from mulde.errors import BundleError, UsageError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
-from mulde.files import whole_file
+from mulde.pipeline.bundle_file import (
+    Header,
+    StreamFacts,
+    Tensors,
+    damaged,
+    read_bundle_file,
+    typed_header,
+    write_bundle_file,
+)
+from mulde.pipeline.class_names import shown
 from mulde.pipeline.fusion import Calibration, Surprise
-from mulde.pipeline.setting_uses import scoring_settings
+from mulde.pipeline.weights import portable_settings, settings_for
 from mulde.pipeline.world import World
 from mulde.records import Float32, Float64
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_WITH_DIGEST = 3
 _NORMAL, _SURPRISE, _LEAST = ".normal", ".surprise", ".least"  # no stream or fold can be called so
+_WRONG = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError, UsageError)
+"""What numbers and names of the wrong kind raise where a typed check has not met them first."""
 _ONLY_WARNED = frozenset({"opencv", "ultralytics", "precision"})
 """What may differ between training and scoring: library versions, and the format of numbers that a device has."""
 
@@ -65,7 +76,8 @@ class Stream:
 class Bundle:
     """A trained model. `made_from` is the fingerprint of the extraction; `training` says on what it was trained;
     `normal` holds the fused, unsmoothed frame scores of the held-out normal videos, by name (older bundles: none);
-    `world` what it learnt of their footage (older bundles: None)."""
+    `world` what it learnt of their footage (older bundles: None); `classes` what the detector calls what it finds, by
+    number; `sha256` is the digest that the file carried, None where there was no file or an older one."""
 
     streams: Mapping[str, Stream]
     settings: Settings
@@ -73,6 +85,8 @@ class Bundle:
     training: Mapping[str, Any]
     normal: Mapping[str, NormalVideo] = field(default_factory=dict)
     world: World | None = None
+    classes: Mapping[int, str] = field(default_factory=dict)
+    sha256: str | None = None
 
     @cached_property
     def smoothed_normal(self) -> dict[SmoothingMode, list[NormalVideo]]:
@@ -84,14 +98,14 @@ class Bundle:
         }
 
     def with_settings(self, changes: Sequence[str]) -> Bundle:
-        """The same model with other settings (KEY=VALUE) for scoring, wherever they are read. Raises UsageError, by
-        name, for one that scoring cannot change."""
-        return replace(self, settings=scoring_settings(self.settings, changes))
+        """The same model with other settings (KEY=VALUE) for scoring, wherever they are read, and with weights where
+        the user has them. Raises UsageError, by name, for one that scoring cannot change, and for weights that nobody
+        named."""
+        return replace(self, settings=settings_for(self.made_from, self.settings, changes))
 
-    def save(self, path: Path) -> None:
-        from safetensors.numpy import save_file
-
-        tensors: dict[str, Any] = {}
+    def save(self, path: Path) -> str:
+        """Write the file; its digest. Of weights it holds names and digests, no paths, and nothing of `run`."""
+        tensors: Tensors = {}
         streams: dict[str, Any] = {}
         for name, stream in self.streams.items():
             metas = []
@@ -116,91 +130,97 @@ class Bundle:
         header = {
             "schema": SCHEMA_VERSION,
             "mulde": __version__,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": portable_settings(self.settings).model_dump(mode="json"),
             "made_from": self.made_from,
             "training": self.training,
             "streams": streams,
             "normal": [{"video": name, "rate": video.rate} for name, video in self.normal.items()],
             "world": None if self.world is None else self.world.model_dump(mode="json"),
+            "classes": {str(number): name for number, name in self.classes.items()},
         }
-        with whole_file(path) as partial:
-            save_file(tensors, partial, metadata={"mulde": json.dumps(header)})
+        return write_bundle_file(path, header, tensors)
 
 
 def load_bundle(path: Path, device: str = "cpu") -> Bundle:
-    """Read a bundle. Raises BundleError for a file that is missing, damaged, or of a newer schema version."""
-    header, tensors = _read(path)
-    written_by = f"model bundle {path}, written by mulde {header.get('mulde')}"
-    check_version(f"{written_by}, schema version", header.get("schema"), SCHEMA_VERSION)
+    """Read a bundle. Raises BundleError for a file that is missing, damaged, changed, or of a newer schema version.
+
+    Nothing but this file is opened: the settings name weights by plain names, whatever the file says.
+    """
+    raw, tensors, sha256 = read_bundle_file(path)
+    written_by = f"model bundle {path}, written by mulde {str(raw.get('mulde'))[:100]}"
+    schema = check_version(f"{written_by}, schema version", raw.get("schema"), SCHEMA_VERSION)
     try:
+        if schema >= _WITH_DIGEST and sha256 is None:
+            raise ValueError("it lacks its digest")
+        header = typed_header(path, raw if schema > 1 else _from_schema_1(raw))
+        settings = portable_settings(Settings.model_validate(header.settings))
+        _check_names(header, settings, tensors, schema)
         streams = {}
-        for name, stream in header["streams"].items():
+        for name, facts in header.streams.items():
             own = _below(name, tensors)
-            if header["schema"] == 1:
+            if schema == 1:
                 own = {f"0/{key}": value for key, value in own.items()}
-                stream = _from_schema_1(stream)
-            densities = tuple(
-                density_from_state(_below(str(i), own), meta, device=device)
-                for i, meta in enumerate(stream["densities"])
-            )
-            points = _below(_SURPRISE, own)
-            surprise = Surprise(points["score"], points["neg_log_p"], float(stream["slope"])) if points else None
-            streams[name] = Stream(
-                densities,
-                Calibration(**stream["calibration"]),
-                int(stream["dim"]),
-                float(stream["floor"]),
-                surprise,
-                own.get(_LEAST),
-            )
-        settings = Settings.model_validate(header["settings"])
+            streams[name] = _stream(facts, own, device, is_raised=name in settings.fusion.only_high)
         normal = {
-            one["video"]: NormalVideo(np.asarray(tensors[f"{_NORMAL}/{i}"], np.float64), float(one["rate"]))
-            for i, one in enumerate(header.get("normal", []))
+            one.video: NormalVideo(take(tensors, f"{_NORMAL}/{i}", np.float64, (None,)), one.rate)
+            for i, one in enumerate(header.normal)
         }
-        known = header.get("world")
-        world = None if known is None else World.model_validate(known)
-        return Bundle(streams, settings, header["made_from"], header["training"], normal, world)
-    except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
-        raise _damaged(path, error) from None
+        classes = {int(number): shown(name) for number, name in header.classes.items()}
+        return Bundle(streams, settings, header.made_from, header.training, normal, header.world, classes, sha256)
+    except BundleError as error:
+        if str(path) in error.problem:
+            raise
+        raise BundleError(
+            f"model bundle {path}, {error.problem}", expected=error.expected, got=error.got, hint=error.hint
+        ) from None
+    except _WRONG as error:
+        raise damaged(path, error) from None
 
 
-def _below(name: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+def _check_names(header: Header, settings: Settings, tensors: Tensors, schema: int) -> None:
+    """Raises ValueError unless the streams are those of the settings and each tensor belongs to something."""
+    wanted = {*settings.features.extractors, *settings.features.imported}
+    if wanted != header.streams.keys() and not (schema == 1 and wanted < header.streams.keys()):
+        raise ValueError(f"streams {sorted(header.streams)}, those of the settings are {sorted(wanted)}")
+    if len({one.video for one in header.normal}) != len(header.normal):
+        raise ValueError("two normal videos of one name")
+    if missing := [i for i in range(len(header.normal)) if f"{_NORMAL}/{i}" not in tensors]:
+        raise ValueError(f"no scores of normal video {missing[0]}")
+    known = tuple(f"{name}/" for name in (*header.streams, _NORMAL))
+    if strays := [name for name in tensors if not name.startswith(known)]:
+        raise ValueError(f"a tensor of nothing, {strays[0][:100]!r}")
+
+
+def _stream(facts: StreamFacts, own: Tensors, device: str, *, is_raised: bool) -> Stream:
+    densities = tuple(
+        density_from_state(_below(str(i), own), meta, device=device) for i, meta in enumerate(facts.densities)
+    )
+    if widths := {d.n_features_in_ for d in densities} - {facts.dim}:
+        raise BundleError("a density", expected=f"rows of {facts.dim} numbers", got=f"{widths.pop()}")
+    surprise = None
+    if facts.slope is not None:
+        points = [take(own, f"{_SURPRISE}/{key}", np.float64, (None,)) for key in ("score", "neg_log_p")]
+        surprise = Surprise(*points, facts.slope)
+    if (_LEAST in own) != is_raised or (surprise is None and _below(_SURPRISE, own)):
+        raise BundleError("a stream", expected="the tensors that its settings ask for", got="others")
+    least = take(own, _LEAST, np.float32, (facts.dim,)) if is_raised else None
+    calibration = Calibration(facts.calibration.low, facts.calibration.high)
+    return Stream(densities, calibration, facts.dim, facts.floor, surprise, least)
+
+
+def _below(name: str, tensors: Tensors) -> Tensors:
     return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
 
 
-def _from_schema_1(stream: Mapping[str, Any]) -> dict[str, Any]:
+def _from_schema_1(header: Mapping[str, Any]) -> dict[str, Any]:
     """One density per stream, whose calibration held the floor; streams were added up on the calibrated scale."""
-    calibration = dict(stream["calibration"])
-    floor = calibration.pop("floor")
-    return {
-        "densities": [stream["density"]],
-        "calibration": calibration,
-        "dim": stream["dim"],
-        "floor": floor,
-    }
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise BundleError(f"model bundle {path}", expected="a file written by `mulde train`", got="nothing there")
-    try:
-        with safe_open(path, framework="np") as file:
-            header = dict(json.loads((file.metadata() or {})["mulde"]))
-            return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> BundleError:
-    reason = " ".join(str(error).split())  # some libraries write several lines
-    return BundleError(
-        f"model bundle {path} cannot be read ({type(error).__name__}: {reason})",
-        expected="a whole file written by `mulde train`",
-        hint="copy it again, or train again",
-    )
+    streams = {}
+    for name, stream in header["streams"].items():
+        calibration = dict(stream["calibration"])
+        floor = calibration.pop("floor")
+        own = {"densities": [stream["density"]], "calibration": calibration, "dim": stream["dim"], "floor": floor}
+        streams[name] = own
+    return {**header, "streams": streams}
 
 
 def check_extraction(bundle: Bundle, now: Mapping[str, Any]) -> list[str]:

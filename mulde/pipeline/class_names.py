@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from mulde.files import read_text
+
 MOVING = "moving object"
 _OFFICIAL = re.compile(
     r"(yolov(3|3-spp|3-tiny)u|yolov5[nsmlx]6?u|yolov8[nsmlx]|yolov9[tsmce]|yolov10[nsmblx]|yolo(11|12|26)[nsmlx]|"
@@ -31,9 +33,14 @@ def class_names(weights: str) -> Mapping[int, str]:
     path = Path(weights).expanduser()
     metadata = path / "metadata.yaml"
     if metadata.is_file():
-        return _names_in(metadata.read_text(encoding="utf-8"))
+        return _names_in(read_text(metadata))
     name = path.stem if path.suffix in (".pt", ".onnx", ".engine") else path.name
     return dict(enumerate(COCO)) if _OFFICIAL.fullmatch(name) else {}
+
+
+def shown(name: str) -> str:
+    """A class name as it is kept and shown: at most 100 characters, none that a terminal obeys."""
+    return "".join(c if c.isprintable() else "?" for c in name)[:100]
 
 
 def object_name(class_id: int, names: Mapping[int, str]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mulde.extractors.boxes import overlap
 from mulde.pipeline.bundle import Bundle, Stream
-from mulde.pipeline.class_names import class_names, object_name
+from mulde.pipeline.class_names import object_name
 from mulde.pipeline.explain_words import Case, sentence
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.feature_groups import column_groups
@@ -28,7 +28,7 @@ class Objects:
     """What the boxes of a video are called. Reads its table of regions once, and only when a box is asked for."""
 
     def __init__(self, stored: StoredVideo, bundle: Bundle) -> None:
-        self._stored, self._weights = stored, bundle.settings.regions.yolo.weights
+        self._stored, self._names = stored, bundle.classes
         self._regions: Regions | None = None
 
     def name(self, frame_index: int, box_xyxy: Float32) -> str:
@@ -36,7 +36,6 @@ class Objects:
             return "object"
         if self._regions is None:
             self._regions = self._stored.regions() or Regions.empty()
-            self._names = class_names(self._weights)
         first, last = np.searchsorted(self._regions.frame_index, [frame_index, frame_index + 1])
         same = np.flatnonzero((self._regions.box_xyxy[first:last] == box_xyxy).all(axis=1))
         return object_name(int(self._regions.class_id[first + same[0]]), self._names) if len(same) else "object"

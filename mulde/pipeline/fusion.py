@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from mulde.errors import FitError
+from mulde.errors import FitError, RecordError
 from mulde.records import Float64, Int64
 
 _TAIL_SHARE = 0.05
@@ -26,6 +26,10 @@ class Calibration:
 
     low: float
     high: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.low, self.high]).all() and self.high > self.low):
+            raise RecordError("calibration", expected="finite numbers, low < high", got=f"{self.low}, {self.high}")
 
     def __call__(self, scores: Float64) -> Float64:
         """Calibrated scores (N,), increasing in the raw ones (N,)."""
@@ -58,6 +62,15 @@ class Surprise:
     score: Float64
     neg_log_p: Float64
     slope: float
+
+    def __post_init__(self) -> None:
+        both = (self.score, self.neg_log_p)
+        if not (self.score.ndim == 1 and len(self.score) > 0 and self.score.shape == self.neg_log_p.shape):
+            got = " and ".join(str(one.shape) for one in both)
+            raise RecordError("surprise", expected="points (Q,) of two numbers, Q >= 1", got=got)
+        is_rising = all(np.isfinite(one).all() and (np.diff(one) >= 0).all() for one in both)
+        if not (is_rising and self.neg_log_p[0] >= 0 and np.isfinite(self.slope) and self.slope >= 0):
+            raise RecordError("surprise", expected="finite points that rise from 0 or more, a slope of 0 or more")
 
     def __call__(self, scores: Float64) -> Float64:
         """Surprises (N,) >= 0, rising with the calibrated scores (N,)."""

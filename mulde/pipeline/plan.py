@@ -14,11 +14,13 @@ import pyarrow as pa
 from mulde.config import Settings, VideoSettings
 from mulde.datasets.base import Video
 from mulde.extractors.base import Extractor
+from mulde.extractors.detector import YoloRegions
 from mulde.extractors.finders import UnitedRegions
 from mulde.extractors.tracks import Tracker
 from mulde.media import Conversion, ConvertedReader, VideoReader, open_video
 from mulde.pipeline import store as tables
 from mulde.pipeline.build import Machine, build_extractors, build_regions, build_tracker, choose_threads
+from mulde.pipeline.class_names import class_names, shown
 from mulde.pipeline.imported import imported_passport
 from mulde.pipeline.store import Passport
 from mulde.pipeline.world import Match, World, match
@@ -70,6 +72,17 @@ class ExtractionPlan:
         if self.tracker and self.settings.tracks.average_frames:
             made["tracks"] = {**self.tracker.fingerprint(), "average_frames": self.settings.tracks.average_frames}
         return made
+
+    def class_names(self) -> dict[int, str]:
+        """What the detector calls what it finds, by number; none without a detector. One of somebody's own making is
+        loaded to be asked."""
+        if self.regions is None:
+            return {}
+        for finder in self.regions.finders:
+            if isinstance(finder, YoloRegions):
+                names = class_names(finder.network.weights) or finder.network.names
+                return {number: shown(name) for number, name in names.items() if number < 10_000}
+        return {}
 
     def open(self, video: Video) -> VideoReader:
         """A reader of the video as the settings want it, whose batches are the cores of the windows."""

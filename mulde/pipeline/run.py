@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from mulde.pipeline.scorer import Scorer, Wishes
 from mulde.pipeline.sources import Footage, Opened, absolute_source, open_source, open_sources
 from mulde.pipeline.store import FeatureStore
 from mulde.pipeline.train import CHECKPOINTS, train
+from mulde.pipeline.weights import remember
 from mulde.pipeline.world import World, mixtures, world_of
 from mulde.records import LabelTrack
 
@@ -60,7 +61,10 @@ class Workplace:
         return cls(FeatureStore(store), choose_device(device), reporter, crew, strict)
 
     def extract(self, videos: Sequence[Video], plan: ExtractionPlan) -> Extraction:
-        return extract(videos, plan, self.store, self.reporter, self.crew)
+        extraction = extract(videos, plan, self.store, self.reporter, self.crew)
+        if extraction.done:
+            remember(plan.settings, plan.fingerprint())
+        return extraction
 
 
 @dataclass
@@ -133,6 +137,7 @@ def _train(
             folder=folder.root,
             leave_out=leave_out,
         )
+        bundle = replace(bundle, classes=plan.class_names())
         bundle.save(folder.model)
     shutil.rmtree(folder.root / CHECKPOINTS, ignore_errors=True)
     folder.note(training=bundle.training, made_from=bundle.made_from)

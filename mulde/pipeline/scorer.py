@@ -15,6 +15,7 @@ from mulde.extractors.base import digest
 from mulde.files import output_path
 from mulde.pipeline.alarms import AlarmRule, find_alarms, learn_alarm, recorded_level
 from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
+from mulde.pipeline.class_names import class_names
 from mulde.pipeline.curves import truth_frames
 from mulde.pipeline.event_pictures import write_normal_pictures, write_pictures
 from mulde.pipeline.events import EVENTS, by_video, read_event_rows, read_events, write_event_rows, write_events
@@ -39,6 +40,7 @@ from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.region_scores import read_regions_of, write_regions
 from mulde.pipeline.runfolder import HEAT_MAPS, OVERLAYS, RunFolder
 from mulde.pipeline.score import ScoredVideo, score_video, write_scores
+from mulde.pipeline.weights import remember
 from mulde.pipeline.world import in_lines, other_colour, other_objects
 from mulde.records import LabelTrack, ScoreTrack, SeenEvent
 
@@ -84,7 +86,12 @@ class Scorer:
         Raises BundleError for a model that cannot be read or was trained on other features, UsageError for a rate of
         false alarms that it does not support.
         """
-        bundle = load_bundle(model, place.device).with_settings(changes)
+        bundle = load_bundle(model, place.device)
+        if bundle.sha256 is None:
+            place.reporter.say(f"{model} is of an older mulde and carries no digest: a change of it would not be seen")
+        bundle = bundle.with_settings(changes)
+        if not bundle.classes:
+            bundle = replace(bundle, classes=class_names(bundle.settings.regions.yolo.weights))
         alarm = learn_alarm(bundle, bundle.settings.alarms, place.reporter)
         plan = ExtractionPlan(bundle.settings, place.device, world=bundle.world)
         if bundle.world is None:
@@ -92,8 +99,10 @@ class Scorer:
                 f"{model}: its sizes, rates and colour are not known, as an older version wrote it, so videos of other "
                 "footage are scored without a word"
             )
-        for warning in check_extraction(bundle, plan.fingerprint()):
+        made_from = plan.fingerprint()
+        for warning in check_extraction(bundle, made_from):
             place.reporter.warn(warning)
+        remember(bundle.settings, made_from)
         return cls._of(bundle, plan, alarm, model, place, wishes)
 
     @classmethod

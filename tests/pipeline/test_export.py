@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mulde import __version__
-from mulde.config import Settings, fingerprint
+from mulde.config import fingerprint, load_settings
 from mulde.density.registry import build_density
 from mulde.errors import BundleError, UsageError
 from mulde.pipeline.bundle import SCHEMA_VERSION, Bundle, Stream, load_bundle
@@ -22,6 +22,7 @@ ort = pytest.importorskip("onnxruntime")
 
 VELOCITY = {"velocity-0.onnx", "velocity-1.onnx"}
 COLUMNS = {"velocity": 4, "geometry": 2}
+SETTINGS = load_settings(overrides=[f"features.extractors={list(COLUMNS)}", f"fusion.only_high={list(COLUMNS)}"])
 MADE_FROM = {"regions": {"finders": ["motion"]}, "extractors": {name: {"version": 1} for name in COLUMNS}}
 
 
@@ -46,7 +47,7 @@ def trained(name, kind="mulde", **settings):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    Bundle({name: trained(name) for name in COLUMNS}, Settings(), MADE_FROM, {}).save(path)
+    Bundle({name: trained(name) for name in COLUMNS}, SETTINGS, MADE_FROM, {}).save(path)
     return path
 
 
@@ -54,7 +55,7 @@ def model(tmp_path_factory):
 def with_yardstick(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     streams = {"velocity": trained("velocity"), "geometry": trained("geometry", "neighbours")}
-    Bundle(streams, Settings(), MADE_FROM, {}).save(path)
+    Bundle(streams, SETTINGS, MADE_FROM, {}).save(path)
     return path
 
 
@@ -109,7 +110,7 @@ def test_the_files_say_what_they_are(model, tmp_path):
     facts = {"mulde": __version__, "schema": SCHEMA_VERSION, "made_from": fingerprint(MADE_FROM)}
     assert facts.items() <= said.items()
     assert said["direction"] == "higher = more anomalous"
-    assert said["smoothing_s"] == Settings().fusion.smoothing_s
+    assert said["smoothing_s"] == SETTINGS.fusion.smoothing_s
     for name, width in COLUMNS.items():
         graph = onnx.load(tmp_path / "out" / f"{name}-1.onnx")
         entries = {entry.key: entry.value for entry in graph.metadata_props}
