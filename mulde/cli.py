@@ -65,6 +65,24 @@ Detector = Annotated[
         "and moving regions besides. Without it: moving regions alone."
     ),
 ]
+
+
+def _trust_weights(wanted: bool) -> None:
+    from mulde.pipeline.weights import trust_code
+
+    if wanted:
+        trust_code()
+
+
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-weights",
+        callback=_trust_weights,
+        envvar="MULDE_TRUST_WEIGHTS",
+        help="Load weights in formats that can run code: .torchscript, .engine. Only from makers whom you trust.",
+    ),
+]
 Store = Annotated[
     Path, typer.Option(parser=path, help="Folder where features are kept and found again.", envvar="MULDE_STORE")
 ]
@@ -121,6 +139,7 @@ def extract(
     config: Config = None,
     set_: Set = None,
     detector: Detector = None,
+    trust_weights: Trust = False,
     store: Store = _STORE,
     device: Device = "auto",
     workers: Workers = 0,
@@ -156,6 +175,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    trust_weights: Trust = False,
     store: Store = _STORE,
     device: Device = "auto",
     seed: Seed = 0,
@@ -197,6 +217,7 @@ def score(
         bool, typer.Option("--heat-maps", help="Besides, heat maps of every frame as arrays: heat_maps/<video>.npy.")
     ] = False,
     set_: Set = None,
+    trust_weights: Trust = False,
     store: Store = _STORE,
     device: Device = "auto",
     workers: Workers = 0,
@@ -331,6 +352,7 @@ def watch_folder(
     tries: Annotated[int, typer.Option(min=1, help="How often a file that fails is tried.")] = 3,
     once: Annotated[bool, typer.Option("--once", help="End when all files that are there now are done.")] = False,
     set_: Set = None,
+    trust_weights: Trust = False,
     store: Store = _STORE,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -369,6 +391,7 @@ def reproduce(
         list[int] | None, typer.Option(min=0, help="Seed; repeatable. [default: those of the config, 0 to 4]")
     ] = None,
     compat: Compat = None,
+    trust_weights: Trust = False,
     store: Store = _STORE,
     device: Device = "auto",
     workers: Workers = 0,
@@ -427,6 +450,7 @@ def run(
     detector: Detector = None,
     preset: Preset = None,
     false_alarms_per_hour: FalseAlarms = None,
+    trust_weights: Trust = False,
     store: Store = _STORE,
     device: Device = "auto",
     seed: Annotated[

@@ -26,6 +26,14 @@ def same_thread():
     assert signal_stack_address() == before
 
 
+@pytest.fixture(autouse=True)
+def own_record_of_weights(monkeypatch, tmp_path_factory):
+    """No test reads or writes the record of weights of whoever runs it."""
+    monkeypatch.setenv("MULDE_CONFIG", str(tmp_path_factory.mktemp("config")))
+    monkeypatch.delenv("MULDE_WEIGHTS", raising=False)
+    monkeypatch.delenv("MULDE_TRUST_WEIGHTS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def ped2_clips() -> Path:
     """The folder with the 28 clips of UCSD Ped2."""

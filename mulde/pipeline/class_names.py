@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from mulde.files import read_text
+from mulde.names import printable, user_path
 
 MOVING = "moving object"
 _OFFICIAL = re.compile(
@@ -30,7 +30,7 @@ COCO = (
 def class_names(weights: str) -> Mapping[int, str]:
     """Names by class number of a detector: those in its exported folder's metadata, COCO's for official weights, else
     none."""
-    path = Path(weights).expanduser()
+    path = user_path(weights)
     metadata = path / "metadata.yaml"
     if metadata.is_file():
         return _names_in(read_text(metadata))
@@ -40,7 +40,7 @@ def class_names(weights: str) -> Mapping[int, str]:
 
 def shown(name: str) -> str:
     """A class name as it is kept and shown: at most 100 characters, none that a terminal obeys."""
-    return "".join(c if c.isprintable() else "?" for c in name)[:100]
+    return printable(name)[:100]
 
 
 def object_name(class_id: int, names: Mapping[int, str]) -> str:

@@ -18,8 +18,11 @@ from typing import Any
 from mulde.config import Settings
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import digest, is_tag, local_weights
+from mulde.extractors.formats import TRUST
 from mulde.extractors.yolo import fetch, official_names
 from mulde.files import read_json, write_json
+from mulde.names import printable, user_path
+from mulde.pipeline.setting_uses import scoring_settings
 
 CONFIG, FOLDERS = "MULDE_CONFIG", "MULDE_WEIGHTS"
 """Environment variables: the folder of the user's own record; folders with weights, as PATH has them."""
@@ -40,6 +43,11 @@ _UNNAMED = "\0"  # no path and no name
 _MOST_KNOWN, _MOST_LOOKED_AT = 1000, 500
 
 
+def trust_code() -> None:
+    """Let this process, and those that it starts, load formats of weights that can run code."""
+    os.environ[TRUST] = "1"
+
+
 def portable_settings(settings: Settings) -> Settings:
     """The settings without what belongs to one machine or person: of weights plain names, nothing of `run`."""
     plain = {key: plain_name(_value(settings, key)) for key in _SETTINGS}
@@ -49,7 +57,7 @@ def portable_settings(settings: Settings) -> Settings:
 def plain_name(weights: str) -> str:
     """The last part of a path, as either kind of system writes it; a name or tag stays as it is."""
     name = re.split(r"[/\\]", weights.rstrip("/\\"))[-1]
-    name = "".join(c if c.isprintable() else "?" for c in name)[:200]
+    name = printable(name)[:200]
     return "unnamed" if name.strip(".~ ") == "" else name
 
 
@@ -91,7 +99,7 @@ def remember(settings: Settings, made_from: Mapping[str, Any]) -> None:
 def _path_of(key: str, weights: str) -> Path | None:
     if key not in (DETECTOR, POSE):
         return local_weights(weights)
-    path = Path(weights).expanduser()
+    path = user_path(weights)
     return path if path.exists() else None
 
 
@@ -113,7 +121,7 @@ def _find(key: str, name: str, facts: Mapping[str, Any]) -> str:
 def _in_folders(name: str) -> Iterator[Path]:
     """What lies in the folders that the user configured for weights, files of that name first."""
     for said in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
-        folder = Path(said).expanduser()
+        folder = user_path(said)
         if folder.is_dir():
             some = islice((p for p in folder.iterdir() if p.is_file() or p.name.endswith("_openvino_model")), 10_000)
             yield from sorted(some, key=lambda path: (path.name != name, path.name))[:_MOST_LOOKED_AT]
@@ -177,8 +185,8 @@ def _known() -> dict[str, str]:
 def _config_folder() -> Path | None:
     said, base = os.environ.get(CONFIG), os.environ.get("XDG_CONFIG_HOME")
     try:
-        return Path(said).expanduser() if said else Path(base or Path.home() / ".config") / "mulde"
-    except RuntimeError:  # nobody's home
+        return user_path(said) if said else Path(base or Path.home() / ".config") / "mulde"
+    except (RuntimeError, UsageError):  # nobody's home
         return None
 
 
