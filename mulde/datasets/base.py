@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from mulde.errors import UsageError
 from mulde.files import valid_text
-from mulde.records import Bool, LabelTrack, TruthRegions
+from mulde.records import Bool, Float64, Int64, LabelTrack, TruthRegions
 
 SPLITS = ("train", "test")
+_MOST_JITTER_S = 2e-3  # containers round time stamps to milliseconds
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Video:
     """One video of a data set: a file or a folder of frames.
 
     `name` is unique inside its data set and split, valid Unicode in which bytes that are not UTF-8 are written as
-    `\\xe9`; `frame_rate` is None where the file itself knows it; `dataset` is what the videos were opened as.
+    `\\xe9`; `frame_rate` is None where the file itself knows it; `dataset` is what the videos were opened as; `time_s`
+    (T,) are the times of its frames where they are known and not index / frame_rate.
     """
 
     name: str
@@ -28,10 +32,24 @@ class Video:
     path: Path
     frame_rate: Fraction | None = None
     dataset: str = ""
+    time_s: Float64 | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", valid_text(self.name))
         object.__setattr__(self, "dataset", valid_text(self.dataset))
+
+
+def with_times(video: Video, rate: Fraction | None, frame_index: Int64, time_s: Float64, num_frames: int) -> Video:
+    """The video with its rate and, where its frames are not even steps apart, the times of all `num_frames` frames.
+
+    frame_index, time_s (T,): of the frames that could be decoded; the others lie between them and follow the rate.
+    """
+    if rate is None or not len(frame_index):
+        return replace(video, frame_rate=rate)
+    index = np.arange(num_frames)
+    times = np.interp(index, frame_index, time_s) + np.maximum(index - frame_index[-1], 0) / float(rate)
+    is_even = bool((np.abs(times - index / float(rate)) <= _MOST_JITTER_S).all())
+    return replace(video, frame_rate=rate, time_s=None if is_even else times)
 
 
 class Dataset(Protocol):

@@ -81,7 +81,7 @@ class CsvLabels:
 
 
 def _frames_of(row: Row, video: Video, num_frames: int, source: str) -> tuple[int, int]:
-    """The frames of a row: those whose time, frame / rate, lies in start_s <= time < end_s."""
+    """The frames of a row: those whose time lies in start_s <= time < end_s; it is frame / rate in even steps."""
     if not row.in_seconds:
         return int(row.start), int(row.end)
     rate = row.frame_rate or video.frame_rate
@@ -92,12 +92,15 @@ def _frames_of(row: Row, video: Video, num_frames: int, source: str) -> tuple[in
             got="none, and the video does not know it either",
             hint="a column frame_rate (frames per second), or start_frame and end_frame",
         )
-    start, end = math.ceil(row.start * rate), math.ceil(row.end * rate)
-    last_s = num_frames / rate + MOST_ROUNDING_S
+    start, end, length_s = math.ceil(row.start * rate), math.ceil(row.end * rate), num_frames / rate
+    if video.time_s is not None and row.frame_rate is None:
+        start, end = (int(np.searchsorted(video.time_s, float(time_s) - 1e-9)) for time_s in (row.start, row.end))
+        length_s = Fraction(float(video.time_s[-1])) + 1 / rate
+    last_s = length_s + MOST_ROUNDING_S
     if not 0 <= row.start < row.end <= last_s or start >= min(end, num_frames):
         raise LabelError(
             f"{source}: range of {video.name}",
-            expected=f"0 <= start_s < end_s <= {float(num_frames / rate):.3f}, with a frame between them"
+            expected=f"0 <= start_s < end_s <= {float(length_s):.3f}, with a frame between them"
             f" ({num_frames} frames, {float(rate):g} per second)",
             got=f"start_s {float(row.start):g}, end_s {float(row.end):g}",
         )

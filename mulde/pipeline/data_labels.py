@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from mulde.datasets.base import Dataset, Video, listing
+from mulde.datasets.base import Dataset, Video, listing, with_times
 from mulde.datasets.benchmark import Benchmark
 from mulde.datasets.benchmarks import BENCHMARKS
 from mulde.datasets.folder import FolderDataset
@@ -74,7 +74,8 @@ def check_labels(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
 
 def _read(dataset: Dataset, look: Look) -> Truth:
     # The rate turns labels in seconds into frames; a folder's has to be named by somebody.
-    video = replace(look.video, frame_rate=look.video.frame_rate or look.rate)
+    rate = look.video.frame_rate or look.rate
+    video = with_times(look.video, rate, look.frame_index, look.time_s, look.num_frames or 0)
     truth = Truth(look, video)
     try:
         truth.labels = dataset.labels(video, truth.num_frames)

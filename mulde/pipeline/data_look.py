@@ -19,7 +19,7 @@ from mulde.datasets.base import Video
 from mulde.errors import VideoError
 from mulde.filetypes import is_image_file, list_frames
 from mulde.media import open_video
-from mulde.records import Float64, UInt8
+from mulde.records import Float64, Int64, UInt8
 
 THUMB_HW = (24, 32)
 _MOST_THUMBS = 256
@@ -32,7 +32,8 @@ class Look:
 
     `rate` is what the video itself or its data set says, None for a folder without one; `measured_rate` comes from the
     time stamps. `digest` is of all pixels, `thumbs` (K, 24, 32) grey uint8 are the frames `thumb_index`, evenly spread;
-    `names` are the files of a frame folder and `holes` how many numbers are left out in them.
+    `names` are the files of a frame folder and `holes` how many numbers are left out in them. frame_index, time_s (T,)
+    are of the frames that could be decoded.
     """
 
     video: Video
@@ -48,6 +49,8 @@ class Look:
     names: tuple[str, ...] = ()
     holes: int = 0
     coloured: bool | None = None
+    frame_index: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    time_s: Float64 = field(default_factory=lambda: np.zeros(0, np.float64))
 
     @property
     def title(self) -> str:
@@ -81,8 +84,7 @@ def small(picture: UInt8) -> UInt8:
 
 def _decode(look: Look) -> None:
     digest, thumbs = hashlib.sha256(), _Thumbs()
-    first_s = last_s = 0.0
-    last_index = -1
+    index_parts, time_parts = list[Int64](), list[Float64]()
     with open_video(look.video.path, frame_rate=look.video.frame_rate) as reader:
         look.size_hw, look.rate, look.coloured = reader.size_hw, reader.rate, reader.coloured
         for frames in reader:
@@ -90,11 +92,15 @@ def _decode(look: Look) -> None:
             for index, image in zip(frames.frame_index.tolist(), frames.images, strict=True):
                 if thumbs.wants(index):
                     thumbs.add(index, small(image[..., 1]))
-            first_s = float(frames.time_s[0]) if last_index < 0 else first_s
-            last_s, last_index = float(frames.time_s[-1]), int(frames.frame_index[-1])
+            index_parts.append(frames.frame_index)
+            time_parts.append(frames.time_s)
         look.missing = list(reader.missing)
+    look.frame_index = np.concatenate([look.frame_index, *index_parts])
+    look.time_s = np.concatenate([look.time_s, *time_parts])
+    last_index = int(look.frame_index[-1]) if len(look.frame_index) else -1
     look.num_frames = max(last_index + 1, look.missing[-1].stop if look.missing else 0)
-    look.measured_rate = last_index / (last_s - first_s) if last_s > first_s else None
+    span_s = look.time_s[-1] - look.time_s[0] if len(look.time_s) else 0.0
+    look.measured_rate = float(last_index - look.frame_index[0]) / span_s if span_s > 0 else None
     look.digest = f"{look.size_hw} {digest.hexdigest()}"
     look.thumb_index, look.thumbs = tuple(thumbs.kept), thumbs.stack()
 

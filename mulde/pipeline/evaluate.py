@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from fractions import Fraction
 from itertools import repeat
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mulde.config import Settings
-from mulde.datasets.base import Dataset, Video
+from mulde.datasets.base import Dataset, Video, with_times
 from mulde.errors import LabelError
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation, evaluate_tracks
@@ -46,10 +45,12 @@ def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str
 
 
 def _with_rate(video: Video, scored: ScoredVideo) -> Video:
-    """The video with the rate of its file, for labels in seconds. That of a frame folder has to come from elsewhere:
-    what is assumed of one that does not say would shift its labels."""
-    is_known = video.frame_rate is not None or video.path.is_dir()
-    return video if is_known else replace(video, frame_rate=Fraction(scored.rate).limit_denominator(100_000))
+    """The video with the rate and times of its file, for labels in seconds. Those of a frame folder have to come from
+    elsewhere: what is assumed of one that does not say would shift its labels."""
+    if video.frame_rate is not None or video.path.is_dir():
+        return video
+    rate, track = Fraction(scored.rate).limit_denominator(100_000), scored.track
+    return with_times(video, rate, track.frame_index, track.time_s, int(track.frame_index[-1]) + 1)
 
 
 def evaluate(

@@ -63,6 +63,21 @@ def test_labels_in_seconds_take_the_rate_that_was_found_in_the_file(tmp_path, ra
     assert np.flatnonzero(labels.anomalous).tolist() == expected
 
 
+@pytest.mark.parametrize("missing", [[], [0, 1], [70, 71, 72]])
+def test_labels_in_seconds_follow_uneven_times(tmp_path, missing):
+    """A camera that pauses for 100 s and then takes its frames in bursts, some of which cannot be decoded."""
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "a.mp4").touch()
+    (tmp_path / "labels.csv").write_text("video,start_s,end_s\na,2,101.01\na,103,105.001\n")
+    times = np.array([0.04 * n if n < 60 else 100 + 0.5 * (n // 5 - 12) + 0.002 * (n % 5) for n in range(120)])
+    kept = np.setdiff1d(np.arange(120), missing)
+    track = ScoreTrack("a", kept, times[kept], np.zeros(len(kept)), np.zeros(len(kept)))
+    one = ScoredVideo(track, 1.0, 0, 119 / times[-1])
+    labels = read_labels(FolderDataset(tmp_path), {"a": one})["a"]
+    inside = ((times >= 2) & (times < 101.01)) | ((times >= 103) & (times < 105.001))
+    np.testing.assert_array_equal(labels.anomalous, inside[kept])
+
+
 def test_labels_in_seconds_of_a_folder_of_frames_need_a_rate_of_their_own(tmp_path):
     """A folder of frames does not know its rate, and an assumed one would move the labels."""
     (tmp_path / "test" / "a").mkdir(parents=True)
