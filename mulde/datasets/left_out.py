@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-_MAX_NAMES = 12
+_MAX_NAMES = 20
 
 
 class Reason(Enum):

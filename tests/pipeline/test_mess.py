@@ -1,0 +1,80 @@
+"""One folder with every kind of mess: what can be read is scored, all else is named.
+
+The relatives stand in mess.py, each as an entry of the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mulde.config import load_settings
+from mulde.media import write_video
+from mulde.names import output_path, printable
+from mulde.pipeline import scorer
+from mulde.pipeline.progress import Reporter
+from mulde.pipeline.run import Workplace, run_train
+from tests.conftest import moving_square
+from tests.pipeline.mess import LOCKED, Mess, write_mess
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX file names")
+QUICK = ['density.method="mixture"', 'features.extractors=["geometry"]', "fusion.folds=1"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("model")
+    for i in range(3):
+        write_video(root / "train" / f"{i}.mp4", iter(moving_square(30, seed=i)), Fraction(25))
+    place = Workplace.open(root / "store", "cpu", Reporter(quiet=True))
+    run_train([str(root / "train")], load_settings(overrides=QUICK), root, 0, place)
+    return root / "model.safetensors"
+
+
+@pytest.fixture
+def mess(tmp_path, monkeypatch) -> Mess:
+    """The folder, of which one part cannot be read."""
+    real = os.scandir
+
+    def scandir(path="."):
+        if str(path).endswith(LOCKED):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(scorer, "plot_scores", lambda track, path, **options: None)  # the curves take most of the time
+    made = write_mess(tmp_path / "mess")
+    yield made
+    (made.root / LOCKED).chmod(0o755)
+
+
+def shown(name: str) -> str:
+    return " ".join(printable(name).split())
+
+
+def test_every_readable_video_is_scored_and_every_other_thing_named(mulde, model, mess, tmp_path):
+    assert mess.num_kinds >= 60
+    code, _, err = mulde("score", mess.root, "--model", model, "--out", "out")
+    assert code == 3, err
+    assert "Traceback" not in err
+    for name, num_frames in mess.videos.items():
+        table = pd.read_parquet(output_path(tmp_path / "out" / "scores", name, ".parquet"))
+        assert len(table) == num_frames, name
+    assert len(list((tmp_path / "out" / "scores").rglob("*.parquet"))) == len(mess.videos)
+    for name in mess.broken:
+        assert f"{shown(name)}: " in err
+    line = err[err.index("left out: ") :]
+    for name in mess.left_out:
+        assert shown(name) in line
+
+
+def test_strict_refuses_before_anything_is_read(mulde, model, mess, tmp_path):
+    code, _, err = mulde("score", mess.root, "--model", model, "--out", "out", "--strict", "--store", "store")
+    assert code == 2
+    assert "locked (Permission denied)" in err
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "store").exists()
