@@ -12,9 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mulde.errors import UsageError
+from mulde.names import user_path
+
+
+def _expanded(text: str) -> str:
+    return str(user_path(text)) if text.startswith("~") or "$" in text else text
+
+
+PathText = Annotated[str, AfterValidator(_expanded)]
+"""A path, or a name that stands for one; `~` is a home."""
 
 
 class _Section(BaseModel):
@@ -45,7 +54,7 @@ class VideoSettings(_Section):
 
 
 class YoloSettings(_Section):
-    weights: str = Field(
+    weights: PathText = Field(
         "yolov8n.pt", min_length=1, description="path of the weights, or an official name, downloaded once"
     )
     confidence: float = Field(0.25, ge=0, le=1, description="least confidence of a box")
@@ -107,7 +116,7 @@ class TrackSettings(_Section):
 class FlowSettings(_Section):
     method: Literal["dis", "farneback", "raft_small", "raft_large"] = Field("dis", description="dense optical flow")
     preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="preset of the DIS flow")
-    weights: str = Field(
+    weights: PathText = Field(
         "DEFAULT", min_length=1, description="of RAFT: torchvision weights tag, or path of a local state dict"
     )
 
@@ -131,7 +140,7 @@ class FlowHistogramSettings(_Section):
 
 
 class PoseSettings(_Section):
-    weights: str = Field(
+    weights: PathText = Field(
         "yolov8n-pose.pt", min_length=1, description="path of pose weights, or an official name, downloaded once"
     )
     mode: Literal["crops", "frame"] = Field(
@@ -154,12 +163,14 @@ class PoseSettings(_Section):
 
 class ClipSettings(_Section):
     model: str = Field("ViT-B-16", min_length=1, description="open_clip model name")
-    weights: str = Field("openai", min_length=1, description="open_clip pretrained tag, or path of a local file")
+    weights: PathText = Field("openai", min_length=1, description="open_clip pretrained tag, or path of a local file")
 
 
 class BackboneSettings(_Section):
     model: str = Field("mobilenet_v2", min_length=1, description="torchvision classification model")
-    weights: str = Field("DEFAULT", min_length=1, description="torchvision weights tag, or path of a local state dict")
+    weights: PathText = Field(
+        "DEFAULT", min_length=1, description="torchvision weights tag, or path of a local state dict"
+    )
 
 
 class VideoBackboneSettings(_Section):
@@ -167,7 +178,7 @@ class VideoBackboneSettings(_Section):
         "mvit_v2_s", min_length=1, description="torchvision video model (mvit_v2_s, swin3d_t, r2plus1d_18, s3d ...), "
         "or one of the package hiera-transformer (hiera_large_16x224 ...)"
     )  # fmt: skip
-    weights: str = Field(
+    weights: PathText = Field(
         "DEFAULT", min_length=1, description="weights tag of the model's library, or path of a local state dict"
     )
     stride: int = Field(4, ge=1, le=100, description="frames from one frame of a clip to the next")
@@ -280,7 +291,7 @@ class ReasonSettings(_Section):
 
 class RunSettings(_Section):
     source: str = Field("", description="for `mulde run`: NAME:ROOT of a data set, or a folder with train/ and test/")
-    out: str = Field("", description="run folder to write; empty: runs/<name of the source>")
+    out: PathText = Field("", description="run folder to write; empty: runs/<name of the source>")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, description="one model per seed; several give mean and spread"
     )

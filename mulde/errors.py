@@ -106,6 +106,13 @@ def cannot(verb: str, path: object, error: OSError) -> FileError:
     return found
 
 
+def stops_all(error: BaseException) -> bool:
+    """Whether an error of one video is one of every video: a disk that takes no more, settings or a model that fit
+    nothing."""
+    full = isinstance(error, OSError) and error.errno in {*NO_ROOM, errno.EROFS, errno.EACCES} - {errno.EFBIG}
+    return isinstance(error, UsageError | BundleError) or (full and isinstance(error, FileError))
+
+
 def sentence(error: BaseException, about: object) -> MuldeError:
     """Any exception as a MuldeError for a person; `about` is the video or file that was worked on.
 

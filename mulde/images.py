@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mulde.errors import ImageError, UsageError
+from mulde.files import write_bytes
 
 MAX_PIXELS = 10**8
 """Larger pictures are taken for a damaged or hostile header; 8K has 33 million pixels."""
@@ -41,6 +42,14 @@ def read_image(path: Path, channels: Channels = "stored", *, keep_depth: bool = 
     if image is None:
         raise ImageError(f"{path} is not a readable image", got=f"{len(content)} bytes that are damaged or cut off")
     return np.asarray(image)
+
+
+def write_png(path: Path, image: NDArray[Any]) -> None:
+    """An image (H, W, 3) RGB uint8 as a PNG that appears whole. Raises FileError where it cannot be written."""
+    done, content = import_cv2().imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
+    if not done:
+        raise ImageError(f"{path} cannot be written", got=f"an image of {image.shape[0]} x {image.shape[1]} pixels")
+    write_bytes(path, content.tobytes())
 
 
 def import_cv2() -> Any:

@@ -71,6 +71,13 @@ def printable(text: object) -> str:
     return "".join(map(_shown, str(text)))
 
 
+def shown(value: object) -> object:
+    """A value as a page shows it: text of several lines of which each is `printable`; what is markup stays."""
+    if type(value) is not str:
+        return value
+    return "\n".join(map(printable, value.split("\n")))
+
+
 def _shown(char: str) -> str:
     if "\udc80" <= char <= "\udcff":  # a byte that is not UTF-8
         return f"\\x{ord(char) - 0xDC00:02x}"

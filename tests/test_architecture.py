@@ -15,14 +15,14 @@ FOUNDATION = {"records", "errors", "filetypes", "files", "images", "names"}
 ALLOWED = {
     "cli": {"config", "pipeline", "errors", "files", "process"},
     "pipeline": {"pipeline", "config", *LEAVES, *FOUNDATION},
-    "config": {"errors"},
+    "config": {"errors", "names"},
     **{room: {room, *FOUNDATION} for room in LEAVES},
     "records": {"errors"},
     "filetypes": set(),
     "files": {"errors", "names"},
     "names": {"errors"},
     "process": {"errors", "names"},
-    "images": {"errors"},
+    "images": {"errors", "files"},
     "errors": set(),
 }
 ONE_DOOR = {

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from mulde.density.rows import Rows
-from mulde.files import whole_file
+from mulde.files import write_bytes
 
 _log = logging.getLogger(__name__)
 _KEY = "mulde.checkpoint"
@@ -49,11 +49,11 @@ class Checkpoint:
 
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Replace the file as a whole."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         header = {"fingerprint": self.fingerprint, "facts": facts}
-        with whole_file(self.path) as partial:
-            save_file({key: value.contiguous() for key, value in tensors.items()}, partial, {_KEY: json.dumps(header)})
+        content = save({key: value.contiguous() for key, value in tensors.items()}, {_KEY: json.dumps(header)})
+        write_bytes(self.path, content)
 
 
 def fingerprint(facts: Any, *arrays: Rows | None) -> str:

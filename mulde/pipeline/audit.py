@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mulde.config import AlarmSettings
-from mulde.errors import MuldeError, UsageError
+from mulde.errors import UsageError, sentence
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.conformal import NormalVideo, alarm_level, event_p_values, least_rate
 from mulde.extractors.boxes import crop
-from mulde.files import whole_file, write_csv
+from mulde.files import write_csv
+from mulde.images import write_png
 from mulde.pipeline.alarms import DEFAULT_RATE_PER_HOUR, seen_events
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.event_pictures import shown_frame, thumbnail
@@ -222,7 +223,6 @@ def _write_sheet(
     reporter: Reporter,
 ) -> None:
     """A tile for each moment: its frame with the box that drove it, rank, video, time, score, stream, reason."""
-    import cv2
 
     pictures: dict[str, UInt8] = {}
     names = list(dict.fromkeys(moment.video for moment in moments))
@@ -231,8 +231,8 @@ def _write_sheet(
             own = [moment for moment in moments if moment.video == name]
             try:
                 pictures |= _thumbnails(own, videos[name], plan)
-            except MuldeError as error:  # the training is done: it is not to be lost for a picture
-                reporter.warn(f"{name}: no pictures of its moments: {error}")
+            except Exception as error:  # the training is done: it is not to be lost for a picture
+                reporter.warn(f"{name}: no pictures of its moments: {sentence(error, name)}")
             advance(1)
     height = max((len(picture) for picture in pictures.values()), default=0)
     tiles = [_tile(rank, moment, pictures.get(moment.event_id), height) for rank, moment in enumerate(moments, 1)]
@@ -240,8 +240,7 @@ def _write_sheet(
     blank = np.full_like(tiles[0], _PAPER)
     tiles += [blank] * (-len(tiles) % across)
     rows = [np.concatenate(tiles[i : i + across], axis=1) for i in range(0, len(tiles), across)]
-    with whole_file(path) as partial:
-        cv2.imwrite(str(partial), np.concatenate(rows)[:, :, ::-1])
+    write_png(path, np.concatenate(rows))
 
 
 def _thumbnails(moments: Sequence[SeenEvent], stored: StoredVideo, plan: ExtractionPlan) -> dict[str, UInt8]:

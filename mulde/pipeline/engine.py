@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from mulde.config import Settings
 from mulde.datasets.base import Video
-from mulde.errors import MuldeError, UsageError, sentence
+from mulde.errors import MuldeError, UsageError, cannot, sentence
 from mulde.extractors.threads import one_core_per_call
 from mulde.pipeline.extract import Extracted, Failure, StoredVideo, extract_video, look_up
 from mulde.pipeline.plan import ExtractionPlan
@@ -98,6 +98,8 @@ class Worker:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 return Attempt(error=_disk_full(self.store), stops_all=True)
+            if _is_of_store(error, self.store):
+                return Attempt(error=cannot("written", f"feature store {self.store.root}", error), stops_all=True)
             return Attempt(error=unexpected(video, error))
         except MuldeError as error:
             return Attempt(error=error)
@@ -338,6 +340,13 @@ def died(video: Video, tries: int) -> MuldeError:
 
 def unexpected(video: Video, error: Exception) -> MuldeError:
     return sentence(error, video.path)
+
+
+def _is_of_store(error: OSError, store: FeatureStore) -> bool:
+    """Whether it is the store that cannot be written; Arrow names no file when it cannot."""
+    if error.filename is None:
+        return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return Path(os.fsdecode(error.filename)).is_relative_to(store.root) and error.errno != errno.EIO
 
 
 def _disk_full(store: FeatureStore) -> MuldeError:

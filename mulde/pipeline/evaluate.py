@@ -11,7 +11,7 @@ import numpy as np
 
 from mulde.config import Settings
 from mulde.datasets.base import Dataset, Video, with_times
-from mulde.errors import LabelError
+from mulde.errors import LabelError, MuldeError, sentence
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation, evaluate_tracks
 from mulde.evaluation.regions import RegionPool, gather_evidence
@@ -38,7 +38,12 @@ def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str
     for video in dataset.videos("test"):
         if video.name in scored:
             frame_index = scored[video.name].track.frame_index
-            whole = dataset.labels(_with_rate(video, scored[video.name]), int(frame_index[-1]) + 1)
+            try:
+                whole = dataset.labels(_with_rate(video, scored[video.name]), int(frame_index[-1]) + 1)
+            except MuldeError:
+                raise
+            except Exception as error:
+                raise LabelError(f"labels of {sentence(error, video.name)}") from error
             if whole is not None:  # frames that could not be decoded have no score
                 labels[video.name] = LabelTrack(video.name, whole.anomalous[frame_index])
     return labels
@@ -77,17 +82,18 @@ def evaluate(
     if unlabelled := [name for name in scored if name not in labels]:
         reporter.warn(f"not evaluated, because they have no labels: {', '.join(unlabelled)}")
     known = alarm or {}
-    return evaluate_tracks(
-        {name: scored[name].track.fused for name in labels},
-        labels,
-        {name: scored[name].sigma_frames for name in labels},
-        rates={name: scored[name].rate for name in labels},
-        levels=known.get("levels"),
-        events=EventRules(known["merge_gap_s"], known["min_length_s"]) if known else None,
-        regions=regions,
-        bootstrap=bootstrap,
-        compat=compat,
-    )
+    with reporter.bar("evaluate", None, "videos"):
+        return evaluate_tracks(
+            {name: scored[name].track.fused for name in labels},
+            labels,
+            {name: scored[name].sigma_frames for name in labels},
+            rates={name: scored[name].rate for name in labels},
+            levels=known.get("levels"),
+            events=EventRules(known["merge_gap_s"], known["min_length_s"]) if known else None,
+            regions=regions,
+            bootstrap=bootstrap,
+            compat=compat,
+        )
 
 
 def region_pool(

@@ -12,6 +12,7 @@ from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionCurves
 from mulde.files import output_path, write_text
 from mulde.filetypes import natural_key
+from mulde.names import shown
 from mulde.pipeline.curves import TradeOff, frame_trade_offs, region_trade_offs, truth_frames
 from mulde.pipeline.evaluation_tables import evaluation_tables, video_table
 from mulde.pipeline.figures import plot_scores, plot_trade_off
@@ -85,6 +86,7 @@ def _render(**content: Any) -> str:
     templates = Environment(
         loader=PackageLoader("mulde.pipeline"),
         autoescape=True,  # names of videos and remarks come from outside
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
+from mulde.errors import MuldeError, sentence, stops_all
 from mulde.evaluation.smoothing import smooth
 from mulde.pipeline.bundle import Bundle, Stream
 from mulde.pipeline.events import by_video
@@ -29,25 +31,41 @@ class Explained:
     rows: dict[str, tuple[str, Float32]]
 
 
+class Failed(Protocol):
+    """Takes what went wrong with one video; `lost`: nothing came of it."""
+
+    def __call__(self, video: str, error: MuldeError, *, lost: bool) -> None: ...
+
+
 def explain(
     events: Sequence[SeenEvent],
     scored: Mapping[str, ScoredVideo],
     stored: Mapping[str, StoredVideo],
     bundle: Bundle,
     moments: Moments | None,
+    failed: Failed | None = None,
 ) -> Explained:
     """The events, in their order, each with a reason; without `moments` nothing is said about the place.
 
-    Raises StoreError where features are no longer in the store.
+    failed: gets what goes wrong with one video, whose events then have no reason; without it, it is raised, as
+    StoreError where features are no longer in the store.
     """
     reasons: dict[str, Reason] = {}
     rows: dict[str, tuple[str, Float32]] = {}
     for video, own in by_video(events).items():
-        for event, reason, row in _explain_video(own, scored[video], stored[video], bundle, moments):
+        try:
+            explained = list(_explain_video(own, scored[video], stored[video], bundle, moments))
+        except Exception as error:
+            if failed is None or stops_all(error):
+                raise
+            about = stored[video].video.path
+            failed(video, MuldeError(f"events without reasons: {sentence(error, about)}"), lost=False)
+            continue
+        for event, reason, row in explained:
             reasons[event.event_id] = reason
             if row is not None:
                 rows[event.event_id] = (reason.stream, row)
-    return Explained([replace(event, reason=reasons[event.event_id]) for event in events], rows)
+    return Explained([replace(event, reason=reasons.get(event.event_id)) for event in events], rows)
 
 
 def stream_shares(scored: ScoredVideo, how: str) -> dict[str, Float64]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mulde.errors import MuldeError
+from mulde.errors import MuldeError, sentence
 from mulde.extractors.boxes import crop
 from mulde.files import whole_file
 from mulde.pipeline.bundle import Bundle
@@ -168,8 +168,9 @@ def _pictures(
             wanted = np.flatnonzero(moments["video"] == place)
             try:
                 _take_pictures(stored, plan, moments, wanted, pictures)
-            except MuldeError as error:
-                reporter.warn(f"{stored.video.name}: normal moments stay without pictures: {error}")
+            except Exception as error:  # the training is done
+                known = sentence(error, stored.video.path)
+                reporter.warn(f"{stored.video.name}: normal moments stay without pictures: {known}")
             advance(1)
     return pictures
 

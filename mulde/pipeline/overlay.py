@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video, listing
-from mulde.errors import LabelError, MuldeError, UsageError, VideoError
+from mulde.errors import LabelError, MuldeError, UsageError, VideoError, sentence, stops_all
 from mulde.files import output_path
 from mulde.media import identity
 from mulde.pipeline.alarms import recorded_level
@@ -98,9 +98,12 @@ def _draw_each(
                 else:
                     draw_copy(video, one, settings, output_path(folder, name, ".mp4"), reporter)
                 outcome.done += 1
-            except MuldeError as error:
-                reporter.warn(f"{name}: {error}")
-                outcome.failures.append(Failure(name, str(error)))
+            except Exception as error:
+                if stops_all(error):
+                    raise
+                known = sentence(error, name)
+                reporter.warn(f"{name}: {known}")
+                outcome.failures.append(Failure(name, str(known)))
             advance(1)
     reporter.say(f"{'clips and contact sheets' if clips else 'overlays'} of {outcome.done} videos: {folder}")
     return outcome

@@ -13,7 +13,7 @@ import numpy as np
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import SPLITS, Dataset, Video
 from mulde.datasets.left_out import as_record
-from mulde.errors import LabelError, UsageError
+from mulde.errors import LabelError, MuldeError, UsageError
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
 from mulde.files import read_text, write_json
 from mulde.pipeline.alarms import recorded_level
@@ -25,6 +25,7 @@ from mulde.pipeline.engine import THIS_MACHINE, Crew, Extraction, extract
 from mulde.pipeline.evaluate import evaluate, read_labels, region_pool
 from mulde.pipeline.evaluation_page import write_evaluation_page
 from mulde.pipeline.events_found import show_events_found
+from mulde.pipeline.explain import Failed
 from mulde.pipeline.extract import Failure, StoredVideo
 from mulde.pipeline.leave_out import LeaveOut, read_leave_out
 from mulde.pipeline.normal_index import MOMENTS
@@ -78,6 +79,21 @@ class Outcome:
     def add(self, extraction: Extraction) -> None:
         self.done += len(extraction.done)
         self.failures += extraction.failures
+
+    def failing(self, reporter: Reporter) -> Failed:
+        """What says and counts that something went wrong with one video after it was extracted, each video once."""
+        lost_names: set[str] = set()
+
+        def failed(video: str, error: MuldeError, *, lost: bool) -> None:
+            failure = Failure(video, str(error))
+            reporter.warn(f"{video}: {error}")
+            if failure not in self.failures:
+                self.failures.append(failure)
+            if lost and video not in lost_names:
+                lost_names.add(video)
+                self.done -= 1
+
+        return failed
 
 
 def run_extract(sources: Sequence[str], settings: Settings, place: Workplace) -> Outcome:
@@ -171,9 +187,11 @@ def run_score(
     scorer.look(extraction.done, folder)
     folder.note(model_sha256=scorer.model.sha256, made_from=scorer.bundle.made_from)
     with folder.stage("score"):
-        scored = scorer.score(extraction.done, folder, add=False)
+        failed = outcome.failing(place.reporter)
+        scored = scorer.score(extraction.done, folder, add=False, failed=failed)
     with folder.stage("draw"):
-        scorer.draw(extraction.done, scored, folder, _labels_to_shade(opened.dataset, scored, place.reporter))
+        labels = _labels_to_shade(opened.dataset, scored, place.reporter)
+        scorer.draw(extraction.done, scored, folder, labels, failed)
     if scored:
         place.reporter.say(f"scores: {folder.scores}   pictures: {folder.figures}")
     return outcome
@@ -297,6 +315,7 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
     for extraction in splits.values():
         outcome.add(extraction)
     _note_digests(folder, [stored for extraction in splits.values() for stored in extraction.done])
+    failed = outcome.failing(place.reporter)
     for seed in seeds:
         own = folder if len(seeds) == 1 else _start(out / f"seed-{seed}", settings, [source], place, seed=seed)
         place.reporter.say(f"seed {seed}")
@@ -304,13 +323,13 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
         scorer = Scorer.trained(bundle, scoring, own.model, place)
         scorer.look(splits["test"].done, own, say=seed == seeds[0])
         with own.stage("score"):
-            scored = scorer.score(splits["test"].done, own, add=False)
+            scored = scorer.score(splits["test"].done, own, add=False, failed=failed)
         labels: dict[str, LabelTrack] = {}
         if scored and (labels := read_labels(dataset, scored)):
             with own.stage("evaluate"):
                 outcome.evaluations[seed] = _evaluate(own.root, scored, labels, dataset, place.reporter)
         with own.stage("draw"):
-            scorer.draw(splits["test"].done, scored, own, labels)
+            scorer.draw(splits["test"].done, scored, own, labels, failed)
     if len(seeds) > 1 and outcome.evaluations:
         write_json(out / "metrics.json", mean_and_spread(outcome.evaluations))
     return outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mulde.config import Settings
-from mulde.errors import UsageError, VideoError
+from mulde.errors import UsageError, VideoError, sentence, stops_all
 from mulde.extractors.base import digest
 from mulde.files import output_path
 from mulde.pipeline.alarms import AlarmRule, find_alarms, learn_alarm, recorded_level
@@ -30,7 +31,7 @@ from mulde.pipeline.exemptions import (
     read_exemptions,
     write_exemptions,
 )
-from mulde.pipeline.explain import explain
+from mulde.pipeline.explain import Failed, explain
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.figures import plot_scores
 from mulde.pipeline.heat_maps import write_heat_maps
@@ -39,7 +40,7 @@ from mulde.pipeline.overlay import draw_overlay
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.region_scores import read_regions_of, write_regions
 from mulde.pipeline.runfolder import HEAT_MAPS, OVERLAYS, RunFolder
-from mulde.pipeline.score import ScoredVideo, score_video, write_scores
+from mulde.pipeline.score import ScoredVideo, score_path, score_video, write_scores
 from mulde.pipeline.weights import remember
 from mulde.pipeline.world import in_lines, other_colour, other_objects
 from mulde.records import LabelTrack, ScoreTrack, SeenEvent
@@ -152,29 +153,41 @@ class Scorer:
         if differ and folder is not None:
             folder.note(not_as_learnt=differ)
 
-    def score(self, videos: Sequence[StoredVideo], folder: RunFolder, *, add: bool = True) -> dict[str, ScoredVideo]:
+    def score(
+        self, videos: Sequence[StoredVideo], folder: RunFolder, *, add: bool = True, failed: Failed | None = None
+    ) -> dict[str, ScoredVideo]:
         """Scores of the videos as tables; their events and reasons. The scores of boxes are only written: they may be
-        many. add: what the run folder holds of other videos stays; scoring a video twice is the same as once."""
+        many. add: what the run folder holds of other videos stays; scoring a video twice is the same as once. failed:
+        gets what goes wrong with one video, which then has no scores; without it, it is raised."""
         scored = {}
         with self.place.reporter.bar("score", len(videos), "videos") as advance:
             for stored in videos:
-                one = score_video(stored, self.bundle)
-                write_scores(one, folder.scores)
-                if one.regions is not None:
-                    write_regions(one.regions, folder.regions)
-                if self.wishes.heat_maps:
-                    how = self.bundle.settings.fusion.combine
-                    write_heat_maps(one.track, one.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
-                scored[stored.video.name] = replace(one, regions=None)
+                try:
+                    scored[stored.video.name] = self._score(stored, folder)
+                except Exception as error:
+                    if failed is None or stops_all(error):
+                        raise
+                    _remove_scores(stored.video.name, folder)
+                    failed(stored.video.name, sentence(error, stored.video.path), lost=True)
                 advance(1)
         if not add:  # a record that grew with every file would be rewritten for each; the tables know it as well
             folder.note(frames_without_rows={name: one.frames_without_rows for name, one in scored.items()})
         if self.alarm is not None and scored:
-            self._find_events({stored.video.name: stored for stored in videos}, scored, self.alarm, folder, add)
+            self._find_events({stored.video.name: stored for stored in videos}, scored, self.alarm, folder, add, failed)
         elif self.alarm is None and not add:
             for left_over in folder.root.glob(f"{EVENTS}.*"):  # of an earlier command that had a level
                 left_over.unlink()
         return scored
+
+    def _score(self, stored: StoredVideo, folder: RunFolder) -> ScoredVideo:
+        one = score_video(stored, self.bundle)
+        write_scores(one, folder.scores)
+        if one.regions is not None:
+            write_regions(one.regions, folder.regions)
+        if self.wishes.heat_maps:
+            how = self.bundle.settings.fusion.combine
+            write_heat_maps(one.track, one.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
+        return replace(one, regions=None)
 
     def _find_events(
         self,
@@ -183,9 +196,10 @@ class Scorer:
         alarm: AlarmRule,
         folder: RunFolder,
         add: bool,
+        failed: Failed | None,
     ) -> None:
         root, reporter = folder.root, self.place.reporter
-        found = explain(find_alarms(scored, alarm), scored, videos, self.bundle, self.moments)
+        found = explain(find_alarms(scored, alarm), scored, videos, self.bundle, self.moments, failed)
         others = [event for event in read_events(root) if event.video not in scored] if add else []
         kept = {event.event_id for event in others}
         rows = {key: row for key, row in read_event_rows(root).items() if key in kept} if kept else {}
@@ -210,18 +224,26 @@ class Scorer:
         scored: Mapping[str, ScoredVideo],
         folder: RunFolder,
         labels: Mapping[str, LabelTrack] | None = None,
+        failed: Failed | None = None,
     ) -> None:
-        """Figures of the scored videos, thumbnails of their events and, if wished, overlay videos. labels: to shade."""
+        """Figures of the scored videos, thumbnails of their events and, if wished, overlay videos. labels: to shade;
+        failed: as `score` has it."""
         level, events = recorded_level(folder.record), by_video(read_events(folder.root))
         with self.place.reporter.bar("draw", len(videos), "videos") as advance:
-            for stored in videos:
+            for stored in [stored for stored in videos if stored.video.name in scored]:
                 track = scored[stored.video.name].track
                 try:
                     self._draw(
                         stored, track, events.get(track.video, []), level, (labels or {}).get(track.video), folder
                     )
-                except VideoError as error:  # it was there when its features were computed
-                    self.place.reporter.warn(f"no pictures of {track.video}: {error}")
+                except Exception as error:  # its scores are there
+                    known = VideoError(f"no pictures: {sentence(error, stored.video.path)}")
+                    if failed is not None and not stops_all(error):
+                        failed(track.video, known, lost=False)
+                    elif isinstance(error, VideoError):
+                        self.place.reporter.warn(f"{track.video}: {known}")
+                    else:
+                        raise
                 advance(1)
 
     def _draw(
@@ -246,6 +268,13 @@ class Scorer:
             target = output_path(folder.root / OVERLAYS, track.video, ".mp4")
             reporter = self.place.reporter
             draw_overlay(stored.video, track, regions, events, truth, self.settings, level, target, reporter)
+
+
+def _remove_scores(video: str, folder: RunFolder) -> None:
+    """What was written of a video that has failed."""
+    for path in (score_path(folder.scores, video), score_path(folder.scores, video).with_suffix(".csv")):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _highest(track: ScoreTrack) -> list[int]:

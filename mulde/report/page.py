@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mulde.errors import RecordError
+from mulde.names import shown
 from mulde.records import ScoreTrack, SeenEvent
 from mulde.report.page_pictures import fitted
 from mulde.report.page_scores import (
@@ -292,6 +293,7 @@ def _html(**content: Any) -> str:
     templates = Environment(
         loader=PackageLoader("mulde.report"),
         autoescape=True,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

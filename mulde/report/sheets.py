@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mulde.files import whole_file
+from mulde.images import write_png
 from mulde.records import Float64, Int64, SeenEvent, UInt8
 from mulde.report import text
 from mulde.report.colours import BLACK
@@ -57,8 +57,7 @@ def write_sheet(path: Path, event: SeenEvent, frames: Sequence[tuple[int, float,
     y = _GAP + num_rows * (height + line_px + _GAP)
     for number, line in enumerate(lines):
         text.write(page, line, _GAP, y + (number + 1) * line_px - 5, _FONT_PX, BLACK, outline=None)
-    with whole_file(path) as partial:
-        cv2.imwrite(str(partial), page[..., ::-1])
+    write_png(path, page)
 
 
 def _title(event: SeenEvent) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from mulde.names import printable
 from mulde.records import UInt8
 from mulde.report.colours import BLACK, WHITE
 
@@ -42,7 +43,7 @@ def write(image: UInt8, text: str, x: int, baseline_y: int, size_px: int, colour
 def wrapped(text: str, width_px: int, size_px: int, weight: int = REGULAR, most: int = 100) -> list[str]:
     """The text in at most `most` lines no wider than `width_px`; what does not fit ends in an ellipsis."""
     lines: list[str] = []
-    rest = text.split()
+    rest = printable(" ".join(text.split())).split(" ") if text.strip() else []
     while rest and len(lines) < most:
         line = rest.pop(0)
         while rest and width(f"{line} {rest[0]}", size_px, weight) <= width_px:

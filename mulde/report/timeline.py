@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mulde.files import whole_file
+from mulde.images import write_png
 from mulde.records import LabelTrack, ScoreTrack, SeenEvent, UInt8
 from mulde.report import text
 from mulde.report.colours import BLACK, score_range, shades, strengths
@@ -45,7 +45,6 @@ def write_timeline(
     A video longer than an hour goes on in the next row. Of more rows than 200 those with the best-ranked events, or
     else the highest scores, are shown, and a sentence says so.
     """
-    import cv2
 
     rows, span_s = _rows(tracks)
     shown = _most_telling(rows, events, span_s)
@@ -69,8 +68,7 @@ def write_timeline(
         truth = labels.get(row.track.video)
         if truth is not None:
             _draw_truth(page[y + _SHADE_PX + _BAR_PX :][:_TRUTH_PX], row, span_s, truth)
-    with whole_file(path) as partial:
-        cv2.imwrite(str(partial), page[..., ::-1])
+    write_png(path, page)
 
 
 def _rows(tracks: Sequence[ScoreTrack]) -> tuple[list[_Row], float]:

@@ -42,7 +42,7 @@ class App {
     const parts = [counted(data.videos.length, 'video'), duration(this.seconds), counted(data.events.length, 'event')];
     byId('summary').textContent = parts.join(' · ');
     for (const id of ['video', 'filter-video']) {
-      byId(id).append(...data.videos.map((video, i) => element('option', { value: String(i) }, video.name)));
+      byId(id).append(...data.videos.map((video, i) => element('option', { value: String(i), dir: 'auto' }, shown(video.name))));
     }
     const driving = new Set(data.events.map((event) => event.reason?.stream).filter(Boolean));
     byId('filter-stream').append(...[...driving].sort().map((name) => element('option', { value: name }, `Driven by ${name}`)));
@@ -414,7 +414,7 @@ class App {
     const seconds = (found.end[i] - found.start[i]) / video.rate;
     reason.textContent = event?.reason?.text || (event ? 'No reason kept' : 'Below the alarm level of the run');
     if (data.grid.alarm === null) reason.textContent = 'At or above the level';
-    place.textContent = `${video.name} · ${clock(video.time(found.start[i]))} · ${short(seconds)} s`;
+    place.replaceChildren(isolated(video.name), ` · ${clock(video.time(found.start[i]))} · ${short(seconds)} s`);
     const p = event && found.own[i] >= 0 ? `p ${probability(event.p)} · ` : '';
     numbers.textContent = `${p}score ${short(event ? event.score : levelOf(data.grid, found.number[i]))}`;
     const mark = this.marks.get(this.idOf(i))?.mark;
@@ -428,7 +428,7 @@ class App {
     const { name, facts, canvas } = row.parts;
     let alarms = 0;
     for (const one of this.found.video) alarms += one === index;
-    name.textContent = video.name;
+    name.replaceChildren(isolated(video.name));
     facts.textContent = `${duration(video.seconds)} · ${counted(alarms, 'alarm')}`;
     requestAnimationFrame(() => {
       if (!row.isConnected || row.dataset.index !== String(index) || !canvas.clientWidth) return;

@@ -13,6 +13,14 @@ function element(tag, properties = {}, ...children) {
   return one;
 }
 
+// Names come from outside: characters that would steer the text are written out, and a name in another direction leaves
+// the words around it alone.
+const shown = (name) => name.replace(
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+  (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`,
+);
+const isolated = (name) => element('bdi', {}, shown(name));
+
 const whole = (number) => Math.round(number).toLocaleString('en');
 
 function short(number, digits = 3) {

@@ -122,7 +122,7 @@ class Detail {
         : 'A stretch below the alarm level of the run, so it has no reason or picture. mulde score gives it both with a higher --false-alarms-per-hour.');
     return element(
       'div', { className: 'words' },
-      element('h2', {}, video.name, element('span', {}, ` ${clock(video.time(start))} to ${clock(video.time(end - 1))}`)),
+      element('h2', {}, isolated(video.name), element('span', {}, ` ${clock(video.time(start))} to ${clock(video.time(end - 1))}`)),
       element('p', { className: reason?.text ? 'reason' : 'hint' }, why),
       this.marking(event, mark),
       this.exemption(event),
@@ -199,11 +199,11 @@ class Detail {
     if (!reason.nearest.length) return '';
     const list = reason.nearest.map(([moment, video, frame, seconds, distance]) => {
       const address = pictureAddress(this.data.pictures.normal[moment]);
-      const caption = `${video}, ${clock(seconds)} (frame ${whole(frame)}), distance ${short(distance, 2)}`;
+      const words = `, ${clock(seconds)} (frame ${whole(frame)}), distance ${short(distance, 2)}`;
       return element(
         'figure', {},
-        address ? element('img', { src: address, alt: `Normal moment of ${video}`, loading: 'lazy' }) : element('div', { className: 'blank' }),
-        element('figcaption', {}, caption),
+        address ? element('img', { src: address, alt: `Normal moment of ${shown(video)}`, loading: 'lazy' }) : element('div', { className: 'blank' }),
+        element('figcaption', {}, isolated(video), words),
       );
     });
     return element('div', { className: 'nearest' }, element('h3', {}, 'The most similar normal moments of training'), element('div', { className: 'moments' }, ...list));
