@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mulde.config import fingerprint
 from mulde.errors import StoreError, UsageError
-from mulde.pipeline.catalogue import UNFINISHED, VIDEO_FILE, StoredFile, scan, unless_in_use
+from mulde.names import on_disk
+from mulde.pipeline.catalogue import MISPLACED, UNFINISHED, UNREADABLE, VIDEO_FILE, StoredFile, scan, unless_in_use
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.store import LOCK_FILE
-from mulde.pipeline.store_file import verified
+from mulde.pipeline.store_file import Footer, UnreadableError, read_footer, remove, verified
 
 GROUPINGS = ("dataset", "extractor", "video", "file")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -177,7 +177,7 @@ def verify(store: Path, reporter: Reporter, *, delete: bool = False) -> Verifica
         reporter.warn(damage.reason)
     if delete:
         wanted = Pruning([d.file for d in found.damaged if d.removable])
-        _remove(wanted)
+        _remove(wanted, reporter)
         found.num_removed = len(wanted.files)
     return found
 
@@ -193,28 +193,32 @@ def _damaged(files: Sequence[StoredFile], reporter: Reporter) -> list[Damage]:
 
 
 def _check(file: StoredFile) -> Damage | None:
+    if file.kind == UNREADABLE:
+        return Damage(file, f"the folder {file.path} cannot be read", removable=False)
+    if file.kind == MISPLACED:
+        return Damage(file, f"{file.path} is damaged (expected the folder of a video)")
     try:
-        passport = check_file(file.path)
+        footer = check_file(file.path)
     except FileNotFoundError:
-        return None  # removed meanwhile
+        is_link = os.path.lexists(file.path)  # else it was removed meanwhile
+        return Damage(file, f"stored file {file.path} is damaged (a link to nothing)") if is_link else None
+    except UnreadableError as error:
+        return Damage(file, error.problem, removable=False)
     except StoreError as error:
-        return Damage(file, error.problem, removable=os.access(file.path, os.R_OK))
-    named = (passport["kind"], passport["video_sha256"][:16], fingerprint(passport)[:16])
-    if named != (file.kind, file.folder, file.key):
+        return Damage(file, error.problem)
+    if (footer.kind, footer.video_sha256[:16], footer.key) != (file.kind, file.folder, file.key):
         return Damage(file, f"stored file {file.path} is damaged (its content belongs under another name)")
     return None
 
 
-def check_file(path: Path) -> dict[str, Any]:
-    """The passport of a stored table whose checksum is right; memory holds a row group of it.
+def check_file(path: Path) -> Footer:
+    """The footer of a stored table whose checksum is right; memory holds a row group of it.
 
-    Raises StoreError where it is not.
+    Raises StoreError where it is not, FileNotFoundError where there is none.
     """
-    import pyarrow.parquet as pq
-
     for _ in verified(path):
         pass
-    return dict(json.loads(pq.read_metadata(path).metadata[b"mulde"]))
+    return read_footer(path)
 
 
 def prune(store: Path, criteria: Criteria, reporter: Reporter, *, yes: bool = False) -> Pruning:
@@ -235,7 +239,7 @@ def prune(store: Path, criteria: Criteria, reporter: Reporter, *, yes: bool = Fa
         files = [d.file for d in _damaged(files, reporter) if d.removable]
     pruning = Pruning(files)
     if yes:
-        _remove(pruning)
+        _remove(pruning, reporter)
         pruning.removed = True
     elif criteria.leftovers:
         _leave_those_in_use(pruning)
@@ -245,7 +249,8 @@ def prune(store: Path, criteria: Criteria, reporter: Reporter, *, yes: bool = Fa
 def _meets(file: StoredFile, criteria: Criteria) -> bool:
     now = time.time()
     return (
-        (file.kind == UNFINISHED) == criteria.leftovers
+        (criteria.damaged or file.kind not in (MISPLACED, UNREADABLE))
+        and (file.kind == UNFINISHED) == criteria.leftovers
         and (criteria.older_than_s is None or now - file.modified_s > criteria.older_than_s)
         and (criteria.unused_for_s is None or now - file.last_used_s > criteria.unused_for_s)
         and not (criteria.missing_videos and _is_somewhere(file))
@@ -254,7 +259,17 @@ def _meets(file: StoredFile, criteria: Criteria) -> bool:
 
 def _is_somewhere(file: StoredFile) -> bool:
     """Whether a video may still be there; one of which no path is known may be anywhere."""
-    return file.entry is None or any(Path(seen.path).exists() for seen in file.entry.seen)
+    return file.entry is None or any(map(_may_exist, (seen.path for seen in file.entry.seen)))
+
+
+def _may_exist(path: str) -> bool:
+    try:
+        os.stat(on_disk(Path(path)))
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+    except ValueError:  # no path at all
+        return False
+    return True
 
 
 def _by_folder(files: Iterable[StoredFile]) -> dict[Path, list[StoredFile]]:
@@ -271,7 +286,7 @@ def _leave_those_in_use(pruning: Pruning) -> None:
             (pruning.files if free else pruning.in_use).extend(files)
 
 
-def _remove(pruning: Pruning) -> None:
+def _remove(pruning: Pruning, reporter: Reporter) -> None:
     """Remove files whose video nobody works on, and what is left of a video of which no table remains."""
     folders, pruning.files = _by_folder(pruning.files), []
     for folder, files in folders.items():
@@ -280,17 +295,23 @@ def _remove(pruning: Pruning) -> None:
                 pruning.in_use += files
                 continue
             for file in files:
-                if file.path.is_dir():
-                    shutil.rmtree(file.path, ignore_errors=True)
+                try:
+                    remove(file.path)
+                except OSError as error:
+                    reporter.warn(f"{file.path} cannot be removed: {error.strerror}")
                 else:
-                    file.path.unlink(missing_ok=True)
-                pruning.files.append(file)
-            own = {VIDEO_FILE, LOCK_FILE}
-            if {p.name for p in folder.iterdir()} <= own:
-                for name in own:
-                    (folder / name).unlink(missing_ok=True)
-        with suppress(OSError):
-            folder.rmdir()  # only an empty one goes
+                    pruning.files.append(file)
+            if all(file.kind != MISPLACED for file in files):
+                _remove_if_bare(folder)
+
+
+def _remove_if_bare(folder: Path) -> None:
+    own = {VIDEO_FILE, LOCK_FILE}
+    with suppress(OSError):
+        if {path.name for path in folder.iterdir()} <= own:
+            for name in own:
+                remove(folder / name)
+            folder.rmdir()
 
 
 def parse_age(text: str | None, option: str) -> float | None:

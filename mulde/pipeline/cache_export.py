@@ -16,6 +16,7 @@ from mulde.datasets.base import Video
 from mulde.errors import MuldeError, StoreError, UsageError
 from mulde.files import whole_file
 from mulde.media import identity
+from mulde.names import valid_text
 from mulde.pipeline import store as tables
 from mulde.pipeline.extract import Extracted, Failure, StoredVideo, look_up
 from mulde.pipeline.imported import PREFIX
@@ -126,7 +127,7 @@ def _tables(parts: Sequence[_Part], stream: str, done: Callable[[], None]) -> It
         if features.track_id is not None:
             table = table.add_column(table.num_columns - 1, "track_id", pa.array(features.track_id))
         for column, text in (("split", video.split), ("video", video.name)):
-            names = pa.DictionaryArray.from_arrays(np.zeros(len(table), np.int32), [text])
+            names = pa.DictionaryArray.from_arrays(np.zeros(len(table), np.int32), [valid_text(text)])
             table = table.add_column(0, column, names)
         yield table
         done()

@@ -6,28 +6,25 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mulde.config import Settings
 from mulde.datasets.base import Video
-from mulde.errors import MuldeError, RecordError, UsageError
-from mulde.extractors.base import digest
+from mulde.errors import MuldeError, StoreError, UsageError, VideoError, sentence
 from mulde.files import output_path
-from mulde.media import identity
-from mulde.names import on_disk
+from mulde.media import Snapshot
+from mulde.names import on_disk, valid_text
 from mulde.pipeline import store as tables
 from mulde.pipeline.cache_export import plan_for
 from mulde.pipeline.catalogue import note
 from mulde.pipeline.extract import Failure
+from mulde.pipeline.feature_files import read_features
 from mulde.pipeline.imported import PREFIX, imported_passport
 from mulde.pipeline.plan import ExtractionPlan, decoder_facts
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.run import Outcome
 from mulde.pipeline.sources import open_sources
-from mulde.pipeline.store import BOX_COLUMNS, FeatureStore, Passport
+from mulde.pipeline.store import FeatureStore, Passport
+from mulde.pipeline.table_parts import Undecoded
 from mulde.records import FeatureTable, Int64
 
 _ROW_GROUP_BYTES = 2**26
@@ -56,6 +53,7 @@ def run_import(
     opened.report(reporter)
     videos = opened.videos
     outcome, features, dims = Outcome(), FeatureStore(store), dict[int, str]()
+    features.require_folder()
     with reporter.bar("import", len(videos), "videos") as advance:
         for video in videos:
             try:
@@ -63,7 +61,8 @@ def run_import(
                 outcome.done += 1
             except UsageError:
                 raise
-            except MuldeError as error:
+            except (MuldeError, OSError) as problem:
+                error = sentence(problem, video.path)
                 outcome.failures.append(Failure(video.name, str(error)))
                 reporter.warn(f"{video.name}: {error}")
             advance(1)
@@ -85,17 +84,20 @@ def _bring_in(
     replace: bool,
 ) -> None:
     """Store the features of one video. `dims`: the D of the first one and whose it is."""
-    source, sha256 = _find(video, folder), identity(video.path)
+    source, snapshot = _find(video, folder), Snapshot(video.path)
+    sha256 = snapshot.sha256
     passport = imported_passport(name, sha256)
     with store.lock(sha256, lambda: reporter.say(f"{video.name}: another process is at it, waiting")):
-        if passport in store and not replace:
+        if _is_sound(passport, store, reporter) and not replace:
             raise MuldeError(f"features {name} of this video are in the store already", hint="--replace")
-        table = read_features(source, _frames_of(video, sha256, plan, store))
+        read = Snapshot(source)
+        table = read_features(source, _frames_of(video, snapshot, plan, store, reporter))
+        read.check_content()
         first = next(iter(dims), table.dim)
         if table.dim != first:
             raise MuldeError(f"{source}", expected=f"rows of {first} numbers as for {dims[first]}", got=f"{table.dim}")
         dims.setdefault(first, video.name)
-        _write(table, source, passport, store)
+        _write(table, read, passport, store)
     note(store.root, sha256, dataset=video.dataset, video=video.name, path=video.path)
 
 
@@ -109,95 +111,39 @@ def _find(video: Video, folder: Path) -> Path:
     return found[0]
 
 
-def _frames_of(video: Video, sha256: str, plan: ExtractionPlan, store: FeatureStore) -> Int64:
-    """Frame indices (T,) of the video, from the store or, once, by decoding it."""
+def _is_sound(passport: Passport, store: FeatureStore, reporter: Reporter) -> bool:
+    try:
+        if passport in store:
+            store.check(passport)
+            return True
+    except StoreError as error:
+        reporter.warn(f"{error.problem}; it is made again")
+    return False
+
+
+def _frames_of(
+    video: Video, snapshot: Snapshot, plan: ExtractionPlan, store: FeatureStore, reporter: Reporter
+) -> Int64:
+    """Frame indices (T,) of the video, from the store or, once, by decoding it. Raises SourceError, and stores nothing,
+    where the video is not what it was in the snapshot."""
     with plan.open(video) as reader:
-        passport = plan.passports(sha256, decoder_facts(reader, plan.video))["frames"]
-        if passport not in store:
-            with store.writer(passport, tables.FRAMES_SCHEMA) as append:
+        passport = plan.passports(snapshot.sha256, decoder_facts(reader, plan.video))["frames"]
+        if not _is_sound(passport, store, reporter):
+            notes: dict[str, Any] = {}
+            with store.writer(passport, tables.FRAMES_SCHEMA, notes) as append:
                 for frames in reader:
                     append(tables.frames_to_arrow(frames.frame_index, frames.time_s))
+                if not reader.num_frames_decoded:
+                    raise VideoError(f"no frame of {video.path} could be decoded")
+                snapshot.check_content()
+                notes.update(Undecoded.by(reader).as_notes())
     return tables.frames_from_arrow(store.read(passport))[0]
 
 
-def read_features(source: Path, frame_index: Int64) -> FeatureTable:
-    """Features in a `.npy` or `.npz` of a video with these frames (T,). Raises MuldeError saying what does not fit."""
-    try:
-        values, index, boxes = _read_npz(source) if source.suffix == ".npz" else _read_npy(source)
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
-        raise MuldeError(f"{source} cannot be read ({type(error).__name__}: {error})") from None
-    if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "fiu":
-        raise MuldeError(
-            f"values of {source}", expected="(N, D) numbers", got=f"{values.dtype.name} of shape {values.shape}"
-        )
-    if index is None:
-        if len(values) != len(frame_index):
-            raise MuldeError(
-                f"{source}",
-                expected=f"{len(frame_index)} rows, one per frame of the video",
-                got=f"{len(values)}",
-                hint=f"{source.with_suffix('.frames.npy').name} with the frame of each row",
-            )
-        index = frame_index
-    rows = _checked_index(index, len(values), frame_index, source)
-    with np.errstate(over="ignore"):  # what is too large for float32 is found not finite below
-        numbers = np.ascontiguousarray(values, np.float32)
-    try:
-        return FeatureTable(numbers, rows, None if boxes is None else np.ascontiguousarray(boxes, np.float32))
-    except (RecordError, ValueError) as error:
-        raise MuldeError(f"{source}: {error}") from None
-
-
-def _checked_index(index: NDArray[Any], num_rows: int, frame_index: Int64, source: Path) -> Int64:
-    if index.shape != (num_rows,) or index.dtype.kind not in "iu":
-        raise MuldeError(
-            f"frame index of {source}",
-            expected=f"{num_rows} whole numbers, one per row",
-            got=f"{index.dtype.name} of shape {index.shape}",
-        )
-    rows = index.astype(np.int64)
-    outside = np.flatnonzero(~np.isin(rows, frame_index))
-    if outside.size:
-        last = frame_index[-1] if frame_index.size else "none"
-        raise MuldeError(
-            f"frame index of {source}",
-            expected=f"frames that the video has, 0 to {last}",
-            got=f"{rows[outside[0]]} in row {outside[0]} ({outside.size} such rows)",
-        )
-    return rows
-
-
-def _read_npz(source: Path) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
-    with np.load(source, allow_pickle=False) as file:
-        return file["values"], file.get("frame_index"), file.get("boxes")
-
-
-def _read_npy(source: Path) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
-    values = np.load(source, allow_pickle=False)
-    frames, csv = source.with_suffix(".frames.npy"), source.with_suffix(".csv")
-    if frames.is_file() and csv.is_file():
-        raise ValueError(f"both {frames.name} and {csv.name} are beside it")
-    if frames.is_file():
-        return values, np.load(frames, allow_pickle=False), None
-    if csv.is_file():
-        return values, *_read_csv(csv)
-    return values, None, None
-
-
-def _read_csv(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    import pandas as pd
-
-    table = pd.read_csv(path)
-    present = [name for name in BOX_COLUMNS if name in table]
-    if "frame_index" not in table or len(present) not in (0, 4):
-        raise ValueError(f"{path.name} needs a column frame_index, and all or none of {', '.join(BOX_COLUMNS)}")
-    return table["frame_index"].to_numpy(), table[present].to_numpy() if present else None
-
-
-def _write(table: FeatureTable, source: Path, passport: Passport, store: FeatureStore) -> None:
+def _write(table: FeatureTable, source: Snapshot, passport: Passport, store: FeatureStore) -> None:
     """Store the table; its file says besides where it came from, which is no part of its key."""
     arrow = tables.features_to_arrow(table)
-    origin = {"mulde.source": str(source.resolve()), "mulde.source_sha256": digest(source)}
+    origin = {"mulde.source": valid_text(str(source.path.resolve())), "mulde.source_sha256": source.sha256}
     num_rows = max(_ROW_GROUP_BYTES // (4 * table.dim), 1)
     with store.writer(passport, arrow.schema.with_metadata(origin)) as append:
         for start in range(0, max(len(table), 1), num_rows):

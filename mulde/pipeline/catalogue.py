@@ -6,7 +6,6 @@ and paths under which it was seen; the time of that file's last change is when t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,14 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mulde.errors import UsageError
-from mulde.files import write_json
-from mulde.pipeline.store import LOCK_FILE
+from mulde.errors import MuldeError, StoreError, UsageError
+from mulde.files import read_json, write_json
+from mulde.names import valid_text
+from mulde.pipeline.store import LOCK_FILE, lacks_locks
+from mulde.pipeline.store_file import read_footer
 
 VIDEO_FILE = "video.json"
 UNFINISHED, UNKNOWN = "(unfinished)", "(unknown)"
+MISPLACED, UNREADABLE = "(misplaced)", "(unreadable)"
+"""Kinds of what is no table: something else in the place of a video's folder, a folder that cannot be listed."""
+_MAX_NOTE_BYTES = 2**20
+_LATEST_S = 253_402_300_799  # the last second that a date can name
 _FOLDER = re.compile(r"[0-9a-f]{16}")
-_TABLE = re.compile(r"(?P<kind>[^.].*)-(?P<key>[0-9a-f]{16})\.parquet")
+_TABLE = re.compile(r"(?P<kind>[a-z0-9][a-z0-9_.-]*)-(?P<key>[0-9a-f]{16})\.parquet")
 _LEFTOVER = re.compile(
     r"\.parts-.*"  # segments of videos that are not finished
     r"|\..+-[0-9a-f]{16}\.parquet.*"  # tables while they are written
@@ -50,7 +55,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file, or unfinished part, of a store. `made_by` and `num_rows` are None where no footer could be read."""
+    """One file, or unfinished part, of a store, or what lies in its place.
+
+    `made_by` and `num_rows` are None where no footer could be read.
+    """
 
     path: Path
     folder: str
@@ -87,8 +95,8 @@ def note(store_root: Path, sha256: str, *, dataset: str, video: str, path: Path)
     written to is none the worse for it: nothing is raised.
     """
     file = store_root / sha256[:16] / VIDEO_FILE
-    here, known = Seen(dataset, video, str(path.resolve())), _read(file)
     with suppress(OSError):
+        here, known = Seen(*map(valid_text, (dataset, video, str(path.resolve())))), _read(file)
         if known is not None and known.sha256 == sha256 and here in known.seen:
             os.utime(file)
             return
@@ -104,24 +112,33 @@ def entries(store_root: Path) -> dict[str, Entry]:
 
 def _read(file: Path) -> Entry | None:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        seen = tuple(Seen(str(s["dataset"]), str(s["video"]), str(s["path"])) for s in data["seen"])
-        return Entry(str(data["sha256"]), seen, file.stat().st_mtime)
-    except (OSError, ValueError, KeyError, TypeError):
+        data = read_json(file, max_bytes=_MAX_NOTE_BYTES)
+        seen = tuple(Seen(s["dataset"], s["video"], s["path"]) for s in data["seen"])
+        texts = [data["sha256"], *(text for s in seen for text in (s.dataset, s.video, s.path))]
+        if not all(isinstance(text, str) for text in texts):
+            return None
+        return Entry(data["sha256"], seen, _date_s(file.stat().st_mtime))
+    except (MuldeError, OSError, KeyError, TypeError):
         return None
 
 
 def video_folders(store_root: Path) -> list[Path]:
-    """The folders of a store, one per video. Raises UsageError where there is no folder to look at."""
+    """What lies in the places of a store's folders, one per video, folder or not.
+
+    Raises UsageError where there is no store to look at, or none that may be listed.
+    """
     if not store_root.is_dir():
         raise UsageError(
             f"no feature store at {store_root}", hint="--store with the folder that `mulde extract` wrote to"
         )
-    return sorted(p for p in store_root.iterdir() if _FOLDER.fullmatch(p.name) and p.is_dir())
+    try:
+        return sorted(path for path in store_root.iterdir() if _FOLDER.fullmatch(path.name))
+    except OSError as error:
+        raise UsageError(f"the feature store {store_root} cannot be read", got=error.strerror) from error
 
 
 def scan(store_root: Path) -> list[StoredFile]:
-    """Every table and every unfinished part of a store, in order; only footers of files are read.
+    """Every table and every unfinished part of a store, and what lies in their places, in order; only footers are read.
 
     What is not the store's own is left out. Raises UsageError where there is no store.
     """
@@ -129,51 +146,57 @@ def scan(store_root: Path) -> list[StoredFile]:
 
 
 def _scan_folder(folder: Path) -> Iterator[StoredFile]:
+    if not folder.is_dir():
+        yield _stored(folder, MISPLACED)
+        return
     entry = _read(folder / VIDEO_FILE)
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:
+        yield _stored(folder, UNREADABLE, entry=entry)
+        return
+    for path in paths:
         with suppress(FileNotFoundError):  # another process finished or removed it meanwhile
-            if (match := _TABLE.fullmatch(path.name)) and path.is_file():
-                stat, (num_rows, made_by) = path.stat(), _footer(path)
-                yield StoredFile(
-                    path,
-                    folder.name,
-                    match["kind"],
-                    match["key"],
-                    stat.st_size,
-                    stat.st_mtime,
-                    num_rows,
-                    made_by,
-                    entry,
-                )
+            if match := _TABLE.fullmatch(path.name):
+                yield _stored(path, match["kind"], match["key"], entry, *_footer(path))
             elif _LEFTOVER.fullmatch(path.name):
-                size, modified = _tree_size(path)
-                yield StoredFile(path, folder.name, UNFINISHED, "", size, modified, entry=entry)
+                yield _stored(path, UNFINISHED, entry=entry)
+
+
+def _stored(
+    path: Path,
+    kind: str,
+    key: str = "",
+    entry: Entry | None = None,
+    num_rows: int | None = None,
+    made_by: Mapping[str, Any] | None = None,
+) -> StoredFile:
+    folder = path.name if kind in (MISPLACED, UNREADABLE) else path.parent.name
+    return StoredFile(path, folder, kind, key, *_size_and_age(path), num_rows, made_by, entry)
 
 
 def _footer(path: Path) -> tuple[int | None, dict[str, Any] | None]:
     """Number of rows and passport of a table, without kind, video and schema version."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        metadata = pq.read_metadata(path)
-        passport = json.loads(metadata.metadata[b"mulde"])
-        made_by = {k: v for k, v in passport.items() if k not in ("schema", "kind", "video_sha256")}
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, AttributeError):
+        footer = read_footer(path)
+    except (StoreError, FileNotFoundError):  # not found: a link to nothing
         return None, None
-    return metadata.num_rows, made_by
+    return footer.num_rows, footer.made_by
 
 
-def _tree_size(path: Path) -> tuple[int, float]:
-    """Bytes of a file, or of all below a folder, and when any of it was last changed."""
-    files, newest = 0, path.stat().st_mtime
-    for below in path.rglob("*") if path.is_dir() else [path]:
-        with suppress(FileNotFoundError):
-            stat = below.stat()
-            files, newest = files + (stat.st_size if below.is_file() else 0), max(newest, stat.st_mtime)
-    return files, newest
+def _size_and_age(path: Path) -> tuple[int, float]:
+    """Bytes of a file, or of all below a folder, and when any of it was last changed, in s since 1970."""
+    num_bytes, newest = 0, 0.0
+    for below in [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]:
+        with suppress(OSError):
+            found = below.lstat()
+            num_bytes += 0 if below.is_dir() else found.st_size
+            newest = max(newest, found.st_mtime)
+    return num_bytes, _date_s(newest)
+
+
+def _date_s(time_s: float) -> float:
+    return min(max(time_s, 0.0), _LATEST_S)
 
 
 @contextmanager
@@ -181,12 +204,14 @@ def unless_in_use(folder: Path) -> Iterator[bool]:
     """Holds the lock of a video's folder, without waiting for it; yields whether that worked."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    path = folder / LOCK_FILE
     with ExitStack() as stack:
         free = True
-        if (folder / LOCK_FILE).exists():  # else nobody ever worked on it
+        if path.is_file():  # else nobody ever worked on it
             try:
-                stack.enter_context(lock)
+                stack.enter_context(FileLock(path, timeout=0))
             except Timeout:
                 free = False
+            except (NotImplementedError, OSError) as error:
+                free = lacks_locks(error)
         yield free

@@ -31,7 +31,7 @@ SCHEMA_VERSION = 1
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 _PASSPORT_KEY, _DIGEST_KEY, _NOTES_KEY = b"mulde", b"mulde.sha256", b"mulde.notes"
 _MAX_JSON_BYTES = 2**20
-_MAX_DIM = 2**20
+MAX_DIM = 2**20
 _ROW_GROUP_BYTES, _MAX_ROW_GROUP_BYTES = 2**28, 2**29
 _MAX_EXPANSION = 1000
 """Bytes of rows to bytes on disk, of whole files: features compress to a tenth at most."""
@@ -201,8 +201,8 @@ def _row_bytes(kind: str, schema: pa.Schema) -> int:
     if expected is None:
         values = schema.field("values").type
         dim = values.list_size if pa.types.is_fixed_size_list(values) else 0
-        if not 0 < dim <= _MAX_DIM:
-            raise ValueError(f"expected lists of 1 to {_MAX_DIM:,} values, got {values}")
+        if not 0 < dim <= MAX_DIM:
+            raise ValueError(f"expected lists of 1 to {MAX_DIM:,} values, got {values}")
         expected = features_schema(dim, BOX_COLUMNS[0] in schema.names)
     if _columns(schema) != _columns(expected):
         raise ValueError(f"expected the columns {', '.join(expected.names)}, got {', '.join(schema.names):.100}")

@@ -22,7 +22,7 @@ from mulde.media import identity, write_video
 from mulde.pipeline import catalogue
 from mulde.pipeline.cache import check_file, parse_age
 from mulde.pipeline.cache_export import plan_for
-from mulde.pipeline.cache_import import read_features
+from mulde.pipeline.feature_files import read_features
 from mulde.pipeline.imported import imported_passport
 from mulde.pipeline.plan import decoder_facts
 from mulde.pipeline.store import (
@@ -235,8 +235,8 @@ def test_verify_of_a_sound_store(mulde, store):
 @pytest.mark.parametrize("pieces", [1, 2, 7, 40])
 def test_the_streamed_checksum_is_that_of_the_whole_table(tmp_path, pieces):
     path = put(FeatureStore(tmp_path), clip(A), features(40, 16), pieces=pieces)
-    assert check_file(path)["kind"] == "clip"
-    assert check_file(put(FeatureStore(tmp_path), velocity(A), features(0)))["kind"] == "velocity"
+    assert check_file(path).kind == "clip"
+    assert check_file(put(FeatureStore(tmp_path), velocity(A), features(0))).kind == "velocity"
 
 
 def test_flipped_bytes_are_found_and_only_that_file_goes(mulde, store):
