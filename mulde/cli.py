@@ -711,13 +711,14 @@ def data_get(
 def data_check(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="NAME:ROOT, or a folder with train/ and test/.")],
     json_: Json = False,
+    strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
     """Open every video and label and list what is wrong. Exit code 1 when there are faults; notes are none."""
     from mulde.pipeline.data_check import check_data
     from mulde.pipeline.data_print import print_report
 
-    report = check_data(source, _reporter(quiet))
+    report = check_data(source, _reporter(quiet), strict=strict)
     print_report(report, json_=json_)
     if report.faults:
         raise typer.Exit(EXIT_NOTHING_DONE)

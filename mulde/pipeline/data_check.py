@@ -20,6 +20,7 @@ from mulde.datasets.base import SPLITS, Dataset, listing
 from mulde.datasets.benchmark import Benchmark
 from mulde.datasets.benchmarks import BENCHMARKS
 from mulde.datasets.folder import FolderDataset, split_folders
+from mulde.datasets.left_out import LeftOut, Reason, in_words
 from mulde.datasets.ucsd import UcsdDataset
 from mulde.errors import UsageError
 from mulde.filetypes import is_clutter
@@ -27,7 +28,7 @@ from mulde.pipeline.data_findings import FAULT, Finding, Report
 from mulde.pipeline.data_labels import check_labels
 from mulde.pipeline.data_look import Look, gaps, look_at, movement
 from mulde.pipeline.progress import Reporter
-from mulde.pipeline.sources import Footage, open_source, parse_source
+from mulde.pipeline.sources import Footage, open_source, parse_source, refuse_left_out
 from mulde.pipeline.world import Seen, mixtures, world_of
 
 # Two videos whose movement agrees so well are one, coded twice; clips of one still camera reach 0.3.
@@ -38,12 +39,15 @@ _CHANGE_COUNTS = ("missing frame", "duplicate", "empty", "unreadable", "frame si
 _MASK_FOLDERS = ("_gt", "masks", "labels")
 
 
-def check_data(source: str, reporter: Reporter) -> Report:
+def check_data(source: str, reporter: Reporter, *, strict: bool = False) -> Report:
     """Everything that is wrong with the data set NAME:ROOT (or a folder with train/ and test/).
 
-    Raises UsageError where `source` names no data set or its root is not there.
+    Raises UsageError where `source` names no data set or its root is not there. strict: also where something beside
+    the videos is left out.
     """
     root = _root(source)
+    if strict:
+        refuse_left_out(_left_out(source))
     report = Report(source, str(root))
     try:
         return _check(_open(source), reporter)
@@ -84,6 +88,12 @@ def _open(source: str) -> Footage:
     if footage.dataset is None:
         raise UsageError(f"source {source}", expected="a data set: NAME:ROOT, or a folder with train/ and test/")
     return footage
+
+
+def _left_out(source: str) -> Sequence[LeftOut]:
+    with suppress(UsageError):  # which becomes a finding
+        return open_source(source).left_out
+    return ()
 
 
 def _root(source: str) -> Path:
@@ -143,6 +153,7 @@ def _check(footage: Footage, reporter: Reporter) -> Report:
     found += check_labels(dataset, looks)
     found += _whole(report, found)
     found += [Finding("chosen", "", note) for note in dataset.notes]
+    found += _beside(footage.left_out)
     folders = {folder for split in SPLITS for folder in _video_folders(dataset, split).values()}
     found += _empty_clips(dataset, [path for folder in sorted(folders) for path in _empty_folders(folder)])
     report.findings = sorted(found, key=lambda finding: finding.severity != FAULT)
@@ -249,6 +260,15 @@ def _rates(looks: Sequence[Look]) -> Iterator[Finding]:
     if without:
         what = f"{len(without)} frame folders name no rate, 25 frames per second are taken: {_titles(without)}"
         yield Finding("frame rates", "", what)
+
+
+def _beside(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
+    """What lies beside the videos and may have been meant to be one."""
+    for one in left_out:
+        if one.reason is Reason.UNREADABLE:
+            yield Finding("unreadable", "", f"the folder {one.name} cannot be read: {one.detail}")
+    if wanted := [one for one in left_out if one.reason.is_strict and one.reason is not Reason.UNREADABLE]:
+        yield Finding("left out", "", in_words(wanted).removeprefix("left out: "))
 
 
 def _mixtures(looks: Sequence[Look]) -> list[str]:

@@ -34,6 +34,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "frame rates": (NOTE, "nothing, if that is so; seconds and false alarms per hour come from the rate"),
     "not whole": (NOTE, "get a full copy before figures are compared with published ones"),
     "chosen": (NOTE, "nothing, if that is what was meant; else move or rename what is not"),
+    "left out": (NOTE, "nothing, if none of it is footage; else name it as a source, or move it into train/ or test/"),
     "labels read as": (NOTE, "nothing, if that is what was meant"),
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ from mulde.datasets.registry import DATASETS, open_dataset
 from mulde.datasets.tree import walk
 from mulde.errors import UsageError
 from mulde.filetypes import VIDEO_SUFFIXES
-from mulde.names import printable, user_path
+from mulde.names import user_path
 from mulde.pipeline.extract import Failure
 from mulde.pipeline.progress import Reporter
 
@@ -89,13 +89,17 @@ class Opened:
         """
         for note in self.notes:
             reporter.say(note)
-        wanted = [one for one in self.left_out if one.reason.is_strict]
-        if strict and wanted:
-            raise UsageError(
-                printable(in_words(wanted)), hint="move it elsewhere, name it as a source, or leave out --strict"
-            )
+        if strict:
+            refuse_left_out(self.left_out)
         if self.left_out:
-            (reporter.warn if wanted else reporter.say)(printable(in_words(self.left_out)))
+            is_wanted = any(one.reason.is_strict for one in self.left_out)
+            (reporter.warn if is_wanted else reporter.say)(in_words(self.left_out))
+
+
+def refuse_left_out(left_out: Sequence[LeftOut]) -> None:
+    """Raises UsageError for what a person may have wanted (`--strict`)."""
+    if wanted := [one for one in left_out if one.reason.is_strict]:
+        raise UsageError(in_words(wanted), hint="move it elsewhere, name it as a source, or leave out --strict")
 
 
 def open_sources(sources: Sequence[str], split: str | None = None) -> Opened:

@@ -24,7 +24,6 @@ from mulde.datasets.tree import walk
 from mulde.errors import MuldeError, UsageError, VideoError
 from mulde.filetypes import suffix_of
 from mulde.media import identity
-from mulde.names import printable
 from mulde.pipeline import watch_ledger as ledgers
 from mulde.pipeline.engine import Extraction, unexpected
 from mulde.pipeline.events import read_events
@@ -256,12 +255,12 @@ class Watcher:
             news = [one for one in news if _sort_of(one) not in self._said]
         self._said |= {_sort_of(one) for one in news}
         if news:
-            self.reporter.say(printable(in_words(news)))
+            self.reporter.say(in_words(news))
 
     def _say_unreadable(self, folders: Mapping[str, str]) -> None:
         """Once for each time that a folder turns unreadable."""
         for folder in sorted(folders.keys() - self._blind):
-            self.reporter.warn(f"{printable(folder)} cannot be read: {folders[folder]}; it is looked at again")
+            self.reporter.warn(f"{folder} cannot be read: {folders[folder]}; it is looked at again")
         self._blind = set(folders)
 
     def _unfinished(self) -> list[str]:

@@ -405,3 +405,14 @@ def test_gaps_in_the_numbers_of_frames(names, first, left_out, twice):
 
 def test_every_kind_says_what_to_do():
     assert all(severity in ("fault", "note") and advice for severity, advice in KINDS.values())
+
+
+def test_what_lies_beside_the_videos_of_own_footage_is_a_note(tmp_path):
+    for split in ("train", "test"):
+        write_video(tmp_path / split / "a.mp4", iter(moving_square(4, seed=len(split))), Fraction(25))
+    for name in ("train/folder.jpg", "val.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    notes = check_data(str(tmp_path), Reporter(quiet=True)).of_kind("left out")
+    assert [finding.what for finding in notes] == [
+        "1 video outside train/ and test/: val.mp4; 1 picture beside videos: train/folder.jpg"
+    ]

@@ -78,3 +78,37 @@ def test_strict_refuses_before_anything_is_read(mulde, model, mess, tmp_path):
     assert "locked (Permission denied)" in err
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "store").exists()
+
+
+def test_what_mulde_writes_into_the_folder_of_the_footage_is_no_footage(mulde, monkeypatch, tmp_path):
+    """Training and scoring in `.` again and again: run folders, pictures, overlays and the store are never taken."""
+    monkeypatch.setattr(scorer, "plot_scores", lambda track, path, **options: None)
+    for i in range(3):
+        write_video(tmp_path / f"{i}.mp4", iter(moving_square(30, seed=i)), Fraction(25))
+    options = [word for setting in QUICK for word in ("--set", setting)]
+    for name in ("model", "again"):
+        assert mulde("train", ".", "--out", f"runs/{name}", "--device", "cpu", "--strict", *options)[0] == 0
+        model = f"runs/{name}/model.safetensors"
+        (tmp_path / "runs" / name / "audit.png").touch()  # small models have none
+        code, _, err = mulde("score", ".", "--model", model, "--out", f"{name} scores", "--overlay", "--strict")
+        assert code == 0, err
+        tables = (tmp_path / f"{name} scores" / "scores").glob("*.parquet")
+        assert {path.stem for path in tables} == {"0", "1", "2"}
+    assert "left out: 4 outputs of mulde: model scores, mulde-features, runs/again, runs/model" in err
+
+
+def test_a_store_that_is_named_is_no_footage(mulde, model):
+    code, _, err = mulde("extract", model.parent / "store")
+    assert code == 2
+    assert "got a folder without any; left out: 1 output of mulde: store" in err
+
+
+@pytest.mark.parametrize("command", ["extract", "train", "run", "data check"])
+def test_strict_is_for_every_command_that_takes_sources(mulde, tmp_path, command):
+    for split in ("train", "test"):
+        write_video(tmp_path / "set" / split / "a.mp4", iter(moving_square(4)), Fraction(25))
+    (tmp_path / "set" / "train" / "folder.jpg").touch()
+    code, _, err = mulde(*command.split(), "set", "--strict")
+    assert code == 2
+    assert "left out: 1 picture beside videos: train/folder.jpg. Try: move it elsewhere" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
