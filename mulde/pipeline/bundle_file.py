@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mulde.errors import BundleError
-from mulde.files import parse_json, whole_file
+from mulde.files import parse_json, write_bytes
 from mulde.pipeline.world import World
 
 Tensors = dict[str, NDArray[Any]]
@@ -70,12 +70,11 @@ class Header(_Facts):
 
 def write_bundle_file(path: Path, header: Mapping[str, Any], tensors: Tensors) -> str:
     """Write it whole or not at all; its digest."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     text = json.dumps(header, separators=(",", ":"), allow_nan=False)  # streams are added up in their order
     sha256 = digest_of(text, tensors)
-    with whole_file(path) as partial:
-        save_file(tensors, partial, metadata={_JSON: text, _SHA256: sha256})
+    write_bytes(path, save(tensors, metadata={_JSON: text, _SHA256: sha256}))
     return sha256
 
 

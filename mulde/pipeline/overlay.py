@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video, listing
 from mulde.errors import LabelError, MuldeError, UsageError, VideoError, sentence, stops_all
-from mulde.files import output_path
+from mulde.files import output_path, printable
 from mulde.media import identity
+from mulde.names import valid_text
 from mulde.pipeline.alarms import recorded_level
 from mulde.pipeline.drawing import Findings, draw_clips, draw_copy
 from mulde.pipeline.evaluate import read_labels
@@ -61,6 +62,7 @@ def run_overlay(
     record = read_record(run)
     settings = load_settings(run / SETTINGS)
     scored = read_scores(run / "scores")
+    only = [_as_scored(name, scored) for name in only]
     if unknown := sorted(set(only) - set(scored)):
         raise UsageError(f"video {unknown[0]}", expected=f"one of {listing(sorted(scored))}", got="one without scores")
     events = [event for event in read_events(run) if not only or event.video in only]
@@ -72,6 +74,11 @@ def run_overlay(
     if clips:
         _draw_timeline(run, found, reporter)
     return _draw_each(run, names, found, record, settings, reporter, clips=clips)
+
+
+def _as_scored(name: str, scored: Iterable[str]) -> str:
+    """The name of a scored video that is given as it is or as it was shown."""
+    return next((known for known in scored if valid_text(name) in (known, printable(known))), name)
 
 
 def _draw_each(
