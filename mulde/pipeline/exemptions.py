@@ -19,6 +19,7 @@ from mulde.extractors.base import digest
 from mulde.files import write_json
 from mulde.pipeline.events import EVENTS, read_event_rows, read_events
 from mulde.pipeline.normal_index import MOMENTS, Moments
+from mulde.pipeline.parquet import reading
 from mulde.pipeline.runfolder import RunFolder, read_record
 from mulde.pipeline.typed import Count, FileModel, Number, Positive, VideoName, distinct, known_fields, read_typed
 from mulde.records import Float32, Float64, Int64, SeenEvent
@@ -291,7 +292,14 @@ def read_reviewed(run: Path) -> Reviewed:
     record = read_record(run)
     if not (run / f"{EVENTS}.json").is_file():
         raise MuldeError(f"{run}", expected=f"a run folder with {EVENTS}.json", got="none", hint="mulde score")
-    return Reviewed(tuple(read_events(run)), read_event_rows(run), tuple(exemptions_of(run)), model_of(run, record))
+    reviewed = Reviewed(tuple(read_events(run)), read_event_rows(run), tuple(exemptions_of(run)), model_of(run, record))
+    for one in reviewed.exemptions:
+        if one.alike is not None and not alone_because(one, reviewed.model):
+            assert reviewed.model.moments is not None
+            row = np.array([one.alike.row], np.float32)
+            with reading("exemptions", run / EXEMPTIONS, hint=_HINT):
+                reviewed.model.moments.distance(one.stream, row, row)  # refuses a row of another width
+    return reviewed
 
 
 def model_of(run: Path, record: Mapping[str, Any]) -> Model:
