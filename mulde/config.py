@@ -7,32 +7,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mulde.errors import UsageError
 from mulde.names import user_path
+from mulde.toml import merge, parse_override, read_toml
+
+
+def _text(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("text without a NUL")
+    return value
 
 
 def _expanded(text: str) -> str:
     return str(user_path(text)) if text.startswith("~") or "$" in text else text
 
 
-PathText = Annotated[str, AfterValidator(_expanded)]
+Text = Annotated[str, AfterValidator(_text)]
+PathText = Annotated[Text, AfterValidator(_expanded)]
 """A path, or a name that stands for one; `~` is a home."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class VideoSettings(_Section):
     decoder: Literal["pyav", "decord"] = Field("pyav", description="library that decodes video files")
-    stream: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+    stream: Literal["auto"] | Annotated[int, Field(ge=0, le=65_535)] = Field(
         "auto", description="which of a file's video streams, counted from 0; auto: the one a player would show"
     )
     working_size_px: int = Field(
@@ -58,7 +66,7 @@ class YoloSettings(_Section):
         "yolov8n.pt", min_length=1, description="path of the weights, or an official name, downloaded once"
     )
     confidence: float = Field(0.25, ge=0, le=1, description="least confidence of a box")
-    classes: tuple[str, ...] = Field((), description="class names or numbers to keep; empty keeps all")
+    classes: tuple[Text, ...] = Field((), description="class names or numbers to keep; empty keeps all")
     image_size: int = Field(
         640, ge=32, le=4096, multiple_of=32, description="pixels of the longer side inside the detector"
     )
@@ -146,7 +154,7 @@ class PoseSettings(_Section):
     mode: Literal["crops", "frame"] = Field(
         "crops", description="crops: one pose in every box; frame: poses found in whole frames, matched to the boxes"
     )
-    class_ids: tuple[Annotated[int, Field(ge=-1)], ...] = Field(
+    class_ids: tuple[Annotated[int, Field(ge=-1, le=2**31 - 1)], ...] = Field(
         (0,), description="detector classes that have a pose (0 = person, -1 = moving region); empty = all boxes"
     )
     columns: Annotated[int, Field(ge=1, le=16)] = Field(
@@ -162,19 +170,19 @@ class PoseSettings(_Section):
 
 
 class ClipSettings(_Section):
-    model: str = Field("ViT-B-16", min_length=1, description="open_clip model name")
+    model: Text = Field("ViT-B-16", min_length=1, description="open_clip model name")
     weights: PathText = Field("openai", min_length=1, description="open_clip pretrained tag, or path of a local file")
 
 
 class BackboneSettings(_Section):
-    model: str = Field("mobilenet_v2", min_length=1, description="torchvision classification model")
+    model: Text = Field("mobilenet_v2", min_length=1, description="torchvision classification model")
     weights: PathText = Field(
         "DEFAULT", min_length=1, description="torchvision weights tag, or path of a local state dict"
     )
 
 
 class VideoBackboneSettings(_Section):
-    model: str = Field(
+    model: Text = Field(
         "mvit_v2_s", min_length=1, description="torchvision video model (mvit_v2_s, swin3d_t, r2plus1d_18, s3d ...), "
         "or one of the package hiera-transformer (hiera_large_16x224 ...)"
     )  # fmt: skip
@@ -222,7 +230,8 @@ class FeatureSettings(_Section):
         velocity = data.get("velocity") if isinstance(data, Mapping) else None
         if not isinstance(velocity, Mapping) or "flow_preset" not in velocity:
             return data
-        flow = {"preset": velocity["flow_preset"], **data.get("flow", {})}
+        flow = data.get("flow", {})
+        flow = {"preset": velocity["flow_preset"], **flow} if isinstance(flow, Mapping) else flow
         return {**data, "velocity": {k: v for k, v in velocity.items() if k != "flow_preset"}, "flow": flow}
 
     @model_validator(mode="after")
@@ -243,6 +252,15 @@ class DensitySettings(_Section):
     preset: Literal["fast", "paper"] = Field("fast", description="sizes of mulde: fast trains in minutes on 2 cores")
     options: dict[str, Any] = Field({}, description="constructor options of the method that differ from the preset")
 
+    @field_validator("options")
+    @classmethod
+    def _plain_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(options, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("finite numbers, text, true, false and lists of these") from None
+        return options
+
 
 class FusionSettings(_Section):
     folds: int = Field(
@@ -255,7 +273,7 @@ class FusionSettings(_Section):
     heldout_share: float = Field(
         0.25, gt=0, lt=1, description="with folds = 1: share of the training videos kept for calibration"
     )
-    only_high: tuple[str, ...] = Field(
+    only_high: tuple[Text, ...] = Field(
         (),
         description="streams of which only high values count, as the speed of objects: before rows are scored, values "
         "below the median of the normal ones are raised to it",
@@ -290,9 +308,9 @@ class ReasonSettings(_Section):
 
 
 class RunSettings(_Section):
-    source: str = Field("", description="for `mulde run`: NAME:ROOT of a data set, or a folder with train/ and test/")
+    source: Text = Field("", description="for `mulde run`: NAME:ROOT of a data set, or a folder with train/ and test/")
     out: PathText = Field("", description="run folder to write; empty: runs/<name of the source>")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+    seeds: tuple[Annotated[int, Field(ge=0, le=2**32 - 1)], ...] = Field(
         (0,), min_length=1, description="one model per seed; several give mean and spread"
     )
 
@@ -330,9 +348,9 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = (), base:
     """
     data: dict[str, Any] = (base or Settings()).model_dump(mode="json")
     if path is not None:
-        data = _merge(data, _read_toml(path))
+        data = merge(data, read_toml(path))
     for override in overrides:
-        data = _merge(data, parse_override(override))
+        data = merge(data, parse_override(override))
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
@@ -367,45 +385,14 @@ def _bounds(metadata: Sequence[object]) -> str:
     return f" ({', '.join(said)})" if said else ""
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"settings file {path} cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"settings file {path} is not TOML ({error})", hint="`mulde settings` prints a valid file"
-        ) from None
-
-
-def parse_override(text: str) -> dict[str, Any]:
-    key, sign, raw = text.partition("=")
-    if not sign or not key.strip():
-        raise UsageError(f"setting {text!r}", expected="KEY=VALUE, as density.preset=paper")
-    value: Any
-    try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw.strip()  # a bare word is a string
-    for part in reversed(key.strip().split(".")):
-        value = {part: value}
-    return dict(value)
-
-
-def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
 def _usage_error(error: ValidationError) -> UsageError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
+    said = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    expected = {"extra_forbidden": "a setting that there is", "model_type": "a table", "dict_type": "a table"}
     return UsageError(
         f"setting {key}" if key else "settings",
-        expected=first["msg"].removeprefix("Input should be ").removeprefix("Value error, "),
-        got=repr(first["input"]) if key else None,  # else all of the settings: the sentence names the one
+        expected=expected.get(first["type"], said),
+        got=reprlib.repr(first["input"]) if key else None,  # else all of the settings: the sentence names the one
         hint="`mulde settings` lists every setting with its default and bounds",
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**24
 """Of a file that is read whole, unless its reader says otherwise."""
-_MAX_VALUES, _MAX_DEPTH, _MAX_DIGITS = 2**23, 64, 40
+_MAX_VALUES, MAX_DEPTH, _MAX_DIGITS = 2**23, 64, 40
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 _PARTIAL = re.compile(r"\.mulde-[0-9a-f]{8}-(?P<pid>\d+)-(?P<place>[0-9a-f]{8})\..*", re.DOTALL)
 _DAY_S = 86_400
@@ -209,11 +209,11 @@ def parse_json(text: str, name: str, *, allow_nan: bool = False, error: type[Mul
     except UnicodeEncodeError:
         raise error(f"{name} is not JSON (half of a surrogate pair)") from None
     except RecursionError:
-        raise error(f"{name} is nested too deep", expected=f"at most {_MAX_DEPTH} levels") from None
+        raise error(f"{name} is nested too deep", expected=f"at most {MAX_DEPTH} levels") from None
     except ValueError as problem:
         raise error(f"{name} is not JSON ({problem})") from None
-    if _is_deep(data):
-        raise error(f"{name} is nested too deep", expected=f"at most {_MAX_DEPTH} levels")
+    if is_deep(data):
+        raise error(f"{name} is nested too deep", expected=f"at most {MAX_DEPTH} levels")
     return data
 
 
@@ -234,9 +234,10 @@ def _short_int(text: str) -> int:
     return int(text)
 
 
-def _is_deep(data: object) -> bool:
+def is_deep(data: object) -> bool:
+    """Whether lists and tables are nested more than MAX_DEPTH deep: what walks them then ends in a RecursionError."""
     level = [data]
-    for _ in range(_MAX_DEPTH):
+    for _ in range(MAX_DEPTH):
         level = [
             inner
             for outer in level

@@ -14,8 +14,9 @@ LEAVES = {"datasets", "extractors", "density", "evaluation", "media", "report"}
 FOUNDATION = {"records", "errors", "filetypes", "files", "images", "names"}
 ALLOWED = {
     "cli": {"config", "pipeline", "errors", "files", "process"},
-    "pipeline": {"pipeline", "config", *LEAVES, *FOUNDATION},
-    "config": {"errors", "names"},
+    "pipeline": {"pipeline", "config", "toml", *LEAVES, *FOUNDATION},
+    "config": {"errors", "names", "toml"},
+    "toml": {"errors", "files"},
     **{room: {room, *FOUNDATION} for room in LEAVES},
     "records": {"errors"},
     "filetypes": set(),

@@ -38,7 +38,7 @@ from mulde.pipeline.score import ScoredVideo, read_scores
 from mulde.pipeline.scorer import Scorer, Wishes
 from mulde.pipeline.sources import Footage, Opened, absolute_source, open_source, open_sources
 from mulde.pipeline.store import FeatureStore
-from mulde.pipeline.train import CHECKPOINTS, train
+from mulde.pipeline.train import CHECKPOINTS, check_density, train
 from mulde.pipeline.weights import remember
 from mulde.pipeline.world import World, mixtures, world_of
 from mulde.records import LabelTrack
@@ -117,6 +117,7 @@ def run_train(
 ) -> Outcome:
     """A model from normal videos (the training split of a data set): `<out>/model.safetensors`, and what looks least
     normal among them, `<out>/audit.csv`. leave_out: a table of moments not to learn from."""
+    check_density(settings.density)
     opened = _open(sources, "train", place)
     folder = _start(out, settings, sources, place, seed=seed, left_out=as_record(opened.left_out))
     outcome = Outcome(failures=opened.failures)
@@ -299,6 +300,7 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
     source, seeds = settings.run.source, settings.run.seeds
     if not source:
         raise UsageError("mulde run without a source", expected="SOURCE, or run.source in the TOML of --config")
+    check_density(settings.density)
     footage = open_source(source)
     dataset = _labelled(footage, source)
     opened = {split: footage.opened(source, split) for split in SPLITS}

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mulde.config import Settings, load_settings, parse_override
+from mulde.config import Settings, load_settings
 from mulde.errors import UsageError
+from mulde.toml import parse_override
 
 _FEATURES = ("video", "regions", "tracks", "features")
 _MODEL = (*_FEATURES, "density", "fusion", "alarms", "reasons")

@@ -17,7 +17,7 @@ from mulde.density.base import Density
 from mulde.density.presets import PRESETS
 from mulde.density.registry import build_density
 from mulde.density.rows import Look
-from mulde.errors import FitError
+from mulde.errors import FitError, UsageError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.extractors.threads import one_core_per_call
 from mulde.pipeline.build import choose_threads
@@ -312,6 +312,14 @@ def _gather(shares: Sequence[Share], extractor: str) -> Float32:
     """All rows (N, D) of one extractor; (0, 0) of no share at all."""
     values = [share.rows(extractor).values for share in shares]
     return np.concatenate(values) if values else np.zeros((0, 0), np.float32)
+
+
+def check_density(settings: DensitySettings) -> None:
+    """Raises UsageError for options that the method does not take, before anything is computed for it."""
+    try:
+        _build(settings, 0, "cpu")
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError("setting density.options", expected=f"those of {settings.method}", got=error) from None
 
 
 def _build(settings: DensitySettings, seed: int, device: str) -> Density:
