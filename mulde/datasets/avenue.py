@@ -16,6 +16,7 @@ Avenue count from; boxes are read in the form track,frame,x0,y0,x1,y1 of `common
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -69,14 +70,20 @@ def _open(name: str, root: Path) -> Benchmark:
 
 def _masks(root: Path, base: Path) -> MaskTruth | None:
     """The masks, which come in an archive of their own: in what was given, with the videos, or beside their folder."""
-    beside = [base.parent] + ([base.parent.parent] if "avenue" in base.parent.name.lower() else [])
-    places = find_folders((base, root), _MASK_FOLDER) + find_folders(tuple(beside), _MASK_FOLDER, 2)
-    found = {path.resolve(): path for path in places if any(path.glob("*_label.mat"))}
+    own_folder = _letters(base.parent.name) == _letters(base.name)  # unpacked into a folder named like the archive
+    beside = (base.parent, base.parent.parent) if own_folder else (base.parent,)
+    found: list[Path] = []
+    for places in ((base, root), beside):
+        found = found or [path for path in find_folders(places, _MASK_FOLDER) if any(path.glob("*_label.mat"))]
     if len(found) > 1:
         raise UsageError(
             f"avenue-masks in {root}",
             expected="one folder of masks",
-            got=listing([str(path) for path in found.values()], 5),
+            got=listing([str(path) for path in found], 5),
             hint="rename or remove those that are not meant",
         )
-    return MatMasks(next(iter(found.values()))) if found else find_masks(base)
+    return MatMasks(found[0]) if found else find_masks(base)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())

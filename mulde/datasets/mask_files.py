@@ -60,7 +60,7 @@ class MatMasks:
 
     @property
     def _numbered(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if _number(path) is not None]
+        return sorted(path for path in self.folder.iterdir() if _number(path) is not None)
 
     def _frames(self, path: Path, cells: NDArray[Any]) -> Iterator[Bool]:
         for index, cell in enumerate(cells):

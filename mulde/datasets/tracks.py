@@ -19,6 +19,7 @@ import numpy as np
 from mulde.datasets.base import Video
 from mulde.datasets.benchmark import RegionTruth
 from mulde.datasets.ground_truth import COUNT_HINT
+from mulde.datasets.layout import whatever_case
 from mulde.errors import LabelError
 from mulde.filetypes import list_frames
 from mulde.records import LabelTrack, TruthRegions
@@ -70,8 +71,8 @@ class TrackFlags:
 
 def centre_file(video: Video) -> Path:
     """Where the boxes of a frame folder lie: inside it or beside it."""
-    inside = video.path / f"{video.name}_gt.txt"
-    return inside if inside.is_file() else video.path.with_name(inside.name)
+    inside = whatever_case(video.path, f"{video.name}_gt.txt")
+    return inside if inside.is_file() else whatever_case(video.path.parent, inside.name)
 
 
 def parse_corners(line: str) -> Box:

@@ -88,7 +88,8 @@ def open_ucf_crime(root: Path) -> Benchmark:
         test_lists = [path for file in _TEST_LISTS for path in find_files((top,), file, levels)]
         if train_lists and test_lists:
             found = _open(top, _train_list(top, train_lists), _test_list(top, test_lists))
-            if top == root or any(video.path.is_relative_to(root.resolve()) for video in found.videos("test")):
+            parts = [*train_lists, *test_lists, *(video.path for video in found.videos("test"))]
+            if top == root or any(path.is_relative_to(root.resolve()) for path in parts):
                 return found
     raise wrong_layout(name, root, f"{_TRAIN_LIST} and {_TEST_LISTS[0]} somewhere in it, or {COMMON_LAYOUT}")
 
