@@ -26,8 +26,8 @@ class Facts:
     """A data set by the name it is opened with. Frames and videos are those of its publication.
 
     `link` is "direct" (the files of `downloads`), "by hand" (a page, form or cloud drive: `how` says what to do) or
-    "none" (nothing to obtain). `one_size_hw` is given where all frames are of one size, `exact` where a whole copy has
-    exactly these numbers of frames, however it is decoded.
+    "none" (nothing to obtain). `unpacks_to` is what unpacking makes. `one_size_hw` is given where all frames are of one
+    size, `exact` where a whole copy has exactly these numbers of frames, however it is decoded.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Facts:
     num_test_frames: int | None = None
     one_size_hw: tuple[int, int] | None = None
     exact: bool = False
+    unpacks_to: str = ""
 
 
 _UCSD = Download(
@@ -80,6 +81,7 @@ _PED2 = Facts(
     num_test_frames=2_010,
     one_size_hw=(240, 360),
     exact=True,
+    unpacks_to="UCSD_Anomaly_Dataset.v1p2/ with UCSDped1/ and UCSDped2/, and in each Train/ and Test/",
 )
 _PED1 = replace(
     _PED2,
@@ -106,6 +108,7 @@ _AVENUE_BY_MASKS = Facts(
     num_train_frames=15_328,
     num_test_frames=15_324,
     one_size_hw=(360, 640),
+    unpacks_to="Avenue Dataset/ with training_videos/ and testing_videos/; ground_truth_demo/ with testing_label_mask/",
 )
 _AVENUE_BY_INTERVALS = replace(
     _AVENUE_BY_MASKS,
@@ -113,8 +116,10 @@ _AVENUE_BY_INTERVALS = replace(
     title="CUHK Avenue, labels from the intervals in avenue.mat (3,867 anomalous frames)",
     link="by hand",
     how="Get the videos with `mulde data get avenue-masks`. avenue.mat is in the data that the code of Liu et al. links"
-    " to, https://github.com/StevenLiuWen/ano_pred_cvpr2018; its cloud links come and go.",
+    " to, https://github.com/StevenLiuWen/ano_pred_cvpr2018; its cloud links come and go. Put it into Avenue Dataset/,"
+    " or beside it.",
     downloads=(),
+    unpacks_to="Avenue Dataset/ with training_videos/ and testing_videos/",
 )
 _SHANGHAITECH = Facts(
     name="shanghaitech",
@@ -133,31 +138,36 @@ _SHANGHAITECH = Facts(
     num_train_frames=274_515,
     num_test_frames=40_791,
     one_size_hw=(480, 856),
+    unpacks_to="shanghaitech/ with training/videos/, testing/frames/, testing/test_frame_mask/ and test_pixel_mask/",
 )
 _UBNORMAL = Facts(
     name="ubnormal",
     title="UBnormal",
     address="https://github.com/lilygeorgescu/UBnormal",
     link="by hand",
-    how="Follow the Google Drive link in that README, unpack, and put the split lists of its scripts folder beside the"
-    " Scene folders as scripts/*.txt.",
+    how="Follow the Google Drive link in that README, unpack, and put the scripts folder of the repository, which holds"
+    " the split lists, into UBnormal/ or beside it.",
     licence="CC BY-NC-ND 4.0",
     citation="Acsintoae et al., UBnormal: New Benchmark for Supervised Open-Set Video Anomaly Detection, CVPR 2022",
     checked="a stored version of the README; of 268 training videos the one-class protocol takes the normal ones",
+    unpacks_to="UBnormal/ with Scene1/ to Scene29/",
 )
 _UCF_CRIME = Facts(
     name="ucf-crime",
     title="UCF-Crime, one-class protocol (normal training videos only)",
     address="https://www.crcv.ucf.edu/projects/real-world/",
     link="by hand",
-    how="Download the videos from that page (one archive, or parts on Dropbox), and Temporal_Anomaly_Annotation.txt and"
-    " the lists from https://github.com/WaqasSultani/AnomalyDetectionCVPR2018.",
+    how="Download the videos from that page (one archive, or parts on Dropbox), and Anomaly_Train.txt (that of the one"
+    " archive lacks the normal videos) and Temporal_Anomaly_Annotation.txt from"
+    " https://github.com/WaqasSultani/AnomalyDetectionCVPR2018; put these two beside the folders of the videos.",
     licence="none stated; see the page",
     citation="Sultani, Chen, Shah, Real-World Anomaly Detection in Surveillance Videos, CVPR 2018",
-    checked="addresses and size in published notes and issues of that repository; the split was not checked",
+    checked="addresses, size and folders in published notes and issues of that repository; the split was not checked",
     size_bytes=96_000_000_000,
     num_train_videos=800,
     num_test_videos=290,
+    unpacks_to="UCF_Crimes/ with Videos/ and Anomaly_Detection_splits/; in parts Anomaly-Videos-Part-1/ to 4/,"
+    " Training-Normal-Videos-Part-1/ and 2/, Testing_Normal_Videos_Anomaly/ side by side",
 )
 _STREET = Facts(
     name="street-scene",
@@ -177,6 +187,7 @@ _STREET = Facts(
     num_train_frames=56_847,
     num_test_frames=146_410,
     one_size_hw=(720, 1280),
+    unpacks_to="StreetScene/ with Train/ and Test/",
 )
 _NWPU = Facts(
     name="nwpu-campus",
@@ -193,6 +204,7 @@ _NWPU = Facts(
     num_test_videos=242,
     num_train_frames=1_082_014,
     num_test_frames=384_059,
+    unpacks_to="NWPUCampusDataset/ with videos/Train/, videos/Test/ and groundtruth/",
 )
 _MVTEC = Facts(
     name="mvtec-ad",
@@ -212,6 +224,7 @@ _MVTEC = Facts(
     num_test_videos=1_725,
     num_train_frames=3_629,
     num_test_frames=1_725,
+    unpacks_to="mvtec_anomaly_detection/ with a folder for each category, each with train/, test/ and ground_truth/",
 )
 _FOLDER = Facts(
     name="folder",

@@ -41,7 +41,8 @@ def get_data(name: str, out: Path, reporter: Reporter) -> list[str]:
         archive = fetch(download, out, reporter)
         unpack(archive, out, reporter)
     return [
-        f"{known.title} lies in {out}; next: mulde data check {name}:{out}/FOLDER",
+        f"{known.title} lies in {out}; next: mulde data check {name}:{out}",
+        *([f"Unpacked to: {known.unpacks_to}"] if known.unpacks_to else []),
         "The archives are kept there; delete them when all is well.",
     ]
 
@@ -51,6 +52,9 @@ def instructions(known: Facts) -> list[str]:
     said = [f"{known.title}: there is nothing to download automatically."] if known.link == "by hand" else []
     said += [f"Page: {known.address}"] if known.address else []
     said += [known.how]
+    if known.unpacks_to:
+        said += [f"Unpacks to: {known.unpacks_to}"]
+        said += [f"Next: mulde data check {known.name}:FOLDER, with one of these or the folder that holds them"]
     said += [f"Dead: {known.dead_link}"] if known.dead_link else []
     said += [f"Size: about {known.size_bytes / 1e9:.1f} GB"] if known.size_bytes else []
     said += [f"Licence: {known.licence}"]

@@ -38,6 +38,7 @@ def print_data_sets(*, json_: bool = False) -> None:
                 f"cite: {one.citation}",
                 f"checked: {one.checked}",
             ]
+            lines[2:2] = [f"unpacks to: {one.unpacks_to}"]
             lines[1:1] = [f"dead: {one.dead_link}"] if one.dead_link else []
             for line in (one.name, *(f"  {line}" for line in lines)):
                 console.print(line, soft_wrap=True)

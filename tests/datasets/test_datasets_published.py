@@ -7,6 +7,7 @@ places, a damaged list, several copies, another benchmark in the place of the on
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from mulde.datasets import DATASETS, SPLITS, open_dataset
 from mulde.datasets.base import Dataset
+from mulde.datasets.benchmarks import BENCHMARKS
 from mulde.errors import LabelError, UsageError
 from mulde.pipeline.data_check import check_data
 from mulde.pipeline.data_findings import Report
@@ -135,6 +137,14 @@ def test_whatever_the_case_of_its_folders(unpacked, kind, rename, tmp_path):
 def test_a_part_stands_for_the_whole(build, part, tmp_path):
     copy = build(tmp_path)
     assert_whole(open_dataset(copy.name, tmp_path / part), copy, "zipper/" if copy.name == "mvtec-ad" else "")
+
+
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_what_unpacking_makes_is_said_of_each(unpacked, kind):
+    top, copy = unpacked(kind)
+    made = {path.name for path in (top, top / copy.made) for path in path.iterdir()}
+    said = re.findall(r"([\w. -]+)/", BENCHMARKS[copy.name].unpacks_to)
+    assert made & {name.removeprefix(" ") for name in said}
 
 
 # --- what is said of it ------------------------------------------------------------------------------------------

@@ -191,6 +191,7 @@ def test_what_cannot_be_downloaded_is_explained(tmp_path):
             assert known.how in said
             assert known.licence in said
             assert known.dead_link is None or f"Dead: {known.dead_link}" in said
+            assert known.unpacks_to in said
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="got 'ped2'"):
         get_data("ped2", tmp_path, QUIET)
@@ -202,7 +203,7 @@ def test_every_data_set_has_its_facts():
         assert known.name == name
         assert (known.link == "direct") == bool(known.downloads)
         assert all([known.title, known.how, known.licence, known.checked])
-        assert known.link == "none" or (known.address.startswith("http") and known.citation)
+        assert known.link == "none" or (known.address.startswith("http") and known.citation and known.unpacks_to)
         for download in known.downloads:
             kind, _, digest = (download.checksum or "md5:" + "0" * 32).partition(":")
             assert len(digest) == 2 * hashlib.new(kind).digest_size
@@ -212,6 +213,7 @@ def test_the_list_is_for_people_and_programs(capsys):
     print_data_sets()
     table = capsys.readouterr().out
     assert all(name in table and known.address in table for name, known in BENCHMARKS.items())
+    assert all(f"unpacks to: {known.unpacks_to}\n" in table for known in BENCHMARKS.values() if known.address)
     print_data_sets(json_=True)
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["ucsd-ped2"]["num_test_frames"] == 2010
