@@ -22,18 +22,18 @@ from fractions import Fraction
 from pathlib import Path
 
 from mulde.datasets.base import listing
-from mulde.datasets.benchmark import Benchmark, FrameTruth, MaskTruth, NoLabels, in_folders, wrong_layout
+from mulde.datasets.benchmark import Benchmark, FrameTruth, NoLabels, in_folders, wrong_layout
 from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, find_masks, find_tracks, open_common
 from mulde.datasets.label_files import MatIntervals
 from mulde.datasets.layout import find_folders, first_file, folders_layout, locate
-from mulde.datasets.mask_files import MaskFlags, MatMasks
+from mulde.datasets.mask_files import MaskFlags, MatMasks, NpyMasks
 from mulde.errors import UsageError
 
 FRAME_RATE = Fraction(25)
 _FOLDERS = {"train": "training_videos", "test": "testing_videos"}
 _LAYOUT = folders_layout(*_FOLDERS.values(), also=("ground_truth_demo", "training_vol", "testing_vol"))
 _COMMON = common_layout("avenue")
-_MASK_FOLDER = "testing_label_mask"
+_MASK_ARCHIVE, _MASK_FOLDER = "ground_truth_demo", "testing_label_mask"
 _MAT_FILE = "avenue.mat"
 
 
@@ -42,8 +42,10 @@ def open_masks(root: Path) -> Benchmark:
     found = _open("avenue-masks", root)
     masks = _masks(root, found.root)
     if masks is not None:
-        return replace(found, frames=MaskFlags(masks), pixels=masks)
-    wanted = f"ground_truth_demo/{_MASK_FOLDER}/N_label.mat or testing/test_pixel_mask/NAME.npy in {found.root}"
+        elsewhere = isinstance(masks, MatMasks) and not any(map(masks.folder.is_relative_to, (root, found.root)))
+        notes = (*found.notes, *([f"the masks of avenue-masks are read from {masks.folder}"] if elsewhere else []))
+        return replace(found, frames=MaskFlags(masks), pixels=masks, notes=notes)
+    wanted = f"{_MASK_ARCHIVE}/{_MASK_FOLDER}/N_label.mat or testing/test_pixel_mask/NAME.npy in {found.root}"
     return replace(found, frames=NoLabels(found.name, wanted), pixels=None)
 
 
@@ -68,13 +70,22 @@ def _open(name: str, root: Path) -> Benchmark:
     return in_folders(name, base, _FOLDERS, FRAME_RATE, NoLabels(name, ""), boxes=find_tracks(base), notes=notes)
 
 
-def _masks(root: Path, base: Path) -> MaskTruth | None:
+def _masks(root: Path, base: Path) -> MatMasks | NpyMasks | None:
     """The masks, which come in an archive of their own: in what was given, with the videos, or beside their folder."""
-    own_folder = _letters(base.parent.name) == _letters(base.name)  # unpacked into a folder named like the archive
-    beside = (base.parent, base.parent.parent) if own_folder else (base.parent,)
-    found: list[Path] = []
-    for places in ((base, root), beside):
-        found = found or [path for path in find_folders(places, _MASK_FOLDER) if any(path.glob("*_label.mat"))]
+    found = _mask_folders(root, find_folders((base, root), _MASK_FOLDER))
+    if not found and (arrays := find_masks(base)) is not None:
+        return arrays
+    if not found:
+        own_folder = _letters(base.parent.name) == _letters(base.name)  # unpacked into a folder named like the archive
+        beside = (base.parent, base.parent.parent) if own_folder else (base.parent,)
+        demo = find_folders(beside, _MASK_ARCHIVE, 1)
+        found = _mask_folders(root, find_folders(beside, _MASK_FOLDER, 1) + find_folders(tuple(demo), _MASK_FOLDER, 2))
+    return MatMasks(found[0]) if found else None
+
+
+def _mask_folders(root: Path, folders: list[Path]) -> list[Path]:
+    """Those with masks in them, at most one."""
+    found = [path for path in folders if any(path.glob("*_label.mat"))]
     if len(found) > 1:
         raise UsageError(
             f"avenue-masks in {root}",
@@ -82,7 +93,7 @@ def _masks(root: Path, base: Path) -> MaskTruth | None:
             got=listing([str(path) for path in found], 5),
             hint="rename or remove those that are not meant",
         )
-    return MatMasks(found[0]) if found else find_masks(base)
+    return found
 
 
 def _letters(name: str) -> str:

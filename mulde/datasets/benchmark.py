@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from mulde.datasets.base import Video, check_split, listing
 from mulde.datasets.ground_truth import track_from_ranges
-from mulde.datasets.layout import LEVELS_BELOW, subfolder
+from mulde.datasets.layout import LEVELS_BELOW, names_in, subfolder
 from mulde.datasets.tree import find_videos
 from mulde.errors import LabelError, UsageError
-from mulde.filetypes import is_clutter, list_frames, natural_key
+from mulde.filetypes import list_frames
 from mulde.records import Bool, LabelTrack, TruthRegions
 
 
@@ -117,7 +117,5 @@ def in_folders(
 
 def wrong_layout(name: str, root: Path, expected: str) -> UsageError:
     """The error for a folder that has none of the known layouts."""
-    found = sorted((entry.name for entry in root.iterdir() if not is_clutter(entry.name)), key=natural_key)
-    return UsageError(
-        f"{name} in {root}", expected=f"{expected}; there or up to {LEVELS_BELOW} folders below", got=listing(found)
-    )
+    wanted = f"{expected}; there or up to {LEVELS_BELOW} folders below"
+    return UsageError(f"{name} in {root}", expected=wanted, got=listing(names_in(root)))

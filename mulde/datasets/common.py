@@ -21,12 +21,11 @@ from pathlib import Path
 from mulde.datasets.base import listing
 from mulde.datasets.benchmark import Benchmark, FrameTruth, NoLabels, videos_below
 from mulde.datasets.label_files import MatIntervals, NpyFlags
-from mulde.datasets.layout import Layout, first_file, folders_layout, named, subfolder
+from mulde.datasets.layout import Layout, first_file, folders_layout, named, names_in, subfolder
 from mulde.datasets.mask_files import NpyMasks
 from mulde.datasets.tracks import CornerTracks
 from mulde.datasets.tree import find_videos
 from mulde.errors import UsageError
-from mulde.filetypes import is_clutter
 
 COMMON_LAYOUT = "training/ and testing/ with frames/ or videos/ in them"
 _FOLDERS = {"train": "training", "test": "testing"}
@@ -121,7 +120,5 @@ def _flags(name: str, base: Path, mat_file: str) -> FrameTruth:
 def _holding(base: Path, names: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Those of the folders `names` that hold a file with one of the `suffixes`."""
     for folder in (subfolder(base, name) for name in names):
-        if folder is not None and any(
-            path.suffix.lower() in suffixes and not is_clutter(path.name) for path in folder.iterdir()
-        ):
+        if folder is not None and any(name.lower().endswith(suffixes) for name in names_in(folder)):
             yield folder

@@ -14,6 +14,7 @@ from pathlib import Path
 from mulde.datasets.base import listing
 from mulde.datasets.tree import sub_folders
 from mulde.errors import UsageError
+from mulde.filetypes import is_clutter, natural_key
 
 LEVELS_BELOW = 3
 LEVELS_ABOVE = 2
@@ -107,11 +108,18 @@ def whatever_case(folder: Path, name: str) -> Path:
     return path if path.exists() else _only(folder, name, _matches(folder, name, folders=False)) or path
 
 
-def find_files(folders: tuple[Path, ...], name: str, levels: int = LEVELS_BELOW) -> list[Path]:
-    """The files called `name`, whatever its case, in `folders` and up to `levels` below; each file once."""
+def find_files(
+    folders: tuple[Path, ...], name: str, levels: int = LEVELS_BELOW, skip: re.Pattern[str] | None = None
+) -> list[Path]:
+    """The files called `name`, whatever its case, in `folders` and up to `levels` below; each file once.
+
+    Folders whose names match `skip` are not looked into.
+    """
     found: dict[Path, Path] = {}
     for folder in folders:
-        for inner, _ in _walk(folder, levels):
+        for inner, names in _walk(folder, levels):
+            if skip is not None and any(map(skip.fullmatch, names)):
+                continue
             for path in _matches(inner, name, folders=False):
                 if path.is_file():
                     found.setdefault(path.resolve(), path)
@@ -126,6 +134,15 @@ def find_folders(folders: tuple[Path, ...], name: str, levels: int = LEVELS_BELO
             for path in _matches(inner, name):
                 found.setdefault(path.resolve(), path)
     return list(found.values())
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names directly in `folder` in natural order, less clutter; none where it cannot be read."""
+    try:
+        names = [name for name in os.listdir(folder) if not is_clutter(name)]
+    except OSError:
+        return []
+    return sorted(names, key=natural_key)
 
 
 def number_in(name: str) -> int | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from mulde.datasets.benchmark import Benchmark, NoLabels, in_folders, wrong_layout
 from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
 from mulde.datasets.label_files import NpzFlags
-from mulde.datasets.layout import first_file, folders_layout, locate, subfolder
+from mulde.datasets.layout import first_file, folders_layout, locate, names_in, subfolder
 
 FRAME_RATE = Fraction(25)
 _FOLDERS = {"train": "videos/Train", "test": "videos/Test"}
@@ -47,4 +47,4 @@ def open_nwpu_campus(root: Path) -> Benchmark:
 def _is_campus(folder: Path) -> bool:
     """True where the test videos are named as those of this data set, after scene and number: D001_03."""
     test = subfolder(folder, "videos/Test")
-    return test is not None and any(_NAME.fullmatch(path.stem) for path in test.iterdir())
+    return test is not None and any(_NAME.fullmatch(Path(name).stem) for name in names_in(test))

@@ -45,4 +45,4 @@ def open_dataset(name: str, root: Path) -> Dataset:
     if not root.is_dir():
         got = "a file" if root.is_file() else "nothing there"
         raise UsageError(f"{name} in {root}", expected="a folder", got=got)
-    return builder(root)
+    return builder(root if root.name not in ("", "..") else root.resolve())  # . has no parent to look into

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from mulde.datasets.benchmark import Benchmark, wrong_layout
 from mulde.datasets.common import COMMON_LAYOUT, open_common
-from mulde.datasets.layout import folders_layout, locate, subfolder
+from mulde.datasets.layout import folders_layout, locate, names_in, subfolder
 from mulde.datasets.tracks import CornerTracks
 
 FRAME_RATE = Fraction(24)
@@ -45,4 +45,4 @@ def open_shanghaitech(root: Path) -> Benchmark:
 def _is_campus(folder: Path) -> bool:
     """True where a test video is named as those of this data set, after camera and number: 01_0014."""
     kinds = (subfolder(folder, kind) for kind in ("testing/frames", "testing/videos", "testing"))
-    return any(_NAME.fullmatch(path.stem) for kind in kinds if kind is not None for path in kind.iterdir())
+    return any(_NAME.fullmatch(Path(name).stem) for kind in kinds if kind is not None for name in names_in(kind))

@@ -16,7 +16,6 @@ In the common layout, training videos whose names begin with "abnormal" are left
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from mulde.datasets.base import Video, listing
 from mulde.datasets.benchmark import Benchmark, wrong_layout
 from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
 from mulde.datasets.ground_truth import track_from_ranges
-from mulde.datasets.layout import Layout, find_files, locate, whatever_case
+from mulde.datasets.layout import Layout, find_files, locate, names_in, whatever_case
 from mulde.datasets.tracks import Box, truth_from_boxes
 from mulde.datasets.tree import sub_folders
 from mulde.errors import ImageError, LabelError, UsageError
@@ -88,12 +87,15 @@ def open_ubnormal(root: Path) -> Benchmark:
         normal = tuple(video for video in common.videos("train") if not video.name.startswith("abnormal"))
         return replace(common, splits={**common.splits, "train": normal})
     truth = UbnormalTruth()
-    splits = {split: _split(root, base, split) for split in _LISTS}
-    return Benchmark(name, base, splits, truth, truth, truth, notes=beside(base, _COMMON))
+    lists = {part: _list(root, base, f"{part}_video_names.txt") for parts in _LISTS.values() for part in parts}
+    splits = {split: _split(base, split, [lists[part] for part in parts]) for split, parts in _LISTS.items()}
+    folders = {str(path.parent) for path in lists.values() if not any(map(path.is_relative_to, (root, base)))}
+    elsewhere = tuple(f"the split lists of ubnormal are read from {folder}" for folder in sorted(folders))
+    return Benchmark(name, base, splits, truth, truth, truth, notes=(*elsewhere, *beside(base, _COMMON)))
 
 
-def _split(root: Path, base: Path, split: str) -> tuple[Video, ...]:
-    names = [name for part in _LISTS[split] for name in _listed(root, base, f"{part}_video_names.txt")]
+def _split(base: Path, split: str, lists: list[Path]) -> tuple[Video, ...]:
+    names = [name for path in lists for name in _listed(path)]
     videos = [
         Video(name, split, whatever_case(base, f"{_scene(name)}/{name}.mp4"))
         for name in sorted(set(names), key=natural_key)
@@ -109,25 +111,29 @@ def _split(root: Path, base: Path, split: str) -> tuple[Video, ...]:
     return tuple(videos)
 
 
-def _listed(root: Path, base: Path, file: str) -> list[str]:
-    """The names in a split list, which comes from another source than the videos: near them, or in what was given."""
-    found = find_files((base, root), file, 2) or find_files((base.parent,), file, 2)
-    texts = {read_text(path, error=UsageError): path for path in found}
-    if not texts:
+def _list(root: Path, base: Path, file: str) -> Path:
+    """A split list, which comes from another source than the videos: with them, in what was given, or beside them."""
+    found = find_files((base, root), file, 2, _SCENE) or find_files((base.parent,), file, 2, _SCENE)
+    if not found:
         raise UsageError(
             f"ubnormal in {base}",
             expected=f"the split list scripts/{file}",
             got="no such file",
             hint="put scripts/*_video_names.txt of github.com/lilygeorgescu/UBnormal beside the Scene folders",
         )
-    names = {tuple(name.removesuffix(".mp4") for name in text.split()): path for text, path in texts.items()}
-    if len(names) > 1:
+    different = {tuple(_listed(path)): path for path in reversed(found)}
+    if len(different) > 1:
         raise UsageError(
             f"ubnormal in {base}: two lists that differ",
             expected=f"one {file}",
-            got=listing([str(path) for path in names.values()], 5),
+            got=listing([str(path) for path in different.values()], 5),
+            hint="rename or remove those that are not meant",
         )
-    return list(next(iter(names)))
+    return next(iter(different.values()))
+
+
+def _listed(path: Path) -> list[str]:
+    return [name.removesuffix(".mp4") for name in read_text(path, error=UsageError).split()]
 
 
 def _scene(name: str) -> str:
@@ -137,7 +143,7 @@ def _scene(name: str) -> str:
 
 
 def _has_video(scene: Path) -> bool:
-    return any(re.match(r"(ab)?normal_scene_", name, re.IGNORECASE) for name in os.listdir(scene))
+    return any(re.match(r"(ab)?normal_scene_", name, re.IGNORECASE) for name in names_in(scene))
 
 
 def _is_normal(video: Video) -> bool:

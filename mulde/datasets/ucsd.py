@@ -32,6 +32,7 @@ from mulde.datasets.layout import (
     folders_layout,
     locate,
     named,
+    names_in,
     number_in,
     subfolder,
     whatever_case,
@@ -40,7 +41,7 @@ from mulde.datasets.tracks import CentreTracks, centre_file
 from mulde.datasets.tree import sub_folders
 from mulde.errors import LabelError, UsageError
 from mulde.files import read_text
-from mulde.filetypes import is_clutter, is_frame_folder, list_frames, natural_key
+from mulde.filetypes import is_frame_folder, list_frames
 from mulde.records import Bool, LabelTrack, TruthRegions
 
 FRAME_RATE = Fraction(10)
@@ -211,8 +212,7 @@ def _is_of(base: Path, interval_file: str, is_named: bool) -> bool:
 
 def _interval_files(base: Path) -> list[str]:
     test = subfolder(base, "Test")
-    files = test.iterdir() if test is not None else iter(())
-    return sorted(path.name for path in files if path.suffix.lower() == ".m" and not is_clutter(path.name))
+    return [name for name in names_in(test or base) if name.lower().endswith(".m")]
 
 
 def _find_clips(folder: Path, split: str) -> tuple[Video, ...]:
@@ -220,8 +220,8 @@ def _find_clips(folder: Path, split: str) -> tuple[Video, ...]:
     pattern = re.compile(rf"{_FOLDERS[split]}[0-9]+", re.IGNORECASE)
     clips = [path for path in sub_folders(folder) if pattern.fullmatch(path.name)]
     if not clips:
-        found = sorted((path.name for path in folder.iterdir() if not is_clutter(path.name)), key=natural_key)
-        raise UsageError(f"{folder}", expected=f"clip folders {_FOLDERS[split]}001, ...", got=listing(found, limit=5))
+        got = listing(names_in(folder), limit=5)
+        raise UsageError(f"{folder}", expected=f"clip folders {_FOLDERS[split]}001, ...", got=got)
     for path in clips:
         if not is_frame_folder(path):
             raise UsageError(f"{path}", expected="frames 001.tif, 002.tif, ...", got="no image")

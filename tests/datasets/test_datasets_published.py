@@ -147,6 +147,25 @@ def test_what_unpacking_makes_is_said_of_each(unpacked, kind):
     assert made & {name.removeprefix(" ") for name in said}
 
 
+def test_the_working_folder_and_the_one_above_it(tmp_path, monkeypatch):
+    copy = avenue(tmp_path)
+    for root, cwd in ((".", "Avenue Dataset"), ("..", "Avenue Dataset"), (".", "."), ("Avenue Dataset", ".")):
+        monkeypatch.chdir(tmp_path / cwd)
+        assert_whole(open_dataset(copy.name, Path(root)), copy)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_an_empty_clip_is_a_fault_and_other_empty_folders_are_not(tmp_path, level):
+    copy = ped2(tmp_path)
+    base = tmp_path / "UCSD_Anomaly_Dataset.v1p2"
+    for path in ("more", "UCSDped1/Train/Train003", "UCSDped2/Train/Train003", "UCSDped2/extra/Train"):
+        (base / path).mkdir(parents=True)
+    report = check(copy.name, given(tmp_path, copy, level))
+    assert [(f.kind, f.video) for f in report.faults] == [("empty", "train/Train003")]
+    assert report.root == f"{base}/UCSDped2"
+    assert report.num_videos == {"train": 2, "test": 3}
+
+
 # --- what is said of it ------------------------------------------------------------------------------------------
 
 
@@ -209,7 +228,7 @@ def test_frames_that_public_code_writes_beside_the_original_form_are_left_out(tm
         ("Avenue_Dataset/Avenue Dataset", "ground_truth_demo/ground_truth_demo"),
         ("Avenue Dataset", "Avenue Dataset/ground_truth_demo"),
         ("ground_truth_demo/Avenue Dataset", "ground_truth_demo"),
-        ("avenue/Avenue Dataset", "avenue/masks/ground_truth_demo"),
+        ("avenue/Avenue Dataset", "avenue/ground_truth_demo"),
     ],
 )
 def test_the_two_archives_of_avenue_in_any_order(tmp_path, videos, masks):
@@ -232,6 +251,17 @@ def test_lists_in_utf_16_and_in_other_places(tmp_path):
     for path in (tmp_path / "UBnormal" / "Scripts").iterdir():
         path.rename(tmp_path / "UBnormal" / path.name)
     assert_whole(open_dataset("ubnormal", tmp_path), copy)
+
+
+def test_masks_and_lists_from_outside_of_what_was_given_are_named(tmp_path):
+    avenue(tmp_path / "a")
+    ubnormal(tmp_path / "u")
+    said = f"the masks of avenue-masks are read from {tmp_path}/a/ground_truth_demo/testing_label_mask"
+    assert open_dataset("avenue-masks", tmp_path / "a" / "Avenue Dataset").notes == (said,)
+    assert open_dataset("avenue-masks", tmp_path / "a").notes == ()
+    said = f"the split lists of ubnormal are read from {tmp_path}/u/UBnormal-main/scripts"
+    assert open_dataset("ubnormal", tmp_path / "u" / "UBnormal").notes == (said,)
+    assert open_dataset("ubnormal", tmp_path / "u").notes == ()
 
 
 def test_single_images_are_not_called_wholly_anomalous(tmp_path):
