@@ -197,9 +197,17 @@ def train(
 def score(
     sources: Sources,
     model: Annotated[Path, typer.Option(parser=path, help="Bundle written by `mulde train` or `mulde run`.")],
-    out: Annotated[Path, typer.Option(parser=path, help="Run folder to write: scores/, figures/, record.")] = Path(
-        "runs/scores"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            help="Run folder to write: scores/, figures/, record. [default: a new one, runs/score-N]",
+            show_default=False,
+        ),
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add the videos to the run in --out, made with the same model and settings.")
+    ] = False,
     detector: Annotated[
         str | None, typer.Option(help="Where the model's detector weights lie now; they must be the same weights.")
     ] = None,
@@ -227,7 +235,7 @@ def score(
     quiet: Quiet = False,
 ) -> None:
     """Give every frame of the videos (the test split of a data set) an anomaly score and a p-value; list the events,
-    each with a reason."""
+    each with a reason. The last line printed is the run folder."""
     from mulde.pipeline.run import run_score
     from mulde.pipeline.scorer import Wishes
 
@@ -235,7 +243,7 @@ def score(
     changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
     changes += _alarms(false_alarms_per_hour)
     wishes = Wishes(exemptions=exemptions, overlay=overlay, heat_maps=heat_maps)
-    _finish(run_score(sources, model, changes, out, place, wishes), place.reporter)
+    _finish(run_score(sources, model, changes, out, place, wishes, add=add), place.reporter)
 
 
 @app.command()
@@ -794,6 +802,9 @@ def _finish(outcome: Outcome, reporter: Reporter) -> None:
     print_evaluations(outcome.evaluations)
     if outcome.failures:
         print_failures(outcome.failures, reporter)
+    if outcome.folder is not None:
+        typer.echo(outcome.folder)
+    if outcome.failures:
         raise typer.Exit(EXIT_PARTLY_DONE if outcome.done else EXIT_NOTHING_DONE)
 
 

@@ -10,16 +10,19 @@ from mulde.media import write_video
 from mulde.pipeline.overlay import run_overlay
 from mulde.pipeline.report import run_report
 from mulde.pipeline.run import Outcome, Workplace, run_all
+from mulde.pipeline.run_claim import claim
 
 
 def run_demo(out: Path, seed: int, place: Workplace) -> Outcome:
     """Write the world of `seed` to `<out>/world` where it is not there yet, and run it into `<out>/run`."""
     world = out / "world"
-    place.reporter.say(f"writing the synthetic world to {world}")
-    write_world(world, seed=seed, write_video=write_video)
     run = {"source": f"synthetic:{world}", "out": str(out / "run"), "seeds": (seed,)}
     # Two folds of six clips: a demo should not take longer than a coffee.
-    outcome = run_all(Settings.model_validate({"run": run, "fusion": {"folds": 2}}), place)
+    settings = Settings.model_validate({"run": run, "fusion": {"folds": 2}})
+    claim(out / "run", "run", [settings.run.source], settings)
+    place.reporter.say(f"writing the synthetic world to {world}")
+    write_world(world, seed=seed, write_video=write_video)
+    outcome = run_all(settings, place)
     for clips in (False, True):
         run_overlay(out / "run", place.reporter, only=(), clips=clips, labels=None)
     page = run_report(out / "run", None, place.reporter, embed_clips=False)

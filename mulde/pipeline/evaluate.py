@@ -96,6 +96,21 @@ def evaluate(
         )
 
 
+def mean_and_spread(evaluations: Mapping[int, Evaluation]) -> dict[str, Any]:
+    """Mean, spread (standard deviation) and each seed's value of the AUCs, by smoothing."""
+    summary: dict[str, Any] = {}
+    for i, row in enumerate(next(iter(evaluations.values())).rows):
+        for figure in ("micro_auc", "macro_auc", "average_precision", "equal_error_rate"):
+            values = {seed: getattr(e.rows[i].result, figure) for seed, e in evaluations.items()}
+            defined = [v for v in values.values() if v is not None]
+            summary.setdefault(row.smoothing, {})[figure] = {
+                "mean": float(np.mean(defined)) if defined else None,
+                "std": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
+                "seeds": values,
+            }
+    return summary
+
+
 def region_pool(
     regions: Mapping[str, RegionScores],
     scored: Mapping[str, ScoredVideo],

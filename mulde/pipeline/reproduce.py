@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -141,9 +140,7 @@ def _reproduce_seed(
     if different:
         place.reporter.say(f"{folder}: made anew, because of another {different}")
     (folder / MADE_BY).unlink(missing_ok=True)
-    for tables in ("scores", "regions"):  # those of videos that are gone would be evaluated with the others
-        shutil.rmtree(folder / tables, ignore_errors=True)
-    outcome = run_all(settings, place)
+    outcome = run_all(settings, place, anew=True)
     if not outcome.failures:
         write_json(folder / MADE_BY, _made_by(settings, digests, place))
     return outcome

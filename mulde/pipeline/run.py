@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import SPLITS, Dataset, Video
 from mulde.datasets.left_out import as_record
@@ -22,7 +20,7 @@ from mulde.pipeline.build import choose_device
 from mulde.pipeline.bundle import Bundle
 from mulde.pipeline.curves import truth_frames
 from mulde.pipeline.engine import THIS_MACHINE, Crew, Extraction, extract
-from mulde.pipeline.evaluate import evaluate, read_labels, region_pool
+from mulde.pipeline.evaluate import evaluate, mean_and_spread, read_labels, region_pool
 from mulde.pipeline.evaluation_page import write_evaluation_page
 from mulde.pipeline.events_found import show_events_found
 from mulde.pipeline.explain import Failed
@@ -33,6 +31,7 @@ from mulde.pipeline.normal_moments import write_moments
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.region_scores import read_regions
+from mulde.pipeline.run_claim import added, claim, new_run, prune
 from mulde.pipeline.runfolder import RECORD, REGIONS, SETTINGS, TRUTH, RunFolder, read_record
 from mulde.pipeline.score import ScoredVideo, read_scores
 from mulde.pipeline.scorer import Scorer, Wishes
@@ -70,11 +69,12 @@ class Workplace:
 
 @dataclass
 class Outcome:
-    """What came of a command: how many videos are done, which failed, the evaluations by seed."""
+    """What came of a command: how many videos are done, which failed, the evaluations by seed, the folder of scores."""
 
     done: int = 0
     failures: list[Failure] = field(default_factory=list)
     evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    folder: Path | None = None
 
     def add(self, extraction: Extraction) -> None:
         self.done += len(extraction.done)
@@ -118,8 +118,9 @@ def run_train(
     """A model from normal videos (the training split of a data set): `<out>/model.safetensors`, and what looks least
     normal among them, `<out>/audit.csv`. leave_out: a table of moments not to learn from."""
     check_density(settings.density)
+    claim(out, "train", sources, settings)
     opened = _open(sources, "train", place)
-    folder = _start(out, settings, sources, place, seed=seed, left_out=as_record(opened.left_out))
+    folder = _start(out, settings, sources, place, kind="train", seed=seed, left_out=as_record(opened.left_out))
     outcome = Outcome(failures=opened.failures)
     plan = ExtractionPlan(settings, place.device)
     with folder.stage("extract"):
@@ -168,28 +169,43 @@ def run_score(
     sources: Sequence[str],
     model: Path,
     changes: Sequence[str],
-    out: Path,
+    out: Path | None,
     place: Workplace,
     wishes: Wishes = Wishes(),  # noqa: B008 - frozen
+    *,
+    add: bool = False,
 ) -> Outcome:
-    """Scores of every frame of the videos (the test split of a data set): tables, events and pictures below `out`.
+    """Scores of every frame of the videos (the test split of a data set): tables, events and pictures below `out`, or
+    a new `runs/score-<n>`.
 
     changes: of the model's settings, as `load_settings` takes them: a detector that lies elsewhere, another alarm.
+    add: to the videos of the run that `out` holds. Raises UsageError where it holds another.
     """
     scorer = Scorer.open(model, changes, place, wishes)  # first, because it may refuse
+    sha256, before = scorer.model.sha256, dict[str, Any]()
+    if add and out is None:
+        raise UsageError("--add", expected="--out with the run to add to")
+    if out is not None:
+        before = claim(out, "score", sources, scorer.settings, model_sha256=sha256, add=add)
     opened = _open(sources, "test", place)
-    facts = {"model": str(model.resolve()), "left_out": as_record(opened.left_out)}
-    folder = _start(out, scorer.settings, sources, place, **facts)
-    outcome = Outcome(failures=opened.failures)
+    videos = opened.videos
+    if add:
+        sources, videos = added(before, sources, place.reporter.warn)
+    facts = {"model": str(model.resolve()), "model_sha256": sha256, "left_out": as_record(opened.left_out)}
+    folder = _start(
+        out or new_run("score"), scorer.settings, sources, place, before if add else {}, kind="score", **facts
+    )
+    outcome = Outcome(failures=opened.failures, folder=folder.root)
     with folder.stage("extract"):
-        extraction = place.extract(opened.videos, scorer.plan)
+        extraction = place.extract(videos, scorer.plan)
     outcome.add(extraction)
     _note_digests(folder, extraction.done)
     scorer.look(extraction.done, folder)
-    folder.note(model_sha256=scorer.model.sha256, made_from=scorer.bundle.made_from)
+    folder.note(made_from=scorer.bundle.made_from)
+    prune(folder, before, folder.record["video_sha256"], add=add)
     with folder.stage("score"):
         failed = outcome.failing(place.reporter)
-        scored = scorer.score(extraction.done, folder, add=False, failed=failed)
+        scored = scorer.score(extraction.done, folder, add=add, say=True, failed=failed)
     with folder.stage("draw"):
         labels = _labels_to_shade(opened.dataset, scored, place.reporter)
         scorer.draw(extraction.done, scored, folder, labels, failed)
@@ -292,10 +308,11 @@ def _labelled(footage: Footage, source: str) -> Dataset:
     return footage.dataset
 
 
-def run_all(settings: Settings, place: Workplace) -> Outcome:
+def run_all(settings: Settings, place: Workplace, *, anew: bool = False) -> Outcome:
     """Extract, train, score and evaluate the data set `run.source`; each seed trains anew on the same features.
 
     One seed works in `run.out`, several in `<out>/seed-<n>`, with their mean and spread in `<out>/metrics.json`.
+    anew: whatever an earlier run left in `run.out` goes first. Raises UsageError where it holds another run.
     """
     source, seeds = settings.run.source, settings.run.seeds
     if not source:
@@ -307,8 +324,10 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
     opened["train"].report(place.reporter, strict=place.strict)
     outcome = Outcome(failures=opened["train"].failures)
     out = Path(settings.run.out or Path("runs") / footage.name)
+    before = claim(out, "run", [source], settings, anew=anew)
     plan = ExtractionPlan(settings, place.device)
-    folder = _start(out, settings, [source], place, seeds=list(seeds), left_out=as_record(footage.left_out))
+    facts = {"seeds": list(seeds), "left_out": as_record(footage.left_out)}
+    folder = _start(out, settings, [source], place, kind="run", **facts)
     with folder.stage("extract"):
         splits = {"train": place.extract(opened["train"].videos, plan)}
         world = say_mixtures(splits["train"].done, place.reporter)
@@ -319,13 +338,17 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
     _note_digests(folder, [stored for extraction in splits.values() for stored in extraction.done])
     failed = outcome.failing(place.reporter)
     for seed in seeds:
-        own = folder if len(seeds) == 1 else _start(out / f"seed-{seed}", settings, [source], place, seed=seed)
+        own = folder
+        if len(seeds) > 1:
+            before = claim(out / f"seed-{seed}", "run", [source], settings, anew=anew)
+            own = _start(out / f"seed-{seed}", settings, [source], place, kind="run", seed=seed)
+        prune(own, before, folder.record["video_sha256"])
         place.reporter.say(f"seed {seed}")
         bundle = _train(splits["train"].done, settings, plan, own, seed, place, LeaveOut())
         scorer = Scorer.trained(bundle, scoring, own.model, place)
         scorer.look(splits["test"].done, own, say=seed == seeds[0])
         with own.stage("score"):
-            scored = scorer.score(splits["test"].done, own, add=False, failed=failed)
+            scored = scorer.score(splits["test"].done, own, add=False, say=True, failed=failed)
         labels: dict[str, LabelTrack] = {}
         if scored and (labels := read_labels(dataset, scored)):
             with own.stage("evaluate"):
@@ -337,21 +360,6 @@ def run_all(settings: Settings, place: Workplace) -> Outcome:
     return outcome
 
 
-def mean_and_spread(evaluations: Mapping[int, Evaluation]) -> dict[str, Any]:
-    """Mean, spread (standard deviation) and each seed's value of the AUCs, by smoothing."""
-    summary: dict[str, Any] = {}
-    for i, row in enumerate(next(iter(evaluations.values())).rows):
-        for figure in ("micro_auc", "macro_auc", "average_precision", "equal_error_rate"):
-            values = {seed: getattr(e.rows[i].result, figure) for seed, e in evaluations.items()}
-            defined = [v for v in values.values() if v is not None]
-            summary.setdefault(row.smoothing, {})[figure] = {
-                "mean": float(np.mean(defined)) if defined else None,
-                "std": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
-                "seeds": values,
-            }
-    return summary
-
-
 def _open(sources: Sequence[str], split: str | None, place: Workplace) -> Opened:
     """The videos of the sources; what is left out is said, and refused where the command is strict."""
     opened = open_sources(sources, split)
@@ -359,9 +367,18 @@ def _open(sources: Sequence[str], split: str | None, place: Workplace) -> Opened
     return opened
 
 
-def _start(out: Path, settings: Settings, sources: Sequence[str], place: Workplace, **facts: Any) -> RunFolder:
-    """A run folder with its settings and first facts written, so that a killed run leaves a record."""
+def _start(
+    out: Path,
+    settings: Settings,
+    sources: Sequence[str],
+    place: Workplace,
+    before: Mapping[str, Any] = {},
+    **facts: Any,
+) -> RunFolder:
+    """A run folder with its settings and first facts written, so that a killed run leaves a record. before: facts that
+    stay unless there are new ones."""
     folder = RunFolder(out)
+    folder.record = {**before, **folder.record}
     folder.write_settings(settings)
     folder.note(sources=[absolute_source(source) for source in sources], device=place.device, **facts)
     return folder
@@ -370,6 +387,8 @@ def _start(out: Path, settings: Settings, sources: Sequence[str], place: Workpla
 def _note_digests(folder: RunFolder, videos: Sequence[StoredVideo]) -> None:
     """Put on record the content of every video, so that another person can tell whether theirs is the same, and the
     frames that could not be decoded."""
-    folder.note(video_sha256={stored.video.name: stored.passports["frames"].video_sha256 for stored in videos})
+    before = folder.record
+    sha256 = {stored.video.name: stored.passports["frames"].video_sha256 for stored in videos}
+    folder.note(video_sha256={**before.get("video_sha256", {}), **sha256})
     if missing := {stored.video.name: stored.missing for stored in videos if stored.missing}:
-        folder.note(missing_frames=missing)
+        folder.note(missing_frames={**before.get("missing_frames", {}), **missing})

@@ -124,6 +124,7 @@ class RunRecord(FileModel):
     """run.json. What a command does not note is not there; facts of other versions stay."""
 
     mulde: str = ""
+    kind: str = ""
     command: list[str] = Field([])
     started: str = ""
     versions: dict[str, str] = Field({})
@@ -138,6 +139,7 @@ class RunRecord(FileModel):
     training: dict[str, Any] = Field({})
     video_sha256: dict[str, str] = Field({})
     frames_without_rows: dict[str, Count] = Field({})
+    not_as_learnt: dict[str, list[str]] = Field({})
     num_events: Count = 0
     alarm: AlarmRecord | None = None
 

@@ -151,10 +151,16 @@ class Scorer:
         for line in in_lines(said) if say else ():
             self.place.reporter.warn(line)
         if differ and folder is not None:
-            folder.note(not_as_learnt=differ)
+            folder.note(not_as_learnt={**folder.record.get("not_as_learnt", {}), **differ})
 
     def score(
-        self, videos: Sequence[StoredVideo], folder: RunFolder, *, add: bool = True, failed: Failed | None = None
+        self,
+        videos: Sequence[StoredVideo],
+        folder: RunFolder,
+        *,
+        add: bool = True,
+        say: bool = False,
+        failed: Failed | None = None,
     ) -> dict[str, ScoredVideo]:
         """Scores of the videos as tables; their events and reasons. The scores of boxes are only written: they may be
         many. add: what the run folder holds of other videos stays; scoring a video twice is the same as once. failed:
@@ -170,12 +176,18 @@ class Scorer:
                     _remove_scores(stored.video.name, folder)
                     failed(stored.video.name, sentence(error, stored.video.path), lost=True)
                 advance(1)
-        if not add:  # a record that grew with every file would be rewritten for each; the tables know it as well
-            folder.note(frames_without_rows={name: one.frames_without_rows for name, one in scored.items()})
+        if say:  # a record that grew with every watched file would be rewritten for each; the tables know it as well
+            before = folder.record.get("frames_without_rows", {}) if add else {}
+            without = {name: one.frames_without_rows for name, one in scored.items()}
+            folder.note(frames_without_rows={**before, **without})
         if self.alarm is not None and scored:
-            self._find_events({stored.video.name: stored for stored in videos}, scored, self.alarm, folder, add, failed)
-        elif self.alarm is None and not add:
-            for left_over in folder.root.glob(f"{EVENTS}.*"):  # of an earlier command that had a level
+            events = self._find_events({one.video.name: one for one in videos}, scored, self.alarm, folder, add, failed)
+            if say:
+                exempt = sum(bool(event.exemption) for event in events)
+                said = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} exempt" if exempt else "")
+                self.place.reporter.say(f"{said}: {folder.root / EVENTS}.csv. {self.alarm.centred.statement()}")
+        elif not add:
+            for left_over in folder.root.glob(f"{EVENTS}.*"):  # of an earlier command that had a level, or videos
                 left_over.unlink()
         return scored
 
@@ -197,8 +209,8 @@ class Scorer:
         folder: RunFolder,
         add: bool,
         failed: Failed | None,
-    ) -> None:
-        root, reporter = folder.root, self.place.reporter
+    ) -> list[SeenEvent]:
+        root = folder.root
         found = explain(find_alarms(scored, alarm), scored, videos, self.bundle, self.moments, failed)
         others = [event for event in read_events(root) if event.video not in scored] if add else []
         kept = {event.event_id for event in others}
@@ -213,10 +225,7 @@ class Scorer:
             write_exemptions(exemptions, root / EXEMPTIONS)
         write_normal_pictures(found.events, self.moments, root)
         folder.note(alarm=alarm.as_record(), num_events=len(events))
-        if not add:
-            exempt = sum(bool(event.exemption) for event in events)
-            said = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} exempt" if exempt else "")
-            reporter.say(f"{said}: {root / EVENTS}.csv. {alarm.centred.statement()}")
+        return events
 
     def draw(
         self,

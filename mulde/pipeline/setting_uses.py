@@ -84,7 +84,7 @@ def check_used(command: str, changes: Sequence[str], settings: Settings) -> None
     for key in _keys(changes):
         if not any(_within(key, one) for one in uses) or key in but:
             other = next(name for name in ("train", "score", "run") if _is_used(key, name))
-            raise UsageError(f"setting {key} has no effect on mulde {command}", hint=f"it is one of mulde {other}")
+            raise UsageError(f"setting {key} has no effect on mulde {command}", hint=f"give it to mulde {other}")
         for one, needed, holds in _NEEDS:
             if _within(key, one) and not holds(settings):
                 raise UsageError(f"setting {key} has no effect", expected=f"{needed} beside it")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.left_out import LeftOut, Reason, in_words
 from mulde.datasets.tree import walk
@@ -30,6 +31,7 @@ from mulde.pipeline.events import read_events
 from mulde.pipeline.extract import Failure, StoredVideo
 from mulde.pipeline.progress import Advance, Reporter
 from mulde.pipeline.run import Outcome, Workplace
+from mulde.pipeline.run_claim import claim
 from mulde.pipeline.runfolder import RECORD, RunFolder, read_record
 from mulde.pipeline.score import ScoredVideo
 from mulde.pipeline.scorer import Scorer, Wishes
@@ -376,6 +378,7 @@ def run_watch(
             "folder": str(folder.resolve()),
             "model (sha256)": scorer.model.sha256,
             "alarm settings": scorer.settings.alarms.model_dump(mode="json"),
+            "other settings": _other_settings(scorer.settings),
         }
         try:
             with Ledger.open(out) as ledger:
@@ -393,8 +396,17 @@ def _check(folder: Path, out: Path) -> None:
         raise UsageError(f"watched folder {folder}", expected="a folder", got="a file" if folder.exists() else "none")
     if folder.resolve() == out.resolve():
         raise UsageError(f"--out {out}", expected="another folder than the watched one")
-    if (out / "scores").exists() and not (out / ledgers.LEDGER).exists():
-        raise UsageError(f"--out {out}", expected="a new folder, or one of mulde watch-folder", got="another run")
+    claim(out, "watch-folder", [str(folder)], Settings())
+
+
+def _other_settings(settings: Settings) -> dict[str, object]:
+    """Those that a model can be scored with otherwise, but for the alarms."""
+    return {
+        "video": settings.video.model_dump(mode="json", include={"stream", "frame_rate", "match_training"}),
+        "tracks": settings.tracks.model_dump(mode="json"),
+        "smoothing_s": settings.fusion.smoothing_s,
+        "nearest": settings.reasons.nearest,
+    }
 
 
 def _run_folder(out: Path, folder: Path, model: Path, scorer: Scorer, place: Workplace) -> RunFolder:
@@ -403,6 +415,7 @@ def _run_folder(out: Path, folder: Path, model: Path, scorer: Scorer, place: Wor
         run.record = {**read_record(out), **run.record}
     run.write_settings(scorer.settings)
     run.note(
+        kind="watch-folder",
         sources=[absolute_source(str(folder))],
         device=place.device,
         model=str(model.resolve()),

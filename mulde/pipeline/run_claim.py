@@ -1,0 +1,242 @@
+"""Whose a run folder is: a new one, one of the same run, which is written again, or that of another, which is refused.
+
+So no folder ever holds pictures, tables or settings of two runs.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from mulde import __version__
+from mulde.config import Settings, load_settings
+from mulde.datasets.base import Video
+from mulde.errors import MuldeError, UsageError
+from mulde.files import output_path
+from mulde.pipeline.region_scores import tables_below
+from mulde.pipeline.runfolder import (
+    CLIPS,
+    HEAT_MAPS,
+    METRICS,
+    NORMAL,
+    OVERLAYS,
+    RECORD,
+    REPORT,
+    SETTINGS,
+    THUMBNAILS,
+    TRUTH,
+    RunFolder,
+    read_record,
+)
+from mulde.pipeline.sources import absolute_source, open_sources
+from mulde.pipeline.watch_ledger import LEDGER
+
+Kind = Literal["train", "score", "run", "watch-folder"]
+RUNS = Path("runs")
+_SAME_RUN = ("video.batch_frames", "features.batch_size", "features.precision", "run.source", "run.out")
+"""Settings that may differ within a run: they change no scores, or are compared by themselves. Paths of weights too,
+whose content the model holds to account."""
+_OF_ALL_VIDEOS = (METRICS, TRUTH, REPORT, "evaluation", "events_found.csv", "events_found.parquet", "timeline.png")
+_OF_EACH_VIDEO = {
+    "scores": (".csv", ".parquet"), "regions": (".parquet",), "figures": (".png",), OVERLAYS: (".mp4",),
+    HEAT_MAPS: (".npy", ".json"),
+}  # fmt: skip
+_OF_EACH_EVENT = {THUMBNAILS: (".jpg",), CLIPS: (".mp4", ".png")}
+
+
+def new_run(kind: str) -> Path:
+    """A new folder `runs/<kind>-<n>`, with the number behind the highest that is there."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    while True:
+        found = [re.fullmatch(rf"{kind}-(\d{{1,9}})", path.name) for path in RUNS.iterdir()]
+        number = 1 + max((int(one[1]) for one in found if one), default=0)
+        try:
+            (RUNS / f"{kind}-{number}").mkdir()
+        except FileExistsError:  # another process was quicker
+            continue
+        return RUNS / f"{kind}-{number}"
+
+
+def claim(
+    root: Path,
+    kind: Kind,
+    sources: Sequence[str],
+    settings: Settings,
+    *,
+    model_sha256: str | None = None,
+    add: bool = False,
+    anew: bool = False,
+) -> dict[str, Any]:
+    """The record of the run that `root` holds, where this one goes on with it (with `add`: adds videos to it); empty
+    where it holds none. anew: what a run of this kind, with whatever sources and settings, left there goes first.
+    Raises UsageError where the folder holds another run."""
+    if root.is_file():
+        raise UsageError(f"--out {root}", expected="a folder, or nothing yet", got="a file")
+    record = _record(root)
+    if record is None:
+        if add:
+            raise UsageError(f"--add to {root}", expected="a folder of mulde score", got="none")
+        return {}
+    if anew and kind_of(record, root) == kind:
+        _clear(root)
+        return {}
+    other = _other(root, record, kind, sources, settings, model_sha256, add=add)
+    if other:
+        ways = "another --out"
+        if kind == "score":
+            ways += " (without --out it is a new one)" + (
+                ", or --add, to add these videos" if other == _SOURCES else ""
+            )
+        raise UsageError(f"{root} holds another run: {other}", hint=ways)
+    return record
+
+
+_SOURCES = "one of other sources"
+
+
+def _record(root: Path) -> dict[str, Any] | None:
+    """What run a folder holds; None for none. A folder with parts of a run but without a record holds one, too."""
+    if (root / RECORD).exists():
+        try:
+            return read_record(root)
+        except MuldeError as error:
+            raise UsageError(f"{root} holds a run that cannot be read ({error})", hint="another --out") from None
+    parts = [root / "model.safetensors", root / LEDGER]
+    if any(path.exists() for path in parts) or tables_below(root / "scores"):
+        return {"kind": "unknown"}
+    return None
+
+
+def _other(
+    root: Path,
+    record: Mapping[str, Any],
+    kind: Kind,
+    sources: Sequence[str],
+    settings: Settings,
+    model_sha256: str | None,
+    *,
+    add: bool,
+) -> str:
+    """How the run on record is not this one; empty where it is."""
+    found = kind_of(record, root)
+    if found != kind:
+        return f"that of mulde {found}" if found != "unknown" else f"without a {RECORD}"
+    if kind == "watch-folder":
+        return ""  # the ledger knows
+    same_sources = list(record.get("sources", [])) == [absolute_source(source) for source in sources]
+    if kind == "train":
+        return "" if same_sources or not (root / "model.safetensors").exists() else _SOURCES
+    if model_sha256 is not None and record.get("model_sha256", model_sha256) != model_sha256:
+        return "one of another model"
+    if name := _other_setting(root / SETTINGS, settings):
+        return f"one with another {name}"
+    return "" if same_sources or add else _SOURCES
+
+
+def kind_of(record: Mapping[str, Any], root: Path) -> str:
+    """The command that made a run; older versions did not note it."""
+    if "kind" in record:
+        return str(record["kind"])
+    if (root / LEDGER).exists():
+        return "watch-folder"
+    return "score" if "model" in record else "run" if "seeds" in record or (root / "scores").is_dir() else "train"
+
+
+def _other_setting(path: Path, settings: Settings) -> str | None:
+    """The first setting that differs from those on file; None where none does."""
+    if not path.is_file():
+        return None
+    before, now = (dict(_leaves(one.model_dump(mode="json"))) for one in (load_settings(path), settings))
+    differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return next((key for key in differing if key not in _SAME_RUN and not key.endswith(".weights")), None)
+
+
+def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def added(
+    record: Mapping[str, Any], sources: Sequence[str], warn: Callable[[str], None]
+) -> tuple[list[str], tuple[Video, ...]]:
+    """All sources of a run to which those of `sources` are added, and the videos of these, under names that they have
+    among all. Raises UsageError where a video of the run would get another name."""
+    new = [absolute_source(source) for source in sources]
+    old = []
+    for source in record.get("sources", []):
+        try:
+            open_sources([source], "test")
+            old.append(source)
+        except MuldeError as error:
+            warn(f"a source of the run: {error}")
+    together = [*old, *(source for source in new if source not in old)]
+    names = _names(together)
+    known, before = record.get("video_sha256", {}), _names(old) if old else {}
+    for path, name in names.items():
+        was = before.get(path)
+        if (was in known and was != name) or (was is None and name in known):
+            raise UsageError(
+                f"{path} cannot be added",
+                expected="names unlike those of the run",
+                got=was or name,
+                hint="another --out",
+            )
+    wanted = {str(video.path.resolve()) for video in open_sources(new, "test").videos}
+    videos = tuple(video for video in open_sources(together, "test").videos if str(video.path.resolve()) in wanted)
+    return [*record.get("sources", []), *(one for one in new if one not in record.get("sources", []))], videos
+
+
+def _names(sources: Sequence[str]) -> dict[str, str]:
+    return {str(video.path.resolve()): video.name for video in open_sources(sources, "test").videos}
+
+
+def prune(folder: RunFolder, record: Mapping[str, Any], video_sha256: Mapping[str, str], *, add: bool = False) -> None:
+    """Remove from a folder that is written again what is not of the videos that the run has now, video_sha256 by name;
+    with `add`, only what is of all videos together. `record`: of what it holds."""
+    if not record:
+        return
+    same_version = record.get("mulde") == __version__
+    before = record.get("video_sha256", {})
+    unchanged = {name for name, sha256 in video_sha256.items() if same_version and before.get(name) == sha256}
+    if add or unchanged != set(before) or unchanged != set(video_sha256):
+        for name in _OF_ALL_VIDEOS:
+            _remove(folder.root / name)
+    if add:
+        return
+    for part, suffixes in _OF_EACH_VIDEO.items():
+        names = unchanged if part in (OVERLAYS, HEAT_MAPS) else video_sha256.keys()
+        kept = {output_path(folder.root / part, name, end) for name in names for end in suffixes}
+        _drop(path for path in _files(folder.root / part, suffixes) if path not in kept)
+    for part, suffixes in _OF_EACH_EVENT.items():
+        kept = {output_path(folder.root / part, name) for name in unchanged}
+        _drop(path for path in _files(folder.root / part, suffixes) if path.parent not in kept)
+
+
+def _clear(root: Path) -> None:
+    """Remove all that a run left in a folder but for its model and what the operator said of its events."""
+    for name in (*_OF_ALL_VIDEOS, *_OF_EACH_VIDEO, *_OF_EACH_EVENT, NORMAL):
+        _remove(root / name)
+    for path in (*root.glob("events.*"), *root.glob("event_rows.*")):
+        path.unlink(missing_ok=True)
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file()]
+
+
+def _drop(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
