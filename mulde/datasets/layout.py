@@ -74,9 +74,9 @@ def locate(name: str, given: Path, layouts: tuple[Layout, ...]) -> tuple[Path, L
     return found[0] if found else None
 
 
-def named(key: str) -> Callable[[Path, tuple[str, ...]], bool]:
-    """True for a folder whose path, less what is no letter or digit, has `key` in it."""
-    return lambda folder, names: any(key in re.sub(r"[^a-z0-9]", "", part.lower()) for part in names)
+def named(key: str, content: Callable[[Path], bool] = lambda folder: False) -> Callable[[Path, tuple[str, ...]], bool]:
+    """True for a folder whose path, less what is no letter or digit, has `key` in it, or whose `content` fits."""
+    return lambda folder, names: any(key in re.sub(r"[^a-z0-9]", "", part.lower()) for part in names) or content(folder)
 
 
 def subfolder(folder: Path, name: str) -> Path | None:

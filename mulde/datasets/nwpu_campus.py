@@ -18,11 +18,11 @@ from pathlib import Path
 from mulde.datasets.benchmark import Benchmark, NoLabels, in_folders, wrong_layout
 from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
 from mulde.datasets.label_files import NpzFlags
-from mulde.datasets.layout import first_file, folders_layout, locate, names_in, subfolder
+from mulde.datasets.layout import first_file, folders_layout, locate, named, names_in, subfolder
 
 FRAME_RATE = Fraction(25)
 _FOLDERS = {"train": "videos/Train", "test": "videos/Test"}
-_LAYOUT = folders_layout(*_FOLDERS.values(), proves=lambda folder, names: _is_campus(folder))
+_LAYOUT = folders_layout(*_FOLDERS.values(), proves=named("nwpu", lambda folder: _is_campus(folder)))
 _COMMON = common_layout("nwpu")
 _NAME = re.compile(r"D[0-9]{3}_[0-9]+", re.IGNORECASE)
 _FILES = ("groundtruth/NWPU_Campus_gt.npz", "NWPU_Campus_gt.npz", "groundtruth/gt.npz", "gt.npz")

@@ -21,13 +21,13 @@ from pathlib import Path
 
 from mulde.datasets.benchmark import Benchmark, wrong_layout
 from mulde.datasets.common import COMMON_LAYOUT, open_common
-from mulde.datasets.layout import folders_layout, locate, names_in, subfolder
+from mulde.datasets.layout import folders_layout, locate, named, names_in, subfolder
 from mulde.datasets.tracks import CornerTracks
 
 FRAME_RATE = Fraction(24)
 _PUBLISHED = {"train": "videos", "test": "frames"}
 _NAME = re.compile(r"[0-9]{2}_[0-9]{3,4}")
-_LAYOUT = folders_layout("training", "testing", proves=lambda folder, names: _is_campus(folder))
+_LAYOUT = folders_layout("training", "testing", proves=named("shanghai", lambda folder: _is_campus(folder)))
 
 
 def open_shanghaitech(root: Path) -> Benchmark:

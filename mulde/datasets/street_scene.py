@@ -17,14 +17,14 @@ from pathlib import Path
 
 from mulde.datasets.benchmark import Benchmark, in_folders, wrong_layout
 from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
-from mulde.datasets.layout import first_file, folders_layout, locate, subfolder
+from mulde.datasets.layout import first_file, folders_layout, locate, named, subfolder
 from mulde.datasets.tracks import CentreTracks, TrackFlags
 from mulde.datasets.tree import sub_folders
 
 FRAME_RATE = Fraction(15)
 _FOLDERS = {"train": "Train", "test": "Test"}
 _NAME = re.compile(r"test[0-9]{3}", re.IGNORECASE)
-_LAYOUT = folders_layout(*_FOLDERS.values(), proves=lambda folder, names: _is_street(folder))
+_LAYOUT = folders_layout(*_FOLDERS.values(), proves=named("streetscene", lambda folder: _is_street(folder)))
 _COMMON = common_layout("streetscene")
 
 

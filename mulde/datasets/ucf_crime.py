@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
-from mulde.datasets.base import Video, listing
+from mulde.datasets.base import SPLITS, Video, listing
 from mulde.datasets.benchmark import Benchmark, wrong_layout
 from mulde.datasets.common import COMMON_LAYOUT, common_layout, open_common
 from mulde.datasets.ground_truth import COUNT_HINT
@@ -88,8 +88,8 @@ def open_ucf_crime(root: Path) -> Benchmark:
         test_lists = [path for file in _TEST_LISTS for path in find_files((top,), file, levels)]
         if train_lists and test_lists:
             found = _open(top, _train_list(top, train_lists), _test_list(top, test_lists))
-            parts = [*train_lists, *test_lists, *(video.path for video in found.videos("test"))]
-            if top == root or any(path.is_relative_to(root.resolve()) for path in parts):
+            videos = [video.path for split in SPLITS for video in found.videos(split)]
+            if top == root or any(path.is_relative_to(root.resolve()) for path in (*train_lists, *test_lists, *videos)):
                 return found
     raise wrong_layout(name, root, f"{_TRAIN_LIST} and {_TEST_LISTS[0]} somewhere in it, or {COMMON_LAYOUT}")
 

@@ -161,6 +161,11 @@ def open_ped2(root: Path) -> Dataset:
     return _open("ucsd-ped2", root, "UCSDped2", all_masked=True)
 
 
+def is_clip(name: str, split: str) -> bool:
+    """Whether a folder is named as a clip of a split, Train001 or Test001."""
+    return re.fullmatch(rf"{_FOLDERS[split]}[0-9]+", name, re.IGNORECASE) is not None
+
+
 def parse_intervals(text: str, source: str) -> list[list[tuple[int, int]]]:
     """The intervals of each test clip, 1-based and inclusive as written; spaces and % comments do not matter.
 
@@ -217,8 +222,7 @@ def _interval_files(base: Path) -> list[str]:
 
 def _find_clips(folder: Path, split: str) -> tuple[Video, ...]:
     """Train001, Train002, ... The pattern leaves out mask folders and what file managers left behind."""
-    pattern = re.compile(rf"{_FOLDERS[split]}[0-9]+", re.IGNORECASE)
-    clips = [path for path in sub_folders(folder) if pattern.fullmatch(path.name)]
+    clips = [path for path in sub_folders(folder) if is_clip(path.name, split)]
     if not clips:
         got = listing(names_in(folder), limit=5)
         raise UsageError(f"{folder}", expected=f"clip folders {_FOLDERS[split]}001, ...", got=got)

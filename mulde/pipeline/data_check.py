@@ -21,7 +21,7 @@ from mulde.datasets.benchmark import Benchmark
 from mulde.datasets.benchmarks import BENCHMARKS
 from mulde.datasets.folder import FolderDataset, split_folders
 from mulde.datasets.left_out import LeftOut, Reason, in_words
-from mulde.datasets.ucsd import UcsdDataset
+from mulde.datasets.ucsd import UcsdDataset, is_clip
 from mulde.errors import UsageError
 from mulde.filetypes import is_clutter
 from mulde.pipeline.data_findings import FAULT, Finding, Report
@@ -67,11 +67,12 @@ def check_data(source: str, reporter: Reporter, *, strict: bool = False) -> Repo
 
 def _empty_clips(dataset: Dataset | None, empty: Sequence[Path]) -> list[Finding]:
     """The `empty` folders where videos of the data set should be; others, which some archives bring, do no harm."""
-    found = []
+    found, ucsd = [], isinstance(dataset, UcsdDataset)  # whose folders of other names are no clips
     for split in SPLITS:
         for prefix, folder in _video_folders(dataset, split).items():
             names = [path.relative_to(folder).as_posix() for path in empty if path.is_relative_to(folder)]
-            found += [Finding("empty", f"{split}/{prefix}{name}", "an empty folder") for name in names if name != "."]
+            clips = [name for name in names if name != "." and (not ucsd or is_clip(name, split))]
+            found += [Finding("empty", f"{split}/{prefix}{name}", "an empty folder") for name in clips]
     return found
 
 

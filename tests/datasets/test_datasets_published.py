@@ -127,6 +127,8 @@ def test_whatever_the_case_of_its_folders(unpacked, kind, rename, tmp_path):
         (shanghaitech, "shanghaitech/testing/frames"),
         (ubnormal, "UBnormal/Scene7"),
         (ucf_crime, "Anomaly-Detection-Dataset/UCF_Crimes-Train-Test-Split"),
+        (ucf_crime, "Anomaly-Detection-Dataset/Training-Normal-Videos-Part-2"),
+        (ucf_crime, "Anomaly-Detection-Dataset/Anomaly-Videos-Part-1/Arson"),
         (ucf_crime_whole, "UCF_Crimes/Videos"),
         (street_scene, "StreetScene/Train"),
         (nwpu_campus, "NWPUCampusDataset/videos/Train"),
@@ -158,7 +160,7 @@ def test_the_working_folder_and_the_one_above_it(tmp_path, monkeypatch):
 def test_an_empty_clip_is_a_fault_and_other_empty_folders_are_not(tmp_path, level):
     copy = ped2(tmp_path)
     base = tmp_path / "UCSD_Anomaly_Dataset.v1p2"
-    for path in ("more", "UCSDped1/Train/Train003", "UCSDped2/Train/Train003", "UCSDped2/extra/Train"):
+    for path in ("more", "UCSDped1/Train/Train003", "UCSDped2/Train/Train003", "UCSDped2/Train/New folder"):
         (base / path).mkdir(parents=True)
     report = check(copy.name, given(tmp_path, copy, level))
     assert [(f.kind, f.video) for f in report.faults] == [("empty", "train/Train003")]
