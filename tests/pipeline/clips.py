@@ -13,6 +13,7 @@ from mulde.pipeline.engine import THIS_MACHINE, Crew, Extraction, extract
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.store import FeatureStore
+from mulde.records import Window
 from tests.conftest import moving_square
 
 QUIET = Reporter(quiet=True)
@@ -21,6 +22,19 @@ QUIET = Reporter(quiet=True)
 def plan_of(*overrides: str, threads: int = 0) -> ExtractionPlan:
     """A plan in windows of 7 frames, unless told otherwise."""
     return ExtractionPlan(load_settings(overrides=["video.batch_frames=7", *overrides]), "cpu", threads)
+
+
+def stopped_at(plan: ExtractionPlan, frame: int) -> ExtractionPlan:
+    """The plan, which breaks off at the window of this frame."""
+    describe = plan.describe
+
+    def until(window: Window, *rest: object) -> object:
+        if frame in window.core_index:
+            raise RuntimeError("the power went off")
+        return describe(window, *rest)
+
+    plan.describe = until
+    return plan
 
 
 def clips(folder: Path, count: int = 3, num_frames: int = 20) -> list[Video]:

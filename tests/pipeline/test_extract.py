@@ -23,7 +23,7 @@ from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.store import FeatureStore
 from mulde.records import Window
 from tests.conftest import moving_square
-from tests.pipeline.clips import clips, content, leftovers, plan_of, run
+from tests.pipeline.clips import clips, content, leftovers, plan_of, run, stopped_at
 
 
 @pytest.fixture
@@ -57,19 +57,6 @@ def described_by(plan: ExtractionPlan) -> list[int]:
 
     plan.describe = noted
     return frames
-
-
-def stopped_at(plan: ExtractionPlan, frame: int) -> ExtractionPlan:
-    """The plan, which breaks off at the window of this frame."""
-    describe = plan.describe
-
-    def until(window: Window, *rest: object) -> object:
-        if frame in window.core_index:
-            raise RuntimeError("the power went off")
-        return describe(window, *rest)
-
-    plan.describe = until
-    return plan
 
 
 def test_a_video_becomes_rows_for_the_object_in_it(tmp_path, plan):

@@ -24,6 +24,7 @@ from mulde.pipeline.store import (
     regions_from_arrow,
     regions_to_arrow,
 )
+from mulde.pipeline.store_file import written
 from mulde.records import FeatureTable, Regions
 
 PASSPORT = Passport("velocity", "ab" * 32, {"decoder": {"name": "decord"}, "extractor": {"bins": 8}})
@@ -177,6 +178,16 @@ def test_what_is_finished_ends_at_a_part_that_is_not_sound(tmp_path, how):
         shutil.copyfile(store.parts(other) / part.name, part)
     else:
         part.write_bytes({"cut": whole[:-9], "flipped": flip(whole, 40), "empty": b""}[how])
+    assert store.finished(PASSPORT) == [0, 2]
+
+
+def test_parts_of_version_0_1_are_made_again(tmp_path):
+    """Nobody looked, before they were written, whether the video was still the one that had been hashed."""
+    store, features = FeatureStore(tmp_path), table(6)
+    put_parts(store, features, [0, 2])
+    arrow = features_to_arrow(features.select(slice(2, 4)))
+    with written(store.parts(PASSPORT) / "000000002-000000004.parquet", PASSPORT, arrow.schema) as append:
+        append(arrow)
     assert store.finished(PASSPORT) == [0, 2]
 
 
