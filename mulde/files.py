@@ -78,7 +78,7 @@ def _begin(path: Path) -> Path:
         _sweep(path.parent)
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except (FileExistsError, NotADirectoryError):
-        in_the_way = next(parent for parent in path.parents if parent.exists() and not parent.is_dir())
+        in_the_way = next((one for one in path.parents if one.exists() and not one.is_dir()), path.parent)
         raise FileError(f"{path} cannot be written", expected="a folder", got=f"the file {in_the_way}") from None
     except MuldeError:
         raise

@@ -99,7 +99,7 @@ class Worker:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 return Attempt(error=_disk_full(self.store), stops_all=True)
             if _is_of_store(error, self.store):
-                return Attempt(error=cannot("written", f"feature store {self.store.root}", error), stops_all=True)
+                return Attempt(error=cannot("written", f"feature store {self.store.root}", error))  # it can be read
             return Attempt(error=unexpected(video, error))
         except MuldeError as error:
             return Attempt(error=error)

@@ -221,6 +221,7 @@ def _extract(
         found = Extracted(sha256, decoder, source.rate, reader.size_hw, False, *facts)
         passports = plan.passports(sha256, decoder, match.conversion)
         snapshot.check()
+        store.make_way(sha256)
         note(store.root, sha256, dataset=video.dataset, video=video.name, path=video.path)
         missing = _missing(passports, store, lambda text: None)
         if not missing:

@@ -80,6 +80,13 @@ class FeatureStore:
         except FileNotFoundError:
             raise StoreError(f"no stored {passport.kind} at {path}", hint="mulde extract") from None
 
+    def make_way(self, video_sha256: str) -> None:
+        """Remove what is in the place of a video's folder, as far as that is possible, and no folder."""
+        folder = self.root / video_sha256[:16]
+        with suppress(OSError):
+            if os.path.lexists(folder) and not folder.is_dir():
+                folder.unlink()
+
     def require_folder(self) -> None:
         """Raises UsageError where something else is in the place of the store."""
         with suppress(OSError):
@@ -135,9 +142,10 @@ class FeatureStore:
         return ends
 
     def trim_parts(self, passport: Passport, num_frames: int) -> None:
-        """Drop the parts that reach behind the first `num_frames` frames."""
-        for _, stop, path in _listed(self.parts(passport)):
-            if stop > num_frames:
+        """Drop the parts that reach behind the first `num_frames` frames, and whatever is no part."""
+        kept = {path for _, stop, path in _listed(self.parts(passport)) if stop <= num_frames}
+        for path in _entries(self.parts(passport)):
+            if path not in kept and not path.name.startswith("."):  # hidden: another process writes it
                 remove(path)
 
     def drop_parts(self, passport: Passport) -> None:
@@ -190,9 +198,14 @@ class FeatureStore:
 
 def _listed(folder: Path) -> list[tuple[int, int, Path]]:
     """First frame, end and path of each part in a folder, which need not be there."""
+    named = [(_PART.fullmatch(path.name), path) for path in _entries(folder)]
+    parts = [(int(match[1]), int(match[2]), path) for match, path in named if match]
+    return sorted(part for part in parts if part[0] < part[1])
+
+
+def _entries(folder: Path) -> list[Path]:
     with suppress(FileNotFoundError, NotADirectoryError):
-        named = [(_PART.fullmatch(path.name), path) for path in folder.iterdir()]
-        return sorted((int(match[1]), int(match[2]), path) for match, path in named if match)
+        return list(folder.iterdir())
     return []
 
 

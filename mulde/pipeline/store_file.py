@@ -5,6 +5,7 @@ Whatever lies at a path, reading it ends in a sound table or in a StoreError.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -35,6 +36,8 @@ MAX_DIM = 2**20
 _ROW_GROUP_BYTES, _MAX_ROW_GROUP_BYTES = 2**28, 2**29
 _MAX_EXPANSION = 1000
 """Bytes of rows to bytes on disk, of whole files: features compress to a tenth at most."""
+_ERRORS_OF_DAMAGE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EOVERFLOW, errno.ESPIPE)
+"""That a damaged footer, or a link, leads to; others are of the disk."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 FRAMES_SCHEMA = pa.schema([("frame_index", pa.int64()), ("time_s", pa.float64())])
@@ -137,7 +140,8 @@ def _opened(path: Path) -> Iterator[tuple[pq.ParquetFile, Footer]]:
     except NotADirectoryError as error:
         raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
     except Exception as error:  # pyarrow raises whatever a damaged file leads to
-        if isinstance(error, MemoryError) or getattr(error, "errno", None):
+        number = getattr(error, "errno", None)
+        if isinstance(error, MemoryError) or (number and number not in _ERRORS_OF_DAMAGE):
             raise UnreadableError(f"stored file {path} cannot be read ({_first_line(error)})") from None
         raise StoreError(
             f"stored file {path} is damaged ({_first_line(error)})", hint="delete it: the next run makes it again"
