@@ -22,7 +22,7 @@ from mulde.datasets.base import Video, listing
 from mulde.datasets.benchmark import Benchmark, wrong_layout
 from mulde.datasets.common import COMMON_LAYOUT, common_layout, open_common
 from mulde.datasets.ground_truth import iter_masks
-from mulde.datasets.layout import Layout, folders_layout, locate, number_in, subfolder
+from mulde.datasets.layout import Layout, folders_layout, locate, names_in, number_in, subfolder
 from mulde.datasets.tree import sub_folders
 from mulde.errors import LabelError, UsageError
 from mulde.filetypes import list_frames
@@ -59,10 +59,20 @@ def open_mvtec_ad(root: Path) -> Benchmark:
     if layout is _COMMON:
         return open_common(name, base, None)
     categories = {"": base}
+    notes: tuple[str, ...] = ()
     if layout is _CATEGORIES:
         categories = {f"{path.name}/": path for path in sub_folders(base) if _CATEGORY.has(path)}
+        notes = tuple(
+            f"{path} is left out: it has {' and '.join(_parts(path))}, a category has train/{_GOOD} and test"
+            for path in sub_folders(base)
+            if not _CATEGORY.has(path) and _parts(path)
+        )
     splits = {split: _images(categories, split) for split in ("train", "test")}
-    return Benchmark(name, base, splits, MvtecTruth(), MvtecTruth())
+    return Benchmark(name, base, splits, MvtecTruth(), MvtecTruth(), notes=notes)
+
+
+def _parts(path: Path) -> list[str]:
+    return [name for name in names_in(path) if _CATEGORY.part(name)]
 
 
 def _images(categories: dict[str, Path], split: str) -> tuple[Video, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from .benchmark_copies import (
     UB_TRUTH,
     mask_stack,
     write_centre_tracks,
+    write_gt_mat,
     write_object_images,
     write_vol_labels,
 )
@@ -129,6 +130,14 @@ def avenue(top: Path) -> Published:
     (top / "ground_truth_demo" / "testing_videos").mkdir()
     text(top / "ground_truth_demo" / "demo.m", ["% plays the videos of testing_videos with their masks"])
     return Published("avenue-masks", "Avenue Dataset", "Avenue Dataset/testing_videos", ("01", "16"), AVENUE_TRUTH)
+
+
+def avenue_intervals(top: Path) -> Published:
+    """With the label file that other code brings, beside the two archives."""
+    copy = avenue(top)
+    truth = [AVENUE_TRUTH.get(f"{number:02d}", [0]) for number in range(1, 22)]
+    write_gt_mat(top / "avenue.mat", truth)
+    return replace(copy, name="avenue-intervals", below="Avenue Dataset/training_videos")
 
 
 CAMPUS_TRUTH = {"01_0014": flags(6, (2, 5)), "01_0139": flags(4), "12_0149": flags(5, (0, 5))}
@@ -295,6 +304,7 @@ PUBLISHED: dict[str, Callable[[Path], Published]] = {
         ped1,
         ped2,
         avenue,
+        avenue_intervals,
         shanghaitech,
         ubnormal,
         ucf_crime,

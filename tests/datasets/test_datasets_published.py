@@ -271,6 +271,17 @@ def test_single_images_are_not_called_wholly_anomalous(tmp_path):
     assert not check("mvtec-ad", tmp_path).of_kind("wholly anomalous")
 
 
+def test_half_a_category_of_mvtec_is_named(tmp_path):
+    mvtec_ad(tmp_path)
+    base = tmp_path / "mvtec_anomaly_detection"
+    shutil.rmtree(base / "bottle" / "train" / "good")
+    (base / "extras").mkdir()
+    dataset = open_dataset("mvtec-ad", tmp_path)
+    said = f"{base}/bottle is left out: it has ground_truth and test and train, a category has train/good and test"
+    assert dataset.notes == (said,)
+    assert all(video.name.startswith("zipper/") for video in dataset.videos("test"))
+
+
 def test_masks_of_mvtec_by_number_where_their_names_differ(tmp_path):
     copy = mvtec_ad(tmp_path)
     for path in (tmp_path / "mvtec_anomaly_detection").glob("*/ground_truth/*/*_mask.png"):
