@@ -39,7 +39,7 @@ _OF_EXTRACTOR = {
     "flow_histogram": "features.flow.weights",
 }
 _SETTINGS = tuple(dict.fromkeys([DETECTOR, *_OF_EXTRACTOR.values()]))
-_UNNAMED = "\0"  # no path and no name
+_UNNAMED = "\x01"  # no path and no name; settings take no NUL
 _MOST_KNOWN, _MOST_LOOKED_AT = 1000, 500
 
 
