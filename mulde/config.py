@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mulde.errors import UsageError
-from mulde.names import user_path
+from mulde.names import json_text, user_path
 from mulde.toml import merge, parse_override, read_toml
 
 
@@ -361,7 +361,7 @@ def dump_toml(settings: Settings) -> str:
     """The settings as TOML, each value under a comment that says what it means and what is allowed."""
     import tomli_w
 
-    return _dump_section(settings, "", tomli_w.dumps)
+    return json_text(_dump_section(settings, "", tomli_w.dumps))  # whose strings are written as those of JSON
 
 
 def _dump_section(section: BaseModel, name: str, dumps: Any) -> str:

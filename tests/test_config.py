@@ -106,3 +106,9 @@ def test_a_stream_that_is_none_is_answered_without_all_of_the_settings():
     sentence = "settings: expected fusion.only_high with streams of features.extractors, 'pose' is none of them."
     assert str(refused.value).startswith(sentence)
     assert "got" not in str(refused.value)
+
+
+def test_a_path_that_is_not_utf8_is_kept_as_it_is_shown(tmp_path):
+    text = dump_toml(load_settings(overrides=["run.source=/x/caf\udce9"]))
+    (tmp_path / "s.toml").write_text(text, encoding="utf-8")
+    assert load_settings(tmp_path / "s.toml").run.source == r"/x/caf\xe9"

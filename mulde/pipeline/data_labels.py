@@ -17,7 +17,7 @@ from mulde.datasets.folder import FolderDataset
 from mulde.datasets.layout import number_in
 from mulde.datasets.tree import sub_folders
 from mulde.datasets.ucsd import UcsdDataset
-from mulde.errors import LabelError
+from mulde.errors import LabelError, MuldeError, sentence
 from mulde.pipeline.data_findings import Finding
 from mulde.pipeline.data_look import THUMB_HW, Look, small
 from mulde.records import Bool, LabelTrack, UInt8, spans
@@ -80,14 +80,21 @@ def _read(dataset: Dataset, look: Look) -> Truth:
     try:
         truth.labels = dataset.labels(video, truth.num_frames)
         truth.flags = None if truth.labels is None else truth.labels.anomalous
-    except LabelError as error:
-        truth.error = error
+    except Exception as error:
+        truth.error = _as_label_error(error, look)
     try:
         truth.flags = _intervals_alone(dataset, video, truth.num_frames, truth.flags)
         _read_masks(dataset, truth)
-    except LabelError as error:
-        truth.mask_error = error
+    except Exception as error:
+        truth.mask_error = _as_label_error(error, look)
     return truth
+
+
+def _as_label_error(error: Exception, look: Look) -> LabelError:
+    """Raises a MuldeError that is not of labels again."""
+    if isinstance(error, MuldeError) and not isinstance(error, LabelError):
+        raise error
+    return error if isinstance(error, LabelError) else LabelError(f"labels of {sentence(error, look.title)}")
 
 
 def _read_masks(dataset: Dataset, truth: Truth) -> None:

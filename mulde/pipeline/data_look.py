@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mulde.datasets.base import Video
-from mulde.errors import VideoError
+from mulde.errors import MuldeError, VideoError, sentence
 from mulde.filetypes import is_image_file, list_frames
 from mulde.media import open_video
 from mulde.records import Float64, Int64, UInt8
@@ -60,15 +60,19 @@ class Look:
 def look_at(video: Video) -> Look:
     """Decode a video from front to back; what cannot be read is noted, not raised."""
     look = Look(video)
-    if video.path.is_dir():
-        look.names = tuple(path.name for path in list_frames(video.path))
-        look.num_frames = len(look.names)
-        look.holes = sum(map(len, gaps(look.names)[1]))
     try:
+        if video.path.is_dir():
+            look.names = tuple(path.name for path in list_frames(video.path))
+            look.num_frames = len(look.names)
+            look.holes = sum(map(len, gaps(look.names)[1]))
         with _quiet_readers():
             _decode(look)
     except VideoError as error:
         look.error = error
+    except MuldeError:
+        raise
+    except Exception as error:
+        look.error = VideoError(str(sentence(error, video.path)))
     if video.path.is_dir() or is_image_file(video.path):
         look.rate, look.measured_rate = video.frame_rate, None
     return look

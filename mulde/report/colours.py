@@ -42,4 +42,5 @@ def score_range(scores: Float64, alarm_level: float | None) -> tuple[float, floa
 
 def strengths(scores: Float64, ends: tuple[float, float]) -> Float64:
     """Where scores (...) lie between the two ends, 0..1."""
-    return np.clip((scores - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # ends that are all but the same
+        return np.clip((scores - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0)

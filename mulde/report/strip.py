@@ -105,7 +105,8 @@ class Strip:
 
     def _y(self, values: Float64) -> np.ndarray:
         low, high = self._range
-        share = np.clip((values - low) / (high - low), 0.0, 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # ends that are all but the same
+            share = np.clip((values - low) / (high - low), 0.0, 1.0)
         return np.rint(self._bottom - 2 - share * (self._bottom - self._top - 3)).astype(np.int32)
 
     def _draw_truth(self, strip: UInt8, view: _View, first: int, last: int) -> None:
