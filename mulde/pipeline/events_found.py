@@ -174,7 +174,7 @@ def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[S
             "end_frame": last,
             "start_s": time_s[start],
             "end_s": time_s[end - 1],
-            "length_s": (last - first) / scored.rate,
+            "length_s": round(float(time_s[end - 1] - time_s[start]) + 1 / scored.rate, 6),
             "found": bool(alarms),
             "delay_s": time_s[seen] - time_s[start] if alarms else np.nan,
             "event_id": best.event_id if best else "",
