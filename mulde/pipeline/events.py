@@ -30,8 +30,12 @@ from mulde.records import EventRegion, Float32, NormalMoment, Reason, SeenEvent
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-EVENTS, _ROWS = "events", "event_rows.parquet"
+EventRows = Mapping[str, tuple[str, Float32]]
+"""Event id -> the stream that drove it and its row (D,) there."""
+
+EVENTS, ROWS = "events", "event_rows.parquet"
 _MOST_EVENT_BYTES = 2**29
 _COLUMNS = {
     "event_id": str, "video": str, "start_frame": np.int64, "end_frame": np.int64, "start_s": float, "end_s": float,
@@ -56,38 +60,57 @@ def write_events(events: Sequence[SeenEvent], folder: Path) -> None:
     write_csv(table, folder / f"{EVENTS}.csv")
     with whole_file(folder / f"{EVENTS}.parquet") as partial:
         table.to_parquet(partial, index=False)
-    write_json(folder / f"{EVENTS}.json", [{"event_id": event.event_id, **asdict(event)} for event in events])
+    write_json(folder / f"{EVENTS}.json", events_json(events))
+
+
+def events_json(events: Iterable[SeenEvent]) -> list[dict[str, Any]]:
+    """What `<folder>/events.json` holds of the events."""
+    return [{"event_id": event.event_id, **asdict(event)} for event in events]
+
+
+def sorted_events(events: Iterable[SeenEvent]) -> list[SeenEvent]:
+    """The least likely first."""
+    return sorted(events, key=lambda event: (event.p_value, -event.score))
 
 
 def read_events(folder: Path) -> list[SeenEvent]:
-    """The events of a run folder; none where it has no events.json. Raises MuldeError for one that is damaged."""
+    """The events of a run folder, the least likely first; none where it has no events.json.
+
+    Raises MuldeError for one that is damaged.
+    """
     path = folder / f"{EVENTS}.json"
     if not path.is_file():
         return []
-    entries = read_typed(path, list[_EventEntry], max_bytes=_MOST_EVENT_BYTES, hint="mulde score")
+    entries = read_typed(path, list[EventEntry], max_bytes=_MOST_EVENT_BYTES, hint="mulde score")
     with reading("events", path, hint="mulde score"):
-        events = [_event(entry) for entry in entries]
+        events = [event_of(entry) for entry in entries]
         distinct((event.event_id for event in events), "event_id")
-    return events
+    return sorted_events(events)
 
 
-def write_event_rows(rows: Mapping[str, tuple[str, Float32]], folder: Path) -> None:
+def write_event_rows(rows: EventRows, folder: Path) -> None:
     """`<folder>/event_rows.parquet`: for each event id the stream that drove it and its row (D,) as extracted."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    with whole_file(folder / ROWS) as partial:
+        pq.write_table(event_rows_table(rows), partial)
+
+
+def event_rows_table(rows: EventRows) -> pa.Table:
+    """What `<folder>/event_rows.parquet` holds of the rows."""
+    import pyarrow as pa
 
     columns = {
         "event_id": pa.array(list(rows), pa.string()),
         "stream": pa.array([stream for stream, _ in rows.values()], pa.string()),
         "values": pa.array([values for _, values in rows.values()], pa.list_(pa.float32())),
     }
-    with whole_file(folder / _ROWS) as partial:
-        pq.write_table(pa.table(columns), partial)
+    return pa.table(columns)
 
 
 def read_event_rows(folder: Path) -> dict[str, tuple[str, Float32]]:
     """What `write_event_rows` wrote; none where there is no such file. Raises MuldeError for one that is damaged."""
-    path = folder / _ROWS
+    path = folder / ROWS
     if not path.is_file():
         return {}
     with reading("rows of events", path, hint="mulde score"):
@@ -159,7 +182,7 @@ class _ReasonEntry(FileModel):
     nearest: list[_MomentEntry]
 
 
-class _EventEntry(FileModel):
+class EventEntry(FileModel):
     video: VideoName
     start_frame: Count
     end_frame: Count
@@ -173,7 +196,7 @@ class _EventEntry(FileModel):
     exemption: str = ""
 
 
-def _event(entry: _EventEntry) -> SeenEvent:
+def event_of(entry: EventEntry) -> SeenEvent:
     return SeenEvent(**{**known_fields(entry), "reason": None if entry.reason is None else _reason(entry.reason)})
 
 

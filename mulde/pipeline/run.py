@@ -205,7 +205,7 @@ def run_score(
     prune(folder, before, folder.record["video_sha256"], add=add)
     with folder.stage("score"):
         failed = outcome.failing(place.reporter)
-        scored = scorer.score(extraction.done, folder, add=add, say=True, failed=failed)
+        scored = scorer.score(extraction.done, folder, add=add, failed=failed)
     with folder.stage("draw"):
         labels = _labels_to_shade(opened.dataset, scored, place.reporter)
         scorer.draw(extraction.done, scored, folder, labels, failed)
@@ -348,7 +348,7 @@ def run_all(settings: Settings, place: Workplace, *, anew: bool = False) -> Outc
         scorer = Scorer.trained(bundle, scoring, own.model, place)
         scorer.look(splits["test"].done, own, say=seed == seeds[0])
         with own.stage("score"):
-            scored = scorer.score(splits["test"].done, own, add=False, say=True, failed=failed)
+            scored = scorer.score(splits["test"].done, own, add=False, failed=failed)
         labels: dict[str, LabelTrack] = {}
         if scored and (labels := read_labels(dataset, scored)):
             with own.stage("evaluate"):

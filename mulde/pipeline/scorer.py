@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +14,22 @@ from mulde.config import Settings
 from mulde.errors import UsageError, VideoError, sentence, stops_all
 from mulde.extractors.base import digest
 from mulde.files import output_path
-from mulde.pipeline.alarms import AlarmRule, find_alarms, learn_alarm, recorded_level
+from mulde.pipeline.alarms import AlarmRule, find_alarms, learn_alarm
 from mulde.pipeline.bundle import Bundle, check_extraction, load_bundle
 from mulde.pipeline.class_names import class_names
 from mulde.pipeline.curves import truth_frames
+from mulde.pipeline.event_parts import EventParts
 from mulde.pipeline.event_pictures import write_normal_pictures, write_pictures
-from mulde.pipeline.events import EVENTS, by_video, read_event_rows, read_events, write_event_rows, write_events
+from mulde.pipeline.events import (
+    EVENTS,
+    EventRows,
+    by_video,
+    read_event_rows,
+    read_events,
+    sorted_events,
+    write_event_rows,
+    write_events,
+)
 from mulde.pipeline.exemptions import (
     EXEMPTIONS,
     Exemption,
@@ -31,7 +41,7 @@ from mulde.pipeline.exemptions import (
     read_exemptions,
     write_exemptions,
 )
-from mulde.pipeline.explain import Failed, explain
+from mulde.pipeline.explain import Explained, Failed, explain
 from mulde.pipeline.extract import StoredVideo
 from mulde.pipeline.figures import plot_scores
 from mulde.pipeline.heat_maps import write_heat_maps
@@ -154,17 +164,60 @@ class Scorer:
             folder.note(not_as_learnt={**folder.record.get("not_as_learnt", {}), **differ})
 
     def score(
-        self,
-        videos: Sequence[StoredVideo],
-        folder: RunFolder,
-        *,
-        add: bool = True,
-        say: bool = False,
-        failed: Failed | None = None,
+        self, videos: Sequence[StoredVideo], folder: RunFolder, *, add: bool, failed: Failed | None = None
     ) -> dict[str, ScoredVideo]:
         """Scores of the videos as tables; their events and reasons. The scores of boxes are only written: they may be
         many. add: what the run folder holds of other videos stays; scoring a video twice is the same as once. failed:
         gets what goes wrong with one video, which then has no scores; without it, it is raised."""
+        scored = self._tables(videos, folder, failed)
+        before = folder.record.get("frames_without_rows", {}) if add else {}
+        without = {name: one.frames_without_rows for name, one in scored.items()}
+        folder.note(frames_without_rows={**before, **without})
+        if self.alarm is not None and scored:
+            found = self._explained(videos, scored, self.alarm, folder, failed)
+            self._write_events(found, scored, self.alarm, folder, add)
+        elif not add:
+            for left_over in folder.root.glob(f"{EVENTS}.*"):  # of an earlier command that had a level, or videos
+                left_over.unlink()
+        return scored
+
+    def score_part(
+        self, videos: Sequence[StoredVideo], folder: RunFolder
+    ) -> tuple[dict[str, ScoredVideo], list[SeenEvent]]:
+        """As `score` adds them, for a folder that grows without end: what is written does not grow with it. The events,
+        which are returned too, wait beside the tables of events until `gather`."""
+        scored = self._tables(videos, folder, None)
+        if self.alarm is None or not scored:
+            return scored, []
+        found = self._explained(videos, scored, self.alarm, folder, None)
+        events = apply_exemptions(found.events, found.rows, self._exemptions(folder)[0], self.model)
+        EventParts(folder.root).add(scored, events, found.rows)
+        return scored, events
+
+    def gather(self, folder: RunFolder) -> None:
+        """Bring into the tables of events what `score_part` left beside them, in this process or in one that died."""
+        if self.alarm is None:
+            return
+        exemptions, are_new = self._exemptions(folder)
+
+        def exempt(events: Sequence[SeenEvent], rows: EventRows) -> list[SeenEvent]:
+            return apply_exemptions(events, rows, exemptions, self.model)
+
+        num_events = EventParts(folder.root).gather(exempt, anew=are_new)
+        if are_new:
+            write_exemptions(exemptions, folder.root / EXEMPTIONS)
+        if num_events is not None:
+            folder.note(alarm=self.alarm.as_record(), num_events=num_events)
+
+    def _exemptions(self, folder: RunFolder) -> tuple[list[Exemption], bool]:
+        """Those of the run folder and those that were given, and whether any of the latter are new to the former."""
+        known = list(exemptions_of(folder.root))
+        merged = merge_exemptions(known, self.given)
+        return merged, merged != known
+
+    def _tables(
+        self, videos: Sequence[StoredVideo], folder: RunFolder, failed: Failed | None
+    ) -> dict[str, ScoredVideo]:
         scored = {}
         with self.place.reporter.bar("score", len(videos), "videos") as advance:
             for stored in videos:
@@ -176,19 +229,6 @@ class Scorer:
                     _remove_scores(stored.video.name, folder)
                     failed(stored.video.name, sentence(error, stored.video.path), lost=True)
                 advance(1)
-        if say:  # a record that grew with every watched file would be rewritten for each; the tables know it as well
-            before = folder.record.get("frames_without_rows", {}) if add else {}
-            without = {name: one.frames_without_rows for name, one in scored.items()}
-            folder.note(frames_without_rows={**before, **without})
-        if self.alarm is not None and scored:
-            events = self._find_events({one.video.name: one for one in videos}, scored, self.alarm, folder, add, failed)
-            if say:
-                exempt = sum(bool(event.exemption) for event in events)
-                said = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} exempt" if exempt else "")
-                self.place.reporter.say(f"{said}: {folder.root / EVENTS}.csv. {self.alarm.centred.statement()}")
-        elif not add:
-            for left_over in folder.root.glob(f"{EVENTS}.*"):  # of an earlier command that had a level, or videos
-                left_over.unlink()
         return scored
 
     def _score(self, stored: StoredVideo, folder: RunFolder) -> ScoredVideo:
@@ -201,31 +241,37 @@ class Scorer:
             write_heat_maps(one.track, one.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
         return replace(one, regions=None)
 
-    def _find_events(
+    def _explained(
         self,
-        videos: Mapping[str, StoredVideo],
+        videos: Sequence[StoredVideo],
         scored: Mapping[str, ScoredVideo],
         alarm: AlarmRule,
         folder: RunFolder,
-        add: bool,
         failed: Failed | None,
-    ) -> list[SeenEvent]:
+    ) -> Explained:
+        by_name = {stored.video.name: stored for stored in videos}
+        found = explain(find_alarms(scored, alarm), scored, by_name, self.bundle, self.moments, failed)
+        write_normal_pictures(found.events, self.moments, folder.root)
+        return found
+
+    def _write_events(
+        self, found: Explained, scored: Collection[str], alarm: AlarmRule, folder: RunFolder, add: bool
+    ) -> None:
         root = folder.root
-        found = explain(find_alarms(scored, alarm), scored, videos, self.bundle, self.moments, failed)
         others = [event for event in read_events(root) if event.video not in scored] if add else []
         kept = {event.event_id for event in others}
         rows = {key: row for key, row in read_event_rows(root).items() if key in kept} if kept else {}
-        events = sorted([*others, *found.events], key=lambda event: (event.p_value, -event.score))
         rows |= found.rows
-        exemptions = merge_exemptions(exemptions_of(root), self.given)
-        events = apply_exemptions(events, rows, exemptions, self.model)
+        exemptions, _ = self._exemptions(folder)
+        events = apply_exemptions(sorted_events([*others, *found.events]), rows, exemptions, self.model)
         write_event_rows(rows, root)
         write_events(events, root)
         if exemptions:
             write_exemptions(exemptions, root / EXEMPTIONS)
-        write_normal_pictures(found.events, self.moments, root)
         folder.note(alarm=alarm.as_record(), num_events=len(events))
-        return events
+        exempt = sum(bool(event.exemption) for event in events)
+        said = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} exempt" if exempt else "")
+        self.place.reporter.say(f"{said}: {root / EVENTS}.csv. {alarm.centred.statement()}")
 
     def draw(
         self,
@@ -234,16 +280,18 @@ class Scorer:
         folder: RunFolder,
         labels: Mapping[str, LabelTrack] | None = None,
         failed: Failed | None = None,
+        events: Sequence[SeenEvent] | None = None,
     ) -> None:
         """Figures of the scored videos, thumbnails of their events and, if wished, overlay videos. labels: to shade;
-        failed: as `score` has it."""
-        level, events = recorded_level(folder.record), by_video(read_events(folder.root))
+        failed: as `score` has it; events: of the videos, None for those of the run folder."""
+        level = None if self.alarm is None else self.alarm.centred.level
+        events_of = by_video(read_events(folder.root) if events is None else events)
         with self.place.reporter.bar("draw", len(videos), "videos") as advance:
             for stored in [stored for stored in videos if stored.video.name in scored]:
                 track = scored[stored.video.name].track
                 try:
                     self._draw(
-                        stored, track, events.get(track.video, []), level, (labels or {}).get(track.video), folder
+                        stored, track, events_of.get(track.video, []), level, (labels or {}).get(track.video), folder
                     )
                 except Exception as error:  # its scores are there
                     known = VideoError(f"no pictures: {sentence(error, stored.video.path)}")

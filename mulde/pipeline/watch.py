@@ -27,7 +27,6 @@ from mulde.filetypes import suffix_of
 from mulde.media import identity
 from mulde.pipeline import watch_ledger as ledgers
 from mulde.pipeline.engine import Extraction, unexpected
-from mulde.pipeline.events import read_events
 from mulde.pipeline.extract import Failure, StoredVideo
 from mulde.pipeline.progress import Advance, Reporter
 from mulde.pipeline.run import Outcome, Workplace
@@ -70,6 +69,10 @@ class Worker(Protocol):
         """By the names of the videos; says itself what failed."""
         ...
 
+    def gather(self) -> None:
+        """Bring the tables of the run folder up to date; of a process that was killed, too."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Arrival:
@@ -109,6 +112,7 @@ class Watcher:
         """Without end, or with `patience.once` until the files that are there now are scored or have failed."""
         for video in self.ledger.recover():
             self.reporter.say(f"{video}: was cut short, again")
+        self._export()
         exported, changed = self.clock(), False
         try:
             with self.reporter.bar("watch", None, "files") as advance:
@@ -116,7 +120,7 @@ class Watcher:
                     busy = self._round(advance)
                     changed |= busy
                     if changed and (not busy or self.clock() - exported >= _EXPORT_S):
-                        self.ledger.export(self.table)
+                        self._export()
                         exported, changed = self.clock(), False
                     if busy:
                         continue
@@ -124,7 +128,11 @@ class Watcher:
                         return self._outcome(self._first_look)
                     self.sleep(self.patience.every_s)
         finally:
-            self.ledger.export(self.table)
+            self._export()
+
+    def _export(self) -> None:
+        self.worker.gather()
+        self.ledger.export(self.table)
 
     def _round(self, advance: Advance) -> bool:
         """A look, and work for as long as it is fresh; whether there was any."""
@@ -322,6 +330,9 @@ class _VideoWorker:
     def extract(self, videos: Sequence[Video]) -> Extraction:
         return self.place.extract(videos, self.scorer.plan)
 
+    def gather(self) -> None:
+        self.scorer.gather(self.run)
+
     def score(self, stored: Sequence[StoredVideo]) -> dict[str, Scored | Failure]:
         try:
             return {**self._score(stored)}
@@ -337,9 +348,8 @@ class _VideoWorker:
 
     def _score(self, stored: Sequence[StoredVideo]) -> dict[str, Scored]:
         self.scorer.look(stored, None)
-        scored = self.scorer.score(stored, self.run)
-        self.scorer.draw(stored, scored, self.run)
-        events = read_events(self.run.root)
+        scored, events = self.scorer.score_part(stored, self.run)
+        self.scorer.draw(stored, scored, self.run, events=events)
         return {one.video.name: _summary(one, scored[one.video.name], events) for one in stored}
 
 

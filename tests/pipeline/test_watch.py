@@ -68,6 +68,9 @@ class Desk:
             one.video.name: Scored(hashlib.sha256(one.content).hexdigest(), len(one.content), 2, 0.25) for one in stored
         }
 
+    def gather(self) -> None:
+        pass
+
     @property
     def names(self) -> list[str]:
         return [name for name, _ in self.scored]
@@ -519,11 +522,12 @@ def test_one_video_that_cannot_be_scored_costs_no_other():
     def score(stored, folder):
         if any(one.video.name == "b" for one in stored):
             raise ValueError("odd rows")
-        return {one.video.name: SimpleNamespace(track=SimpleNamespace(p_value=np.array([0.5, 0.2]))) for one in stored}
+        track = SimpleNamespace(p_value=np.array([0.5, 0.2]))
+        return {one.video.name: SimpleNamespace(track=track) for one in stored}, []
 
     said = Said()
     worker = watch._VideoWorker(
-        SimpleNamespace(score=score, draw=lambda *_: None),
+        SimpleNamespace(score_part=score, look=lambda *_: None, draw=lambda *_, events: None),
         SimpleNamespace(reporter=said),
         SimpleNamespace(root=Path("nowhere")),
     )
