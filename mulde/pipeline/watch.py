@@ -265,7 +265,8 @@ class Watcher:
             news = [one for one in news if _sort_of(one) not in self._said]
         self._said |= {_sort_of(one) for one in news}
         if news:
-            self.reporter.say(in_words(news))
+            is_wanted = any(one.reason.is_strict for one in news)
+            (self.reporter.warn if is_wanted else self.reporter.say)(in_words(news))
 
     def _say_unreadable(self, folders: Mapping[str, str]) -> None:
         """Once for each time that a folder turns unreadable."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -248,7 +249,7 @@ class Ledger:
 
     def _name(self, path: str) -> str:
         """A name for the scores that no other file has: without its ending, or with it, or with a number."""
-        whole = PurePosixPath(valid_text(path))
+        whole = PurePosixPath(unicodedata.normalize("NFC", valid_text(path)))  # else two names are one on some disks
         candidates = [whole.with_suffix("").as_posix(), whole.as_posix()]
         number = 2
         while any(self._rows("video = ? COLLATE NOCASE", candidates[0])):
