@@ -8,8 +8,10 @@ nothing: so the process may be killed at any moment.
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -245,12 +247,17 @@ class Watcher:
         """Every video file, by its path below the folder with forward slashes; what else is there is said once."""
         found, seen = walk(self.folder, self.leave_out), {}
         others = list(found.left_out)
-        for _, path in found.videos:
-            name = path.relative_to(self.folder).as_posix()
-            if path.is_dir():
-                others.append(LeftOut(path, name, Reason.FRAMES))
-            elif (stamp := Stamp.of(path)) is not None:
-                seen[name] = stamp
+        prefix = os.path.join(self.folder, "") if self.folder != Path() else ""  # relative_to takes thrice the time
+        for video, path in found.videos:
+            try:
+                status = os.stat(path)
+            except OSError:  # gone since its folder was listed
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                others.append(LeftOut(path, video, Reason.FRAMES))
+            else:
+                name = str(path).removeprefix(prefix).replace(os.sep, "/")
+                seen[name] = Stamp(status.st_size, status.st_mtime_ns)
         self._say_left_out(others)
         self._say_unreadable({str(one.path): one.detail for one in found.unreadable})
         return seen

@@ -309,6 +309,14 @@ def test_every_file_has_a_name_of_its_own_that_lasts(world):
 
 
 @posix
+def test_names_in_two_forms_of_unicode_are_two_names(world):
+    for age, name in enumerate(["caf\u00e9", "cafe\u0301"]):
+        world.put(f"{name}.mp4", name, at=age)
+    world.watch(once=True)
+    assert world.desk.names == ["caf\u00e9", "caf\u00e9.mp4"]
+
+
+@posix
 def test_a_name_that_is_no_utf_8(world):
     (world.folder / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"x")
     assert world.watch(once=True).done == 1
