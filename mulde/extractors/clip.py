@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from torch.nn.functional import normalize
 
 from mulde.errors import MuldeError, UsageError
@@ -55,6 +57,7 @@ def frame_clip(
 
 
 def _load(model: str, weights: str, device: str) -> Loaded:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # of the hub that open_clip downloads from
     import open_clip
 
     known = open_clip.list_pretrained_tags_by_model(model)

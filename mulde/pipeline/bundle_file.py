@@ -23,7 +23,7 @@ from mulde.pipeline.world import World
 Tensors = dict[str, NDArray[Any]]
 
 _JSON, _SHA256 = "mulde", "sha256"
-_MAX_INDEX_BYTES, _MAX_JSON, _MAX_TENSORS = 2**25, 2**24, 100_000
+_MAX_INDEX_BYTES, _MAX_JSON, _MAX_VALUES, _MAX_TENSORS = 2**25, 2**24, 10**6, 100_000
 _MAX_TEXT = 10_000  # characters of one string
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=200)]
@@ -91,8 +91,9 @@ def read_bundle_file(path: Path) -> tuple[dict[str, Any], Tensors, str | None]:
         _check_index(path)
         with safe_open(path, framework="np") as file:
             metadata, names = dict(file.metadata() or {}), list(file.keys())
-            if len(names) > _MAX_TENSORS or len(metadata[_JSON]) > _MAX_JSON:
-                raise ValueError(f"{len(names):,} tensors and {len(metadata[_JSON]):,} characters are too many")
+            num_values = sum(map(metadata[_JSON].count, "[{,"))
+            if len(names) > _MAX_TENSORS or len(metadata[_JSON]) > _MAX_JSON or num_values > _MAX_VALUES:
+                raise ValueError(f"{len(names):,} tensors and {num_values:,} values are more than a model has")
             header = parse_json(metadata[_JSON], f"model bundle {path}", error=BundleError)
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:

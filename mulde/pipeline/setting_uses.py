@@ -40,7 +40,7 @@ _WHY_NOT: Mapping[str, str] = {
     "reasons": "it is settled in training",
     "run": "it is one of mulde run",
 }
-_PER_BOX = {"velocity", "geometry", "pose", "descriptor", "clip", "backbone"}
+PER_BOX = {"velocity", "geometry", "pose", "descriptor", "clip", "backbone"}
 
 
 def _extracts(*names: str) -> Callable[[Settings], bool]:
@@ -49,10 +49,10 @@ def _extracts(*names: str) -> Callable[[Settings], bool]:
 
 # setting or section -> what it needs to have an effect, and whether that is so
 _NEEDS: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
-    ("regions", "a feature per box in features.extractors", _extracts(*_PER_BOX)),
+    ("regions", "a feature per box in features.extractors", _extracts(*PER_BOX)),
     ("regions.yolo", 'regions.finders with "yolo" (--detector)', lambda s: "yolo" in s.regions.finders),
     ("regions.motion", 'regions.finders with "motion"', lambda s: "motion" in s.regions.finders),
-    ("tracks", "a feature per box in features.extractors", _extracts(*_PER_BOX)),
+    ("tracks", "a feature per box in features.extractors", _extracts(*PER_BOX)),
     ("tracks.lost_frames", "a tracks.tracker", lambda s: s.tracks.tracker != "none"),
     ("features.flow", "velocity or flow_histogram in features.extractors", _extracts("velocity", "flow_histogram")),
     ("features.flow.preset", 'features.flow.method="dis"', lambda s: s.features.flow.method == "dis"),

@@ -22,7 +22,7 @@ from mulde.extractors.formats import TRUST
 from mulde.extractors.yolo import fetch, official_names
 from mulde.files import read_json, write_json
 from mulde.names import printable, user_path
-from mulde.pipeline.setting_uses import scoring_settings
+from mulde.pipeline.setting_uses import PER_BOX, scoring_settings
 
 CONFIG, FOLDERS = "MULDE_CONFIG", "MULDE_WEIGHTS"
 """Environment variables: the folder of the user's own record; folders with weights, as PATH has them."""
@@ -68,11 +68,12 @@ def settings_for(made_from: Mapping[str, Any], settings: Settings, changes: Sequ
     scoring cannot change and for weights that nobody named, MuldeError for published ones that cannot be had.
     """
     changed = scoring_settings(_with(settings, dict.fromkeys(_SETTINGS, _UNNAMED)), changes)
-    used, found = _used(made_from), {}
+    used, needed, found = _used(made_from), _needed(settings), {}
     for key in _SETTINGS:
         if _value(changed, key) != _UNNAMED:
             continue  # the user's own word; `check_extraction` compares its digest before anything is loaded
-        found[key] = _find(key, _value(settings, key), used[key]) if key in used else _value(Settings(), key)
+        name = plain_name(_value(settings, key))
+        found[key] = _find(key, name, used.get(key, {})) if key in needed else _value(Settings(), key)
     return _with(changed, found)
 
 
@@ -113,7 +114,7 @@ def _find(key: str, name: str, facts: Mapping[str, Any]) -> str:
         for path in (*remembered, *_in_folders(name)):
             if path.exists() and digest(path) == sha256:
                 return str(path)
-        if key in (DETECTOR, POSE) and name in official_names():
+        if key in (DETECTOR, POSE) and name.endswith(".pt") and name in official_names():
             return str(_published(key, name, sha256))
     raise _unnamed(key, name, sha256)
 
@@ -162,6 +163,16 @@ def _used(made_from: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         if key is not None and isinstance(facts, Mapping) and {"weights", "weights_sha256"} & facts.keys():
             used[key] = facts
     return used
+
+
+def _needed(settings: Settings) -> set[str]:
+    """The settings of weights that something will load."""
+    extractors = settings.features.extractors
+    needed = {_OF_EXTRACTOR[name] for name in extractors if name in _OF_EXTRACTOR}
+    if not settings.features.flow.method.startswith("raft"):
+        needed.discard("features.flow.weights")
+    finds = "yolo" in settings.regions.finders and any(name in PER_BOX for name in extractors)
+    return needed | ({DETECTOR} if finds else set())
 
 
 def _sha256(facts: Mapping[str, Any]) -> str | None:
