@@ -13,8 +13,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 DAY = """
 import json, os, sys
 
@@ -25,8 +23,8 @@ def guard(event, args):
         seen.append(f"{event} {args[0]!r}"[:200])
     elif event == "socket.connect" and isinstance(args[1], tuple):
         seen.append(f"{event} {args[1]!r}"[:200])
-    elif event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork") and "mulde" not in str(args):
-        seen.append(f"{event} {args!r}"[:200])
+    elif event == "import" and args[0].startswith("openvino_telemetry."):  # which sends from a process of its own
+        seen.append(f"{event} {args[0]}")
     else:
         return
     raise OSError(f"there is no network here: {seen[-1]}")
@@ -68,12 +66,9 @@ print(json.dumps({"seen": seen, "codes": codes}))
 """
 
 
-@pytest.mark.parametrize("detector", [False, True], ids=["moving regions", "a detector"])
-def test_nothing_is_looked_up_or_sent(detector, tmp_path):
-    formats = []
-    if detector:
-        pytest.importorskip("ultralytics")
-        formats = [name for name in ("openvino", "onnx") if _is_there(name)]
+def test_nothing_is_looked_up_or_sent(tmp_path):
+    detector = _is_there("ultralytics")
+    formats = [name for name in ("openvino", "onnx") if detector and _is_there(name)]
     home = tmp_path / "home"
     home.mkdir()
     own = {"HOME": str(home), "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OMP_NUM_THREADS": "1"}
