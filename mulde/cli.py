@@ -61,7 +61,7 @@ Set = Annotated[
 Detector = Annotated[
     str | None,
     typer.Option(
-        help="Ultralytics weights (.pt, .onnx, OpenVINO folder, .engine) or an official name; finds objects with it "
+        help="Ultralytics weights (.pt, .onnx, OpenVINO folder; see --trust-weights) or an official name; finds objects with it "
         "and moving regions besides. Without it: moving regions alone."
     ),
 ]
@@ -209,7 +209,12 @@ def score(
         bool, typer.Option("--add", help="Add the videos to the run in --out, made with the same model and settings.")
     ] = False,
     detector: Annotated[
-        str | None, typer.Option(help="Where the model's detector weights lie now; they must be the same weights.")
+        str | None,
+        typer.Option(
+            help="Where the model's detector weights lie; they must be the same weights. [default: where this user "
+            "trained with them, or MULDE_WEIGHTS]",
+            show_default=False,
+        ),
     ] = None,
     false_alarms_per_hour: FalseAlarms = None,
     exemptions: Annotated[
@@ -347,7 +352,12 @@ def watch_folder(
         Path, typer.Option(parser=path, help="Run folder to write; the same one goes on where it was stopped.")
     ] = Path("runs/watch"),
     detector: Annotated[
-        str | None, typer.Option(help="Where the model's detector weights lie now; they must be the same weights.")
+        str | None,
+        typer.Option(
+            help="Where the model's detector weights lie; they must be the same weights. [default: where this user "
+            "trained with them, or MULDE_WEIGHTS]",
+            show_default=False,
+        ),
     ] = None,
     false_alarms_per_hour: FalseAlarms = None,
     exemptions: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +19,9 @@ from mulde.density.state import check_version, take
 from mulde.errors import BundleError, UsageError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
+from mulde.images import MAX_PIXELS
 from mulde.pipeline.bundle_file import (
+    MAX_RATE,
     Header,
     StreamFacts,
     Tensors,
@@ -186,6 +189,9 @@ def _check_names(header: Header, settings: Settings, tensors: Tensors, schema: i
         raise ValueError("two normal videos of one name")
     if missing := [i for i in range(len(header.normal)) if f"{_NORMAL}/{i}" not in tensors]:
         raise ValueError(f"no scores of normal video {missing[0]}")
+    sizes, rates = (header.world.sizes, header.world.rates) if header.world else ((), ())
+    if any(math.prod(one.size_hw) > MAX_PIXELS for one in sizes) or any(one.rate > MAX_RATE for one in rates):
+        raise ValueError("footage of a size or rate that no video has")
     known = tuple(f"{name}/" for name in (*header.streams, _NORMAL))
     if strays := [name for name in tensors if not name.startswith(known)]:
         raise ValueError(f"a tensor of nothing, {strays[0][:100]!r}")

@@ -25,6 +25,7 @@ Tensors = dict[str, NDArray[Any]]
 _JSON, _SHA256 = "mulde", "sha256"
 _MAX_INDEX_BYTES, _MAX_JSON, _MAX_VALUES, _MAX_TENSORS = 2**25, 2**24, 10**6, 100_000
 _MAX_TEXT = 10_000  # characters of one string
+MAX_RATE = 10_000.0  # frames per second
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=200)]
 Text = Annotated[str, Field(max_length=_MAX_TEXT)]
@@ -52,7 +53,7 @@ class StreamFacts(_Facts):
 
 class NormalFacts(_Facts):
     video: Text
-    rate: float = Field(gt=0, le=10_000)
+    rate: float = Field(gt=0, le=MAX_RATE)
 
 
 class Header(_Facts):

@@ -198,8 +198,8 @@ def torchscript_that_writes(path, target):
 
         @torch.jit.export
         def __setstate__(self, state: tuple[str, bool]) -> None:
-            self.where, self.training = state[0], state[1]
-            torch.from_file(self.where, True, 4).fill_(1.0)
+            self.where = state[0]
+            self.training = bool(torch.from_file(self.where, True, 4).fill_(1.0).sum() < 0)  # kept: it is used
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x
