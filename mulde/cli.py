@@ -61,8 +61,8 @@ Set = Annotated[
 Detector = Annotated[
     str | None,
     typer.Option(
-        help="Ultralytics weights (.pt, .onnx, OpenVINO folder; see --trust-weights) or an official name; finds objects with it "
-        "and moving regions besides. Without it: moving regions alone."
+        help="Ultralytics weights (.pt, .onnx, OpenVINO folder; see --trust-weights) or an official name; finds "
+        "objects with it and moving regions besides. Without it: moving regions alone."
     ),
 ]
 
