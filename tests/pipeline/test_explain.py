@@ -13,8 +13,8 @@ from mulde.config import Settings, load_settings
 from mulde.density.standardise import Standardiser
 from mulde.errors import StoreError
 from mulde.evaluation.smoothing import smooth
-from mulde.pipeline import store as tables
 from mulde.pipeline.bundle import Bundle, Stream
+from mulde.pipeline.class_names import COCO
 from mulde.pipeline.explain import chosen_rows, explain, stream_shares
 from mulde.pipeline.explain_rows import group_shares, way
 from mulde.pipeline.explain_words import cause_of
@@ -58,7 +58,7 @@ def stream_of(*means: list[float], **options: object) -> Stream:
 
 
 def bundle_of(streams: dict[str, Stream], *overrides: str) -> Bundle:
-    return Bundle(streams, load_settings(overrides=overrides), {}, {})
+    return Bundle(streams, load_settings(overrides=overrides), {}, {}, classes=dict(enumerate(COCO)))
 
 
 def scored_of(streams: dict[str, np.ndarray], how: str = "sum", sigma: float = SIGMA) -> ScoredVideo:
@@ -87,8 +87,8 @@ def table_of(values: np.ndarray, frames: list[int], **options: object) -> Featur
 def stored_of(found: dict[str, FeatureTable], regions: Regions | None = None) -> SimpleNamespace:
     """What is asked of a stored video."""
     passports = {} if regions is None else {"regions": "regions"}
-    store = SimpleNamespace(read=lambda passport: tables.regions_to_arrow(regions))
-    return SimpleNamespace(features=found.__getitem__, passports=passports, store=store, size_hw=SIZE_HW)
+    kept = {"features": found.__getitem__, "regions": lambda: regions}
+    return SimpleNamespace(passports=passports, size_hw=SIZE_HW, **kept)
 
 
 def moments_of(rows: dict[str, np.ndarray], box_xyxy: np.ndarray, size_hw: tuple[int, int] = SIZE_HW) -> Moments:
