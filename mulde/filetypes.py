@@ -32,6 +32,8 @@ _CLUTTER = frozenset(
     }
 )  # fmt: skip
 _NUMBERED_PER_OTHER = 10
+_DIGIT = re.compile("[0-9]")
+_LOSSLESS = frozenset({".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"})
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -70,20 +72,29 @@ def is_image_file(path: Path) -> bool:
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """The frames directly inside `folder`, in natural order: its image files, less clutter, less `without_number`."""
+    """The frames directly inside `folder`, in natural order: its image files, less clutter and `no_frames`."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if _is_image_entry(entry)]
-    others = without_number(names)
+    others = no_frames(names)
     return [folder / name for name in sorted(names, key=natural_key) if name not in others]
 
 
-def without_number(names: list[str]) -> set[str]:
-    """The images that are no frames beside numbered ones, as `folder.jpg` beside `0001.jpg`, `0002.jpg`, ...
+def no_frames(names: list[str]) -> set[str]:
+    """The images that are no frames of the folder that they lie in with others.
 
-    Empty unless there are at least ten numbered names for each one without a digit.
+    Those without a digit where there are ten numbered ones for each, as `folder.jpg` beside `0001.jpg`, `0002.jpg` ...;
+    and those of a kind that repeats the names of another kind, as `0001.jpg`, `0002.jpg`, ... beside `0001.png`, ...
     """
-    others = {name for name in names if not re.search("[0-9]", os.path.splitext(name)[0])}
-    return others if len(names) - len(others) >= _NUMBERED_PER_OTHER * len(others) else set()
+    others = {name for name in names if not _DIGIT.search(os.path.splitext(name)[0])}
+    if len(names) - len(others) < _NUMBERED_PER_OTHER * len(others):
+        others = set()
+    kinds: dict[str, set[str]] = {}
+    for name in set(names) - others:
+        stem, suffix = os.path.splitext(name)
+        kinds.setdefault(suffix.lower(), set()).add(stem)
+    whole = max(kinds, key=lambda kind: (len(kinds[kind]), kind in _LOSSLESS, kind), default="")
+    repeats = {kind for kind, stems in kinds.items() if kind != whole and len(stems) > 1 and stems <= kinds[whole]}
+    return others | {name for name in names if suffix_of(name) in repeats and name not in others}
 
 
 def is_frame_folder(path: Path) -> bool:

@@ -18,7 +18,7 @@ class Reason(Enum):
     SPECIAL = ("pipe, socket or device", "pipes, sockets or devices", True)
     OUTSIDE = ("video outside train/ and test/", "videos outside train/ and test/", True)
     PICTURE = ("picture beside videos", "pictures beside videos", True)
-    NO_FRAME = ("picture without a number among frames", "pictures without a number among frames", True)
+    NO_FRAME = ("picture that is no frame of its folder", "pictures that are no frames of their folders", True)
     FRAMES = ("folder of frames, which mulde score takes", "folders of frames, which mulde score takes", True)
     FRAMES_BELOW = (
         "folder of pictures inside a folder of frames",

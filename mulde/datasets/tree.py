@@ -21,8 +21,8 @@ from mulde.filetypes import (
     is_clutter,
     is_frame_folder,
     natural_key,
+    no_frames,
     suffix_of,
-    without_number,
 )
 
 _MASK_ENDINGS = ("_gt", "_mask", "_masks")
@@ -163,7 +163,7 @@ class _Walker:
                 self.left_out.append(LeftOut(one.path, one.name[:-1], reason))
             elif one.is_video:
                 kept.append((one.name[:-1] or self._shown(self._real_root), one.path))
-                for name in sorted(without_number(one.pictures)):
+                for name in sorted(no_frames(one.pictures)):
                     self._leave_out(one, name, Reason.NO_FRAME)
         return kept
 

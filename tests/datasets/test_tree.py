@@ -73,6 +73,10 @@ def reasons(root: Path) -> dict[str, Reason]:
          {"t_gt": R.MASKS, "v_mask": R.MASKS}),
         (["c#20", "c/folder.jpg"], ["c"], {"c/folder.jpg": R.NO_FRAME}),
         (["c#5", "c/folder.jpg"], ["c"], {}),
+        (["c#3", "c/000.png", "c/001.png", "c/002.png"], ["c"],
+         {"c/000.jpg": R.NO_FRAME, "c/001.jpg": R.NO_FRAME, "c/002.jpg": R.NO_FRAME}),
+        (["c#3", "c/001.PNG", "c/002.png"], ["c"], {"c/001.PNG": R.NO_FRAME, "c/002.png": R.NO_FRAME}),
+        (["c#3", "c/003.jpeg", "c/002.png"], ["c"], {}),
         # names
         (["a.mp4", "a.avi", "a/1.jpg", "b.MP4"], ["a", "a.avi", "a.mp4", "b"], {}),
         (["a.mp4", "a.avi", "a.avi.mp4", "a.avi.mp4.mkv", "a.mp4.avi"],
@@ -234,13 +238,13 @@ def test_demo_and_toy_are_no_footage(tmp_path):
 
 
 def test_one_line_says_it_all_what_matters_first():
-    left_out = [LeftOut(Path(f"/d/{i}.jpg"), f"{i}.jpg", Reason.PICTURE) for i in range(13)]
+    left_out = [LeftOut(Path(f"/d/{i}.jpg"), f"{i}.jpg", Reason.PICTURE) for i in range(21)]
     left_out += [LeftOut(Path("/d/x"), "x", Reason.UNREADABLE, "Permission denied")]
     left_out += [LeftOut(Path("/d/.git"), ".git", Reason.CLUTTER)]
     assert in_words(left_out) == (
-        "left out: 1 folder that cannot be read: x (Permission denied); 13 pictures beside videos: "
-        "0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, 5.jpg, 6.jpg, 7.jpg, 8.jpg, 9.jpg, 10.jpg, 11.jpg, ...; "
+        "left out: 1 folder that cannot be read: x (Permission denied); 21 pictures beside videos: "
+        f"{', '.join(f'{i}.jpg' for i in range(20))}, ...; "
         "1 hidden or system entry: .git"
     )
     assert in_words([]) == ""
-    assert as_record(left_out, limit=1)["picture"] == {"count": 13, "paths": ["/d/0.jpg"]}
+    assert as_record(left_out, limit=1)["picture"] == {"count": 21, "paths": ["/d/0.jpg"]}
