@@ -181,12 +181,7 @@ def added(
     for path, name in names.items():
         was = before.get(path)
         if (was in known and was != name) or (was is None and name in known):
-            raise UsageError(
-                f"{path} cannot be added",
-                expected="names unlike those of the run",
-                got=was or name,
-                hint="another --out",
-            )
+            raise UsageError(f"--add: the run holds another video called {was or name}", hint="another --out")
     wanted = {str(video.path.resolve()) for video in open_sources(new, "test").videos}
     videos = tuple(video for video in open_sources(together, "test").videos if str(video.path.resolve()) in wanted)
     return [*record.get("sources", []), *(one for one in new if one not in record.get("sources", []))], videos
