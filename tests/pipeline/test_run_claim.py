@@ -203,9 +203,8 @@ def test_added_videos_stand_beside_the_others(score, mulde, tmp_path):
     score("a/odd.mp4", "--out", "run")
     assert score("a/plain.mp4", "b/more.mp4", "--out", "run", "--add")[0] == 0
     score("a/odd.mp4", "a/plain.mp4", "b/more.mp4", "--out", "whole")
-    assert sorted(
-        path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*") if path.is_file()
-    ) == sorted(names)
+    files = [{path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*")} for name in ("run", "whole")]
+    assert files[0] == files[1]
     run, whole = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("run", "whole"))
     for key in ("sources", "video_sha256", "frames_without_rows", "num_events", "model_sha256", "kind"):
         assert run[key] == whole[key], key
@@ -239,9 +238,8 @@ def test_what_is_gone_from_a_folder_is_gone_from_its_run(score, mulde, work, tmp
 
 def test_watching_and_training_into_the_folder_of_a_score_is_refused(score, mulde, work, tmp_path):
     score("a/odd.mp4", "--out", "run")
-    code, _, err = mulde(
-        "watch-folder", work / "a", "--model", work / "model" / "model.safetensors", "--out", "run", "--once"
-    )
+    watch = ("watch-folder", work / "a", "--model", work / "model" / "model.safetensors", "--once")
+    code, _, err = mulde(*watch, "--out", "run")
     assert (code, "run holds another run: that of mulde score" in err) == (2, True)
     code, _, err = mulde("train", work / "train", "--out", "run", *QUICK, *STREAMS)
     assert (code, "run holds another run: that of mulde score" in err) == (2, True)
