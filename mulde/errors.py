@@ -90,7 +90,7 @@ class FileError(MuldeError, OSError):
         self.errno: int | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (*super().__reduce__()[:2], {"errno": self.errno})  # type: ignore[index]
+        return (*super().__reduce__()[:2], {"errno": self.errno})
 
 
 def cannot(verb: str, path: object, error: OSError) -> FileError:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from mulde.errors import UsageError
-from mulde.files import valid_text
+from mulde.names import valid_text
 from mulde.records import Bool, Float64, Int64, LabelTrack, TruthRegions
 
 SPLITS = ("train", "test")
