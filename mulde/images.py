@@ -22,16 +22,19 @@ _FORMATS = "PNG, JPEG, BMP, TIFF, WebP or GIF"
 Channels = Literal["stored", "bgr", "grey"]
 
 
-def read_image(path: Path, channels: Channels = "stored", *, keep_depth: bool = True) -> NDArray[Any]:
+def read_image(
+    path: Path, channels: Channels = "stored", *, keep_depth: bool = True, single: bool = False
+) -> NDArray[Any]:
     """An image as (H, W) grey or (H, W, 3) BGR; alpha is dropped and an EXIF orientation applied.
 
     channels: "stored" as the file has them, or converted to "bgr" or "grey". keep_depth: 16-bit and float images keep
-    their dtype, otherwise all become uint8. Raises ImageError for a file that cannot be read as an image, and for one
-    that claims more than MAX_PIXELS, before any memory is taken for them.
+    their dtype, otherwise all become uint8. single: refuse what holds several pictures, of which the first would be
+    taken. Raises ImageError for a file that cannot be read as an image, and for one that claims more than MAX_PIXELS,
+    before any memory is taken for them.
     """
     cv2 = import_cv2()
     content = _content(path)
-    _check_size(path, content)
+    _check_header(path, content, single)
     flags = {"stored": cv2.IMREAD_ANYCOLOR, "bgr": cv2.IMREAD_COLOR, "grey": cv2.IMREAD_GRAYSCALE}[channels]
     with _silence(cv2):
         try:
@@ -74,7 +77,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _check_size(path: Path, content: bytes) -> None:
+def _check_header(path: Path, content: bytes, single: bool) -> None:
     kind = _opener(content)
     if kind is None:
         raise ImageError(
@@ -82,13 +85,16 @@ def _check_size(path: Path, content: bytes) -> None:
         )
     try:
         # The classes, not `Image.open`: its own limit is a global of Pillow, and below it a Python warning.
-        width, height = kind(io.BytesIO(content)).size
+        header = kind(io.BytesIO(content))
+        (width, height), num_pictures = header.size, getattr(header, "n_frames", 1) if single else 1
     except Exception as error:  # Pillow's plugins raise whatever a damaged header leads to
         raise ImageError(f"{path} is not a readable image", got=f"a damaged header ({error})") from None
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{path} is too large", expected=f"at most {MAX_PIXELS} pixels", got=f"{width} x {height} (width x height)"
         )
+    if num_pictures > 1:
+        raise ImageError(f"{path} holds several pictures", expected="one", got=num_pictures)
 
 
 def _opener(content: bytes) -> Any:

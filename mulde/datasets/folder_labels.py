@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,9 +13,11 @@ import numpy as np
 
 from mulde.datasets.base import Video, listing
 from mulde.datasets.ground_truth import track_from_masks, track_from_ranges
-from mulde.datasets.label_files import flags_track, read_mat, read_npy, track_from_inclusive
+from mulde.datasets.label_files import flags_track, read_npy, track_from_inclusive
+from mulde.datasets.mat_files import read_mat, variables
 from mulde.datasets.tree import frame_folders, visible_files
 from mulde.errors import LabelError
+from mulde.files import read_csv, whole_number
 from mulde.filetypes import list_frames
 from mulde.names import on_disk, valid_text
 from mulde.records import Bool, LabelTrack
@@ -28,6 +30,7 @@ _MATLAB_NUMBERS = {
     "logical",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 }
+_DECIMAL = re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,2})?|[0-9]{1,18}/[0-9]{1,18}")
 _NUMBERS = {
     "start_frame": "whole numbers start_frame and end_frame (0-based, end_frame is the first frame after the range)",
     "start_s": "numbers start_s and end_s (seconds) and, where there is one, a frame_rate above 0",
@@ -109,12 +112,10 @@ def _frames_of(row: Row, video: Video, num_frames: int, source: str) -> tuple[in
 
 def _read_csv(path: Path) -> tuple[list[Row], list[LabelError]]:
     try:
-        # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name.
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        return [], [LabelError(f"{path}", expected="text in UTF-8", got=str(error))]
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    header = reader.fieldnames or ()
+        table = read_csv(path, error=LabelError)
+    except LabelError as error:
+        return [], [error]
+    header = table.columns
     # Where both are there the frames count: they are exact.
     pairs = [pair for pair in (("start_frame", "end_frame"), ("start_s", "end_s")) if {"video", *pair} <= set(header)]
     if not pairs:
@@ -122,27 +123,34 @@ def _read_csv(path: Path) -> tuple[list[Row], list[LabelError]]:
         return [], [LabelError(f"{path}: header", expected=expected, got=",".join(header) or "an empty file")]
     rows: list[Row] = []
     faults: list[LabelError] = []
-    for cells in reader:
+    for line, cells in table.rows:
         try:
-            rows.append(_parse_row(path, reader.line_num, cells, *pairs[0]))
+            rows.append(_parse_row(path, line, cells, *pairs[0]))
         except LabelError as error:
             faults.append(error)
     return rows, faults
 
 
-def _parse_row(path: Path, line: int, cells: dict[str, str | None], first: str, last: str) -> Row:
-    name, in_seconds = (cells["video"] or "").strip(), first == "start_s"
-    rate_text = (cells.get("frame_rate") or "").strip() if in_seconds else ""
-    number = Fraction if in_seconds else int  # a Fraction reads "12.5" and "30000/1001" exactly
+def _parse_row(path: Path, line: int, cells: dict[str, str], first: str, last: str) -> Row:
+    name, in_seconds = cells["video"].strip(), first == "start_s"
+    rate_text = cells.get("frame_rate", "").strip() if in_seconds else ""
+    number = _exact if in_seconds else whole_number
     try:
-        start, end = (Fraction(number((cells[column] or "").strip())) for column in (first, last))
-        rate = Fraction(rate_text) if rate_text else None
+        start, end = (Fraction(number(cells[column].strip())) for column in (first, last))
+        rate = _exact(rate_text) if rate_text else None
         if rate is not None and rate <= 0:
             raise ValueError
     except (ValueError, ZeroDivisionError):
         got = f"{cells[first]!r} and {cells[last]!r}" + (f", frame_rate {rate_text!r}" if rate_text else "")
         raise LabelError(f"{path} line {line}: range of {name}", expected=_NUMBERS[first], got=got) from None
     return Row(line, name, start, end, in_seconds, rate)
+
+
+def _exact(text: str) -> Fraction:
+    """ "12.5" and "30000/1001" as they are. Raises ValueError; an exponent of nine digits would take minutes."""
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError(text)
+    return Fraction(text)
 
 
 class ArrayLabels:
@@ -181,6 +189,8 @@ def _read_array(path: Path, video: str, num_frames: int) -> tuple[Bool, str]:
         return flags_track(video, read_npy(path), num_frames, source).anomalous, "one value per frame"
     variable = _only_numbers(path)
     values = read_mat(path, variable)
+    if values.dtype.kind not in "biuf":
+        raise LabelError(f"{source} (variable {variable})", expected="real numbers", got=str(values.dtype))
     if values.size and ((num_frames in values.shape and values.size == num_frames) or values.shape[-1] != 2):
         found = f"variable {variable}, one value per frame"
         return flags_track(video, values, num_frames, f"{source} ({found})").anomalous, found
@@ -196,19 +206,12 @@ def _read_array(path: Path, video: str, num_frames: int) -> tuple[Bool, str]:
 
 def _only_numbers(path: Path) -> str:
     """The name of the one variable with numbers in a .mat file."""
-    from scipy.io import whosmat
-
-    try:
-        known = whosmat(path)
-    except NotImplementedError:
-        return ""  # version 7.3, which `read_mat` explains
-    except Exception as error:  # scipy lets whatever it stumbles over in a damaged file come out
-        raise LabelError(f"{path}", expected="a MATLAB file", got=f"a damaged file ({error})") from None
-    numbers = [name for name, _, kind in known if kind in _MATLAB_NUMBERS]
+    known = variables(path)
+    numbers = [name for name, kind in known if kind in _MATLAB_NUMBERS]
     if len(numbers) != 1:
-        said = listing([f"{name} ({kind})" for name, _, kind in known])
+        said = listing([f"{name} ({kind})" for name, kind in known])
         raise LabelError(f"{path}", expected="one variable with numbers", got=said)
-    return str(numbers[0])
+    return numbers[0]
 
 
 class MaskLabels:

@@ -23,17 +23,30 @@ import numpy as np
 
 from mulde.datasets.base import Video
 from mulde.errors import LabelError
+from mulde.files import read_json
 from mulde.records import Float64, LabelTrack, TruthRegions
 
+MAX_BOXES = 4_000_000
+"""Of a video, which holds a hundred anomalies for half an hour."""
 _BOX = "[frame, x0, y0, x1, y1] with a whole frame from 0, finite numbers, x0 < x1 and y0 < y1"
 
 
 @dataclass(frozen=True)
 class Track:
-    """One anomaly: boxes (N, 5) float64 of frame, x0, y0, x1, y1, frames strictly ascending."""
+    """One anomaly: keys (K, 5) float64 of frame, x0, y0, x1, y1, frames strictly ascending; `interpolate` says whether
+    the frames between them have boxes too."""
 
     number: int
-    boxes: Float64
+    keys: Float64
+    interpolate: bool = False
+
+    def __len__(self) -> int:
+        return int(self.keys[-1, 0] - self.keys[0, 0]) + 1 if self.interpolate else len(self.keys)
+
+    @property
+    def boxes(self) -> Float64:
+        """(N, 5), those between the keys included."""
+        return _filled(self.keys) if self.interpolate else self.keys
 
 
 class TrackLabels:
@@ -45,7 +58,7 @@ class TrackLabels:
         self.tracks: dict[str, list[Track]] = {}
         for name, entry in self._entries().items():
             try:
-                self.tracks[name] = list(_parse(f"{path}, {name!r}", entry))
+                self.tracks[name] = _few(f"{path}, {name!r}", list(_parse(f"{path}, {name!r}", entry)))
             except LabelError as error:
                 self.faults.append(error)
         self.named = {f"{path.name}, {name!r}": name for name in self.tracks}
@@ -53,14 +66,15 @@ class TrackLabels:
     def track(self, video: Video, num_frames: int) -> LabelTrack:
         anomalous = np.zeros(num_frames, np.bool_)
         for track in self._of(video):
-            last = int(track.boxes[-1, 0])
+            last = int(track.keys[-1, 0])
             if last >= num_frames:
                 raise LabelError(
                     f"{self.path}, {video.name!r}, track {track.number}",
                     expected=f"frames 0 to {num_frames - 1}, the decoded ones",
                     got=f"frame {last}",
                 )
-            anomalous[track.boxes[:, 0].astype(np.int64)] = True
+            frames = track.keys[:, 0].astype(np.int64)
+            anomalous[slice(frames[0], last + 1) if track.interpolate else frames] = True
         return LabelTrack(video.name, anomalous)
 
     def source(self, video: Video, num_frames: int) -> str:
@@ -69,7 +83,7 @@ class TrackLabels:
     def regions(self, video: Video) -> TruthRegions:
         tracks = self._of(video)
         boxes = np.concatenate([np.zeros((0, 5)), *(track.boxes for track in tracks)])
-        number = np.repeat([track.number for track in tracks], [len(track.boxes) for track in tracks]).astype(np.int64)
+        number = np.repeat([track.number for track in tracks], [len(track) for track in tracks]).astype(np.int64)
         order = np.lexsort((number, boxes[:, 0]))
         frame_index = boxes[order, 0].astype(np.int64)
         return TruthRegions(video.name, boxes[order, 1:].astype(np.float32), frame_index, number[order])
@@ -80,9 +94,9 @@ class TrackLabels:
     def _entries(self) -> dict[str, Any]:
         """What stands in the file for each video; an unreadable file is a fault."""
         try:
-            data = json.loads(self.path.read_text(encoding="utf-8-sig"))
-        except (ValueError, OSError) as error:  # a JSONDecodeError names line and column
-            self.faults.append(LabelError(f"{self.path}", expected="JSON", got=str(error)))
+            data = read_json(self.path, max_bytes=2**28, error=LabelError)
+        except LabelError as error:
+            self.faults.append(error)
             return {}
         if not isinstance(data, dict):
             expected = '{"VIDEO": {"tracks": [...]}, ...}'
@@ -98,13 +112,19 @@ def _parse(source: str, entry: Any) -> Iterator[Track]:
     seen: set[int] = set()
     for position, track in enumerate(tracks, start=1):
         number = track.get("id") if isinstance(track, dict) else None
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0 or number in seen:
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**53 or number in seen:
             expected = '"id": a whole number from 0, one per track'
             raise LabelError(f"{source}, track at position {position}", expected=expected, got=_short(number))
         seen.add(number)
         title = f"{source}, track {number}"
-        boxes = _boxes(title, track.get("boxes"))
-        yield Track(number, _filled(boxes) if track.get("interpolate") is True else boxes)
+        yield Track(number, _boxes(title, track.get("boxes")), track.get("interpolate") is True)
+
+
+def _few(source: str, tracks: list[Track]) -> list[Track]:
+    if sum(map(len, tracks)) > MAX_BOXES:
+        got = f"{sum(map(len, tracks)):,}, the interpolated ones included"
+        raise LabelError(source, expected=f"at most {MAX_BOXES:,} boxes in a video", got=got)
+    return tracks
 
 
 def _boxes(title: str, rows: Any) -> Float64:
@@ -124,7 +144,7 @@ def _boxes(title: str, rows: Any) -> Float64:
 def _is_box(row: Any) -> bool:
     if not isinstance(row, list) or len(row) != 5 or any(isinstance(v, bool) for v in row):
         return False
-    if not isinstance(row[0], int) or row[0] < 0 or not all(isinstance(v, int | float) for v in row):
+    if not isinstance(row[0], int) or not 0 <= row[0] < 2**31 or not all(isinstance(v, int | float) for v in row):
         return False
     with np.errstate(over="ignore"):  # float32, as the record keeps them
         x0, y0, x1, y1 = np.array(row[1:], np.float64).astype(np.float32)

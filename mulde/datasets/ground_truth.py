@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mulde.errors import LabelError
+from mulde.errors import ImageError, LabelError
+from mulde.images import read_image
 from mulde.records import Bool, LabelTrack
 
 # A jpg mask has non-zero pixels all around its edges, so "non-zero = anomalous" would not hold.
@@ -75,14 +76,14 @@ def iter_masks(mask_paths: Sequence[Path]) -> Iterator[Bool]:
 
 
 def _read_mask(path: Path) -> Bool:
-    import cv2
-
     if path.suffix.lower() in LOSSY_SUFFIXES:
         raise LabelError(f"mask {path}", expected="a lossless image (png, bmp, tif)", got="a jpg, which smears edges")
-    data = np.fromfile(path, dtype=np.uint8)
-    # Colour drops an alpha channel, any depth keeps the 1 of a 16-bit mask; both would be lost or invented otherwise.
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
-    if image is None:
-        raise LabelError(f"mask {path}", expected="an image file", got=f"{data.size} bytes that are not an image")
-    lit = np.asarray(image) != 0
+    try:
+        # Colour drops an alpha channel, any depth keeps the 1 of a 16-bit mask: else both are invented or lost.
+        image = read_image(path, "bgr", single=True)
+    except ImageError as error:
+        raise LabelError(f"mask {error.problem}", expected=error.expected or "an image file", got=error.got) from None
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise LabelError(f"mask {path}", expected="finite numbers", got="nan or infinity")
+    lit = image != 0
     return np.asarray(lit[..., 0] | lit[..., 1] | lit[..., 2], dtype=np.bool_)  # .any(axis=2) takes five times as long

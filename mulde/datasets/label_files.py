@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mulde.datasets.base import Video, listing
 from mulde.datasets.ground_truth import COUNT_HINT, track_from_ranges
+from mulde.datasets.mat_files import read_mat
 from mulde.errors import LabelError
 from mulde.records import LabelTrack
 
 _UNPICKLE = "where you trust the file: np.save(new_name, np.asarray(the_array, dtype=np.uint8)), one .npy per video"
+MAX_BYTES = 2**31
+"""Of an array that is held in memory."""
 _NUMBER = re.compile(r"([0-9]+)$")
 
 
@@ -39,13 +42,17 @@ class NpzFlags:
     path: Path
 
     def track(self, video: Video, num_frames: int) -> LabelTrack:
-        if not zipfile.is_zipfile(self.path):  # numpy takes whatever is no zip file for a pickle
+        if not self.path.is_file() or not zipfile.is_zipfile(
+            self.path
+        ):  # numpy takes whatever is no zip file for a pickle
             raise LabelError(f"{self.path}", expected="a .npz of arrays of numbers", got="a damaged file")
         try:
-            with np.load(self.path, allow_pickle=False) as arrays:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 known = list(arrays.files)
+                if video.name in known:
+                    _check_member(arrays.zip, video.name)
                 values = arrays[video.name] if video.name in known else None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except Exception as error:  # of zipfile, zlib and numpy
             raise _damaged(self.path, "a .npz of arrays of numbers", error) from None
         if values is None:
             raise LabelError(f"{self.path}", expected=f"labels of {video.name}", got=listing(known, 5))
@@ -72,7 +79,9 @@ class MatIntervals:
                 got=video.name,
             )
         intervals = np.asarray(cells[number - 1])
-        whole = intervals.dtype.kind in "biuf" and np.array_equal(intervals, np.floor(intervals))
+        whole = intervals.dtype.kind in "biuf" and bool(
+            np.isfinite(intervals).all() and np.array_equal(intervals, np.floor(intervals))
+        )
         if intervals.size and (intervals.ndim != 2 or len(intervals) != 2 or not whole):
             raise LabelError(
                 f"{self.path}: gt{{{number}}}",
@@ -81,6 +90,15 @@ class MatIntervals:
             )
         pairs = [(int(first), int(last)) for first, last in intervals.T] if intervals.size else []
         return track_from_inclusive(video.name, pairs, num_frames, f"{self.path}: gt{{{number}}}")
+
+
+def _check_member(archive: zipfile.ZipFile, name: str) -> None:
+    """Raises ValueError for an array that would unpack to more than its file, or than labels take."""
+    info = next(one for one in archive.infolist() if one.filename in (f"{name}.npy", name))
+    if info.file_size > MAX_BYTES:
+        raise ValueError(f"{info.file_size:,} bytes unpacked")
+    with archive.open(info) as file:
+        _check_npy(file, info.file_size, MAX_BYTES)
 
 
 def track_from_inclusive(video: str, pairs: list[tuple[int, int]], num_frames: int, source: str) -> LabelTrack:
@@ -121,33 +139,25 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
         raise LabelError("labels", expected=path, got="no such file", hint="a full copy")
     try:
         with path.open("rb") as file:
-            if file.read(6) != b"\x93NUMPY":
-                raise ValueError("it does not begin like one")
+            _check_npy(file, path.stat().st_size, 2**50 if mapped else MAX_BYTES)
         return np.asanyarray(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy lets whatever a damaged header leads Python's parser to come out
         raise _damaged(path, "a .npy array of numbers", error) from None
 
 
-def read_mat(path: Path, variable: str) -> NDArray[Any]:
-    """One variable of a MATLAB file (up to version 7). Raises LabelError; a 7.3 file is told apart."""
-    from scipy.io import loadmat
-
-    if not path.is_file():
-        raise LabelError("labels", expected=path, got="no such file", hint="a full copy")
-    try:
-        content = loadmat(path, variable_names=[variable])
-    except NotImplementedError:
-        raise LabelError(
-            f"{path} is a MATLAB 7.3 file, which is HDF5 inside",
-            expected="a .mat of version 7 or older",
-            hint=f"in MATLAB or Octave: load('{path.name}'); save('-v7', '{path.name}', '{variable}')",
-        ) from None
-    except Exception as error:  # scipy lets whatever it stumbles over in a damaged file come out
-        raise _damaged(path, "a MATLAB file", error) from None
-    if variable not in content:
-        names = sorted(name for name in content if not name.startswith("__"))
-        raise LabelError(f"{path}", expected=f"a variable {variable}", got=listing(names, 5))
-    return np.asarray(content[variable])
+def _check_npy(file: IO[bytes], size: int, most: int) -> None:
+    """Raises ValueError for a .npy file of `size` bytes that is none, or claims to hold more than it or `most`."""
+    if file.read(6) != b"\x93NUMPY":
+        raise ValueError("it does not begin like one")
+    file.seek(0)
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"version {version[0]}.{version[1]} of its form")
+    shape, _, dtype = read(file)
+    claimed = dtype.itemsize * math.prod(shape)
+    if not dtype.hasobject and (min(shape, default=0) < 0 or claimed > min(size, most)):
+        raise ValueError(f"{claimed:,} bytes of numbers claimed, in a file of {size:,} bytes")
 
 
 def _damaged(path: Path, expected: str, error: Exception) -> LabelError:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mulde.datasets.base import Video, listing
 from mulde.datasets.benchmark import MaskTruth
 from mulde.datasets.ground_truth import track_from_mask_arrays
-from mulde.datasets.label_files import read_mat, read_npy
+from mulde.datasets.label_files import read_npy
+from mulde.datasets.mat_files import read_mat
 from mulde.errors import LabelError
 from mulde.records import Bool, LabelTrack
 

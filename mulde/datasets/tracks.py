@@ -21,8 +21,11 @@ from mulde.datasets.benchmark import RegionTruth
 from mulde.datasets.ground_truth import COUNT_HINT
 from mulde.datasets.layout import whatever_case
 from mulde.errors import LabelError
+from mulde.files import read_text
 from mulde.filetypes import list_frames
 from mulde.records import LabelTrack, TruthRegions
+
+_MOST = 1e9  # pixels
 
 
 class Box(NamedTuple):
@@ -90,12 +93,9 @@ def parse_centre(line: str) -> Box:
 
 def read_tracks(video: Video, path: Path, parse: Callable[[str], Box], form: str) -> TruthRegions:
     """The boxes of one video. Raises LabelError, naming the line, for one that cannot be understood."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError:
-        raise LabelError(f"regions of {video.name}", expected=path, got="no such file", hint="a full copy") from None
-    except UnicodeDecodeError as error:
-        raise LabelError(f"{path}", expected=f"lines {form}", got=str(error)) from None
+    if not path.exists():
+        raise LabelError(f"regions of {video.name}", expected=path, got="no such file", hint="a full copy")
+    lines = read_text(path, max_bytes=2**27, error=LabelError).splitlines()
     boxes = [_checked(path, number, line, parse, form) for number, line in enumerate(lines, 1) if line.strip()]
     truth = truth_from_boxes(video.name, boxes)
     if video.path.is_dir() and len(truth):
@@ -128,7 +128,8 @@ def _checked(path: Path, number: int, line: str, parse: Callable[[str], Box], fo
         box = parse(line)
     except ValueError:
         raise LabelError(f"{path} line {number}", expected=form, got=line.strip()) from None
-    if box.frame < 0 or box.track < 0 or not (box.x0 < box.x1 and box.y0 < box.y1) or not np.isfinite(box[2:]).all():
+    counts = 0 <= box.frame < 2**31 and 0 <= box.track < 2**53
+    if not counts or not (-_MOST < box.x0 < box.x1 < _MOST and -_MOST < box.y0 < box.y1 < _MOST):  # false for nan too
         raise LabelError(
             f"{path} line {number}", expected=f"{form} with a box of some size and known numbers", got=line.strip()
         )

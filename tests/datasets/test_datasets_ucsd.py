@@ -115,9 +115,9 @@ def test_a_mask_too_many_and_one_renamed(root):
 def test_damaged_masks(root):
     path = root / "UCSDped2" / "Test" / "Test001_gt" / "002.bmp"
     path.write_bytes(b"")
-    assert f"mask {path}: expected an image file, got 0 bytes that are not an image" in refusal(root, "Test001", 6)
+    assert f"mask {path} is not a readable image: expected an image file, got 0 bytes" in refusal(root, "Test001", 6)
     path.write_bytes(b"BM, but no picture")
-    assert "got 18 bytes that are not an image" in refusal(root, "Test001", 6)
+    assert "got a damaged header" in refusal(root, "Test001", 6)
     cv2.imwrite(str(path), np.zeros((9, 11), np.uint8))
     assert "expected height x width (24, 32), as in 001.bmp, got (9, 11)" in refusal(root, "Test001", 6)
 
