@@ -14,7 +14,7 @@ VIDEO_SUFFIXES = _suffixes(
     "ogm rm rmvb mxf dv wtv nut ivf y4m mjpeg mjpg h264 264 avc h265 265 hevc dav"
 )
 """Containers and raw streams that PyAV reads; `.dav` are recordings of Dahua."""
-IMAGE_SUFFIXES = _suffixes("jpg jpeg jpe jfif png bmp tif tiff webp jp2 pgm ppm pbm pnm")
+IMAGE_SUFFIXES = _suffixes("jpg jpeg jpe jfif png bmp tif tiff webp pgm ppm pbm pnm")
 UNFINISHED_SUFFIXES = _suffixes("part partial crdownload download filepart opdownload tmp temp !qb")
 ARCHIVE_SUFFIXES = _suffixes("zip tar gz tgz bz2 tbz xz txz zst 7z rar iso")
 DOCUMENT_SUFFIXES = _suffixes(

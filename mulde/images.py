@@ -17,7 +17,7 @@ from mulde.files import write_bytes
 MAX_PIXELS = 10**8
 """Larger pictures are taken for a damaged or hostile header; 8K has 33 million pixels."""
 MAX_FILE_BYTES = 2**29
-_FORMATS = "PNG, JPEG, BMP, TIFF, WebP or GIF"
+_FORMATS = "PNG, JPEG, BMP, TIFF, WebP, GIF or PNM"
 
 Channels = Literal["stored", "bgr", "grey"]
 
@@ -99,7 +99,15 @@ def _check_header(path: Path, content: bytes, single: bool) -> None:
 
 def _opener(content: bytes) -> Any:
     """The class of Pillow that reads the header of an image with this content; None for other content."""
-    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+    from PIL import (
+        BmpImagePlugin,
+        GifImagePlugin,
+        JpegImagePlugin,
+        PngImagePlugin,
+        PpmImagePlugin,
+        TiffImagePlugin,
+        WebPImagePlugin,
+    )
 
     signatures = (
         (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
@@ -111,6 +119,7 @@ def _opener(content: bytes) -> Any:
         (b"MM\0+", TiffImagePlugin.TiffImageFile),
         (b"RIFF", WebPImagePlugin.WebPImageFile),
         (b"GIF8", GifImagePlugin.GifImageFile),
+        *((b"P%d" % number, PpmImagePlugin.PpmImageFile) for number in range(1, 7)),
     )
     return next((opener for signature, opener in signatures if content.startswith(signature)), None)
 

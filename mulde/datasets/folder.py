@@ -87,7 +87,7 @@ class FolderDataset:
     def left_out(self) -> list[LeftOut]:
         """What is no video of a split, with the videos that lie outside the splits."""
         splits = [path for split in SPLITS for path in split_folders(self.root, split).values()]
-        labels = {self.root / kind for kind in (*_KINDS, self.mask_folder)}
+        labels = {self.root / kind for kind in (*_KINDS, self.mask_folder, "pixel_masks")}
         outside = walk(self.root, [*splits, *labels])
         found = [
             LeftOut(path, path.relative_to(self.root).as_posix(), Reason.OUTSIDE)

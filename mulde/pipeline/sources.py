@@ -113,7 +113,8 @@ def open_sources(sources: Sequence[str], split: str | None = None) -> Opened:
         return opened[0]
     distinct, repeated = distinct_names([video for one in opened for video in one.videos])
     notes = tuple(note for one in opened for note in one.notes)
-    return Opened(distinct, (*(out for one in opened for out in one.left_out), *repeated), notes=notes)
+    left_out = dict.fromkeys(left for one in opened for left in one.left_out)  # a source may be named twice
+    return Opened(distinct, (*left_out, *repeated), notes=notes)
 
 
 def open_source(source: str) -> Footage:

@@ -10,13 +10,17 @@ from __future__ import annotations
 import os
 import re
 
+import av
+import cv2
 import pytest
 
 from mulde.datasets.left_out import Reason
 from mulde.datasets.registry import DATASETS
 from mulde.errors import UsageError
+from mulde.media import open_video
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.sources import absolute_source, distinct_names, open_source, open_sources
+from tests.conftest import moving_square
 
 
 def touch(path):
@@ -273,3 +277,44 @@ def test_a_source_that_cannot_be_read_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UsageError, match="expected a folder that can be read, got Permission denied"):
         open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "container", "codec"),
+    [
+        (".MTS", "mpegts", "libx264"),
+        (".m2ts", "mpegts", "mpeg2video"),
+        (".h264", "h264", "libx264"),
+        (".265", "hevc", "libx265"),
+        (".vob", "vob", "mpeg2video"),
+        (".m2v", "mpeg2video", "mpeg2video"),
+        (".mxf", "mxf", "mpeg2video"),
+        (".asf", "asf", "mpeg4"),
+        (".f4v", "mp4", "libx264"),
+        (".3g2", "3g2", "mpeg4"),
+        (".mjpeg", "mjpeg", "mjpeg"),
+        (".ivf", "ivf", "libvpx"),
+        (".nut", "nut", "mpeg4"),
+    ],
+)
+def test_what_counts_as_a_video_can_be_read(tmp_path, suffix, container, codec):
+    with av.open(str(tmp_path / f"a{suffix}"), "w", format=container) as written:
+        stream = written.add_stream(codec, rate=25)
+        stream.height, stream.width = 96, 128
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        if codec == "libx265":
+            stream.options = {"x265-params": "log-level=none"}
+        for image in [*moving_square(6), None]:
+            written.mux(stream.encode(None if image is None else av.VideoFrame.from_ndarray(image, format="rgb24")))
+    (video,) = open_source(str(tmp_path)).all
+    with open_video(video.path) as reader:
+        assert sum(len(frames.images) for frames in reader) == 6
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".pgm", ".ppm", ".jpe"])
+def test_what_counts_as_a_frame_can_be_read(tmp_path, suffix):
+    for i, image in enumerate(moving_square(3)):
+        assert cv2.imwrite(str(tmp_path / f"{i}{suffix}"), image[..., 0] if suffix == ".pgm" else image)
+    (video,) = open_source(str(tmp_path)).all
+    with open_video(video.path) as reader:
+        assert sum(len(frames.images) for frames in reader) == 3
