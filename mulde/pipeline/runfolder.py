@@ -4,6 +4,7 @@ settings.toml  run.json
 training:   model.safetensors  normal_moments.parquet  audit.csv .png  tensorboard/<extractor>-<fold>/
             (checkpoints/<extractor>-<fold>.safetensors while it trains)
 scoring:    scores/<video>.csv .parquet  regions/<video>.parquet  events.csv .parquet .json  event_rows.parquet
+            (.event_parts/ while a folder is watched: events that the tables do not hold yet)
             figures/<video>.png  thumbnails/<video>/<peak frame>.jpg  normal/<moment>.jpg
 on request: overlays/<video>.mp4  clips/<video>/<peak frame>.mp4 .png  timeline.png  heat_maps/<video>.npy
 review:     report.html  exemptions.json

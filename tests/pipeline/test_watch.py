@@ -29,13 +29,14 @@ from mulde.errors import MuldeError, UsageError
 from mulde.media import write_video
 from mulde.pipeline import scorer, watch, watch_ledger
 from mulde.pipeline.engine import Extraction
-from mulde.pipeline.events import read_events
+from mulde.pipeline.events import read_events, write_event_rows, write_events
 from mulde.pipeline.extract import Failure
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.run import Workplace, run_train
 from mulde.pipeline.score import read_scores
 from mulde.pipeline.watch import Patience, Watcher
 from mulde.pipeline.watch_ledger import Ledger, Scored, Stamp
+from mulde.records import Reason, SeenEvent
 from tests.conftest import moving_square
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX file names and signals")
@@ -737,6 +738,34 @@ def test_the_command_scores_what_can_be_and_names_what_cannot(mulde, model, cont
     code, _, err = mulde(*command, "--set", "alarms.min_length_s=0.1")
     assert code == 2
     assert "had another alarm settings" in err
+
+
+def test_old_events_cost_a_new_file_nothing(mulde, model, contents, tmp_path, monkeypatch):
+    """Neither are they made from what is stored, nor written again one by one."""
+    made = []
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i, (content, _) in enumerate(contents[1:4]):
+        (folder / f"{i}.ts").write_bytes(content)
+    monkeypatch.setattr(scorer, "plot_scores", lambda *args, **options: None)
+    for num_old in (1, 300):
+        run = tmp_path / str(num_old)
+        times_s = [0.1 * i for i in range(num_old)]
+        why = Reason("geometry", "", {"geometry": 1.0})
+        old = [SeenEvent("old", 9 * i, 9 * i + 5, s, s + 0.2, 9 * i, s, 1.0, 0.5, why) for i, s in enumerate(times_s)]
+        write_event_rows({}, run)
+        write_events(old, run)
+        with monkeypatch.context() as patch:
+            count = Counter()
+            patch.setattr(SeenEvent, "__post_init__", lambda self, count=count: count.update(["made"]))
+            command = ["watch-folder", folder, "--model", model, "--out", run, "--store", "s", "--once", "-q"]
+            assert mulde(*command, "--every-s", 0.05, "--settle-s", 0)[0] == 0
+        made.append(count["made"])
+        found = read_events(run)
+        assert [event for event in found if event.video == "old"] == old
+        assert len(found) > num_old
+        assert len(pd.read_csv(run / "events.csv")) == len(pd.read_parquet(run / "events.parquet")) == len(found)
+    assert made[0] == made[1] > 0
 
 
 def test_a_second_watcher_of_a_run_folder_is_refused(mulde, model, tmp_path):
