@@ -274,7 +274,7 @@ class _Remote(Reporter):
         self.said.append(text)
 
     @contextmanager
-    def bar(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def bar(self, title: str, total: float | None, unit: str, *, waits: bool = False) -> Iterator[Advance]:
         def advance(amount: float, *, total: float | None = None, status: str = "") -> None:
             self._count(int(amount))
 

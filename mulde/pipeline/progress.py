@@ -49,6 +49,7 @@ class _Bar:
     total: float | None
     unit: str
     start_s: float
+    waits: bool = False
     done: float = 0
     status: str = ""
 
@@ -70,7 +71,7 @@ class Reporter:
         self._lock = threading.RLock()
         self._open: list[_Bar] = []  # the first is what is done; those behind it are steps of that
         self._steps: dict[str, float] = {}  # by unit, of all bars behind the first
-        self._said_s = 0.0
+        self._said_s, self._stand = 0.0, (0.0,)
         self._bars: Progress | None = None
         self._all_closed = threading.Event()
 
@@ -82,9 +83,10 @@ class Reporter:
         self.console.print(text, style="yellow")
 
     @contextmanager
-    def bar(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:
-        """A bar of `total` units (None = unknown); bars may be nested. Yields what moves it forward."""
-        bar = _Bar(title.strip(), total, unit, self._clock())
+    def bar(self, title: str, total: float | None, unit: str, *, waits: bool = False) -> Iterator[Advance]:
+        """A bar of `total` units (None = unknown); bars may be nested. Yields what moves it forward. `waits`: for work
+        that may never come, so no line is written while nothing is done."""
+        bar = _Bar(title.strip(), total, unit, self._clock(), waits)
         task = self._begin(bar, title)
 
         def advance(amount: float, *, total: float | None = None, status: str = "") -> None:
@@ -105,8 +107,12 @@ class Reporter:
         """Write a line of progress where it is time for one."""
         with self._lock:
             now = self._clock()
-            if self._open and not self.quiet and not self.console.is_terminal and now - self._said_s >= EVERY_S:
-                self._said_s = now
+            if not self._open or self.quiet or self.console.is_terminal or now - self._said_s < EVERY_S:
+                return
+            first = self._open[0]
+            stand = (first.done, *self._steps.values())
+            if not first.waits or stand != self._stand:
+                self._said_s, self._stand = now, stand
                 self.say(_line(self._open, self._steps, now))
 
     def _begin(self, bar: _Bar, title: str) -> TaskID:

@@ -117,7 +117,7 @@ class Watcher:
         self._export()
         exported, changed = self.clock(), False
         try:
-            with self.reporter.bar("watch", None, "files") as advance:
+            with self.reporter.bar("watch", None, "files", waits=True) as advance:
                 while True:
                     busy = self._round(advance)
                     changed |= busy

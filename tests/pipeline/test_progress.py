@@ -76,6 +76,16 @@ def test_a_stage_that_never_moves_is_said_to_be_alive(capsys):
     ]
 
 
+def test_who_waits_for_work_writes_no_line_without_any(capsys):
+    clock = Clock()
+    reporter = Reporter(clock=clock)
+    with reporter.bar("watch", None, "files", waits=True) as advance:
+        for done in (0, 0, 1, 0, 0):
+            clock.now += 3600
+            advance(done)
+    assert capsys.readouterr().err.splitlines() == ["watch: 1 files, 9.26e-05 files/s, 3 h so far", "watch: 18000 s"]
+
+
 def test_steps_of_a_training_are_told_with_its_loss(capsys):
     clock = Clock()
     reporter = Reporter(clock=clock)
