@@ -117,8 +117,10 @@ def _check_claim(file: IO[bytes], num_bytes: int) -> None:
     shape, _, dtype = header(file)
     if dtype.kind not in "biufcUS":
         raise ValueError(f"expected numbers, got {dtype.name}")
-    claimed = math.prod(shape) * dtype.itemsize
-    if min((0, *shape)) < 0 or claimed > num_bytes - file.tell() or (math.prod(shape) and not dtype.itemsize):
+    sizes = [int(size) for size in shape]
+    count: int = math.prod(sizes)
+    is_too_much = count * dtype.itemsize > num_bytes - file.tell() or (count and not dtype.itemsize)
+    if min((0, *sizes)) < 0 or is_too_much:
         raise ValueError(f"its header claims shape {shape} of {dtype.name}, the file has {num_bytes:,} bytes")
 
 

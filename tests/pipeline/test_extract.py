@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from mulde.datasets.base import Video
@@ -21,8 +22,10 @@ from mulde.media.reader import Picture, Reading, VideoReader
 from mulde.pipeline import plan as planning
 from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.store import FeatureStore
+from mulde.pipeline.table_parts import Undecoded
 from mulde.records import Window
 from tests.conftest import moving_square
+from tests.media.media_samples import encode, overwrite_packets
 from tests.pipeline.clips import clips, content, leftovers, plan_of, run, stopped_at
 
 
@@ -192,6 +195,49 @@ def test_numbers_and_times_of_frames_stay_true_across_gaps(tmp_path, monkeypatch
     reach = {f: boxes.box_xyxy[boxes.frame_index == f, 2].max() for f in Gappy.numbers[1:]}
     for frame, right in reach.items():
         assert right == pytest.approx(10 + 20 + 2 * frame, abs=6)
+
+
+def test_missing_frames_are_on_record_and_said_on_every_use(tmp_path, plan, capsys):
+    """In the middle and at the end, where gaps cannot show them; not of a video that is whole."""
+    holed = encode(tmp_path / "holed.mp4", list(moving_square(20)), codec="mpeg4", options={"g": "1"})
+    overwrite_packets(holed, [5, 6, 18, 19])
+    videos = [Video("holed", "all", holed), *clips(tmp_path, 1)]
+    for num_computed in (2, 0):
+        result = run(videos, plan, tmp_path / "store")
+        assert result.computed == num_computed
+        assert [stored.missing for stored in result.done] == [[(5, 7), (18, 20)], []]
+        said = [line for line in capsys.readouterr().err.splitlines() if "could not be decoded" in line]
+        assert said == ["holed: frames 5-6 and 18-19 could not be decoded"]
+
+
+def test_of_tables_of_version_0_1_the_gaps_are_what_is_missing(tmp_path, plan, capsys):
+    """They have no record, and stay as they are."""
+    holed = encode(tmp_path / "holed.mp4", list(moving_square(20)), codec="mpeg4", options={"g": "1"})
+    overwrite_packets(holed, [5, 6, 18, 19])
+    run([Video("holed", "all", holed)], plan, tmp_path / "store")
+    path = next(tmp_path.glob("store/*/frames-*"))
+    table, metadata = pq.read_table(path), pq.read_metadata(path).metadata
+    with pq.ParquetWriter(path, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({key: metadata[key] for key in (b"mulde", b"mulde.sha256")})
+    result = run([Video("holed", "all", holed)], plan, tmp_path / "store")
+    assert (result.reused, result.done[0].missing) == (1, [(5, 7)])
+
+
+class Unnumbered(Gappy):
+    numbers = tuple(range(12))
+
+    def _decode(self) -> Generator[Picture, None, None]:
+        yield from super()._decode()
+        self.num_unplaced = 3
+
+
+def test_damaged_places_without_numbers_are_counted(tmp_path, plan, monkeypatch, capsys):
+    read_by(monkeypatch, Unnumbered)
+    for _ in range(2):
+        done = run(clips(tmp_path, 1), plan, tmp_path / "store").done[0]
+        assert (done.num_frames, done.missing, done.undecoded) == (12, [], Undecoded((), 3))
+        assert "clip0: 3 damaged places, of which the frames have no numbers" in capsys.readouterr().err
 
 
 def test_regions_from_the_store_meet_their_frames_across_gaps(tmp_path, monkeypatch):
