@@ -77,9 +77,9 @@ _NEEDS: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
 )  # fmt: skip
 
 
-def check_used(command: str, changes: Sequence[str], settings: Settings) -> None:
+def check_used(command: str, changes: Sequence[str], settings: Settings, beside: str = "{} beside it") -> None:
     """Raises UsageError for the first of the `changes` (KEY=VALUE) that has no effect on `mulde <command>`, or none
-    beside the other settings, which are in `settings`."""
+    beside the other settings, which are in `settings`. beside: how the sentence says what is missing."""
     uses, but = USES[command]
     for key in _keys(changes):
         if not any(_within(key, one) for one in uses) or key in but:
@@ -87,7 +87,7 @@ def check_used(command: str, changes: Sequence[str], settings: Settings) -> None
             raise UsageError(f"setting {key} has no effect on mulde {command}", hint=f"give it to mulde {other}")
         for one, needed, holds in _NEEDS:
             if _within(key, one) and not holds(settings):
-                raise UsageError(f"setting {key} has no effect", expected=f"{needed} beside it")
+                raise UsageError(f"setting {key} has no effect", expected=beside.format(needed))
 
 
 def scoring_settings(learnt: Settings, changes: Sequence[str]) -> Settings:
@@ -106,7 +106,7 @@ def scoring_settings(learnt: Settings, changes: Sequence[str]) -> Settings:
             got=repr(after.get(key, "nothing")),
             hint="train again with it, or leave it out",
         )
-    check_used("score", [f"{key}=0" for key in changed], settings)
+    check_used("score", [f"{key}=0" for key in changed], settings, "a model trained with {}")
     return settings
 
 
