@@ -87,7 +87,7 @@ class StoredVideo:
     @property
     def held(self) -> Int64:
         """For each frame (T,) the place, among those worked on, of the last one not behind it: whose rows it takes."""
-        return np.maximum(np.cumsum(self.described) - 1, 0)
+        return np.asarray(np.maximum(np.cumsum(self.described) - 1, 0), np.int64)
 
     @property
     def num_frames(self) -> int:

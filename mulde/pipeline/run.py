@@ -326,7 +326,7 @@ def run_all(settings: Settings, place: Workplace, *, anew: bool = False) -> Outc
     out = Path(settings.run.out or Path("runs") / footage.name)
     before = claim(out, "run", [source], settings, anew=anew)
     plan = ExtractionPlan(settings, place.device)
-    facts = {"seeds": list(seeds), "left_out": as_record(footage.left_out)}
+    facts: dict[str, Any] = {"seeds": list(seeds), "left_out": as_record(footage.left_out)}
     folder = _start(out, settings, [source], place, kind="run", **facts)
     with folder.stage("extract"):
         splits = {"train": place.extract(opened["train"].videos, plan)}

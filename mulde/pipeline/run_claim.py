@@ -16,7 +16,6 @@ from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError, UsageError
 from mulde.files import output_path
-from mulde.pipeline.region_scores import tables_below
 from mulde.pipeline.runfolder import (
     CLIPS,
     HEAT_MAPS,
@@ -104,8 +103,9 @@ def _record(root: Path) -> dict[str, Any] | None:
             return read_record(root)
         except MuldeError as error:
             raise UsageError(f"{root} holds a run that cannot be read ({error})", hint="another --out") from None
-    parts = [root / "model.safetensors", root / LEDGER]
-    if any(path.exists() for path in parts) or tables_below(root / "scores"):
+    if (root / LEDGER).exists():
+        return {"kind": "watch-folder"}
+    if (root / "model.safetensors").exists() or (root / "scores").is_dir():
         return {"kind": "unknown"}
     return None
 

@@ -783,7 +783,7 @@ def test_a_second_watcher_of_a_run_folder_is_refused(mulde, model, tmp_path):
         ("nowhere", "run", "watched folder nowhere: expected a folder, got none"),
         ("file", "run", "watched folder file: expected a folder, got a file"),
         ("in", "in", "--out in: expected another folder than the watched one"),
-        ("in", "scored", "--out scored: expected a new folder, or one of mulde watch-folder, got another run"),
+        ("in", "scored", "scored holds another run: without a run.json. Try: another --out"),
         ("in", "run", "missing.safetensors"),
         ("in", "mangled", "watched.sqlite: file is not a database"),
     ],
