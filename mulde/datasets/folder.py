@@ -204,7 +204,7 @@ def split_folders(root: Path, split: str) -> dict[str, Path]:
     Cameras are looked for only where the root has neither train/ nor test/, sites only where no camera has. Raises
     UsageError for two folders that mean the same split, as `train` and `Train`.
     """
-    found = {}
+    found: dict[str, Path] = {}
     for base in _bases(root):
         folders = [path for path in sub_folders(base) if _SPLIT_NAMES.get(path.name.lower()) == split]
         if len(folders) > 1:
