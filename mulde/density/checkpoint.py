@@ -39,7 +39,9 @@ class Checkpoint:
             with safe_open(self.path, framework="pt") as file:
                 header = json.loads((file.metadata() or {})[_KEY])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            if not isinstance(header, dict) or not {"fingerprint", "facts"} <= header.keys():
+                raise ValueError("it has no fingerprint")
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             _log.warning("checkpoint %s cannot be read (%s): training starts anew", self.path, error)
             return None
         if header["fingerprint"] != self.fingerprint:

@@ -18,7 +18,7 @@ from mulde.datasets.synthetic.plan import KINDS, WALKING_SPEED, Stage, plan_anom
 from mulde.datasets.synthetic.plaza import background, person_height
 from mulde.datasets.synthetic.render import render
 from mulde.datasets.synthetic.shapes import paint
-from mulde.datasets.synthetic.world import CAUSES
+from mulde.datasets.synthetic.world import CAUSES, open_synthetic
 from mulde.errors import LabelError, UsageError
 
 from .dataset_copies import write_mp4
@@ -288,3 +288,12 @@ def test_world_json_says_what_it_was_made_of(tmp_path):
     said = json.loads((tmp_path / "world.json").read_text())
     assert said == {"seed": 7, **SMALL, "size_hw": [90, 160], "generator": 2}
     assert not (tmp_path / "world.json.part").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["null", "7", "[]", "{}", '{"num_frames": "x"}', "{", "[" * 100_000, '{"num_frames": ' + "9" * 5000 + "}"]
+)
+def test_settings_of_a_world_that_nobody_wrote_are_refused(tmp_path, text):
+    (tmp_path / "world.json").write_text(text)
+    with pytest.raises(UsageError, match=r"world\.json"):
+        open_synthetic(tmp_path)

@@ -10,7 +10,6 @@ how many clips there are.
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import NamedTuple
 from mulde.datasets.base import SPLITS, Video
 from mulde.datasets.folder import FolderDataset
 from mulde.errors import LabelError, UsageError
+from mulde.files import read_csv, read_json, whole_number
 from mulde.records import LabelTrack
 
 MIN_VISIBLE_PX = 4
@@ -85,11 +85,15 @@ class SyntheticDataset(FolderDataset):
 
     def causes(self) -> list[Cause]:
         """Every anomaly of the test clips."""
-        with (self.root / CAUSES_FILE).open(newline="", encoding="utf-8") as file:
+        table = read_csv(self.root / CAUSES_FILE, error=LabelError)
+        try:
             return [
-                Cause(row["video"], int(row["start_frame"]), int(row["end_frame"]), row["kind"], row["cause"])
-                for row in csv.DictReader(file)
+                Cause(video, whole_number(start), whole_number(end), kind, cause)
+                for video, start, end, kind, cause in ([row[name] for name in Cause._fields] for _, row in table.rows)
             ]
+        except (KeyError, ValueError) as error:
+            expected = ",".join(Cause._fields)
+            raise LabelError(f"{self.root / CAUSES_FILE}", expected=expected, got=str(error)) from None
 
 
 def open_synthetic(root: Path) -> SyntheticDataset:
@@ -98,7 +102,10 @@ def open_synthetic(root: Path) -> SyntheticDataset:
     if not path.is_file():
         got = "an unfinished one" if (root / UNFINISHED_FILE).exists() else f"no {SETTINGS_FILE}"
         raise UsageError(f"{root}", expected="a finished synthetic world", got=got, hint="to write it first")
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = read_json(path, error=UsageError)
+    counts = ("num_frames", *(f"{split}_clips" for split in SPLITS))
+    if not isinstance(settings, dict) or not all(type(settings.get(name)) is int for name in counts):
+        raise UsageError(f"{path}", expected=f"whole numbers {', '.join(counts)}", got=f"{settings}")
     dataset = SyntheticDataset(root, num_frames=settings["num_frames"])
     for split in SPLITS:
         expected, found = settings[f"{split}_clips"], len(dataset.videos(split))

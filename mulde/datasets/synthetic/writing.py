@@ -23,6 +23,7 @@ from mulde.datasets.synthetic.world import (
     WorldSettings,
 )
 from mulde.errors import UsageError
+from mulde.files import read_text
 from mulde.records import Bool, LabelTrack, UInt8
 
 FRAME_RATE = Fraction(25)
@@ -70,7 +71,7 @@ def _is_there(root: Path, settings: WorldSettings) -> bool:
         raise UsageError(f"synthetic world in {root}", expected="a folder", got="a file")
     for name, finished in ((SETTINGS_FILE, True), (UNFINISHED_FILE, False)):
         if (root / name).is_file():
-            there = (root / name).read_text(encoding="utf-8")
+            there = read_text(root / name, error=UsageError)
             if there == settings.as_text() or (not there and not finished):
                 return finished
             raise UsageError(
