@@ -8,6 +8,8 @@ folders in the place of files, tables that unpack to far more than they are.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import random
@@ -42,8 +44,9 @@ from mulde.pipeline.report import run_report
 from mulde.pipeline.reproduction import _read_metrics, _read_run
 from mulde.pipeline.run import run_evaluate
 from mulde.pipeline.runfolder import read_record
-from mulde.pipeline.score import read_scores
+from mulde.pipeline.score import ScoredVideo, read_scores, write_scores
 from mulde.pipeline.watch_ledger import LEDGER, Ledger, Stamp
+from mulde.records import ScoreTrack
 from tests.conftest import moving_square
 from tests.test_cli import run_main
 
@@ -335,3 +338,19 @@ def test_a_damaged_ledger_is_an_error_of_mulde_or_of_sqlite(tmp_path):
                 one.settled(), one.unfinished(), one.failures(["a.mp4"])
         except (MuldeError, sqlite3.Error):
             pass
+
+
+def test_scores_and_the_table_of_a_watched_folder_hold_no_formulas_and_keep_the_name(tmp_path):
+    """A video called as a formula: its tables, and those of a stream or a folder of that name."""
+    name, frames = "=cmd|' C'!A0", np.arange(3)
+    track = ScoreTrack(name, frames, frames / 25, -np.ones(3), -np.ones(3), {"velocity": -np.ones(3)})
+    write_scores(ScoredVideo(track, 0.0, 0, 25.0), tmp_path / "scores")
+    (path,) = (tmp_path / "scores").glob("*.csv")
+    first = path.read_text().splitlines()[1]
+    assert first.startswith(f"'{name},0,0.0,-1.0")
+    assert set(read_scores(tmp_path / "scores")) == {name}
+    with Ledger.open(tmp_path) as one:
+        one.failed(one.take(f"{name}.mp4", Stamp(1, 2)), "@reason", for_good=True)
+        one.export(tmp_path / "watched.csv")
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "watched.csv").read_text()))
+    assert (row["path"], row["video"], row["reason"]) == (f"'{name}.mp4", f"'{name}", "'@reason")
