@@ -48,7 +48,7 @@ FRAME_RATE = Fraction(10)
 _FOLDERS = {"train": "Train", "test": "Test"}
 _COMMON = {"ucsd-ped1": common_layout("ped1"), "ucsd-ped2": common_layout("ped2")}
 _LINE = re.compile(r"TestVideoFile\s*\{\s*end\s*\+\s*1\s*\}\s*\.\s*gt_frame\s*=\s*\[([^\]]*)\]\s*;?\s*")
-_RANGE = re.compile(r"([0-9]+)\s*:\s*([0-9]+)[\s,]*")
+_RANGE = re.compile(r"([0-9]{1,9})\s*:\s*([0-9]{1,9})[\s,]*")
 
 
 @dataclass(frozen=True)
