@@ -205,8 +205,8 @@ def _stream(facts: StreamFacts, own: Tensors, device: str, *, is_raised: bool) -
         raise BundleError("a density", expected=f"rows of {facts.dim} numbers", got=f"{widths.pop()}")
     surprise = None
     if facts.slope is not None:
-        points = [take(own, f"{_SURPRISE}/{key}", np.float64, (None,)) for key in ("score", "neg_log_p")]
-        surprise = Surprise(*points, facts.slope)
+        score, neg_log_p = (take(own, f"{_SURPRISE}/{key}", np.float64, (None,)) for key in ("score", "neg_log_p"))
+        surprise = Surprise(score, neg_log_p, facts.slope)
     if (_LEAST in own) != is_raised or (surprise is None and _below(_SURPRISE, own)):
         raise BundleError("a stream", expected="the tensors that its settings ask for", got="others")
     least = take(own, _LEAST, np.float32, (facts.dim,)) if is_raised else None

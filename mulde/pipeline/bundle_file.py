@@ -114,9 +114,9 @@ def digest_of(text: str, tensors: Tensors) -> str:
     """Hex sha256 of the JSON as it is written and, by name, of the type, shape and bytes of each tensor."""
     total = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        total.update(json.dumps([name, str(array.dtype), tensors[name].shape]).encode())
-        total.update(array.tobytes() if array.size == 0 else array)
+        array = tensors[name]
+        total.update(json.dumps([name, str(array.dtype), array.shape]).encode())
+        total.update(np.ascontiguousarray(array).data if array.size else b"")
     return total.hexdigest()
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from mulde.density.checkpoint import Checkpoint
+
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
@@ -61,3 +63,10 @@ def test_the_fingerprint_sees_what_decides_the_course(part):
     }
     assert others[part] != base
     assert fingerprint({"lr": 1}, rows.reshape(3, 4), None) != base
+
+
+@pytest.mark.parametrize("header", ["", "[]", "7", "null", "[" * 100_000, "{}", '{"fingerprint": "x", "facts": 7}'])
+def test_a_checkpoint_with_any_header_is_not_used(header, tmp_path):
+    path = tmp_path / "c.safetensors"
+    safetensors.numpy.save_file({"a": np.zeros(1, np.float32)}, path, {"mulde.checkpoint": header})
+    assert Checkpoint(path, "x").load() is None
