@@ -20,13 +20,17 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from mulde.config import load_settings
+from mulde.datasets.base import Video
 from mulde.errors import BundleError, VideoError
 from mulde.media import Conversion, ConvertedReader, open_video, write_video
 from mulde.media.colour import is_coloured
 from mulde.pipeline.bundle import load_bundle
+from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.region_scores import held_regions, read_regions_of
 from mulde.pipeline.world import Match, Seen, World, in_lines, match, mixtures, other_colour, other_objects, world_of
 from mulde.records import RegionScores
+from tests.pipeline.clips import run
 from tests.test_cli import run_main
 
 RATE = Fraction(10)
@@ -418,6 +422,28 @@ def test_a_converted_reader_gives_every_nth_frame_and_knows_them_all(tmp_path, d
         np.testing.assert_array_equal(np.concatenate([batch.images for batch in batches]), wanted)
         assert reader.source_index.tolist() == list(range(23))
         assert reader.rate == RATE
+
+
+def test_rows_boxes_and_tracks_of_a_thinned_video_are_those_of_the_slow_one(tmp_path):
+    """Frames as images, so that no coder stands between: every table is equal, under the numbers of the source."""
+    for name, frames in (("slow", ODD), ("fast", np.repeat(ODD, 3, axis=0))):
+        (tmp_path / name).mkdir()
+        for i, frame in enumerate(frames):
+            cv2.imwrite(str(tmp_path / name / f"{i:04d}.png"), frame)
+    world = world_of([Seen("a", (96, 128), 10.0, 100)])
+    changes = ["video.batch_frames=7", "tracks.tracker=bytetrack", "tracks.average_frames=2"]
+    videos = [Video(name, "all", tmp_path / name, rate) for name, rate in (("slow", RATE), ("fast", 3 * RATE))]
+    slow, fast = run(videos, ExtractionPlan(load_settings(overrides=changes), "cpu", world=world), tmp_path / "s").done
+    assert (fast.num_frames, int(fast.described.sum()), fast.rate) == (3 * len(ODD), len(ODD), 3 * RATE)
+    for name in ("velocity", "geometry", "descriptor"):
+        one, other = slow.features(name), fast.features(name)
+        np.testing.assert_array_equal(one.values, other.values)
+        np.testing.assert_array_equal(3 * one.frame_index, other.frame_index)
+        np.testing.assert_array_equal(one.track_id, other.track_id)
+    np.testing.assert_array_equal(slow.regions().box_xyxy, fast.regions().box_xyxy)
+    as_it_is = run(videos[1:], ExtractionPlan(load_settings(overrides=changes), "cpu"), tmp_path / "s").done[0]
+    assert as_it_is.passports["frames"] == fast.passports["frames"]
+    assert all(as_it_is.passports[kind] != fast.passports[kind] for kind in fast.passports if kind != "frames")
 
 
 def test_the_grid_keeps_its_place_over_holes_and_jitter():
