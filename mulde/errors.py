@@ -127,6 +127,9 @@ def sentence(error: BaseException, about: object) -> MuldeError:
         return cannot("written" if error.errno in _OF_WRITING else "read", path, error)
     if isinstance(error, MemoryError):
         return MuldeError(f"{about}: not enough memory", hint="fewer --workers, or smaller pictures")
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        name = error.object.encode("utf-8", "backslashreplace").decode()
+        return MuldeError(f"{about}: {name} is not UTF-8, which cannot be written here", hint="another name")
     if isinstance(error, RecursionError):
         return MuldeError(f"{about}: nested too deep to be read")
     return MuldeError(

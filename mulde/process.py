@@ -26,6 +26,8 @@ def run(command: Any) -> int:
     """Run a command of typer; its exit code. Whatever goes wrong ends in one sentence on standard error."""
     _use_utf8()
     _show_any_character()
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Plain())
     if os.environ.get(DEBUG):
         logging.basicConfig()
         logging.getLogger("mulde").setLevel(logging.DEBUG)
@@ -59,6 +61,11 @@ def _run(command: Callable[[], Any]) -> int:
         known = sentence(error, "a file" if isinstance(error, OSError) else "mulde")
         say_error(str(known))
         return known.exit_code
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def say_error(text: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import unicodedata
 from pathlib import Path
 
@@ -113,7 +112,7 @@ def test_nothing_steers_a_terminal(text, shown):
 
 
 def test_no_character_reaches_a_terminal_that_could_steer_it():
-    for i in range(sys.maxunicode + 1):
+    for i in range(0x20000):
         char = printable(chr(i))
         assert not {unicodedata.category(c) for c in char} & {"Cc", "Cs", "Zl", "Zp"}, hex(i)
         assert not {unicodedata.bidirectional(c) for c in char} & {"RLO", "LRO", "RLE", "LRE", "RLI", "LRI", "FSI"}

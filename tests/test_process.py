@@ -88,7 +88,7 @@ def test_a_signal_that_a_library_swallows_ends_the_command_all_the_same(tmp_path
         (OSError(28, "No space left on device", "/x/a.csv"), "/x/a.csv cannot be written: No space left on device"),
         (MemoryError(), "mulde: not enough memory"),
         (RecursionError("x"), "mulde: nested too deep"),
-        (UnicodeEncodeError("utf-8", "\udce9", 0, 1, "x"), "mulde: unexpected UnicodeEncodeError"),
+        (UnicodeEncodeError("utf-8", "a\udce9", 1, 2, "surrogates not allowed"), r"a\udce9 is not UTF-8"),
         (ValueError("a\x1b[31m\nb"), r"unexpected ValueError: a\x1b[31m\x0ab"),
     ],
 )

@@ -54,7 +54,7 @@ class _Place:
         """Where a file lies relative to the page, as a URL; None where there is no such file."""
         if not path.is_file():
             return None
-        return quote(Path(os.path.relpath(path, self.page.parent)).as_posix())
+        return quote(os.fsencode(Path(os.path.relpath(path, self.page.parent)).as_posix()))
 
 
 def run_report(run: Path, out: Path | None, reporter: Reporter, *, embed_clips: bool) -> Path:
