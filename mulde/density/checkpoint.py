@@ -39,8 +39,8 @@ class Checkpoint:
             with safe_open(self.path, framework="pt") as file:
                 header = json.loads((file.metadata() or {})[_KEY])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-            if not isinstance(header, dict) or not {"fingerprint", "facts"} <= header.keys():
-                raise ValueError("it has no fingerprint")
+            if not (isinstance(header, dict) and "fingerprint" in header and isinstance(header.get("facts"), dict)):
+                raise ValueError("it has no fingerprint or no facts")
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             _log.warning("checkpoint %s cannot be read (%s): training starts anew", self.path, error)
             return None
