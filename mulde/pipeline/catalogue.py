@@ -6,6 +6,7 @@ and paths under which it was seen; the time of that file's last change is when t
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -213,5 +214,7 @@ def unless_in_use(folder: Path) -> Iterator[bool]:
             except Timeout:
                 free = False
             except (NotImplementedError, OSError) as error:
-                free = lacks_locks(error)
+                free = (
+                    lacks_locks(error) or getattr(error, "errno", None) == errno.EROFS
+                )  # there nothing can be removed
         yield free
