@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20)
     runs, chance = parser.parse_args().runs, random.Random(0)
     changes: dict[str, Callable[[Path], None] | None] = {
-        "read errors": None, "cut": cut, "written over": write_over, "replaced": replace, "appended to": append,
+        "cut": cut, "written over": write_over, "replaced": replace, "appended to": append, "read errors": None,
     }  # fmt: skip
     wrong = 0
     with tempfile.TemporaryDirectory() as name:
@@ -51,6 +51,7 @@ def main() -> int:
         for seed in range(2):
             noise = np.random.default_rng(seed).integers(0, 255, (64, 96, 128, 3)).astype(np.uint8)
             write_video(folder / f"{seed}.mp4", iter(noise[np.arange(200) % 64]), Fraction(25))
+        extracted(folder / "0.mp4", folder / "first run, which loads libraries")
         for label, change in changes.items():
             found = [disturb(folder, change, chance) for _ in range(runs)]
             poisoned, said, right = (sum(one[i] for one in found) for i in range(3))
