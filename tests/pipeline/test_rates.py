@@ -1,6 +1,6 @@
 """The same pictures with the stamps of other containers give the same scores and the same hours.
 
-Relatives looked for: a WebM that names no rate, a transport stream with uneven stamps, an mp4 whose frames come in
+Relatives looked for: a WebM as browsers record it, a transport stream with uneven stamps, an mp4 whose frames come in
 bursts (pauses and the rest: tests/media/test_media_rates.py).
 """
 
@@ -29,12 +29,13 @@ BURSTS = np.append((500 * (np.arange(NUM) // 5) + 4 * (np.arange(NUM) % 5))[:-1]
 
 
 def copies(folder: Path, frames: np.ndarray) -> Path:
-    """Four files with the same coded pictures."""
+    """Four files with the same coded pictures, in which the coder wrote another rate."""
     folder.mkdir()
-    even = encode(folder / "even.mp4", list(frames), rate=10, options={"bf": "0", "crf": "0"})
-    remux(even, folder / "web.webm", EVEN, "matroska")
-    remux(even, folder / "stream.ts", UNEVEN)
-    remux(even, folder / "bursts.mp4", BURSTS)
+    coded = encode(folder.with_suffix(".mp4"), list(frames), rate=1000, options={"bf": "0", "crf": "0"})
+    remux(coded, folder / "even.mp4", EVEN)
+    remux(coded, folder / "web.webm", UNEVEN, "matroska")
+    remux(coded, folder / "stream.ts", UNEVEN)
+    remux(coded, folder / "bursts.mp4", BURSTS)
     return folder
 
 
