@@ -72,7 +72,7 @@ class Reporter:
         self._open: list[_Bar] = []  # the first is what is done; those behind it are steps of that
         self._steps: dict[str, float] = {}  # by unit, of all bars behind the first
         self._said_s = 0.0
-        self._stand: tuple[float, ...] = ()  # at the last line
+        self._stand: tuple[float, ...] = (0.0,)  # at the last line
         self._bars: Progress | None = None
         self._all_closed = threading.Event()
 
