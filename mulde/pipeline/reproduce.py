@@ -19,6 +19,7 @@ from mulde.pipeline.reproduction import Reproduction, build_record, portable, to
 from mulde.pipeline.reproduction_page import to_markdown
 from mulde.pipeline.run import Outcome, Workplace, run_all, run_evaluate
 from mulde.pipeline.runfolder import versions
+from mulde.pipeline.setting_uses import check_used
 from mulde.pipeline.sources import Footage, open_source
 from mulde.pipeline.typed import validated
 
@@ -55,6 +56,7 @@ def run_reproduce(
     chosen = [*changes, *([f"run.seeds={[*seeds]}"] if seeds else [])]
     local = weights_as_changes(load_settings(path, chosen), weights or {})
     pinned, settings = load_settings(path), load_settings(path, [*chosen, *local])
+    check_used("reproduce", changes, settings)
     source, out = f"{name}:{root.expanduser().resolve()}", out or _default_out(name, frames)
     footage, outcome = open_source(source), Outcome()
     digests = _digests(footage, place.reporter)

@@ -170,6 +170,12 @@ def test_a_file_with_all_settings_serves_every_command(mulde, tmp_path, command)
     assert "features.pose.margin has no effect: expected pose in features.extractors" in err
 
 
+def test_reproduce_refuses_before_it_looks_for_the_data(mulde):
+    code, _, err = mulde("reproduce", "ucsd-ped2", "--root", "nowhere", "--set", "run.out=x")
+    assert code == 2
+    assert "run.out has no effect on mulde reproduce" in err
+
+
 def test_every_setting_has_a_command_that_uses_it():
     used = {key for key in ALL for sections, but in USES.values()
             if key not in but and any(key == one or key.startswith(f"{one}.") for one in sections)}  # fmt: skip
