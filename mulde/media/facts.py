@@ -14,7 +14,7 @@ from mulde.errors import VideoError
 from mulde.images import MAX_PIXELS
 from mulde.media.colour import is_coloured
 from mulde.media.container import Damage, open_stream, packets, pictures
-from mulde.media.rate import NO_STAMP, true_rate
+from mulde.media.rate import NO_STAMP, steady_rate, true_rate
 from mulde.media.reader import DEFAULT_RATE
 from mulde.records import Int64
 
@@ -27,17 +27,18 @@ class VideoFacts:
     """What one pass over a file's packets tells, without decoding more than its first picture.
 
     size_hw is after rotation; quarter_turns counter-clockwise turn the stored picture upright; rate is the true one
-    (rate.py), rate_remark what is odd about it, rate_in_header the container's own; num_frames_estimated is what the
-    header's duration and rate come to where it names no number; stamps (N,) int64 are the presentation times of the
-    pictures from the first one that can be decoded, ascending, in units of time_base. `stamps_are_times` is False where
-    the container carries no usable ones, `pictures_carry_times` where a decoded picture's own stamp is not its time.
-    `coloured` is whether the first picture is, None where it is too dark to say.
+    (rate.py), rate_remark what is odd about it, steady_rate that without pauses, rate_in_header the container's own;
+    num_frames_estimated is what the header's duration and rate come to where it names no number; stamps (N,) int64 are
+    the presentation times of the pictures from the first one that can be decoded, ascending, in units of time_base.
+    `stamps_are_times` is False where the container carries no usable ones, `pictures_carry_times` where a decoded
+    picture's own stamp is not its time. `coloured` is whether the first picture is, None where it is too dark to say.
     """
 
     size_hw: tuple[int, int]
     quarter_turns: int
     rate: Fraction
     rate_remark: str
+    steady_rate: Fraction
     rate_in_header: Fraction | None
     num_frames_from_header: int | None
     num_frames_estimated: int
@@ -114,6 +115,7 @@ def probe(path: Path, number: int | None, default_rate: Fraction | None) -> Vide
             quarter_turns=quarter_turns,
             rate=rate.value,
             rate_remark=rate.remark,
+            steady_rate=steady_rate(stamps, time_base, rate.value) if usable else rate.value,
             rate_in_header=named[0] if named else None,
             num_frames_from_header=stream.frames or None,
             num_frames_estimated=int(stream.frames or (stream.average_rate or 0) * (container.duration or 0) / 10**6),

@@ -23,6 +23,8 @@ _ROUNDING_S = Fraction(1, 1000), Fraction(1, 100)
 _MAX_PAUSE_S = 30 * 86400
 # Clocks of cameras run fast or slow by as much; 29.97 and 30 frames per second are five times as far apart.
 _DRIFT = Fraction(1, 5000)
+# Steps that differ from the median by a third or less, as 33 and 34 ms do, and 40 and 50; a skipped frame does not.
+_MIN_STEPS, _UNEVEN, _STEADY_SHARE, _SAME = 8, 0.34, 0.8, Fraction(1, 50)
 _MAX_DENOMINATOR = 100_000  # numerator and denominator fit into the 32 bits that encoders have for them
 
 
@@ -72,6 +74,24 @@ def true_rate(
     if span.rate < _LEAST:
         remark = f"its time stamps come to one frame in {float(1 / span.rate):.4g} s"
     return Rate(_rounded(span, named), remark)
+
+
+def steady_rate(stamps: Int64, time_base: Fraction, rate: Fraction) -> Fraction:
+    """Frames per second from one frame to the next, where that is steady but for pauses; else `rate`, the mean one.
+
+    A camera that leaves out still pictures has a mean rate that depends on what happens, while motion from frame to
+    frame means the same. stamps (N,): ascending, in units of `time_base` seconds.
+    """
+    steps = np.diff(stamps)
+    if len(steps) < _MIN_STEPS:
+        return rate
+    usual = float(np.median(steps))
+    is_usual = np.abs(steps - usual) <= _UNEVEN * usual
+    if usual <= 0 or is_usual.mean() < _STEADY_SHARE:
+        return rate
+    found = 1 / (Fraction(float(steps[is_usual].mean())) * time_base)
+    same = abs(found - rate) <= _SAME * rate
+    return rate if same or found >= _TOO_MANY else found.limit_denominator(_MAX_DENOMINATOR)
 
 
 def _presented(stamps: Int64, time_base: Fraction) -> _Span | None:

@@ -47,19 +47,21 @@ class VideoReader(ABC):
     """One video, read from front to back in batches; a context manager.
 
     `size_hw` is the size of the delivered frames, after rotation and scaling. `rate` is the average rate in frames per
-    second that the time stamps come to. `times_follow_rate` is True where times are made from a rate that is not the
-    one in the header. `coloured` says whether the first picture has colour, None where it is too dark to say.
-    `num_frames_from_header` is what the container claims, None where it claims nothing. `num_frames_decoded` counts
-    what was delivered since the last iteration began; iterating again starts anew. `missing` holds, after an iteration,
-    the ranges of frame indices that could not be decoded (those in front of `start_frame` too), and `num_unplaced` the
-    number of damaged places where indices are not known. In `reading` batch_size and start_frame may be replaced before
-    an iteration; the rest holds from the opening on.
+    second that the time stamps come to, `steady_rate` that from one frame to the next, without pauses.
+    `times_follow_rate` is True where times are made from a rate that is not the one in the header. `coloured` says
+    whether the first picture has colour, None where it is too dark to say. `num_frames_from_header` is what the
+    container claims, None where it claims nothing. `num_frames_decoded` counts what was delivered since the last
+    iteration began; iterating again starts anew. `missing` holds, after an iteration, the ranges of frame indices that
+    could not be decoded (those in front of `start_frame` too), and `num_unplaced` the number of damaged places where
+    indices are not known. In `reading` batch_size and start_frame may be replaced before an iteration; the rest holds
+    from the opening on.
     """
 
     decoder: ClassVar[str]
     decoder_version: str
     size_hw: tuple[int, int]
     rate: Fraction
+    steady_rate: Fraction
     times_follow_rate: bool = False
     num_frames_from_header: int | None
     coloured: bool | None = None

@@ -279,7 +279,7 @@ def _mixtures(looks: Sequence[Look]) -> list[str]:
             Seen(
                 look.title,
                 look.size_hw,
-                None if look.rate is None else float(look.rate),
+                None if look.steady_rate is None else float(look.steady_rate),
                 look.num_frames,
                 look.coloured,
             )

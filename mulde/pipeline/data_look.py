@@ -30,16 +30,17 @@ _LAST_NUMBER = re.compile(r"[0-9]+(?=[^0-9]*$)")
 class Look:
     """One video as decoded. `num_frames` counts frames that could not be decoded too; None where reading broke off.
 
-    `rate` is what the video itself or its data set says, None for a folder without one; `measured_rate` comes from the
-    time stamps. `digest` is of all pixels, `thumbs` (K, 24, 32) grey uint8 are the frames `thumb_index`, evenly spread;
-    `names` are the files of a frame folder and `holes` how many numbers are left out in them. frame_index, time_s (T,)
-    are of the frames that could be decoded.
+    `rate` is what the video itself or its data set says, None for a folder without one; `steady_rate` is that from one
+    frame to the next, without pauses; `measured_rate` comes from the time stamps. `digest` is of all pixels, `thumbs`
+    (K, 24, 32) grey uint8 are the frames `thumb_index`, evenly spread; `names` are the files of a frame folder and
+    `holes` how many numbers are left out in them. frame_index, time_s (T,) are of the frames that could be decoded.
     """
 
     video: Video
     num_frames: int | None = None
     size_hw: tuple[int, int] | None = None
     rate: Fraction | None = None
+    steady_rate: Fraction | None = None
     measured_rate: float | None = None
     missing: list[range] = field(default_factory=list)
     error: VideoError | None = None
@@ -74,7 +75,8 @@ def look_at(video: Video) -> Look:
     except Exception as error:
         look.error = VideoError(str(sentence(error, video.path)))
     if video.path.is_dir() or is_image_file(video.path):
-        look.rate, look.measured_rate = video.frame_rate, None
+        look.rate = look.steady_rate = video.frame_rate
+        look.measured_rate = None
     return look
 
 
@@ -90,7 +92,8 @@ def _decode(look: Look) -> None:
     digest, thumbs = hashlib.sha256(), _Thumbs()
     index_parts, time_parts = list[Int64](), list[Float64]()
     with open_video(look.video.path, frame_rate=look.video.frame_rate) as reader:
-        look.size_hw, look.rate, look.coloured = reader.size_hw, reader.rate, reader.coloured
+        look.size_hw, look.coloured = reader.size_hw, reader.coloured
+        look.rate, look.steady_rate = reader.rate, reader.steady_rate
         for frames in reader:
             digest.update(frames.images.data)
             for index, image in zip(frames.frame_index.tolist(), frames.images, strict=True):

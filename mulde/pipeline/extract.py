@@ -20,7 +20,7 @@ from mulde.errors import StoreError, VideoError
 from mulde.media import Snapshot, missing_text
 from mulde.pipeline import store as tables
 from mulde.pipeline.catalogue import note
-from mulde.pipeline.plan import ExtractionPlan, decoder_facts, knows_rate
+from mulde.pipeline.plan import ExtractionPlan, decoder_facts, known_rate
 from mulde.pipeline.progress import Reporter
 from mulde.pipeline.store import FeatureStore, Passport
 from mulde.pipeline.table_parts import Undecoded, write_tables, write_tracks
@@ -41,7 +41,8 @@ class Failure:
 class Extracted:
     """What was found out about a video whose features are in the store: small enough to come from another machine.
 
-    rate: of the source; size_hw: of the frames that were worked on; match: how they were made from the source's.
+    rate: of the source; size_hw: of the frames that were worked on; match: how they were made from the source's;
+    known_rate: the steady rate of the source, None where nobody names one.
     """
 
     sha256: str
@@ -51,7 +52,7 @@ class Extracted:
     computed: bool
     match: Match = Match()  # noqa: RUF009 - frozen
     coloured: bool | None = None
-    rate_is_known: bool = True
+    known_rate: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class StoredVideo:
     average_frames: int = 0
     match: Match = Match()  # noqa: RUF009 - frozen
     coloured: bool | None = None
-    rate_is_known: bool = True
+    known_rate: Fraction | None = None
     undecoded: Undecoded | None = None
 
     @cached_property
@@ -155,7 +156,7 @@ class StoredVideo:
         count = (
             None if regions is None else np.bincount(np.searchsorted(frames, regions.frame_index), None, len(frames))
         )
-        rate = float(self.rate) if self.rate_is_known else None
+        rate = None if self.known_rate is None else float(self.known_rate)
         return Seen(self.video.name, self.size_hw, rate, self.num_frames, self.coloured, count)
 
 
@@ -178,7 +179,7 @@ def look_up(video: Video, found: Extracted, plan: ExtractionPlan, store: Feature
         plan.settings.tracks.average_frames,
         found.match,
         found.coloured,
-        found.rate_is_known,
+        found.known_rate,
         Undecoded.from_notes(store.footer(passports["frames"]).notes),
     )
 
@@ -217,7 +218,7 @@ def _extract(
     with plan.open(video) as source:
         match = plan.match(video, source)
         reader, decoder = plan.converted(source, match), decoder_facts(source, plan.video)
-        facts = match, source.coloured, knows_rate(video, source, plan.video)
+        facts = match, source.coloured, known_rate(video, source, plan.video)
         found = Extracted(sha256, decoder, source.rate, reader.size_hw, False, *facts)
         passports = plan.passports(sha256, decoder, match.conversion)
         snapshot.check()

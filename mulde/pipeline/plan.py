@@ -105,9 +105,9 @@ class ExtractionPlan:
             self.world,
             video.path,
             reader.size_hw,
-            reader.rate,
+            reader.steady_rate,
             self.video.match_training,
-            rate_is_known=knows_rate(video, reader, self.video),
+            rate_is_known=known_rate(video, reader, self.video) is not None,
             imported=bool(self.imported),
         )
 
@@ -167,12 +167,14 @@ class ExtractionPlan:
         return described
 
 
-def knows_rate(video: Video, reader: VideoReader, settings: VideoSettings) -> bool:
-    """Whether a video's rate is more than a default: its own, its data set's or the user's; one picture has none."""
+def known_rate(video: Video, reader: VideoReader, settings: VideoSettings) -> Fraction | None:
+    """A video's steady rate where it is more than a default: its own, its data set's or the user's; one picture has
+    none."""
     if reader.num_frames_from_header == 1:
-        return False
+        return None
     is_default = settings.frame_rate == type(settings)().frame_rate
-    return reader.decoder != "frames" or video.frame_rate is not None or not is_default
+    is_known = reader.decoder != "frames" or video.frame_rate is not None or not is_default
+    return reader.steady_rate if is_known else None
 
 
 def decoder_facts(reader: VideoReader, video: VideoSettings) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mulde.media import open_video
-from mulde.media.rate import NO_STAMP, true_rate
+from mulde.media.rate import NO_STAMP, steady_rate, true_rate
 
 from .media_samples import copy_packets, encode, pictures, remux
 
@@ -156,3 +156,31 @@ def test_the_remark_is_said_once_a_reading(tmp_path: Path, clip: Path, caplog: p
         assert reader.rate == Fraction(1, 60)
         list(reader)
     assert caplog.messages == [f"{path}: its time stamps come to one frame in 60 s"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "steady"),
+    [
+        ([40] * 20, 25),  # even: the mean rate
+        ([33, 33, 34] * 7, 30),  # rounded to milliseconds: the mean rate, exactly
+        ([40] * 17 + [2000] * 3, 25),  # still pictures left out
+        ([40] * 10 + [4000] + [40] * 10, 25),  # a hole
+        ([1, 1, 1, 397] * 5, 10),  # bursts: the mean rate
+        ([40, 200] * 10, Fraction(25, 3)),  # half of the steps are pauses: the mean rate
+        ([40] * 4 + [2000], Fraction(125, 54)),  # too few to say
+    ],
+)
+def test_steady_rate_leaves_out_pauses(steps: list[int], steady: Fraction) -> None:
+    stamps = np.cumsum([0, *steps])
+    mean = find(stamps.tolist())[0]
+    assert steady_rate(stamps, Fraction(1, 1000), mean) == steady
+
+
+def test_both_readers_know_the_steady_rate(tmp_path: Path, clip: Path) -> None:
+    """Steps of 40 ms, but one of 4 s in the middle."""
+    pts = [40 * i + 4000 * (i > NUM // 2) for i in range(NUM)]
+    path = remux(clip, tmp_path / "pause.mkv", pts)
+    for decoder in ("pyav", "decord"):
+        with open_video(path, decoder=decoder) as reader:
+            assert reader.steady_rate == 25
+            assert reader.rate == Fraction((NUM - 1) * 1000, pts[-1])

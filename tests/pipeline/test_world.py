@@ -30,6 +30,7 @@ from mulde.pipeline.plan import ExtractionPlan
 from mulde.pipeline.region_scores import held_regions, read_regions_of
 from mulde.pipeline.world import Match, Seen, World, in_lines, match, mixtures, other_colour, other_objects, world_of
 from mulde.records import RegionScores
+from tests.media.media_samples import encode, remux
 from tests.pipeline.clips import run
 from tests.test_cli import run_main
 
@@ -353,6 +354,19 @@ def test_one_refused_video_stops_no_other(scored, mulde, footage):
     assert code == 3
     assert "128 x 64, the model learnt 128 x 96, a picture of another shape" in err
     assert "5 frames per second, the model learnt 10; frames cannot be added" in err
+
+
+def test_a_camera_that_leaves_out_still_pictures_has_the_rate_learnt(scored, mulde, tmp_path):
+    """From one frame to the next motion means the same, however low the mean rate is."""
+    even = encode(tmp_path / "even.mkv", [*PLAIN], rate=10, options={"bf": "0"})
+    pts_ms = [100 * i + 5000 * (i > 9) + 9000 * (i > 21) for i in range(len(PLAIN))]
+    paused = remux(even, tmp_path / "paused.mkv", pts_ms)
+    code, _, err = mulde("score", even, paused, "--model", scored.model, "--store", scored.store, "--device", "cpu",
+                         "-q", "--out", "paused")  # fmt: skip
+    assert code == 0
+    assert "the model learnt" not in err
+    one, other = (pd.read_parquet(tmp_path / "paused" / "scores" / f"{name}.parquet") for name in ("even", "paused"))
+    np.testing.assert_allclose(one["fused"], other["fused"], atol=1e-6)
 
 
 def test_a_model_without_a_world_says_that_it_cannot_compare(scored, mulde, footage, tmp_path):
