@@ -175,7 +175,7 @@ class FolderDataset:
 
 
 def open_folder(root: Path) -> FolderDataset:
-    """Raises UsageError when there is neither train/ nor test/, here or below, one of them is empty, or two mean the
+    """Raises UsageError when there is neither train/ nor test/, here or below, they hold no videos, or two mean the
     same split."""
     found = {split: split_folders(root, split) for split in SPLITS}
     if not any(found.values()):
@@ -188,7 +188,7 @@ def open_folder(root: Path) -> FolderDataset:
     for split, folders in found.items():
         for folder, (_, found_in) in zip(folders.values(), dataset.walks[split], strict=True):
             check_frames_below(folder, found_in)
-        if folders and not dataset.videos(split):
+        if folders and not any(dataset.videos(other) for other in SPLITS):
             said = [words for _, found_in in dataset.walks[split] if (words := in_words(found_in.left_out))]
             raise UsageError(
                 f"{listing([str(folder) for folder in folders.values()], 3)}",

@@ -17,7 +17,7 @@ from mulde.datasets.base import SPLITS, Dataset, Video
 from mulde.datasets.folder import FolderDataset, split_folders
 from mulde.datasets.left_out import LeftOut, Reason, in_words
 from mulde.datasets.registry import DATASETS, open_dataset
-from mulde.datasets.tree import walk
+from mulde.datasets.tree import holds_videos, walk
 from mulde.errors import UsageError
 from mulde.filetypes import VIDEO_SUFFIXES
 from mulde.names import user_path
@@ -138,9 +138,12 @@ def open_source(source: str) -> Footage:
 
 
 def _folder(source: str, path: Path) -> Footage:
-    if any(split_folders(path, split) for split in SPLITS):
+    splits = [folder for split in SPLITS for folder in split_folders(path, split).values()]
+    if any(map(holds_videos, splits)):
         return _dataset("folder", path)
     found = walk(path)
+    if splits and not found.videos:
+        return _dataset("folder", path)  # which says that they are empty
     if any(one.path == path for one in found.unreadable):
         got = found.unreadable[0].detail
         raise UsageError(f"source {source}", expected="a folder that can be read", got=got, hint="other permissions")

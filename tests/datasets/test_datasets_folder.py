@@ -66,12 +66,20 @@ def test_video_suffixes(tmp_path, suffix):
     assert [video.name for video in open_dataset("folder", tmp_path).videos("train")] == ["clip.of.today"]
 
 
-def test_an_empty_split_is_named(tmp_path):
-    touch_video(tmp_path / "test" / "a.mp4")
+def test_splits_without_videos_are_named(tmp_path):
     (tmp_path / "train" / "cam1").mkdir(parents=True)
     (tmp_path / "train" / "notes.txt").write_text("nothing yet")
     with pytest.raises(UsageError, match=r"train: expected video files or folders of frames, got none"):
         open_dataset("folder", tmp_path)
+
+
+def test_a_split_without_videos_leaves_the_other_one_usable(tmp_path):
+    touch_video(tmp_path / "test" / "a.mp4")
+    (tmp_path / "train").mkdir()
+    dataset = open_dataset("folder", tmp_path)
+    assert [video.name for video in dataset.videos("test")] == ["a"]
+    assert dataset.videos("train") == ()
+    assert [one.name for one in dataset.left_out] == ["train"]
 
 
 def test_neither_train_nor_test(tmp_path):

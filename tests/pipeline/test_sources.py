@@ -318,3 +318,15 @@ def test_what_counts_as_a_frame_can_be_read(tmp_path, suffix):
     (video,) = open_source(str(tmp_path)).all
     with open_video(video.path) as reader:
         assert sum(len(frames.images) for frames in reader) == 3
+
+
+def test_empty_folders_of_splits_do_not_hide_the_videos_beside_them(tmp_path):
+    """As an archive brings them, or a person who has begun to sort."""
+    (tmp_path / "Test").mkdir()
+    (tmp_path / "a.mp4").touch()
+    footage = open_source(str(tmp_path))
+    assert [video.name for video in footage.all] == ["a"]
+    assert [one.name for one in footage.left_out] == ["Test"]
+    with pytest.raises(UsageError, match="expected video files or folders of frames"):
+        (tmp_path / "a.mp4").unlink()
+        open_source(str(tmp_path))
