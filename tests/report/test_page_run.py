@@ -143,7 +143,7 @@ def test_what_is_no_run_folder_is_refused(tmp_path, run):
     with pytest.raises(UsageError, match=r"expected one of them, got seed-0, seed-1"):
         run_report(several, None, QUIET, embed_clips=False)
     (run / "truth.json").write_text("{")
-    with pytest.raises(MuldeError, match=r"truth.json cannot be read"):
+    with pytest.raises(MuldeError, match=r"truth.json is not JSON .*mulde evaluate"):
         run_report(run, None, QUIET, embed_clips=False)
 
 
