@@ -60,7 +60,6 @@ class ConvertedReader(VideoReader):
         # These would be class attributes elsewhere; here they are those of the source.
         self.decoder, self.decoder_version = source.decoder, source.decoder_version  # type: ignore[misc]
         self.size_hw, self.rate = conversion.size_hw, source.rate / conversion.every
-        self.steady_rate = conversion.rate
         self.coloured = source.coloured
         count = source.num_frames_from_header
         self.num_frames_from_header = None if count is None else -(-count // conversion.every)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from fractions import Fraction
 from pathlib import Path
 
 from mulde.media.container import Damage
@@ -19,11 +20,14 @@ class FileReader(VideoReader):
         super().__init__(path, reading)
         self._facts: VideoFacts = probe(path, reading.stream, reading.default_rate)
         self.size_hw, self.rate = working_size(self._facts.size_hw, reading.working_size_px), self._facts.rate
-        self.steady_rate = self._facts.steady_rate
         named = self._facts.rate_in_header or reading.default_rate or DEFAULT_RATE
         self.times_follow_rate = not self._facts.stamps_are_times and self.rate != named
         self.num_frames_from_header = self._facts.num_frames_from_header
         self.coloured = self._facts.coloured
+
+    @property
+    def steady_rate(self) -> Fraction:
+        return self._facts.steady_rate
 
     def _finish(self, damage: Damage) -> None:
         """At the end of the file: put the missing frames on record, warn where fewer came than the file promises."""

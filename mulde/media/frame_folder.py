@@ -57,7 +57,7 @@ class FrameFolderReader(VideoReader):
             raise VideoError(f"The frame {error.problem}", expected=error.expected, got=error.got) from None
         self._first_hw = (first.shape[0], first.shape[1])
         self.size_hw = working_size(self._first_hw, reading.working_size_px)
-        self.rate = self.steady_rate = reading.default_rate or DEFAULT_RATE
+        self.rate = reading.default_rate or DEFAULT_RATE
         self.num_frames_from_header = len(self._files)
         self.coloured = is_coloured(first)
 

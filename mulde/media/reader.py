@@ -61,7 +61,6 @@ class VideoReader(ABC):
     decoder_version: str
     size_hw: tuple[int, int]
     rate: Fraction
-    steady_rate: Fraction
     times_follow_rate: bool = False
     num_frames_from_header: int | None
     coloured: bool | None = None
@@ -73,6 +72,10 @@ class VideoReader(ABC):
         self.num_unplaced = 0
         self._num_frames_read = self._next_index = 0
         self._running: Generator[Frames, None, None] | None = None
+
+    @property
+    def steady_rate(self) -> Fraction:
+        return self.rate
 
     @abstractmethod
     def _decode(self) -> Generator[Picture, None, None]:

@@ -105,7 +105,7 @@ def test_a_worker_that_dies_is_replaced_and_its_video_tried_once_more(tmp_path, 
 
 def test_a_worker_that_died_while_it_had_nothing_to_do_is_replaced(tmp_path):
     video, plan = clips(tmp_path, 1)[0], plan_of()
-    slot = engine._Slot((plan.settings, "cpu", 1, tmp_path / "store"))
+    slot = engine._Slot((plan.settings, "cpu", 1, tmp_path / "store", None))
     try:
         assert slot.submit(video).result(60).found.computed
         assert slot.new_frames() == 20
