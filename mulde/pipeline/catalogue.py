@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -89,14 +90,17 @@ class StoredFile:
         return max(self.entry.last_used_s, self.modified_s) if self.entry else self.modified_s
 
 
+_noting = threading.Lock()
+
+
 def note(store_root: Path, sha256: str, *, dataset: str, video: str, path: Path) -> None:
     """Keep that the video of this content was used now, under this name, data set and path.
 
-    Several processes may do so at once: the last one wins, and the file is whole at any time. A store that cannot be
-    written to is none the worse for it: nothing is raised.
+    Several processes may do so at once: the last one wins, and the file is whole at any time; threads take turns. A
+    store that cannot be written to is none the worse for it: nothing is raised.
     """
     file = store_root / sha256[:16] / VIDEO_FILE
-    with suppress(OSError):
+    with _noting, suppress(OSError):
         here, known = Seen(*map(valid_text, (dataset, video, str(path.resolve())))), _read(file)
         if known is not None and known.sha256 == sha256 and here in known.seen:
             os.utime(file)

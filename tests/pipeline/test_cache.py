@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -685,3 +686,17 @@ def test_usage_errors_end_an_export_at_once(videos, tmp_path):
 
     with pytest.raises(UsageError, match=r"expected a name that ends in \.npy or \.parquet"):
         run_export([str(videos)], SETTINGS, "geometry", Path("g.txt"), tmp_path, Reporter(quiet=True))
+
+
+def test_threads_that_use_videos_of_one_content_keep_all_names(tmp_path):
+    """Two videos at a time are worked on, and copies of a file have one content."""
+
+    def use(first: int) -> None:
+        for i in range(first, first + 20):
+            catalogue.note(tmp_path, "ab" * 32, dataset="d", video=f"v{i}", path=tmp_path / f"v{i}.mp4")
+
+    (tmp_path / "abababababababab").mkdir()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(use, range(0, 80, 20)))
+    (entry,) = catalogue.entries(tmp_path).values()
+    assert {seen.video for seen in entry.seen} == {f"v{i}" for i in range(80)}

@@ -21,6 +21,7 @@ from mulde.pipeline.leave_out import LeaveOut
 from mulde.pipeline.normal_index import Moments
 from mulde.pipeline.normal_moments import draw_moments, write_moments
 from mulde.pipeline.progress import Reporter
+from mulde.pipeline.world import Match
 from mulde.records import FeatureTable, Frames
 from tests.pipeline.clips import QUIET, clips, plan_of, run
 
@@ -402,6 +403,12 @@ class Watched:
         self.readers.append(self.plan.open(video))
         return self.readers[-1]
 
+    def match(self, video, reader):
+        return self.plan.match(video, reader)
+
+    def converted(self, reader, match):
+        return self.plan.converted(reader, match)
+
 
 def test_a_video_is_decoded_once_and_no_further_than_needed(tmp_path, filmed):
     other = Stored(Video("none", "train", tmp_path / "none.mkv"), {"speed": boxes([], 1), "clip": whole(0, 1)})
@@ -416,6 +423,12 @@ def test_a_frame_that_is_gone_costs_its_picture_alone(tmp_path, filmed):
         def open(self, video):
             frames = red_square()[[0, 4, 5]]
             return nullcontext([Frames(frames, np.array([0, 4, 5]), np.array([0, 0.16, 0.2]))])
+
+        def match(self, video, reader):
+            return Match()
+
+        def converted(self, reader, match):
+            return reader
 
     moments = made(tmp_path, [filmed], plan=Gap())
     assert moments.frame_index.tolist() == [0, 1, 4, 20, 20]
