@@ -287,7 +287,7 @@ def disk(args: argparse.Namespace) -> list[dict]:
 
 
 def score_from_disk(source: Path, device: str) -> dict[str, float]:
-    from mulde.pipeline.rows import score_parquet
+    from mulde.pipeline.scoring.parquet import score_parquet
 
     density = MuldeDensity(hidden=(64,), steps=20, device=device)
     density.fit(np.random.default_rng(1).standard_normal((5000, 512), dtype=np.float32))

@@ -34,16 +34,16 @@ import numpy as np
 
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video
+from mulde.datasets.sources import open_source
 from mulde.extractors.boxes import crop
 from mulde.media import write_video
-from mulde.pipeline.build import choose_threads
-from mulde.pipeline.engine import extract
-from mulde.pipeline.plan import ExtractionPlan
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.run import Workplace
-from mulde.pipeline.sources import open_source
-from mulde.pipeline.store import FeatureStore, regions_from_arrow
+from mulde.pipeline.extraction.engine import extract
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.registry import choose_threads
+from mulde.pipeline.extraction.workplace import Workplace
+from mulde.progress import Reporter
 from mulde.records import Frames, Regions, UInt8
+from mulde.store.store import FeatureStore, regions_from_arrow
 
 SAMPLE_FRAMES, LOOP_FRAMES = 96, 24
 MINUTES = (2, 60)
@@ -423,9 +423,9 @@ def features(source: str, weights: Path, wanted: Sequence[str]) -> list[dict[str
 
 def auc_alone(footage: Any, settings: Settings, plan: ExtractionPlan, place: Workplace) -> dict[str, float | None]:
     """Micro frame AUC of the default density, seed 0, on this feature alone."""
-    from mulde.pipeline.evaluate import evaluate, read_labels
-    from mulde.pipeline.score import score_video
-    from mulde.pipeline.train import train
+    from mulde.pipeline.evaluation.evaluate import evaluate, read_labels
+    from mulde.pipeline.scoring.frames import score_video
+    from mulde.pipeline.training.fit import train
 
     train_split, test_split = (place.extract(footage.split(name), plan).done for name in ("train", "test"))
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ import numpy as np
 
 from mulde.errors import UsageError
 from mulde.evaluation.conformal import COVERAGE, NormalVideo, alarm_level, count_events
-from mulde.pipeline.bundle import load_bundle
+from mulde.pipeline.model.bundle import load_bundle
 
 
 def try_splits(

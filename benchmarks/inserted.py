@@ -23,18 +23,18 @@ import numpy as np
 
 from mulde.config import load_settings
 from mulde.datasets.base import Video
+from mulde.datasets.sources import open_source
 from mulde.datasets.synthetic import figures
 from mulde.datasets.synthetic.figures import RUN, WHEEL_RADIUS, Look
 from mulde.datasets.synthetic.shapes import Color, Shape, paint
 from mulde.filetypes import list_frames
-from mulde.pipeline import store as tables
-from mulde.pipeline.engine import extract
-from mulde.pipeline.extract import StoredVideo
-from mulde.pipeline.plan import ExtractionPlan
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.run import Workplace
-from mulde.pipeline.sources import open_source
+from mulde.pipeline.extraction.engine import extract
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.extraction.workplace import Workplace
+from mulde.progress import Reporter
 from mulde.records import Bool, UInt8, spans
+from mulde.store import store as tables
 
 PERSON, STEPS, LEAST_PIXELS = 0, 10, 30
 SPEEDS = {  # multiples of walking

@@ -33,8 +33,8 @@ import numpy as np
 from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.media import VideoWriter, open_video
-from mulde.pipeline.overlay import draw_overlay
-from mulde.pipeline.progress import Reporter
+from mulde.pipeline.events.drawing import draw_overlay
+from mulde.progress import Reporter
 from mulde.records import EventRegion, LabelTrack, Reason, RegionScores, ScoreTrack, SeenEvent, UInt8
 from mulde.report.painter import Painter
 

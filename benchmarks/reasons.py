@@ -19,10 +19,11 @@ from pathlib import Path
 from mulde.config import load_settings
 from mulde.datasets import open_dataset, write_world
 from mulde.media import write_video
-from mulde.pipeline.events import read_events
-from mulde.pipeline.explain_words import cause_of
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.run import Workplace, run_score, run_train
+from mulde.pipeline.events.tables import read_events
+from mulde.pipeline.events.wording import cause_of
+from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.stages import run_score, run_train
+from mulde.progress import Reporter
 
 CAUSES = {
     "fast": "fast",

@@ -29,10 +29,10 @@ import numpy as np
 from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.media import write_video
-from mulde.pipeline.engine import extract
-from mulde.pipeline.plan import ExtractionPlan
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.store import FeatureStore
+from mulde.pipeline.extraction.engine import extract
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.progress import Reporter
+from mulde.store.store import FeatureStore
 
 SETTINGS = ('features.extractors=["flow_histogram"]', "video.batch_frames=4")
 Tables = dict[str, str]

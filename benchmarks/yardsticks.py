@@ -20,14 +20,14 @@ from sklearn.metrics import roc_auc_score
 
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import Dataset
-from mulde.pipeline.engine import Extraction, extract
-from mulde.pipeline.evaluate import evaluate, read_labels
-from mulde.pipeline.plan import ExtractionPlan
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.run import Workplace
-from mulde.pipeline.score import score_video
-from mulde.pipeline.sources import open_source
-from mulde.pipeline.train import train
+from mulde.datasets.sources import open_source
+from mulde.pipeline.evaluation.evaluate import evaluate, read_labels
+from mulde.pipeline.extraction.engine import Extraction, extract
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.scoring.frames import score_video
+from mulde.pipeline.training.fit import train
+from mulde.progress import Reporter
 
 DEFAULT = ("mulde", "msma", "mixture", "neighbours", "mahalanobis")
 

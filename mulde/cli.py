@@ -20,8 +20,9 @@ from mulde.process import run as run_command
 
 if TYPE_CHECKING:
     from mulde.config import Settings
-    from mulde.pipeline.progress import Reporter
-    from mulde.pipeline.run import Outcome, Workplace
+    from mulde.pipeline.extraction.workplace import Workplace
+    from mulde.pipeline.outcome import Outcome
+    from mulde.progress import Reporter
 
 EXIT_NOTHING_DONE, EXIT_PARTLY_DONE = 1, 3
 
@@ -68,7 +69,7 @@ Detector = Annotated[
 
 
 def _trust_weights(wanted: bool) -> None:
-    from mulde.pipeline.weights import trust_code
+    from mulde.pipeline.model.weights import trust_code
 
     if wanted:
         trust_code()
@@ -149,7 +150,7 @@ def extract(
     quiet: Quiet = False,
 ) -> None:
     """Decode videos, find objects, compute their features and keep them in the store."""
-    from mulde.pipeline.run import run_extract
+    from mulde.pipeline.stages import run_extract
 
     settings = _settings(config, set_, detector, command="extract")
     place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
@@ -186,7 +187,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Learn from normal videos (the training split of a data set) what is normal; list what looks least so."""
-    from mulde.pipeline.run import run_train
+    from mulde.pipeline.stages import run_train
 
     settings = _settings(config, set_, detector, preset, command="train")
     place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
@@ -241,8 +242,8 @@ def score(
 ) -> None:
     """Give every frame of the videos (the test split of a data set) an anomaly score and a p-value; list the events,
     each with a reason. The last line printed is the run folder."""
-    from mulde.pipeline.run import run_score
-    from mulde.pipeline.scorer import Wishes
+    from mulde.pipeline.predictor import Wishes
+    from mulde.pipeline.stages import run_score
 
     place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
     changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
@@ -269,7 +270,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Compare scores with ground truth, beside null scores that never look at the video; writes a page with curves."""
-    from mulde.pipeline.run import run_evaluate
+    from mulde.pipeline.stages import run_evaluate
 
     reporter = _reporter(quiet)
     _finish(run_evaluate(run, labels, reporter, bootstrap=bootstrap, compat=compat, events=events), reporter)
@@ -292,7 +293,7 @@ def overlay(
     quiet: Quiet = False,
 ) -> None:
     """Draw what was found into copies of the videos: boxes, scores, tracks, reasons and the running curve."""
-    from mulde.pipeline.overlay import run_overlay
+    from mulde.pipeline.review.overlay import run_overlay
 
     reporter = _reporter(quiet)
     _finish(run_overlay(run, reporter, only=video or (), clips=clips, labels=labels, most=most), reporter)
@@ -314,7 +315,7 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write one HTML file to review the events from: ranked, with pictures, reasons, curves and a threshold slider."""
-    from mulde.pipeline.report import run_report
+    from mulde.pipeline.review.report import run_report
 
     _echo(run_report(run, out, _reporter(quiet), embed_clips=embed_clips))
 
@@ -339,7 +340,7 @@ def feedback(
     quiet: Quiet = False,
 ) -> None:
     """Let events marked as normal, and those alike, raise no alarm; this can be undone, and nothing is trained."""
-    from mulde.pipeline.feedback import run_feedback
+    from mulde.pipeline.review.feedback import run_feedback
 
     run_feedback(run, marks, _reporter(quiet), apply=apply, who=who, why=why, undo=undo or ())
 
@@ -376,7 +377,7 @@ def watch_folder(
     quiet: Quiet = False,
 ) -> None:
     """Score video files as they arrive in a folder, each once; go on where it was stopped."""
-    from mulde.pipeline.watch import Patience, run_watch
+    from mulde.pipeline.monitoring.watch import Patience, run_watch
 
     place = _workplace(store, device, quiet)
     changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
@@ -421,7 +422,7 @@ def reproduce(
 
     A seed that is finished is not trained anew: the same command goes on where it was stopped.
     """
-    from mulde.pipeline.reproduce import run_reproduce
+    from mulde.pipeline.experiments.reproduce import run_reproduce
 
     place = _workplace(store, device, quiet, workers, engine, address)
     weights = {"detector": detector, "pose": pose, "backbone": backbone}
@@ -452,7 +453,7 @@ def ablate(
     quiet: Quiet = False,
 ) -> None:
     """Show what each stream adds: all, each alone, each left out. Nothing is trained."""
-    from mulde.pipeline.ablate import print_ablation, run_ablate
+    from mulde.pipeline.evaluation.ablation import print_ablation, run_ablate
 
     print_ablation(run_ablate(run, labels, _reporter(quiet)))
 
@@ -481,7 +482,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Extract, train, score and evaluate in one go, from flags or from a TOML with a [run] table."""
-    from mulde.pipeline.run import run_all
+    from mulde.pipeline.stages import run_all
 
     changes = list(set_ or [])
     changes += [f"run.source={_quoted(source)}"] if source else []
@@ -520,7 +521,7 @@ def toy(
     quiet: Quiet = False,
 ) -> None:
     """Train on four Gaussians, whose exact answers are known, and show learnt beside exact."""
-    from mulde.pipeline.toy import print_comparison, run_toy
+    from mulde.pipeline.experiments.toy import print_comparison, run_toy
 
     print_comparison(run_toy(out, seed=seed, device=device, preset=preset, reporter=_reporter(quiet)))
 
@@ -539,7 +540,7 @@ def export(
     ] = None,
 ) -> None:
     """Write the densities of a model for other programs, with what is needed to fuse them."""
-    from mulde.pipeline.export import export as write_export
+    from mulde.pipeline.model.export import export as write_export
 
     formats = [name for name, wanted in {"onnx": onnx}.items() if wanted]
     for written in write_export(model, out, formats, stream or ()):
@@ -568,7 +569,7 @@ def export_detector(
     device: Device = "auto",
 ) -> None:
     """Make a faster copy of a detector for this kind of machine; use it with --detector."""
-    from mulde.pipeline.export_detector import export_detector as make
+    from mulde.pipeline.extraction.export_detector import export_detector as make
 
     _echo(
         make(weights, format_, out, int8=int8, half=half, image_size=image_size, batch=batch, data=data, device=device)
@@ -592,8 +593,8 @@ def models(
     json_: Json = False,
 ) -> None:
     """List the networks that the settings can name: numbers per row, download, licence, what is here already."""
-    from mulde.pipeline.cache_print import print_models
-    from mulde.pipeline.models import list_models, remarks
+    from mulde.commands.console.cache import print_models
+    from mulde.extractors.zoo import list_models, remarks
 
     print_models(list_models(kind), remarks(kind), json_=json_)
 
@@ -610,8 +611,8 @@ def cache_ls(
     json_: Json = False,
 ) -> None:
     """List what lies in the store: data sets, features, settings, rows, size, age."""
-    from mulde.pipeline.cache import list_cache
-    from mulde.pipeline.cache_print import print_rows
+    from mulde.commands.console.cache import print_rows
+    from mulde.store.maintenance import list_cache
 
     print_rows(list_cache(store, dataset, extractor, by), json_=json_)
 
@@ -625,7 +626,7 @@ def cache_verify(
     quiet: Quiet = False,
 ) -> None:
     """Compare the checksum of every stored file. Exit code 1 when any is damaged."""
-    from mulde.pipeline.cache import verify
+    from mulde.store.maintenance import verify
 
     found = verify(store, _reporter(quiet), delete=delete)
     removed = f", {found.num_removed} removed" if delete else ""
@@ -656,8 +657,8 @@ def cache_prune(
     quiet: Quiet = False,
 ) -> None:
     """Remove stored files to which everything that is given applies."""
-    from mulde.pipeline.cache import Criteria, parse_age, prune
-    from mulde.pipeline.cache_print import print_pruning
+    from mulde.commands.console.cache import print_pruning
+    from mulde.store.maintenance import Criteria, parse_age, prune
 
     ages = parse_age(older_than, "--older-than"), parse_age(unused_for, "--unused-for")
     criteria = Criteria(dataset, extractor, *ages, damaged, leftovers, missing_videos)
@@ -678,7 +679,7 @@ def cache_export(
     quiet: Quiet = False,
 ) -> None:
     """Write stored features of all videos into one file. Nothing is computed."""
-    from mulde.pipeline.cache_export import run_export
+    from mulde.pipeline.extraction.export_features import run_export
 
     reporter = _reporter(quiet)
     settings = _settings(config, set_, detector, command="cache export")
@@ -697,7 +698,7 @@ def cache_import(
     quiet: Quiet = False,
 ) -> None:
     """Bring features made elsewhere into the store, each checked against its video."""
-    from mulde.pipeline.cache_import import run_import
+    from mulde.pipeline.extraction.import_features import run_import
 
     reporter = _reporter(quiet)
     settings = _settings(config, set_, None, command="cache import")
@@ -707,7 +708,7 @@ def cache_import(
 @data.command("list")
 def data_list(json_: Json = False) -> None:
     """List the supported data sets: address, size, licence, citation, how to obtain them."""
-    from mulde.pipeline.data_print import print_data_sets
+    from mulde.commands.console.data import print_data_sets
 
     print_data_sets(json_=json_)
 
@@ -719,8 +720,8 @@ def data_get(
     quiet: Quiet = False,
 ) -> None:
     """Download a data set where its files lie open; else say what to do."""
-    from mulde.pipeline.data_get import get_data
-    from mulde.pipeline.data_print import print_sentences
+    from mulde.commands.console.data import print_sentences
+    from mulde.datasets.download import get_data
 
     print_sentences(get_data(name, out, _reporter(quiet)))
 
@@ -733,8 +734,8 @@ def data_check(
     quiet: Quiet = False,
 ) -> None:
     """Open every video and label and list what is wrong. Exit code 1 when there are faults; notes are none."""
-    from mulde.pipeline.data_check import check_data
-    from mulde.pipeline.data_print import print_report
+    from mulde.commands.console.data import print_report
+    from mulde.pipeline.data_check.check import check_data
 
     report = check_data(source, _reporter(quiet), strict=strict)
     print_report(report, json_=json_)
@@ -773,7 +774,7 @@ def _settings(
         overrides += ['regions.finders=["yolo", "motion"]', f"regions.yolo.weights={_quoted(detector)}"]
     settings = load_settings(config, [*overrides, *(changes or [])])
     if command is not None:
-        from mulde.pipeline.setting_uses import check_used
+        from mulde.pipeline.model.setting_uses import check_used
 
         check_used(command, changes or (), settings)
     return settings
@@ -784,7 +785,7 @@ def _alarms(false_alarms_per_hour: float | None) -> list[str]:
 
 
 def _reporter(quiet: bool) -> Reporter:
-    from mulde.pipeline.progress import Reporter
+    from mulde.progress import Reporter
 
     return Reporter(quiet=quiet)
 
@@ -799,15 +800,15 @@ def _workplace(
     *,
     strict: bool = False,
 ) -> Workplace:
-    from mulde.pipeline.engine import Crew
-    from mulde.pipeline.run import Workplace
+    from mulde.pipeline.extraction.engine import Crew
+    from mulde.pipeline.extraction.workplace import Workplace
 
     return Workplace.open(store, device, _reporter(quiet), Crew.of(engine, workers, address), strict=strict)
 
 
 def _finish(outcome: Outcome, reporter: Reporter) -> None:
     """Print the figures and what failed, and end with the right exit code."""
-    from mulde.pipeline.tables import print_evaluations, print_failures
+    from mulde.commands.console.evaluation import print_evaluations, print_failures
 
     print_evaluations(outcome.evaluations)
     if outcome.failures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
@@ -135,3 +136,11 @@ def sentence(error: BaseException, about: object) -> MuldeError:
     return MuldeError(
         f"{about}: unexpected {type(error).__name__}: {error}", hint="MULDE_DEBUG=1 shows where it happened"
     )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video that could not be processed, and why in a sentence."""
+
+    video: str
+    reason: str

@@ -381,3 +381,15 @@ def spans(flags: Bool) -> list[tuple[int, int]]:
     """The stretches of True in flags (T,), as half-open ranges of positions."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+@dataclass(frozen=True)
+class ScoredVideo:
+    """The scores of one video, the smoothing that `smoothed` was made with, how many frames had no rows, frames per
+    second, and the scores of its boxes where any stream has boxes."""
+
+    track: ScoreTrack
+    sigma_frames: float
+    frames_without_rows: int
+    rate: float
+    regions: RegionScores | None = None

@@ -310,7 +310,7 @@ def test_a_missing_detector_file_is_a_sentence_and_nothing_is_downloaded(mulde, 
 
 def test_a_training_that_is_stopped_goes_on_from_its_checkpoint(mulde, footage, model, monkeypatch, tmp_path):
     """Ctrl-C in a fold of the second stream, then the same command: the model is that of an undisturbed run."""
-    import mulde.pipeline.train as stage
+    import mulde.pipeline.training.fit as stage
     from mulde.density import trainer
 
     monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from mulde.config import Settings, dump_toml, fingerprint, load_settings
 from mulde.errors import UsageError
 from mulde.extractors.motion import MotionRegions
-from mulde.pipeline.build import build_regions
+from mulde.pipeline.extraction.registry import build_regions
 
 
 def numeric_bounds(section: type[BaseModel], prefix: str = ""):

@@ -13,8 +13,8 @@ import pytest
 
 from mulde.config import load_settings
 from mulde.datasets import DATASETS
-from mulde.pipeline.build import EXTRACTORS, Features, Machine
-from mulde.pipeline.reproduce import CONFIG_OF, pinned_config
+from mulde.pipeline.experiments.reproduce import CONFIG_OF, pinned_config
+from mulde.pipeline.extraction.registry import EXTRACTORS, Features, Machine
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))

@@ -18,7 +18,7 @@ import tomli_w
 
 from mulde.config import Settings, dump_toml, load_settings
 from mulde.errors import UsageError
-from mulde.pipeline.train import check_density
+from mulde.pipeline.training.fit import check_density
 
 VALUES = (
     "9" * 5000, "-" + "9" * 4000, "0x" + "f" * 5000, "nan", "-inf", "1e400", "1979-05-27", "07:32:00", "[]", "{}",

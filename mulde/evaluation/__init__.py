@@ -1,0 +1,1 @@
+"""Metrics, protocols, nulls and alarm levels, on arrays of scores and labels."""

@@ -7,10 +7,12 @@ from pathlib import Path
 from mulde.config import Settings
 from mulde.datasets.synthetic import write_world
 from mulde.media import write_video
-from mulde.pipeline.overlay import run_overlay
-from mulde.pipeline.report import run_report
-from mulde.pipeline.run import Outcome, Workplace, run_all
+from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.outcome import Outcome
+from mulde.pipeline.review.overlay import run_overlay
+from mulde.pipeline.review.report import run_report
 from mulde.pipeline.run_claim import claim
+from mulde.pipeline.stages import run_all
 
 
 def run_demo(out: Path, seed: int, place: Workplace) -> Outcome:

@@ -14,11 +14,13 @@ from typing import Any, Literal
 from mulde import __version__
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video
+from mulde.datasets.sources import absolute_source, open_sources
 from mulde.errors import MuldeError, UsageError
 from mulde.files import output_path
-from mulde.pipeline.runfolder import (
+from mulde.pipeline.run_folder import (
     CLIPS,
     HEAT_MAPS,
+    LEDGER,
     METRICS,
     NORMAL,
     OVERLAYS,
@@ -30,8 +32,6 @@ from mulde.pipeline.runfolder import (
     RunFolder,
     read_record,
 )
-from mulde.pipeline.sources import absolute_source, open_sources
-from mulde.pipeline.watch_ledger import LEDGER
 
 Kind = Literal["train", "score", "run", "watch-folder"]
 RUNS = Path("runs")

@@ -187,7 +187,7 @@ def test_everything_but_the_detector_works_without_ultralytics():
         "import numpy as np\n"
         "from mulde.config import load_settings\n"
         "from mulde.errors import UsageError\n"
-        "from mulde.pipeline.build import build_extractors, build_regions\n"
+        "from mulde.pipeline.extraction.registry import build_extractors, build_regions\n"
         "from mulde.records import *\n"
         "w = Window(Frames(np.zeros((3, 64, 64, 3), np.uint8), np.arange(3), np.zeros(3)), 0, 3)\n"
         "s = load_settings()\n"

@@ -9,11 +9,11 @@ from pathlib import Path
 from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.media import write_video
-from mulde.pipeline.engine import THIS_MACHINE, Crew, Extraction, extract
-from mulde.pipeline.plan import ExtractionPlan
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.store import FeatureStore
+from mulde.pipeline.extraction.engine import THIS_MACHINE, Crew, Extraction, extract
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.progress import Reporter
 from mulde.records import Window
+from mulde.store.store import FeatureStore
 from tests.conftest import moving_square
 
 QUIET = Reporter(quiet=True)

@@ -32,9 +32,9 @@ def write_sound(path: Path) -> None:
     """A bundle with all that one can hold: several streams and kinds of density, scales, normal scores, a detector."""
     from mulde.config import load_settings
     from mulde.evaluation.conformal import NormalVideo
-    from mulde.pipeline.bundle import load_bundle
-    from mulde.pipeline.fusion import Surprise
-    from mulde.pipeline.world import FrameRate, FrameSize, World
+    from mulde.pipeline.model.bundle import load_bundle
+    from mulde.pipeline.model.calibration import Surprise
+    from mulde.pipeline.model.world import FrameRate, FrameSize, World
 
     old = load_bundle(VERSION_1)
     changes = [
@@ -245,7 +245,7 @@ def scores_of(bundle: Any) -> list[np.ndarray]:
 def judge(path: Path, expected: list[np.ndarray]) -> str:
     """`sentence`, `same`, or what is wrong."""
     from mulde.errors import BundleError, MuldeError
-    from mulde.pipeline.bundle import load_bundle
+    from mulde.pipeline.model.bundle import load_bundle
 
     try:
         bundle = load_bundle(path)
@@ -264,7 +264,7 @@ def judge(path: Path, expected: list[np.ndarray]) -> str:
 
 
 def main(folder: Path, count: int, seed: int) -> None:
-    from mulde.pipeline.bundle import load_bundle
+    from mulde.pipeline.model.bundle import load_bundle
 
     sound, pipe, case = folder / "sound.safetensors", folder / "pipe", folder / "case.safetensors"
     os.mkfifo(pipe)

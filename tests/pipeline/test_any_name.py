@@ -22,8 +22,9 @@ import pytest
 from mulde.errors import FileError
 from mulde.files import output_path, valid_text
 from mulde.media import write_video
-from mulde.pipeline import drawing, explain, scorer
-from mulde.pipeline import overlay as overlays
+from mulde.pipeline import predictor as scorer
+from mulde.pipeline.events import drawing, explain
+from mulde.pipeline.review import overlay as overlays
 from tests.conftest import moving_square
 from tests.test_cli import run_main
 

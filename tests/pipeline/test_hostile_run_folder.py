@@ -31,22 +31,22 @@ import pytest
 from mulde.config import load_settings
 from mulde.errors import MuldeError
 from mulde.media import write_video
-from mulde.pipeline.ablate import run_ablate
-from mulde.pipeline.events import read_event_rows, read_events
-from mulde.pipeline.exemptions import exemptions_of, preview
-from mulde.pipeline.feedback import run_feedback
-from mulde.pipeline.normal_index import MOMENTS, Moments
-from mulde.pipeline.overlay import run_overlay
-from mulde.pipeline.parquet import read_parquet
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.region_scores import read_regions
-from mulde.pipeline.report import run_report
-from mulde.pipeline.reproduction import _read_metrics, _read_run
-from mulde.pipeline.run import run_evaluate
-from mulde.pipeline.runfolder import read_record
-from mulde.pipeline.score import ScoredVideo, read_scores, write_scores
-from mulde.pipeline.watch_ledger import LEDGER, Ledger, Stamp
-from mulde.records import ScoreTrack
+from mulde.parquet import read_parquet
+from mulde.pipeline.evaluation.ablation import run_ablate
+from mulde.pipeline.events.suppression import exemptions_of, preview
+from mulde.pipeline.events.tables import read_event_rows, read_events
+from mulde.pipeline.experiments.record import _read_metrics, _read_run
+from mulde.pipeline.model.normal_index import MOMENTS, Moments
+from mulde.pipeline.monitoring.ledger import Ledger, Stamp
+from mulde.pipeline.review.feedback import run_feedback
+from mulde.pipeline.review.overlay import run_overlay
+from mulde.pipeline.review.report import run_report
+from mulde.pipeline.run_folder import LEDGER, read_record
+from mulde.pipeline.scoring.frames import read_scores, write_scores
+from mulde.pipeline.scoring.regions import read_regions
+from mulde.pipeline.stages import run_evaluate
+from mulde.progress import Reporter
+from mulde.records import ScoredVideo, ScoreTrack
 from tests.conftest import moving_square
 from tests.test_cli import run_main
 

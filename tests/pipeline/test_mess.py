@@ -15,9 +15,10 @@ import pytest
 from mulde.config import load_settings
 from mulde.media import write_video
 from mulde.names import output_path, printable
-from mulde.pipeline import scorer
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.run import Workplace, run_train
+from mulde.pipeline import predictor as scorer
+from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.stages import run_train
+from mulde.progress import Reporter
 from tests.conftest import moving_square
 from tests.pipeline.mess import LOCKED, Mess, write_mess
 

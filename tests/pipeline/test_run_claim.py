@@ -19,8 +19,8 @@ from mulde.errors import UsageError
 from mulde.files import write_json, write_text
 from mulde.media import write_video
 from mulde.pipeline.run_claim import claim, new_run, prune
-from mulde.pipeline.runfolder import RunFolder
-from tests.pipeline.test_world import ODD, PLAIN, QUICK, RATE, STREAMS, scene
+from mulde.pipeline.run_folder import RunFolder
+from tests.pipeline.model.test_world import ODD, PLAIN, QUICK, RATE, STREAMS, scene
 from tests.test_cli import run_main
 
 DEFAULT, SMOOTHER = Settings(), load_settings(overrides=["fusion.smoothing_s=3"])

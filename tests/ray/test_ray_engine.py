@@ -21,12 +21,12 @@ from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError, UsageError
 from mulde.media import write_video
-from mulde.pipeline import ray_engine
-from mulde.pipeline.engine import Crew, extract
-from mulde.pipeline.plan import ExtractionPlan
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.ray_engine import _absolute_weights, choose_workers
-from mulde.pipeline.store import FeatureStore
+from mulde.pipeline.extraction import ray_runner as ray_engine
+from mulde.pipeline.extraction.engine import Crew, extract
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.ray_runner import _absolute_weights, choose_workers
+from mulde.progress import Reporter
+from mulde.store.store import FeatureStore
 from tests.conftest import moving_square
 
 ray = pytest.importorskip("ray")

@@ -12,11 +12,11 @@ import pytest
 from mulde.errors import MuldeError, UsageError
 from mulde.evaluation.protocol import evaluate_tracks
 from mulde.files import write_json
-from mulde.pipeline.events import picture_path, write_events
-from mulde.pipeline.progress import Reporter
-from mulde.pipeline.report import run_report
-from mulde.pipeline.score import ScoredVideo, write_scores
-from mulde.records import LabelTrack
+from mulde.pipeline.events.tables import picture_path, write_events
+from mulde.pipeline.review.report import run_report
+from mulde.pipeline.scoring.frames import write_scores
+from mulde.progress import Reporter
+from mulde.records import LabelTrack, ScoredVideo
 from tests.report.test_page import payload
 from tests.report.test_page_pictures import picture
 
@@ -81,7 +81,7 @@ def test_clips_are_put_into_the_page_on_request(run):
 
 
 def test_clips_that_do_not_fit_are_left_out_and_said(run, monkeypatch, capsys):
-    monkeypatch.setattr("mulde.pipeline.report.MOST_CLIP_BYTES", 5)
+    monkeypatch.setattr("mulde.pipeline.review.report.MOST_CLIP_BYTES", 5)
     page = run_report(run, None, QUIET, embed_clips=True).read_text(encoding="utf-8")
     assert pictures(page)["clips"] == [None] * 3
     assert "3 of 3 events are without a clip in the page" in " ".join(capsys.readouterr().err.split())
@@ -158,7 +158,7 @@ def test_a_run_whose_model_came_without_normal_video(run, small):
 
 
 def test_exemptions_in_force_name_what_they_cover(run, small):
-    exemptions = pytest.importorskip("mulde.pipeline.exemptions")
+    exemptions = pytest.importorskip("mulde.pipeline.events.suppression")
     events = [one.event for one in small.events]
     write_events([replace(events[0], exemption="1"), *events[1:]], run)
     word = exemptions.Exemption(

@@ -1,0 +1,1 @@
+"""What commands print; the commands themselves stand in `mulde.cli`."""

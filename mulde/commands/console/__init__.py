@@ -1,0 +1,1 @@
+"""Results as tables on a terminal: of evaluations, of the store and the networks, of data sets."""

@@ -1,0 +1,85 @@
+"""What `mulde data` prints on standard output: tables and findings for a person, JSON for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.table import Table
+
+from mulde.console import output, print_json
+from mulde.datasets.benchmarks import BENCHMARKS, Facts
+from mulde.pipeline.data_check.findings import FAULT, Report
+
+_WIDTH = 160
+_SHOWN = {"direct": "mulde data get", "by hand": "by hand", "none": ""}
+
+
+def print_data_sets(*, json_: bool = False) -> None:
+    """The supported data sets: what they hold, how large they are, where and how they are obtained."""
+    every = list(BENCHMARKS.values())
+    if json_:
+        print_json([asdict(one) for one in every])
+        return
+    console = output(_WIDTH)
+    table = Table("name", "data set")
+    for name in ("train videos", "test videos", "train frames", "test frames", "GB"):
+        table.add_column(name, justify="right")
+    table.add_column("obtain")
+    for one in every:
+        table.add_row(one.name, one.title, *_numbers(one), _SHOWN[one.link])
+    console.print(table)
+    for one in every:
+        if one.address:
+            lines = [
+                one.address,
+                one.how,
+                f"licence: {one.licence}",
+                f"cite: {one.citation}",
+                f"checked: {one.checked}",
+            ]
+            lines[2:2] = [f"unpacks to: {one.unpacks_to}"]
+            lines[1:1] = [f"dead: {one.dead_link}"] if one.dead_link else []
+            for line in (one.name, *(f"  {line}" for line in lines)):
+                console.print(line, soft_wrap=True)
+
+
+def print_report(report: Report, *, json_: bool = False) -> None:
+    """The findings of a check, faults first, each with what to do."""
+    if json_:
+        print_json([finding.as_json() for finding in report.findings])
+        return
+    console = output(_WIDTH)
+    advised: set[str] = set()
+    for finding in report.findings:
+        style = "red" if finding.severity == FAULT else "dim"
+        place = f"{finding.video}: " if finding.video else ""
+        console.print(finding.severity, style=style, end=" ")
+        console.print(f"{place}{finding.kind}: {finding.what}", soft_wrap=True)
+        if finding.kind not in advised:
+            advised.add(finding.kind)
+            console.print(f"      to do: {finding.advice}", soft_wrap=True)
+    seen = ", ".join(
+        f"{count} {split} videos ({report.num_frames.get(split, 0):,} frames)"
+        for split, count in report.num_videos.items()
+    )
+    notes = len(report.findings) - len(report.faults)
+    console.print(f"{report.dataset} in {report.root}: {seen or 'nothing could be opened'}", soft_wrap=True)
+    console.print(f"{_some(len(report.faults), 'fault')}, {_some(notes, 'note')}")
+
+
+def print_sentences(sentences: Sequence[str]) -> None:
+    console = output(_WIDTH)
+    for sentence in sentences:
+        console.print(sentence, soft_wrap=True)
+
+
+def _numbers(one: Facts) -> list[str]:
+    counts = (one.num_train_videos, one.num_test_videos, one.num_train_frames, one.num_test_frames)
+    unknown = "" if one.link == "none" else "?"
+    size = unknown if one.size_bytes is None else f"{one.size_bytes / 1e9:,.1f}"
+    return [*(unknown if count is None else f"{count:,}" for count in counts), size]
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,163 @@
+"""What the commands print: figures on standard output, failures on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rich.table import Table
+
+from mulde.console import output
+from mulde.errors import Failure
+from mulde.evaluation.alarms import OperatingPoint
+from mulde.evaluation.compat import CompatFigures
+from mulde.evaluation.metrics import Figures
+from mulde.evaluation.protocol import Evaluation
+from mulde.evaluation.regions import RegionFigures
+from mulde.progress import Reporter
+
+_UNDEFINED = "-"
+_COMPAT_COLUMNS = {"micro_auc": "micro AUC", "macro_padded_auc": "macro_padded AUC"}
+
+
+def print_evaluations(evaluations: Mapping[int, Evaluation]) -> None:
+    """The tables of each seed and, for several seeds, the mean and spread of the AUCs."""
+    console = output(110)
+    for seed, evaluation in evaluations.items():
+        console.print(_frame_table(evaluation, f"seed {seed}" if len(evaluations) > 1 else ""))
+        if any(row.alarms for row in evaluation.rows):
+            console.print(_alarm_table(evaluation))
+        if evaluation.regions is not None:
+            console.print(_region_line(evaluation.regions))
+        if evaluation.compat is not None:
+            console.print(_compat_table(evaluation.compat))
+            console.print(f"not comparable: {evaluation.compat.not_comparable}")
+        for remark in evaluation.remarks():
+            console.print(f"note: {remark}")
+    if len(evaluations) > 1:
+        console.print(_mean_table(list(evaluations.values())))
+
+
+def _frame_table(evaluation: Evaluation, title: str) -> Table:
+    first = evaluation.rows[0].result
+    macro = f"macro AUC % ({first.num_macro_videos} of {evaluation.num_videos} videos)"
+    precision = f"AP % (chance {_percent(first.average_precision_chance)})"
+    table = _new_table(title, 2, "smoothing", "score", "micro AUC %", macro, "macro_padded %", precision, "EER %")
+    for row in evaluation.rows:
+        for name, figures in {"mulde": row.result, **row.nulls}.items():
+            table.add_row(row.smoothing if name == "mulde" else "", name, *_cells(figures))
+            if name == "mulde" and row.intervals:
+                intervals = (_interval(row.intervals.get(kind)) for kind in ("micro_auc", "macro_auc"))
+                table.add_row("", "  95 % interval", *intervals, style="dim")
+        table.add_section()
+    table.caption = (
+        f"{evaluation.num_videos} videos, {evaluation.num_frames} frames, "
+        f"{evaluation.num_anomalous_frames} labelled anomalous"
+    )
+    if any(row.intervals for row in evaluation.rows):
+        table.caption += f"; intervals: {evaluation.num_resamples} bootstrap resamples of the videos"
+    return table
+
+
+def _cells(figures: Figures) -> list[str]:
+    return [
+        _percent(value)
+        for value in (
+            figures.micro_auc,
+            figures.macro_auc,
+            figures.macro_padded_auc,
+            figures.average_precision,
+            figures.equal_error_rate,
+        )
+    ]
+
+
+def _alarm_table(evaluation: Evaluation) -> Table:
+    found, delay = ("events found", "best null, as sparing"), "delay s: median (mean)"
+    false = "false alarms (per hour)"
+    table = _new_table("alarms", 2, "smoothing", "level", *found, delay, false, "normal frames flagged %")
+    num_normal = evaluation.num_frames - evaluation.num_anomalous_frames
+    for row in evaluation.rows:
+        for i, point in enumerate(row.alarms):
+            table.add_row(
+                "" if i else row.smoothing,
+                point.name,
+                f"{point.num_found} of {point.num_true_events}",
+                _best_null(point),
+                f"{_number(point.delay_s_median)} ({_number(point.delay_s_mean)})",
+                f"{point.num_false_alarms} ({_number(point.false_alarms_per_hour)})",
+                _percent(point.num_normal_frames_flagged / num_normal if num_normal else None),
+            )
+        table.add_section()
+    rules = evaluation.event_rules
+    hours = next(point.normal_hours for row in evaluation.rows for point in row.alarms)
+    table.caption = (
+        f"per hour of the {hours:.4g} h labelled normal; alarms at most {rules.merge_gap_s:g} s apart are one, shorter "
+        f"than {rules.min_length_s:g} s none; oracle: the level was read off the test labels"
+    )
+    return table
+
+
+def _best_null(point: OperatingPoint) -> str:
+    if not point.null_recall:
+        return _UNDEFINED
+    name, recall = max(point.null_recall.items(), key=lambda item: item[1])
+    return f"{name} {recall * point.num_true_events:.0f}"
+
+
+def _region_line(regions: RegionFigures) -> str:
+    found = f"RBDC {_percent(regions.rbdc)} %, TBDC {_percent(regions.tbdc)} %"
+    pixels = f"pixel-level AUC {_percent(regions.pixel_auc)} %, EER {_percent(regions.pixel_eer)} %"
+    return (
+        f"regions: {found} ({regions.num_true_regions} true regions on {regions.num_true_tracks} tracks, from "
+        f"{regions.regions_from}, {regions.num_region_frames} frames); {pixels} ({regions.num_pixel_frames} frames "
+        "with masks)"
+    )
+
+
+def _compat_table(compat: CompatFigures) -> Table:
+    title = f"compat {compat.name}: not comparable ({', then '.join(compat.steps)})"
+    table = _new_table(title, 1, "score", *(f"{_COMPAT_COLUMNS[name]} %" for name in compat.reported))
+    for name, figures in {"mulde": compat.result, **compat.nulls}.items():
+        table.add_row(name, *(_percent(getattr(figures, figure)) for figure in compat.reported))
+    return table
+
+
+def _new_table(title: str, num_names: int, *columns: str) -> Table:
+    """An empty table: the first columns hold names, the others numbers."""
+    table = Table(title=title or None)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < num_names else "right")
+    return table
+
+
+def _mean_table(evaluations: Sequence[Evaluation]) -> Table:
+    title = f"mean of {len(evaluations)} seeds (standard deviation)"
+    table = _new_table(title, 1, "smoothing", "micro AUC %", "macro AUC %")
+    for i, row in enumerate(evaluations[0].rows):
+        cells = []
+        for figure in ("micro_auc", "macro_auc"):
+            values = [getattr(e.rows[i].result, figure) for e in evaluations]
+            defined = None not in values
+            cells.append(f"{100 * np.mean(values):.2f} ({100 * np.std(values, ddof=1):.2f})" if defined else _UNDEFINED)
+        table.add_row(row.smoothing, *cells)
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return _UNDEFINED if value is None else f"{100 * value:.2f}"
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return _UNDEFINED if ends is None else f"{_percent(ends[0])} to {_percent(ends[1])}"
+
+
+def _number(value: float | None) -> str:
+    return _UNDEFINED if value is None else f"{value:.2f}"
+
+
+def print_failures(failures: Sequence[Failure], reporter: Reporter) -> None:
+    """Name every video that failed and why, at the end where it is seen."""
+    reporter.warn(f"{len(failures)} {'video' if len(failures) == 1 else 'videos'} failed:")
+    for failure in failures:
+        reporter.warn(f"  {failure.video}: {failure.reason}")

@@ -1,0 +1,312 @@
+"""`mulde data check`: opens every video and label of a data set and lists what is wrong, video by video.
+
+Pixels are decoded once. Test labels are read here, as by `evaluate`, and go nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from mulde.datasets.base import SPLITS, Dataset, listing
+from mulde.datasets.benchmark import Benchmark
+from mulde.datasets.benchmarks import BENCHMARKS
+from mulde.datasets.folder import FolderDataset, split_folders
+from mulde.datasets.left_out import LeftOut, Reason, in_words
+from mulde.datasets.sources import Footage, open_source, parse_source, refuse_left_out
+from mulde.datasets.ucsd import UcsdDataset, is_clip
+from mulde.errors import UsageError
+from mulde.filetypes import is_clutter
+from mulde.pipeline.data_check.decoding import Look, gaps, look_at, movement
+from mulde.pipeline.data_check.findings import FAULT, Finding, Report
+from mulde.pipeline.data_check.labels import check_labels
+from mulde.pipeline.model.world import Seen, mixtures, world_of
+from mulde.progress import Reporter
+
+# Two videos whose movement agrees so well are one, coded twice; clips of one still camera reach 0.3.
+_TWINS = 0.95
+_RATES = (1, 240)
+_MOST_RATE_ERROR = 0.02
+_CHANGE_COUNTS = ("missing frame", "duplicate", "empty", "unreadable", "frame size")
+_MASK_FOLDERS = ("_gt", "masks", "labels")
+
+
+def check_data(source: str, reporter: Reporter, *, strict: bool = False) -> Report:
+    """Everything that is wrong with the data set NAME:ROOT (or a folder with train/ and test/).
+
+    Raises UsageError where `source` names no data set or its root is not there. strict: also where something beside
+    the videos is left out.
+    """
+    root = _root(source)
+    if strict:
+        refuse_left_out(_left_out(source))
+    report = Report(source, str(root))
+    try:
+        return _check(_open(source), reporter)
+    except UsageError as error:
+        # One empty clip must not hide what is wrong with the others.
+        report.findings = [Finding("layout", "", str(error))]
+    with tempfile.TemporaryDirectory() as scratch, suppress(UsageError):
+        if empty := _empty_folders(root):
+            copy = _without(root, set(empty), Path(scratch) / root.name)
+            footage = _open(_same_source(source, copy))
+            report = _check(footage, reporter)
+            report.root = report.root.replace(str(copy), str(root))
+            report.findings = [replace(f, what=f.what.replace(str(copy), str(root))) for f in report.findings]
+            report.findings[:0] = _empty_clips(footage.dataset, [copy / path.relative_to(root) for path in empty])
+    return report
+
+
+def _empty_clips(dataset: Dataset | None, empty: Sequence[Path]) -> list[Finding]:
+    """The `empty` folders where videos of the data set should be; others, which some archives bring, do no harm."""
+    found, ucsd = [], isinstance(dataset, UcsdDataset)  # whose folders of other names are no clips
+    for split in SPLITS:
+        for prefix, folder in _video_folders(dataset, split).items():
+            names = [path.relative_to(folder).as_posix() for path in empty if path.is_relative_to(folder)]
+            clips = [name for name in names if name != "." and (not ucsd or is_clip(name, split))]
+            found += [Finding("empty", f"{split}/{prefix}{name}", "an empty folder") for name in clips]
+    return found
+
+
+def _video_folders(dataset: Dataset | None, split: str) -> dict[str, Path]:
+    """Where the videos of a split lie, by what the names of the videos there begin with."""
+    if isinstance(dataset, FolderDataset):
+        return split_folders(dataset.root, split)
+    known = dataset.video_folders if isinstance(dataset, Benchmark | UcsdDataset) else {}
+    return {"": known[split]} if split in known else {}
+
+
+def _open(source: str) -> Footage:
+    footage = open_source(source)
+    if footage.dataset is None:
+        raise UsageError(f"source {source}", expected="a data set: NAME:ROOT, or a folder with train/ and test/")
+    return footage
+
+
+def _left_out(source: str) -> Sequence[LeftOut]:
+    with suppress(UsageError):  # which becomes a finding
+        return open_source(source).left_out
+    return ()
+
+
+def _root(source: str) -> Path:
+    """The folder of a source, which must be there."""
+    name, path = parse_source(source)
+    if name is not None and name not in BENCHMARKS:
+        open_source(source)  # raises, with the names that there are
+    if not path.is_dir():
+        raise UsageError(f"source {source}", expected="NAME:ROOT with a folder as ROOT", got="no such folder")
+    return path
+
+
+def _same_source(source: str, root: Path) -> str:
+    return f"{parse_source(source)[0] or 'folder'}:{root}"
+
+
+def _empty_folders(root: Path) -> list[Path]:
+    """Folders without anything in them, but for those of masks and labels."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        there = [name for name in folders if not is_clutter(name)]
+        if not there and not [name for name in files if not is_clutter(name)] and Path(folder) != root:
+            found.append(Path(folder))
+        folders[:] = sorted(name for name in there if not name.lower().endswith(_MASK_FOLDERS))
+    return found
+
+
+def _without(folder: Path, left_out: set[Path], copy: Path) -> Path:
+    """The same tree by links, less some folders."""
+    copy.mkdir(parents=True)
+    for path in folder.iterdir():
+        if any(gone.is_relative_to(path) for gone in left_out):
+            if path not in left_out:
+                _without(path, left_out, copy / path.name)
+        else:
+            (copy / path.name).symlink_to(path.resolve())
+    return copy
+
+
+def _check(footage: Footage, reporter: Reporter) -> Report:
+    dataset = footage.dataset
+    assert dataset is not None
+    report = Report(dataset.name, str(dataset.root))
+    looks: list[Look] = []
+    videos = [video for split in SPLITS for video in dataset.videos(split)]
+    with reporter.bar(f"check {dataset.name}", len(videos), "videos") as advance:
+        for video in videos:
+            looks.append(look_at(video))
+            advance(1, status=looks[-1].title)
+    for split in SPLITS:
+        of_split = [look for look in looks if look.video.split == split]
+        report.num_videos[split] = len(of_split)
+        report.num_frames[split] = sum(look.num_frames or 0 for look in of_split)
+    found = [finding for look in looks for finding in _frames(look)]
+    found += [*_first_numbers(looks), *_duplicates(looks), *_sizes(dataset, looks), *_rates(looks)]
+    found += [Finding("mixed training", "", sentence) for sentence in _mixtures(looks)]
+    found += check_labels(dataset, looks)
+    found += _whole(report, found)
+    found += [Finding("chosen", "", note) for note in dataset.notes]
+    found += _beside(footage.left_out)
+    folders = {folder for split in SPLITS for folder in _video_folders(dataset, split).values()}
+    found += _empty_clips(dataset, [path for folder in sorted(folders) for path in _empty_folders(folder)])
+    report.findings = sorted(found, key=lambda finding: finding.severity != FAULT)
+    return report
+
+
+def _frames(look: Look) -> Iterator[Finding]:
+    """What one video shows by itself."""
+    _, left_out, twice = gaps(look.names)
+    if left_out:
+        numbers = [str(number) for one in left_out for number in one]
+        what = f"the numbers of its frames leave out {listing(numbers, 5)}: {len(look.names)} images are there"
+        yield Finding("missing frame", look.title, what)
+    if twice:
+        what = f"two images have the number {listing([str(number) for number in twice], 5)}"
+        yield Finding("missing frame", look.title, what)
+    if look.error is not None:
+        yield Finding(_kind_of(look), look.title, str(look.error))
+    if look.missing:
+        lost = [index for one in look.missing for index in one]
+        said = [look.names[index] if look.names else str(index) for index in lost]
+        what = f"{len(lost)} of {look.num_frames} frames cannot be decoded: {listing(said, 5)}"
+        yield Finding("unreadable", look.title, what)
+    if look.rate is not None and not _RATES[0] <= look.rate <= _RATES[1]:
+        yield Finding("frame rate", look.title, f"{float(look.rate):g} frames per second")
+    elif look.rate is not None and look.measured_rate is not None and _differ(look.rate, look.measured_rate):
+        what = f"{float(look.rate):g} frames per second are named, its time stamps come to {look.measured_rate:.3f}"
+        yield Finding("frame rate", look.title, what)
+
+
+def _differ(named: Fraction, measured: float) -> bool:
+    return abs(measured / float(named) - 1) > _MOST_RATE_ERROR
+
+
+def _kind_of(look: Look) -> str:
+    """What kind of fault an error of a reader is."""
+    path = look.video.path
+    if (path.is_dir() and not look.names) or (path.is_file() and not path.stat().st_size):
+        return "empty"
+    problem = look.error.problem if look.error is not None else ""
+    return "frame size" if problem.endswith(("changes its frame size", "than the frames before it")) else "unreadable"
+
+
+def _first_numbers(looks: Sequence[Look]) -> Iterator[Finding]:
+    """Videos whose frames begin to count later than those of the others: the front is gone."""
+    first = {look.title: number for look in looks if (number := gaps(look.names)[0]) is not None}
+    if len(first) < 3:
+        return
+    usual, count = Counter(first.values()).most_common(1)[0]
+    if 2 * count <= len(first):
+        return
+    for title, number in first.items():
+        if number > usual:
+            yield Finding("missing frame", title, f"its frames begin with number {number}, the others' with {usual}")
+
+
+def _duplicates(looks: Sequence[Look]) -> Iterator[Finding]:
+    """Videos that are there twice, frame by frame or coded anew."""
+    by_content: dict[str, list[Look]] = defaultdict(list)
+    for look in looks:
+        if look.digest is not None:
+            by_content[look.digest].append(look)
+    for same in by_content.values():
+        for twin in same[1:]:
+            yield Finding("duplicate", twin.title, f"every frame is that of {same[0].title}")
+    different = [same[0] for same in by_content.values()]
+    moving = [(look, vector) for look in different if (vector := movement(look.thumbs)) is not None]
+    if not moving:
+        return
+    vectors = np.stack([vector for _, vector in moving]).astype(np.float32)
+    alike = np.triu(vectors @ vectors.T, 1)
+    for one, other in np.argwhere(alike > _TWINS).tolist():
+        what = f"it looks like {moving[one][0].title}, coded anew (correlation {alike[one, other]:.3f})"
+        yield Finding("duplicate", moving[other][0].title, what)
+
+
+def _sizes(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
+    """Sizes that differ from video to video: a fault where the data set is known to have one."""
+    sizes = Counter(look.size_hw for look in looks if look.size_hw is not None)
+    if len(sizes) < 2:
+        return
+    usual = sizes.most_common(1)[0][0]
+    others = [look for look in looks if look.size_hw not in (None, usual)]
+    facts = BENCHMARKS.get(dataset.name)
+    if facts is not None and facts.one_size_hw is not None:
+        for look in others:
+            what = f"frames of {look.size_hw[0]} x {look.size_hw[1]}, the others have {usual[0]} x {usual[1]}"  # type: ignore[index]
+            yield Finding("frame size", look.title, what)
+    else:
+        said = [f"{height} x {width} ({count} videos)" for (height, width), count in sizes.most_common()]
+        yield Finding("frame sizes", "", f"{listing(said, 5)}; not the most common: {_titles(others)}")
+
+
+def _rates(looks: Sequence[Look]) -> Iterator[Finding]:
+    rates = Counter(float(look.rate) for look in looks if look.rate is not None)
+    if len(rates) > 1:
+        said = [f"{rate:g} ({count} videos)" for rate, count in rates.most_common()]
+        usual = rates.most_common(1)[0][0]
+        others = [look for look in looks if look.rate is not None and float(look.rate) != usual]
+        yield Finding(
+            "frame rates", "", f"frames per second: {listing(said, 5)}; not the most common: {_titles(others)}"
+        )
+    without = [look for look in looks if look.rate is None and (look.num_frames or 0) > 1]
+    if without:
+        what = f"{len(without)} frame folders name no rate, 25 frames per second are taken: {_titles(without)}"
+        yield Finding("frame rates", "", what)
+
+
+def _beside(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
+    """What lies beside the videos and may have been meant to be one."""
+    for one in left_out:
+        if one.reason is Reason.UNREADABLE:
+            yield Finding("unreadable", "", f"the folder {one.name} cannot be read: {one.detail}")
+    if wanted := [one for one in left_out if one.reason.is_strict and one.reason is not Reason.UNREADABLE]:
+        yield Finding("left out", "", in_words(wanted).removeprefix("left out: "))
+
+
+def _mixtures(looks: Sequence[Look]) -> list[str]:
+    """What of the training footage is not of one kind, as `mulde train` says it."""
+    return mixtures(
+        world_of(
+            Seen(
+                look.title,
+                look.size_hw,
+                None if look.steady_rate is None else float(look.steady_rate),
+                look.num_frames,
+                look.coloured,
+            )
+            for look in looks
+            if look.video.split == "train" and look.size_hw is not None and look.num_frames
+        )
+    )
+
+
+def _whole(report: Report, found: Sequence[Finding]) -> Iterator[Finding]:
+    """Counts against those of the publication, unless a fault that was `found` explains them."""
+    facts = BENCHMARKS.get(report.dataset)
+    if facts is None:
+        return
+    published = {
+        "train": (facts.num_train_videos, facts.num_train_frames),
+        "test": (facts.num_test_videos, facts.num_test_frames),
+    }
+    explained = {finding.video.partition("/")[0] for finding in found if finding.kind in _CHANGE_COUNTS}
+    for split, (num_videos, num_frames) in published.items():
+        if num_videos is not None and report.num_videos[split] != num_videos:
+            what = f"{report.num_videos[split]} {split} videos, {num_videos} were published"
+            yield Finding("not whole", "", what)
+        elif num_frames is not None and report.num_frames[split] != num_frames and split not in explained:
+            what = f"{report.num_frames[split]} {split} frames, {num_frames} were published"
+            yield Finding("count" if facts.exact else "not whole", "", what)
+
+
+def _titles(looks: Sequence[Look]) -> str:
+    return listing([look.title for look in looks], 5)

@@ -1,0 +1,1 @@
+"""Scores against labels: figures, which event found which anomaly, what each stream adds."""

@@ -1,0 +1,145 @@
+"""Stage 4: scores against ground truth. The only stage that opens test labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from fractions import Fraction
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+from mulde.config import Settings
+from mulde.datasets.base import Dataset, Video, with_times
+from mulde.errors import LabelError, MuldeError, sentence
+from mulde.evaluation.alarms import EventRules
+from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation, evaluate_tracks
+from mulde.evaluation.regions import RegionPool, gather_evidence
+from mulde.media import open_video
+from mulde.progress import Reporter
+from mulde.records import Bool, LabelTrack, RegionScores, ScoredVideo
+
+
+def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str, LabelTrack]:
+    """Ground truth of the scored frames of the test videos, where the data set has it, by video name.
+
+    Raises LabelError for labels that are missing, damaged or miscounted, or a video of another data set.
+    """
+    known = {video.name for video in dataset.videos("test")}
+    strangers = sorted(set(scored) - known)
+    if strangers:
+        raise LabelError(
+            f"scored video {strangers[0]}",
+            expected=f"a test video of {dataset.name} in {dataset.root}",
+            got=f"{len(strangers)} that it does not hold",
+        )
+    labels = {}
+    for video in dataset.videos("test"):
+        if video.name in scored:
+            frame_index = scored[video.name].track.frame_index
+            try:
+                whole = dataset.labels(_with_rate(video, scored[video.name]), int(frame_index[-1]) + 1)
+            except MuldeError:
+                raise
+            except Exception as error:
+                raise LabelError(f"labels of {sentence(error, video.name)}") from error
+            if whole is not None:  # frames that could not be decoded have no score
+                labels[video.name] = LabelTrack(video.name, whole.anomalous[frame_index])
+    return labels
+
+
+def _with_rate(video: Video, scored: ScoredVideo) -> Video:
+    """The video with the rate and times of its file, for labels in seconds. Those of a frame folder have to come from
+    elsewhere: what is assumed of one that does not say would shift its labels."""
+    if video.frame_rate is not None or video.path.is_dir():
+        return video
+    rate, track = Fraction(scored.rate).limit_denominator(100_000), scored.track
+    return with_times(video, rate, track.frame_index, track.time_s, int(track.frame_index[-1]) + 1)
+
+
+def evaluate(
+    scored: Mapping[str, ScoredVideo],
+    labels: Mapping[str, LabelTrack],
+    dataset: Dataset,
+    reporter: Reporter,
+    *,
+    regions: RegionPool | None = None,
+    alarm: Mapping[str, Any] | None = None,
+    bootstrap: int = NUM_RESAMPLES,
+    compat: str | None = None,
+) -> Evaluation:
+    """Figures of the scored test videos that have labels (as `read_labels` gives them); says which ones have none.
+
+    alarm: as `AlarmRule.as_record` gives it; bootstrap and compat as `evaluate_tracks` takes them. Raises LabelError
+    when no scored video has labels.
+    """
+    if not labels:
+        raise LabelError(
+            f"no labels for the test videos of {dataset.name} in {dataset.root}",
+            hint="labels.csv with video,start_frame,end_frame beside test/",
+        )
+    if unlabelled := [name for name in scored if name not in labels]:
+        reporter.warn(f"not evaluated, because they have no labels: {', '.join(unlabelled)}")
+    known = alarm or {}
+    with reporter.bar("evaluate", None, "videos"):
+        return evaluate_tracks(
+            {name: scored[name].track.fused for name in labels},
+            labels,
+            {name: scored[name].sigma_frames for name in labels},
+            rates={name: scored[name].rate for name in labels},
+            levels=known.get("levels"),
+            events=EventRules(known["merge_gap_s"], known["min_length_s"]) if known else None,
+            regions=regions,
+            bootstrap=bootstrap,
+            compat=compat,
+        )
+
+
+def mean_and_spread(evaluations: Mapping[int, Evaluation]) -> dict[str, Any]:
+    """Mean, spread (standard deviation) and each seed's value of the AUCs, by smoothing."""
+    summary: dict[str, Any] = {}
+    for i, row in enumerate(next(iter(evaluations.values())).rows):
+        for figure in ("micro_auc", "macro_auc", "average_precision", "equal_error_rate"):
+            values = {seed: getattr(e.rows[i].result, figure) for seed, e in evaluations.items()}
+            defined = [v for v in values.values() if v is not None]
+            summary.setdefault(row.smoothing, {})[figure] = {
+                "mean": float(np.mean(defined)) if defined else None,
+                "std": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
+                "seeds": values,
+            }
+    return summary
+
+
+def region_pool(
+    regions: Mapping[str, RegionScores],
+    scored: Mapping[str, ScoredVideo],
+    labels: Mapping[str, LabelTrack],
+    dataset: Dataset,
+    settings: Settings,
+    converted: Collection[str] = (),
+) -> RegionPool | None:
+    """Scored boxes beside annotated regions and pixel masks; None where either is missing for a labelled video.
+
+    converted: videos whose frames may have been scaled to the size that the model learnt."""
+    videos = {video.name: video for video in dataset.videos("test") if video.name in labels}
+    truth = {name: found for name, video in videos.items() if (found := dataset.regions(video)) is not None}
+    masked = {name for name, video in videos.items() if dataset.masks(video) is not None}
+    if not set(videos) <= set(regions) or not (truth or masked):
+        return None
+    num_frames = {name: int(scored[name].track.frame_index[-1]) + 1 for name in videos}
+
+    def masks(name: str) -> Iterator[Bool] | None:
+        if name in masked or not masked or labels[name].anomalous.any():
+            return dataset.masks(videos[name])
+        # A wholly normal video needs no mask files to say so: no pixel of it is anomalous.
+        return repeat(np.zeros(regions[name].size_hw, np.bool_), num_frames[name])
+
+    scaled = [name for name in truth if settings.video.working_size_px or name in converted]
+    sizes = {name: _original_size(videos[name], settings) for name in scaled}
+    return RegionPool(gather_evidence({name: regions[name] for name in videos}, num_frames, truth, masks, sizes))
+
+
+def _original_size(video: Video, settings: Settings) -> tuple[int, int]:
+    """Height and width of the frames that annotated boxes are given in."""
+    with open_video(video.path, decoder=settings.video.decoder, stream=settings.video.stream) as reader:
+        return reader.size_hw

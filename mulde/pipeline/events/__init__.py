@@ -1,0 +1,1 @@
+"""Scores into events with reasons, pictures and suppression."""

@@ -1,0 +1,235 @@
+"""What the rows that drove events tell: the object, the noise levels, the columns, the nearest normal moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mulde.extractors.boxes import overlap
+from mulde.extractors.class_names import object_name
+from mulde.extractors.columns import column_groups
+from mulde.pipeline.events.wording import Case, sentence
+from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.model.bundle import Bundle, Stream
+from mulde.pipeline.model.normal_index import Moments
+from mulde.records import EventRegion, FeatureTable, Float32, Float64, Int64, NormalMoment, Reason, Regions
+
+Groups = tuple[tuple[str, float], ...]
+_EVENTS_AT_A_TIME = 256
+_NUM_NEAR, _LEAST_NEAR, _SHARE_NEAR = 50, 10, 0.25  # of the normal moments: the objects that stood near
+_PATH_STEPS = 8
+_REACH_FRAMES = 5
+_SAME_OBJECT = 0.3  # least overlap (IoU) of its boxes in two frames
+_LEAST_WAY = 0.1  # of the box's diagonal
+
+
+class Objects:
+    """What the boxes of a video are called. Reads its table of regions once, and only when a box is asked for."""
+
+    def __init__(self, stored: StoredVideo, bundle: Bundle) -> None:
+        self._stored, self._names = stored, bundle.classes
+        self._regions: Regions | None = None
+
+    def name(self, frame_index: int, box_xyxy: Float32) -> str:
+        if "regions" not in self._stored.passports:  # boxes that came with imported features
+            return "object"
+        if self._regions is None:
+            self._regions = self._stored.regions() or Regions.empty()
+        first, last = np.searchsorted(self._regions.frame_index, [frame_index, frame_index + 1])
+        same = np.flatnonzero((self._regions.box_xyxy[first:last] == box_xyxy).all(axis=1))
+        return object_name(int(self._regions.class_id[first + same[0]]), self._names) if len(same) else "object"
+
+
+class Teller:
+    """Reasons from the rows of one stream of one video."""
+
+    def __init__(
+        self, name: str, bundle: Bundle, moments: Moments | None, size_hw: tuple[int, int], objects: Objects
+    ) -> None:
+        self.name, self.stream, self.settings, self.objects = name, bundle.streams[name], bundle.settings, objects
+        self.moments = moments if moments is not None and name in moments.streams else None
+        if self.moments is not None and not len(self.moments.rows_of(name)):
+            self.moments = None
+        self.normal, self.feet = self._normal(size_hw)
+
+    def reasons(self, table: FeatureTable, chosen: Int64) -> Iterator[Reason]:
+        """A reason for each chosen row (n,) of the table; one that says little for -1."""
+        values = table.values[chosen[chosen >= 0]]
+        excess = np.mean([density.level_excess(values) for density in self.stream.densities], axis=0)
+        levels = self.stream.densities[0].noise_levels
+        found, distance, reference = self._nearest(values)
+        groups = self._groups(values, reference)
+        at = 0
+        for row in chosen:
+            if row < 0:
+                yield Reason(self.name, "nothing is seen at its peak")
+                continue
+            yield self._reason(
+                table,
+                int(row),
+                tuple((float(level), float(z)) for level, z in zip(levels, excess[at], strict=True)),
+                groups[at],
+                tuple(zip(found[at].tolist(), distance[at].tolist(), strict=True)),
+            )
+            at += 1
+
+    def _reason(
+        self,
+        table: FeatureTable,
+        row: int,
+        scales: tuple[tuple[float, float], ...],
+        groups: Groups,
+        nearest: tuple[tuple[int, float], ...],
+    ) -> Reason:
+        region = self._region(table, row)
+        usual, here = self._usual(region)
+        case = Case(
+            self.name,
+            self.stream,
+            table.values[row],
+            usual,
+            self.normal,
+            here,
+            is_object=region is not None,
+            angle=way(table, row) if self.name == "velocity" and table.dim == 1 else None,
+            distance=nearest[0][1] if nearest else None,
+            groups=groups,
+        )
+        text, facts = sentence(case, self.settings.features)
+        if region is not None:
+            subject = region.what if region.track_id < 0 else f"{region.what} {region.track_id}"
+            text = f"{subject}: {text}"
+        return Reason(
+            self.name, text, region=region, scales=scales, groups=groups, facts=facts, nearest=self._named(nearest)
+        )
+
+    def _region(self, table: FeatureTable, row: int) -> EventRegion | None:
+        if table.box_xyxy is None:
+            return None
+        frame, box = int(table.frame_index[row]), table.box_xyxy[row]
+        track_id = -1 if table.track_id is None else int(table.track_id[row])
+        x0, y0, x1, y1 = (float(corner) for corner in box)
+        return EventRegion(frame, (x0, y0, x1, y1), track_id, self.objects.name(frame, box))
+
+    def _normal(self, size_hw: tuple[int, int]) -> tuple[Float32, Float64]:
+        """Normal rows (m, D), and where in frames of this size their objects stood, (m, 2), NaN where not at all.
+
+        Without moments the one row is the mean of the training rows.
+        """
+        if self.moments is None:
+            mean = np.mean([density.standardiser_.mean for density in self.stream.densities], axis=0)
+            return mean[None].astype(np.float32), np.full((1, 2), np.nan)
+        rows = self.moments.rows_of(self.name)
+        feet = _foot(self.moments.box_xyxy[rows].astype(np.float64))
+        feet[(self.moments.size_hw[rows] != size_hw).any(axis=1)] = np.nan
+        return self.moments.values(self.name), feet
+
+    def _usual(self, region: EventRegion | None) -> tuple[Float32, bool]:
+        """The normal rows (n, D) of objects near a region, and whether they are near; else all."""
+        placed = np.flatnonzero(np.isfinite(self.feet).all(axis=1))
+        count = min(_NUM_NEAR, int(_SHARE_NEAR * len(placed)))
+        if region is None or count < _LEAST_NEAR:
+            return self.normal, False
+        away = np.square(self.feet[placed] - _foot(np.array([region.box_xyxy]))).sum(axis=1)
+        return self.normal[placed[np.argpartition(away, count)[:count]]], True
+
+    def _nearest(self, values: Float32) -> tuple[Int64, Float64, Float32]:
+        """The nearest moments (n, k), their distances (n, k), and of each the row (n, D) that it is compared with."""
+        if self.moments is None:
+            none = np.zeros((len(values), 0))
+            return none.astype(np.int64), none, np.repeat(self.normal, len(values), axis=0)
+        found, distance = self.moments.nearest(self.name, values, max(self.settings.reasons.nearest, 1))
+        place = np.searchsorted(self.moments.rows_of(self.name), found[:, 0])
+        return found, distance, self.normal[place]
+
+    def _named(self, nearest: tuple[tuple[int, float], ...]) -> tuple[NormalMoment, ...]:
+        if self.moments is None:
+            return ()
+        m = self.moments
+        return tuple(
+            NormalMoment(moment, m.video[moment], int(m.frame_index[moment]), float(m.time_s[moment]), distance)
+            for moment, distance in nearest[: self.settings.reasons.nearest]
+        )
+
+    def _groups(self, values: Float32, reference: Float32) -> list[Groups]:
+        names = column_groups(self.name, values.shape[1], self.settings.features)
+        return group_shares(self.stream, values, reference, names)
+
+
+def group_shares(stream: Stream, values: Float32, reference: Float32, names: Sequence[str]) -> list[Groups]:
+    """How much each group of columns adds on the way from a normal row to an unusual one, as shares, largest first.
+
+    values, reference (N, D); names (D,): the group of each column. Integrated gradients (Sundararajan, Taly, Yan, 2017,
+    eq. 1): deviation times mean gradient on the straight way between the two rows. Groups that make the row less
+    unusual have a share of 0.
+    """
+    known = list(dict.fromkeys(names))
+    if len(known) == 1 or not len(values):
+        return [((known[0], 1.0),)] * len(values)
+    if stream.least is not None:
+        values, reference = np.maximum(values, stream.least), np.maximum(reference, stream.least)
+    added = np.concatenate(
+        [_added(stream, *part) for part in zip(*(_parts(rows) for rows in (values, reference)), strict=True)]
+    )
+    column = np.array([known.index(name) for name in names])
+    totals = np.stack([added[:, column == i].sum(axis=1) for i in range(len(known))], axis=1)
+    totals = np.maximum(totals, 0)
+    totals /= np.maximum(totals.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    orders = np.argsort(-totals, axis=1, kind="stable")
+    return [tuple((known[i], float(total[i])) for i in order) for order, total in zip(orders, totals, strict=True)]
+
+
+def _added(stream: Stream, values: Float32, reference: Float32) -> Float64:
+    """What each column of rows (n, D) adds on the straight way from their reference (n, D), (n, D)."""
+    steps = ((np.arange(_PATH_STEPS, dtype=np.float32) + 0.5) / _PATH_STEPS)[:, None, None]
+    on_the_way = reference + steps * (values - reference)  # (steps, n, D)
+    added = np.zeros(values.shape)
+    for density in stream.densities:
+        gradient = density.gradient(on_the_way.reshape(-1, values.shape[1])).reshape(on_the_way.shape)
+        added += gradient.mean(axis=0) * (values - reference) / density.standardiser_.scale
+    return added
+
+
+def _parts(rows: Float32) -> list[Float32]:
+    return [rows[start : start + _EVENTS_AT_A_TIME] for start in range(0, len(rows), _EVENTS_AT_A_TIME)]
+
+
+def same_object(table: FeatureTable, row: int, other: int) -> bool:
+    """Whether two rows are of one track or, without tracks, of boxes that overlap; whole pictures are all the same."""
+    if table.box_xyxy is None:
+        return True
+    if table.track_id is not None and table.track_id[row] >= 0 and table.track_id[other] >= 0:
+        return bool(table.track_id[row] == table.track_id[other])
+    return bool(overlap(table.box_xyxy[[row]], table.box_xyxy[[other]])[0, 0] >= _SAME_OBJECT)
+
+
+def way(table: FeatureTable, row: int) -> float | None:
+    """The direction in radians that a box moves in, by the boxes that overlap it most in the frames before and after;
+    None where it stays."""
+    if table.box_xyxy is None:
+        return None
+    first, last = (_followed(table.box_xyxy, table.frame_index, row, step) for step in (-1, 1))
+    move = (last[:2] + last[2:] - first[:2] - first[2:]).astype(np.float64) / 2
+    sides = table.box_xyxy[row, 2:] - table.box_xyxy[row, :2]
+    if np.hypot(*move) < _LEAST_WAY * np.hypot(*sides):
+        return None
+    return float(np.arctan2(move[1], move[0]))
+
+
+def _followed(box_xyxy: Float32, frame_index: Int64, row: int, step: int) -> Float32:
+    """The box (4,) that one of the boxes (N, 4) becomes some frames later (step 1) or earlier (-1)."""
+    frame = int(frame_index[row])
+    for _ in range(_REACH_FRAMES):
+        frame += step
+        low, high = np.searchsorted(frame_index, [frame, frame + 1])
+        shared = overlap(box_xyxy[row : row + 1], box_xyxy[low:high])[0]
+        if not len(shared) or shared.max() < _SAME_OBJECT:
+            break
+        row = int(low + shared.argmax())
+    return np.asarray(box_xyxy[row], np.float32)
+
+
+def _foot(box_xyxy: Float64) -> Float64:
+    """Where the objects in boxes (N, 4) stand: (N, 2)."""
+    return np.stack([(box_xyxy[:, 0] + box_xyxy[:, 2]) / 2, box_xyxy[:, 3]], axis=1)

@@ -1,0 +1,198 @@
+"""One video with what was found drawn into it: a copy of it, or clips and contact sheets of its events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from mulde.config import Settings
+from mulde.datasets.base import Video
+from mulde.media import Sound, VideoReader, VideoWriter, open_video, timing
+from mulde.media.writer import Timing
+from mulde.pipeline.events.tables import picture_path
+from mulde.pipeline.extraction.windows import ahead
+from mulde.progress import Reporter
+from mulde.records import Frames, LabelTrack, RegionScores, ScoreTrack, SeenEvent, UInt8
+from mulde.report.painter import Painter
+from mulde.report.sheets import CELL_PX, sheet_rows, write_sheet
+
+_CRF = 23
+_MOST_BATCH_BYTES, _MOST_BATCH = 2**25, 16
+_AROUND_S, _MOST_FROM_PEAK_S = 2.0, 10.0
+_CLIP_PX = 640
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What there is to draw about one video; labels: one value per row of the track."""
+
+    track: ScoreTrack
+    regions: RegionScores | None = None
+    events: Sequence[SeenEvent] = ()
+    labels: LabelTrack | None = None
+    alarm_level: float | None = None
+
+    def painter(self, size_hw: tuple[int, int]) -> Painter:
+        return Painter(size_hw, self.track, self.regions, self.events, self.labels, self.alarm_level)
+
+
+def draw_overlay(
+    video: Video,
+    track: ScoreTrack,
+    regions: RegionScores | None,
+    events: Sequence[SeenEvent],
+    labels: LabelTrack | None,
+    settings: Settings,
+    alarm_level: float | None,
+    target: Path,
+    reporter: Reporter,
+) -> None:
+    """A copy of the video with boxes, scores, reasons and the curve in it: as many frames, shown at the same times, of
+    the same size, with the same sound. events: of any videos; labels: one value per row of the track.
+
+    Raises VideoError where the video cannot be read or has frames without a score.
+    """
+    own = [event for event in events if event.video == track.video]
+    draw_copy(video, Findings(track, regions, own, labels, alarm_level), settings, target, reporter)
+
+
+def draw_copy(video: Video, found: Findings, settings: Settings, target: Path, reporter: Reporter) -> None:
+    """`target`: as many frames as the video has, shown at the same times, of the same size, with the same sound.
+
+    Raises VideoError where the video cannot be read or has frames without a score.
+    """
+    name = found.track.video
+    with ExitStack() as opened:
+        reader = opened.enter_context(_open(video, settings))
+        if any(side % 2 for side in reader.size_hw):
+            reporter.say(f"{name}: H.264 needs even sides, so its overlay is a pixel wider or higher")
+        sound = None
+        if reader.decoder != "frames":
+            stream = settings.video.stream
+            sound = opened.enter_context(Sound(video.path, None if stream == "auto" else stream))
+        advance = opened.enter_context(reporter.bar(f"  {name}", len(found.track), "frames"))
+        when = timing(found.track.time_s, reader.rate)
+        writer = opened.enter_context(
+            VideoWriter(target, when.rate, time_base=when.time_base, crf=_CRF, quick=True, sound=sound)
+        )
+        for frames, rows in _painted(reader, found, opened):
+            for image, row in zip(frames.images, rows, strict=True):
+                writer.write(image, int(when.pts[row]))
+            advance(len(frames))
+    for remark in sound.remarks if sound is not None else ():
+        reporter.warn(f"{name}: {remark}")
+
+
+def _painted(reader: VideoReader, found: Findings, opened: ExitStack) -> Iterator[tuple[Frames, list[int]]]:
+    """The frames of a video, painted, and their rows in the track. While one batch is worked on, the next is painted
+    and the one behind it decoded."""
+    painter = found.painter(reader.size_hw)
+
+    def paint() -> Iterator[tuple[Frames, list[int]]]:
+        for frames in decoded:
+            rows = [painter.paint(image, int(i)) for image, i in zip(frames.images, frames.frame_index, strict=True)]
+            yield frames, rows
+
+    decoded = ahead(iter(reader), opened.enter_context(ThreadPoolExecutor(1, "decode")))
+    yield from ahead(paint(), opened.enter_context(ThreadPoolExecutor(1, "paint")))
+
+
+def draw_clips(video: Video, found: Findings, settings: Settings, folder: Path, reporter: Reporter) -> None:
+    """Each event of a video as a short video and as a contact sheet in `folder`, in one reading of the video.
+
+    A clip lasts from 2 s before the event to 2 s after it, at most 20 s around its peak; its longer side has at most
+    640 pixels. Raises VideoError as `draw_copy` does.
+    """
+    track = found.track
+    with ExitStack() as opened:
+        reader = opened.enter_context(_open(video, settings))
+        when = timing(track.time_s, reader.rate)
+        waiting = [_Clip(event, track, when, folder) for event in found.events]
+        waiting.sort(key=lambda clip: clip.first, reverse=True)
+        last = max((clip.last for clip in waiting), default=-1)
+        sizes = [_scaled(reader.size_hw, longer_px) for longer_px in (_CLIP_PX, CELL_PX)]
+        painters = [found.painter(size) for size in sizes]
+        advance = opened.enter_context(reporter.bar(f"  {track.video}", last + 1, "frames"))
+        running: list[_Clip] = []
+        for frames in ahead(iter(reader), opened.enter_context(ThreadPoolExecutor(1, "decode"))):
+            for image, frame in zip(frames.images, frames.frame_index, strict=True):
+                row = painters[0].row(int(frame))
+                while waiting and waiting[-1].first <= row:
+                    running.append(waiting.pop())
+                    opened.push(running[-1].opened)
+                if running:
+                    pictures = [_resized(image, size) for size in sizes]
+                    painters[0].paint(pictures[0], int(frame))
+                    painters[1].paint_boxes(pictures[1], int(frame))
+                    for clip in running:
+                        clip.add(row, *pictures)
+                    running = [clip for clip in running if not clip.is_done]
+            advance(len(frames))
+            if int(frames.frame_index[-1]) >= (int(track.frame_index[last]) if last >= 0 else 0):
+                break
+
+
+class _Clip:
+    """The clip and the contact sheet of one event, while its frames go by; first and last are rows of the track."""
+
+    def __init__(self, event: SeenEvent, track: ScoreTrack, when: Timing, folder: Path) -> None:
+        self.event, self._track, self._when = event, track, when
+        from_s = max(event.start_s - _AROUND_S, event.peak_s - _MOST_FROM_PEAK_S)
+        to_s = min(event.end_s + _AROUND_S, event.peak_s + _MOST_FROM_PEAK_S)
+        self._sheet_rows = sheet_rows(event, track.time_s, track.frame_index)
+        self._clip_first = int(np.searchsorted(track.time_s, from_s - 1e-6))
+        self._clip_last = int(np.searchsorted(track.time_s, to_s + 1e-6)) - 1
+        self.first = min(self._clip_first, int(self._sheet_rows[0]))
+        self.last = max(self._clip_last, int(self._sheet_rows[-1]))
+        self._paths = [picture_path(folder, event, ending) for ending in (".mp4", ".png")]
+        self._cells: list[tuple[int, float, UInt8]] = []
+        self._writer = VideoWriter(self._paths[0], when.rate, time_base=when.time_base, crf=_CRF, quick=True)
+        self.opened, self.is_done = ExitStack(), False
+
+    def add(self, row: int, picture: UInt8, small: UInt8) -> None:
+        """The painted frame of a row, in the size of clips and in that of sheets."""
+        if self._clip_first <= row <= self._clip_last:
+            if row == self._clip_first:
+                self.opened.enter_context(self._writer)
+            self._writer.write(picture, int(self._when.pts[row] - self._when.pts[self._clip_first]))
+            if row == self._clip_last:
+                self.opened.close()
+        if row in self._sheet_rows:
+            self._cells.append((int(self._track.frame_index[row]), float(self._track.time_s[row]), small))
+            if row == self._sheet_rows[-1]:
+                write_sheet(self._paths[1], self.event, self._cells)
+                self._cells = []
+        self.is_done = row >= self.last
+
+
+def _open(video: Video, settings: Settings) -> VideoReader:
+    """A reader of the video in its own size, in small batches."""
+    rate = video.frame_rate or Fraction(settings.video.frame_rate).limit_denominator(100_000)
+    own = settings.video
+    reader = open_video(video.path, decoder=own.decoder, frame_rate=rate, stream=own.stream)
+    num_frames = _MOST_BATCH_BYTES // (3 * math.prod(reader.size_hw))
+    reader.reading = replace(reader.reading, batch_size=min(max(num_frames, 1), _MOST_BATCH))
+    return reader
+
+
+def _scaled(size_hw: tuple[int, int], longer_px: int) -> tuple[int, int]:
+    """At most `longer_px` on the longer side, even sides."""
+    scale = min(1.0, longer_px / max(size_hw))
+    height, width = (max(2, 2 * round(side * scale / 2)) for side in size_hw)
+    return height, width
+
+
+def _resized(image: UInt8, size_hw: tuple[int, int]) -> UInt8:
+    import cv2
+
+    if image.shape[:2] == size_hw:
+        return image.copy()
+    resized: UInt8 = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA)
+    return resized

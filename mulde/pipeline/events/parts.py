@@ -1,0 +1,177 @@
+"""Events of a run folder that grows: batches are parts of their own until the tables take them in.
+
+Neither a batch nor the taking in reads old events: JSON and CSV are continued behind a copy of their bytes, Parquet
+by streaming columns. So the work for a new video does not grow with what was found before. Each table is replaced
+whole, and parts stay until all tables hold them: a kill at any moment leaves nothing that the next start does not mend.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mulde.files import whole_file, write_csv, write_json, write_text
+from mulde.pipeline.events.tables import (
+    EVENTS,
+    ROWS,
+    EventEntry,
+    EventRows,
+    event_of,
+    event_rows_table,
+    events_json,
+    events_table,
+    read_event_rows,
+    read_events,
+    sorted_events,
+    write_event_rows,
+    write_events,
+)
+from mulde.records import Float32, SeenEvent
+from mulde.typed import FileModel, VideoName, read_typed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+PARTS = ".event_parts"
+_PART, _GATHERING = "part.json", "gathering"
+_ROWS_IN_GROUP = 50_000
+_MOST_PART_BYTES = 2**28
+_END = b"\n]\n"
+
+Exempt = Callable[[Sequence[SeenEvent], EventRows], list[SeenEvent]]
+"""Sets the `exemption` of events with these rows."""
+
+
+class _PartFile(FileModel):
+    videos: list[VideoName]
+    events: list[EventEntry]
+
+
+@dataclass(frozen=True)
+class EventParts:
+    """The events of the run folder `root` that its tables do not hold yet."""
+
+    root: Path
+
+    def add(self, videos: Collection[str], events: Sequence[SeenEvent], rows: EventRows) -> None:
+        """Keep the events of a batch of videos, which take the place of whatever events these videos had."""
+        part = self.root / PARTS / f"{max([0, *map(_number, self._folders())]) + 1:08d}"
+        write_event_rows(rows, part)
+        write_json(part / _PART, {"videos": sorted(videos), "events": events_json(events)})
+
+    def gather(self, exempt: Exempt, *, anew: bool = False) -> int | None:
+        """Let the tables take the parts in; the number of events that they then hold, None where there was nothing to
+        do. anew: `exempt` has changed, so that it concerns old events too."""
+        folders = self._folders()
+        journal = self.root / PARTS / _GATHERING
+        if not folders and not anew and not journal.exists():
+            return None
+        videos, events, rows = self._read(folders)
+        in_place = not anew and not journal.exists()
+        write_text(journal, "")
+        count = self._append(videos, exempt(events, rows), rows) if in_place else None
+        if count is None:
+            count = self._rewrite(videos, events, rows, exempt)
+        for folder in folders:
+            (folder / _PART).unlink()  # first: a part that is half removed is none
+        shutil.rmtree(journal.parent)
+        return count
+
+    def _folders(self) -> list[Path]:
+        return sorted(path.parent for path in (self.root / PARTS).glob(f"[0-9]*/{_PART}"))
+
+    def _read(self, folders: Sequence[Path]) -> tuple[set[str], list[SeenEvent], dict[str, tuple[str, Float32]]]:
+        """Of a video in several parts, as after a kill, the last one counts."""
+        of: dict[str, list[SeenEvent]] = {}
+        rows: dict[str, tuple[str, Float32]] = {}
+        for folder in folders:
+            part = read_typed(folder / _PART, _PartFile, max_bytes=_MOST_PART_BYTES, hint="mulde score")
+            of |= {video: [] for video in part.videos}
+            for event in map(event_of, part.events):
+                of[event.video].append(event)
+            rows |= read_event_rows(folder)
+        events = sorted_events(event for found in of.values() for event in found)
+        kept = {event.event_id for event in events}
+        return set(of), events, {event_id: row for event_id, row in rows.items() if event_id in kept}
+
+    def _append(self, videos: set[str], events: Sequence[SeenEvent], rows: EventRows) -> int | None:
+        """None, and nothing done, where the tables cannot simply be continued."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        paths = [self.root / f"{EVENTS}{suffix}" for suffix in (".json", ".csv", ".parquet")]
+        as_json, as_csv, as_parquet = paths
+        if not all(path.is_file() for path in (*paths, self.root / ROWS)) or not _ends_like_json(as_json):
+            return None
+        try:
+            schema = pq.read_schema(as_parquet)
+            known = pq.read_table(as_parquet, columns=["video"])["video"]
+            table = events_table(events)
+            if pc.any(pc.is_in(known, pa.array(sorted(videos)))).as_py() or set(table.columns) - set(schema.names):
+                return None
+            if not events:
+                return len(known)
+            table = table.reindex(columns=schema.names)
+            _continue_parquet(self.root / ROWS, event_rows_table(rows))
+            self._continue_json(as_json, events)
+            self._continue_csv(as_csv, table)
+            _continue_parquet(as_parquet, pa.Table.from_pandas(table, preserve_index=False))
+        except (pa.ArrowException, ValueError):  # a damaged table; events.json holds all that is in it
+            return None
+        return len(known) + len(events)
+
+    def _continue_json(self, path: Path, events: Sequence[SeenEvent]) -> None:
+        added = self.root / PARTS / path.name
+        write_json(added, events_json(events))
+        with whole_file(path) as partial, path.open("rb") as old, partial.open("wb") as new, added.open("rb") as more:
+            shutil.copyfileobj(old, new)
+            new.seek(-len(_END), os.SEEK_END)
+            more.seek(1)  # behind the bracket
+            new.write(b",")
+            shutil.copyfileobj(more, new)
+
+    def _continue_csv(self, path: Path, table: pd.DataFrame) -> None:
+        added = self.root / PARTS / path.name
+        write_csv(table, added)
+        with whole_file(path) as partial, path.open("rb") as old, partial.open("wb") as new, added.open("rb") as more:
+            shutil.copyfileobj(old, new)
+            more.readline()  # the heading
+            shutil.copyfileobj(more, new)
+
+    def _rewrite(self, videos: set[str], events: Sequence[SeenEvent], rows: EventRows, exempt: Exempt) -> int:
+        others = [event for event in read_events(self.root) if event.video not in videos]
+        kept = {event.event_id for event in others}
+        all_rows = {key: row for key, row in read_event_rows(self.root).items() if key in kept} | dict(rows)
+        every = exempt(sorted_events([*others, *events]), all_rows)
+        write_event_rows(all_rows, self.root)
+        write_events(every, self.root)
+        return len(every)
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name)
+
+
+def _ends_like_json(path: Path) -> bool:
+    """Whether it is a list with something in it, as `write_json` writes one."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - len(_END), 0))
+        return file.read() == _END
+
+
+def _continue_parquet(path: Path, added: pa.Table) -> None:
+    """Rows in groups of `_ROWS_IN_GROUP`, with one group in memory at a time."""
+    import pyarrow.parquet as pq
+
+    with whole_file(path) as partial, pq.ParquetFile(path) as old:
+        schema = old.schema_arrow
+        with pq.ParquetWriter(partial, schema) as new:
+            for batch in old.iter_batches(batch_size=_ROWS_IN_GROUP):
+                new.write_batch(batch, row_group_size=_ROWS_IN_GROUP)
+            new.write_table(added.cast(schema))

@@ -1,0 +1,89 @@
+"""Pictures of events: the frame with the object that drove each, and the normal moments that it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mulde.files import whole_file
+from mulde.pipeline.events.tables import picture_path
+from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
+from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.model.normal_index import Moments
+from mulde.pipeline.run_folder import NORMAL, THUMBNAILS
+from mulde.records import SeenEvent, UInt8
+
+_LONGER_SIDE_PX = 320
+_QUALITY = 85
+_FRAME, _EDGE = (255, 230, 80), (20, 20, 20)  # light on dark: seen on any ground, in grey too
+
+
+def write_pictures(
+    events: Sequence[SeenEvent],
+    stored: StoredVideo,
+    plan: ExtractionPlan,
+    root: Path,
+    figure_frames: Iterable[int] = (),
+) -> dict[int, UInt8]:
+    """Thumbnails of the events of one video as `<root>/thumbnails/<video>/<peak frame>.jpg`; the pictures of
+    `figure_frames`, RGB (H, W, 3) by frame index.
+
+    A thumbnail is the frame in which the event's object was found, a box around it, or the frame of the peak where it
+    has no object. The video is decoded once, up to the last frame that is wanted; frames that it does not have are left
+    out. Raises VideoError where it cannot be opened any more.
+    """
+    of_frame: dict[int, list[SeenEvent]] = {}
+    for event in events:
+        of_frame.setdefault(shown_frame(event), []).append(event)
+    kept = set(figure_frames)
+    pictures: dict[int, UInt8] = {}
+    for frame, image in wanted_frames(stored.video, plan, of_frame.keys() | kept):
+        for event in of_frame.get(frame, []):
+            _write_jpeg(thumbnail(image, event), picture_path(root / THUMBNAILS, event, ".jpg"))
+        if frame in kept:
+            pictures[frame] = image.copy()  # not the batch that it is part of
+    return pictures
+
+
+def write_normal_pictures(events: Iterable[SeenEvent], moments: Moments | None, root: Path) -> None:
+    """Pictures of the normal moments that the events name, as `<root>/normal/<moment>.jpg`."""
+    if moments is None:
+        return
+    named = {near.moment for event in events if event.reason for near in event.reason.nearest}
+    for moment in sorted(named):
+        content = moments.jpeg(moment)
+        if content is not None:
+            with whole_file(root / NORMAL / f"{moment}.jpg") as partial:
+                partial.write_bytes(content)
+
+
+def shown_frame(event: SeenEvent) -> int:
+    """The frame that an event's thumbnail shows."""
+    region = event.reason.region if event.reason else None
+    return region.frame_index if region else event.peak_frame
+
+
+def thumbnail(image: UInt8, event: SeenEvent) -> UInt8:
+    """A frame (H, W, 3) as a small picture, its longer side at most 320 pixels, with the event's box drawn."""
+    import cv2
+
+    height, width = image.shape[:2]
+    zoom = min(_LONGER_SIDE_PX / max(height, width), 1.0)
+    size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if zoom < 1 else image.copy()
+    region = event.reason.region if event.reason else None
+    if region is not None:
+        x0, y0, x1, y1 = (round(corner * zoom) for corner in region.box_xyxy)
+        for thickness, colour in ((3, _EDGE), (1, _FRAME)):
+            cv2.rectangle(small, (x0 - 2, y0 - 2), (x1 + 1, y1 + 1), colour, thickness)  # around, not on it
+    return np.asarray(small, np.uint8)
+
+
+def _write_jpeg(image: UInt8, path: Path) -> None:
+    import cv2
+
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    with whole_file(path) as partial:
+        partial.write_bytes(encoded.tobytes())

@@ -1,0 +1,1 @@
+"""`mulde reproduce` and `mulde toy`: pinned benchmarks and data with known answers."""

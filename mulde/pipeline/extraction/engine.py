@@ -1,0 +1,356 @@
+"""Many videos through the extraction: threads of this process, worker processes, or many machines.
+
+One bad video never stops the others. The store is the only thing that workers share: what one of them has finished is
+there for all, and a worker that dies loses no more than the part of a video that it was on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mulde.config import Settings
+from mulde.datasets.base import Video
+from mulde.errors import Failure, MuldeError, UsageError, cannot, sentence
+from mulde.extractors.threads import one_core_per_call
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.video import Extracted, StoredVideo, extract_video, look_up
+from mulde.pipeline.model.world import World
+from mulde.progress import Advance, Reporter
+from mulde.store.store import FeatureStore
+
+log = logging.getLogger(__name__)
+
+_VIDEOS_AT_ONCE = 2
+"""Videos on which one process works: the next one fills the threads that the last windows of a video leave idle."""
+_MOST_TRIES = 2
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who works: `workers` processes of this machine (0: this one, or one per GPU), or actors of the Ray cluster at
+    `address` (0: as many as it holds)."""
+
+    engine: Literal["local", "ray"] = "local"
+    workers: int = 0
+    address: str | None = None
+
+    @classmethod
+    def of(cls, engine: str, workers: int, address: str | None) -> Crew:
+        """A crew as the command line names it. Raises UsageError for another engine, or an address without Ray."""
+        if engine not in ("local", "ray"):
+            raise UsageError(f"engine {engine!r}", expected="local or ray")
+        if address is not None and engine != "ray":
+            raise UsageError("an address of a Ray cluster", expected="--engine ray beside it", got=f"--engine {engine}")
+        return cls("ray" if engine == "ray" else "local", workers, address)
+
+
+THIS_MACHINE = Crew()
+
+
+@dataclass
+class Extraction:
+    """What a run of `extract` did."""
+
+    done: list[StoredVideo] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    computed: int = 0
+    reused: int = 0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of one video: `found`, or the `error` that a person should see; and what there was to say."""
+
+    found: Extracted | None = None
+    error: MuldeError | None = None
+    stops_all: bool = False
+    said: tuple[str, ...] = ()
+
+
+class Worker:
+    """A plan with its threads, which does one video after the other, or two at a time."""
+
+    def __init__(self, plan: ExtractionPlan, store: FeatureStore, reporter: Reporter) -> None:
+        self.plan, self.store, self.reporter = plan, store, reporter
+        self._pool, self._closing = ThreadPoolExecutor(plan.threads, "window"), threading.Event()
+
+    def attempt(self, video: Video) -> Attempt:
+        """Extract one video; whatever a decoder or a model raises is an answer."""
+        try:
+            return Attempt(extract_video(video, self.plan, self.store, self._pool, self.reporter, self._closing.is_set))
+        except UsageError as error:  # settings that fit no video
+            return Attempt(error=error, stops_all=True)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return Attempt(error=_disk_full(self.store), stops_all=True)
+            if _is_of_store(error, self.store):
+                return Attempt(error=cannot("written", f"feature store {self.store.root}", error))  # it can be read
+            return Attempt(error=unexpected(video, error))
+        except MuldeError as error:
+            return Attempt(error=error)
+        except Exception as error:
+            return Attempt(error=unexpected(video, error))
+
+    def close(self) -> None:
+        """Give up what is waiting; windows that are being worked on come to their end."""
+        self._closing.set()
+        self._pool.shutdown(cancel_futures=True)
+
+
+def extract(
+    videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, crew: Crew = THIS_MACHINE
+) -> Extraction:
+    """Features of every video, from the store where they are there. One bad video never stops the others.
+
+    Raises UsageError for settings that fit no video and MuldeError when the disk is full; finished videos stay.
+    """
+    store.require_folder()
+    attempts: dict[int, Attempt] = {}
+    with reporter.bar("extract", len(videos), "videos") as advance:
+        for i, attempt in _run(videos, plan, store, reporter, crew):
+            for text in attempt.said:
+                reporter.warn(text)
+            if attempt.stops_all and attempt.error is not None:
+                raise attempt.error
+            if attempt.error is not None:
+                reporter.warn(f"{videos[i].name}: {attempt.error}")
+            attempts[i] = attempt
+            advance(1)
+    result = Extraction()
+    for i, video in enumerate(videos):
+        _collect(video, attempts[i], plan, store, result)
+    for stored in result.done:
+        if stored.missing_text:
+            reporter.warn(f"{stored.video.name}: {stored.missing_text}")
+    return result
+
+
+def _collect(video: Video, attempt: Attempt, plan: ExtractionPlan, store: FeatureStore, result: Extraction) -> None:
+    try:
+        if attempt.found is None:
+            raise attempt.error or MuldeError("nothing came of it")
+        result.done.append(look_up(video, attempt.found, plan, store))
+    except MuldeError as error:
+        result.failures.append(Failure(video.name, str(error)))
+    else:
+        result.computed += attempt.found.computed
+        result.reused += not attempt.found.computed
+
+
+def _run(
+    videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, crew: Crew
+) -> Iterator[tuple[int, Attempt]]:
+    """Each video's number and what came of it, as they are finished."""
+    if crew.engine == "ray":
+        from mulde.pipeline.extraction.ray_runner import run_on_ray
+
+        return run_on_ray(videos, plan, store, reporter, crew)
+    num_workers = min(crew.workers or _num_gpus(plan.device), len(videos))
+    if num_workers < 2:
+        return _in_this_process(videos, plan, store, reporter)
+    return _in_processes(videos, plan, store, reporter, num_workers)
+
+
+def _in_this_process(
+    videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter
+) -> Iterator[tuple[int, Attempt]]:
+    worker = Worker(plan, store, reporter)
+    with one_core_per_call(), ThreadPoolExecutor(_VIDEOS_AT_ONCE, "video") as drivers:
+        running = {drivers.submit(worker.attempt, video): i for i, video in enumerate(videos)}
+        try:
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            drivers.shutdown(wait=False, cancel_futures=True)
+            worker.close()
+
+
+def _in_processes(
+    videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, num_workers: int
+) -> Iterator[tuple[int, Attempt]]:
+    """Each slot has a process of its own, so that one which dies takes no other video with it."""
+    devices = worker_devices(plan.device, num_workers)
+    threads = plan.threads if plan.device != "cpu" else max(plan.threads // num_workers, 1)
+    slots = [_Slot((plan.settings, device, threads, store.root, plan.world)) for device in devices]
+    waiting, tries = deque(enumerate(videos)), Counter[int]()
+    running: dict[Future[Attempt], tuple[_Slot, int]] = {}
+    idle = list(slots)
+    with reporter.bar("  all workers", None, "frames") as advance:
+        try:
+            while waiting or running:
+                while idle and waiting:
+                    i, video = waiting.popleft()
+                    tries[i] += 1
+                    slot = idle.pop()
+                    running[slot.submit(video)] = (slot, i)
+                finished = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED).done
+                advance(sum(slot.new_frames() for slot in slots))
+                for future in finished:
+                    slot, i = running.pop(future)
+                    idle.append(slot)
+                    try:
+                        yield i, future.result()
+                    except BrokenProcessPool:
+                        slot.replace()
+                        if tries[i] < _MOST_TRIES:
+                            waiting.append((i, videos[i]))
+                        else:
+                            yield i, Attempt(error=died(videos[i], tries[i]))
+        finally:
+            for slot in slots:
+                slot.close()
+
+
+def _num_gpus(device: str) -> int:
+    """How many devices there are to share the work: one, but for `cuda` without a number."""
+    import torch
+
+    return torch.cuda.device_count() if device == "cuda" else 1
+
+
+def worker_devices(device: str, num_workers: int) -> list[str]:
+    """The device of each worker: CUDA devices in turn, unless one is named."""
+    num_gpus = _num_gpus(device)
+    return [f"cuda:{i % num_gpus}" if num_gpus > 1 else device for i in range(num_workers)]
+
+
+class _Slot:
+    """A worker process, and the number of frames that it has done."""
+
+    def __init__(self, setup: tuple[Settings, str, int, Path, World | None]) -> None:
+        self._setup, self._context = setup, multiprocessing.get_context("spawn")
+        self._frames, self._seen = self._context.Value("q", 0), 0
+        self._executor = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self._context, initializer=_set_up, initargs=(*self._setup, self._frames))
+
+    def submit(self, video: Video) -> Future[Attempt]:
+        try:
+            return self._executor.submit(_attempt_here, video)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            self.replace()
+            return self._executor.submit(_attempt_here, video)
+
+    def new_frames(self) -> int:
+        """How many frames were done since the last call."""
+        before, self._seen = self._seen, int(self._frames.value)
+        return self._seen - before
+
+    def replace(self) -> None:
+        self._executor.shutdown(wait=False)
+        self._executor = self._start()
+
+    def close(self) -> None:
+        for process in list((self._executor._processes or {}).values()):
+            process.terminate()  # a video that is being worked on goes on from its last part another time
+        self._executor.shutdown(cancel_futures=True)
+
+
+class _Remote(Reporter):
+    """Of a worker process: what is said is sent home with the answer, frames are counted."""
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        super().__init__(quiet=True)
+        self._count, self.said = count, list[str]()
+
+    def warn(self, text: str) -> None:
+        self.said.append(text)
+
+    @contextmanager
+    def bar(self, title: str, total: float | None, unit: str, *, waits: bool = False) -> Iterator[Advance]:
+        def advance(amount: float, *, total: float | None = None, status: str = "") -> None:
+            self._count(int(amount))
+
+        yield advance
+
+
+class RemoteWorker:
+    """A worker in a process of its own, built there from its settings."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        device: str,
+        threads: int,
+        store: Path,
+        count: Callable[[int], None],
+        world: World | None = None,
+    ) -> None:
+        self._reporter = _Remote(count)
+        self._worker = Worker(ExtractionPlan(settings, device, threads, world), FeatureStore(store), self._reporter)
+
+    def attempt(self, video: Video) -> Attempt:
+        self._reporter.said.clear()
+        with one_core_per_call():
+            attempt = self._worker.attempt(video)
+        return dataclasses.replace(attempt, said=tuple(self._reporter.said))
+
+
+_here: RemoteWorker | None = None
+
+
+def _set_up(settings: Settings, device: str, threads: int, store: Path, world: World | None, frames: Any) -> None:
+    global _here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def count(amount: int) -> None:
+        with frames.get_lock():
+            frames.value += amount
+
+    _here = RemoteWorker(settings, device, threads, store, count, world)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed ends no workers; without this they would wait for its next video for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _attempt_here(video: Video) -> Attempt:
+    assert _here is not None
+    return _here.attempt(video)
+
+
+def died(video: Video, tries: int) -> MuldeError:
+    return MuldeError(
+        f"{video.path}: the worker process died {tries} times on it",
+        hint="fewer --workers where memory is short, or the video through a repair tool where its decoder crashes",
+    )
+
+
+def unexpected(video: Video, error: Exception) -> MuldeError:
+    return sentence(error, video.path)
+
+
+def _is_of_store(error: OSError, store: FeatureStore) -> bool:
+    """Whether it is the store that cannot be written; Arrow names no file when it cannot."""
+    if error.filename is None:
+        return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return Path(os.fsdecode(error.filename)).is_relative_to(store.root) and error.errno != errno.EIO
+
+
+def _disk_full(store: FeatureStore) -> MuldeError:
+    return MuldeError(
+        f"the disk of the feature store {store.root} is full",
+        hint="free some space, or --store on another disk, and the same command again: finished videos are kept",
+    )

@@ -1,0 +1,205 @@
+"""What is to be computed of every video: finders, tracker and extractors, and how they are told apart in the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mulde.config import Settings, VideoSettings
+from mulde.datasets.base import Video
+from mulde.extractors.base import Extractor
+from mulde.extractors.class_names import class_names, shown
+from mulde.extractors.detector import YoloRegions
+from mulde.extractors.finders import UnitedRegions
+from mulde.extractors.tracks import Tracker
+from mulde.media import Conversion, ConvertedReader, VideoReader, open_video
+from mulde.pipeline.extraction.registry import Machine, build_extractors, build_regions, build_tracker, choose_threads
+from mulde.pipeline.model.world import Match, World, match
+from mulde.records import Regions, UInt8, Window
+from mulde.store import store as tables
+from mulde.store.imported import imported_passport
+from mulde.store.store import Passport
+
+_MAX_WINDOW_BYTES = 2**26
+"""Pictures in the core of a window; large frames come in smaller windows, so that memory stays bounded."""
+
+
+class ExtractionPlan:
+    """Region finders, tracker and extractors of one configuration, built once and used for every video.
+
+    `threads` windows are worked on at the same time, each on one core; 0 chooses their number. `world`: of the model
+    that is to score the videos, to which they are matched; None: as they are.
+    """
+
+    def __init__(self, settings: Settings, device: str, threads: int = 0, world: World | None = None) -> None:
+        self.settings, self.device, self.threads = settings, device, threads or choose_threads(device)
+        self.world = world
+        self.video: VideoSettings = settings.video
+        machine = Machine(device, self.threads)
+        self.extractors: list[Extractor] = build_extractors(settings.features, machine)
+        self.imported = settings.features.imported
+        is_object_centric = any(e.object_centric for e in self.extractors)
+        self.regions: UnitedRegions | None = None
+        self.tracker: Tracker | None = None
+        if is_object_centric:
+            self.regions = build_regions(settings.regions, machine)
+            self.tracker = build_tracker(settings.tracks)
+        self.before = max([e.before for e in self.extractors] + [self.regions.before if self.regions else 0])
+        self.after = max([e.after for e in self.extractors], default=0)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The names of the features, each of which gets a density of its own."""
+        return tuple(e.name for e in self.extractors) + self.imported
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What made the features, apart from the video: the part of the passports that a model must share."""
+        made: dict[str, Any] = {
+            "decoder": self.video.decoder,
+            "regions": self.regions.fingerprint() if self.regions else None,
+            "extractors": {e.name: e.fingerprint() for e in self.extractors},
+        }
+        if self.video.working_size_px:
+            made["working_size_px"] = self.video.working_size_px
+        if self.imported:
+            made["imported"] = list(self.imported)
+        if self.tracker and self.settings.tracks.average_frames:
+            made["tracks"] = {**self.tracker.fingerprint(), "average_frames": self.settings.tracks.average_frames}
+        return made
+
+    def class_names(self) -> dict[int, str]:
+        """What the detector calls what it finds, by number; none without a detector. One of somebody's own making is
+        loaded to be asked."""
+        if self.regions is None:
+            return {}
+        for finder in self.regions.finders:
+            if isinstance(finder, YoloRegions):
+                names = class_names(finder.network.weights) or finder.network.names
+                return {number: shown(name) for number, name in names.items() if number < 10_000}
+        return {}
+
+    def open(self, video: Video) -> VideoReader:
+        """A reader of the video as the settings want it, whose batches are the cores of the windows."""
+        rate = video.frame_rate or Fraction(self.video.frame_rate).limit_denominator(100_000)
+        reader = open_video(
+            video.path,
+            decoder=self.video.decoder,
+            frame_rate=rate,
+            working_size_px=self.video.working_size_px,
+            stream=self.video.stream,
+        )
+        reader.reading = replace(reader.reading, batch_size=self.window_frames(reader.size_hw))
+        return reader
+
+    def match(self, video: Video, reader: VideoReader) -> Match:
+        """How the video that `reader` reads is brought to what the model learnt. Raises VideoError for a refusal."""
+        if self.world is None:
+            return Match()
+        return match(
+            self.world,
+            video.path,
+            reader.size_hw,
+            reader.steady_rate,
+            self.video.match_training,
+            rate_is_known=known_rate(video, reader, self.video) is not None,
+            imported=bool(self.imported),
+        )
+
+    def converted(self, reader: VideoReader, match: Match) -> VideoReader:
+        """The frames of an opened reader after the conversion of a match, in batches as `open` gives them."""
+        if match.conversion is None:
+            return reader
+        converted = ConvertedReader(reader, match.conversion)
+        converted.reading = replace(reader.reading, batch_size=self.window_frames(converted.size_hw))
+        return converted
+
+    def window_frames(self, size_hw: tuple[int, int]) -> int:
+        """How many frames of this size are described together."""
+        return max(1, min(self.video.batch_frames, _MAX_WINDOW_BYTES // (3 * math.prod(size_hw))))
+
+    def passports(
+        self, sha256: str, decoder: dict[str, Any], conversion: Conversion | None = None
+    ) -> dict[str, Passport]:
+        """Passport of each file that one video needs, by kind; imported features are not among them. The frames are
+        those of the source, so their passport says nothing of a conversion."""
+        made = {"frames": Passport("frames", sha256, {"decoder": decoder})}
+        if conversion is not None:
+            decoder = {**decoder, "conversion": conversion.facts()}
+        regions = self.regions.fingerprint() if self.regions else None
+        if regions is not None:
+            made["regions"] = Passport("regions", sha256, {"decoder": decoder, "regions": regions})
+        if self.tracker is not None:
+            tracks = {"decoder": decoder, "regions": regions, "tracks": self.tracker.fingerprint()}
+            made["tracks"] = Passport("tracks", sha256, tracks)
+        for e in self.extractors:
+            made_by = {
+                "decoder": decoder,
+                "regions": regions if e.object_centric else None,
+                "extractor": e.fingerprint(),
+            }
+            made[e.name] = Passport(e.name, sha256, made_by)
+        return made
+
+    def imported_passports(self, sha256: str) -> dict[str, Passport]:
+        """Passport of each table of features that were made elsewhere, by the name of its stream."""
+        return {name: imported_passport(name, sha256) for name in self.imported}
+
+    def describe(self, window: Window, known: Regions | None, kinds: Mapping[str, Passport]) -> dict[str, pa.Table]:
+        """The rows of each kind for the core of a window; `known` are its regions where they were found before."""
+        frames, core = window.frames, slice(window.first, window.last)
+        regions = known
+        if regions is None:
+            regions = self.regions.find(window) if self.regions else Regions.empty()
+        described = {}
+        if "frames" in kinds:
+            described["frames"] = tables.frames_to_arrow(frames.frame_index[core], frames.time_s[core])
+        if "regions" in kinds:
+            described["regions"] = tables.regions_to_arrow(regions)
+        for e in self.extractors:
+            if e.name in kinds:
+                described[e.name] = tables.features_to_arrow(e.extract(window, regions))
+        return described
+
+
+def known_rate(video: Video, reader: VideoReader, settings: VideoSettings) -> Fraction | None:
+    """A video's steady rate where it is more than a default: its own, its data set's or the user's; one picture has
+    none."""
+    if reader.num_frames_from_header == 1:
+        return None
+    is_default = settings.frame_rate == type(settings)().frame_rate
+    is_known = reader.decoder != "frames" or video.frame_rate is not None or not is_default
+    return reader.steady_rate if is_known else None
+
+
+def decoder_facts(reader: VideoReader, video: VideoSettings) -> dict[str, Any]:
+    """What of the reading changes the pictures: part of every passport."""
+    facts = {"name": reader.decoder, "version": reader.decoder_version}
+    if reader.decoder == "frames" or reader.times_follow_rate:
+        facts["frame_rate"] = str(reader.rate)
+    if video.working_size_px:
+        facts["working_size_px"] = str(video.working_size_px)
+    if video.stream != "auto" and reader.decoder != "frames":
+        facts["stream"] = str(video.stream)
+    return facts
+
+
+def wanted_frames(video: Video, plan: ExtractionPlan, wanted: Iterable[int]) -> Iterator[tuple[int, UInt8]]:
+    """The wanted frames of a video, each once, with their index, in order, (H, W, 3) RGB; nothing behind the last one
+    is decoded, and those that the video does not have are left out. Raises VideoError where it cannot be opened."""
+    left = sorted(wanted)
+    if not left:
+        return
+    with plan.open(video) as source:
+        conversion = plan.match(video, source).conversion
+        reader = plan.converted(source, Match(conversion and replace(conversion, every=1)))
+        for batch in reader:
+            for frame in np.intersect1d(left, batch.frame_index):
+                yield int(frame), batch.images[int(np.searchsorted(batch.frame_index, frame))]
+            if batch.frame_index[-1] >= left[-1]:
+                return

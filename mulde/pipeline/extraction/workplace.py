@@ -1,0 +1,39 @@
+"""Where a command works, and how its videos are extracted there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mulde.datasets.base import Video
+from mulde.pipeline.extraction.engine import THIS_MACHINE, Crew, Extraction, extract
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.registry import choose_device
+from mulde.pipeline.model.weights import remember
+from mulde.progress import Reporter
+from mulde.store.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where and how a command works: its store, its device, how it talks to a person, who extracts, and whether
+    footage that is left out is an error (`strict`)."""
+
+    store: FeatureStore
+    device: str
+    reporter: Reporter
+    crew: Crew = THIS_MACHINE
+    strict: bool = False
+
+    @classmethod
+    def open(
+        cls, store: Path, device: str, reporter: Reporter, crew: Crew = THIS_MACHINE, *, strict: bool = False
+    ) -> Workplace:
+        return cls(FeatureStore(store), choose_device(device), reporter, crew, strict)
+
+    def extract(self, videos: Sequence[Video], plan: ExtractionPlan) -> Extraction:
+        extraction = extract(videos, plan, self.store, self.reporter, self.crew)
+        if extraction.done:
+            remember(plan.settings, plan.fingerprint())
+        return extraction

@@ -1,0 +1,219 @@
+"""Where the weights lie that a model was trained with: the user says it, never the model.
+
+A bundle holds the digest and a plain name of each file of weights. The file itself is one that the user names with an
+option, that this user's own record knows (`weights.json` in the configuration folder, written where somebody named
+weights), that lies in a folder of MULDE_WEIGHTS, or that is published under an official name. Its digest is compared
+before anything loads it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mulde.config import Settings
+from mulde.errors import MuldeError, UsageError
+from mulde.extractors.base import digest, is_tag, local_weights
+from mulde.extractors.formats import TRUST
+from mulde.extractors.yolo import fetch, official_names
+from mulde.files import read_json, write_json
+from mulde.names import printable, user_path
+from mulde.pipeline.model.setting_uses import PER_BOX, scoring_settings
+
+CONFIG, FOLDERS = "MULDE_CONFIG", "MULDE_WEIGHTS"
+"""Environment variables: the folder of the user's own record; folders with weights, as PATH has them."""
+RECORD = "weights.json"
+DETECTOR, POSE = "regions.yolo.weights", "features.pose.weights"
+_OPTION = {DETECTOR: "--detector PATH"}
+_OF_EXTRACTOR = {
+    "pose": POSE,
+    "clip": "features.clip.weights",
+    "frame_clip": "features.clip.weights",
+    "backbone": "features.backbone.weights",
+    "video": "features.video.weights",
+    "velocity": "features.flow.weights",
+    "flow_histogram": "features.flow.weights",
+}
+_SETTINGS = tuple(dict.fromkeys([DETECTOR, *_OF_EXTRACTOR.values()]))
+_UNNAMED = "\x01"  # no path and no name; settings take no NUL
+_MOST_KNOWN, _MOST_LOOKED_AT = 1000, 500
+
+
+def trust_code() -> None:
+    """Let this process, and those that it starts, load formats of weights that can run code."""
+    os.environ[TRUST] = "1"
+
+
+def portable_settings(settings: Settings) -> Settings:
+    """The settings without what belongs to one machine or person: of weights plain names, nothing of `run`."""
+    plain = {key: plain_name(_value(settings, key)) for key in _SETTINGS}
+    return _with(settings, plain).model_copy(update={"run": type(settings.run)()})
+
+
+def plain_name(weights: str) -> str:
+    """The last part of a path, as either kind of system writes it; a name or tag stays as it is."""
+    name = re.split(r"[/\\]", weights.rstrip("/\\"))[-1]
+    name = printable(name)[:200]
+    return "unnamed" if name.strip(".~ ") == "" else name
+
+
+def settings_for(made_from: Mapping[str, Any], settings: Settings, changes: Sequence[str]) -> Settings:
+    """A model's settings with the user's changes, weights where this user has them.
+
+    made_from: the fingerprint of the model's extraction, which holds the digests. Raises UsageError for a setting that
+    scoring cannot change and for weights that nobody named, MuldeError for published ones that cannot be had.
+    """
+    changed = scoring_settings(_with(settings, dict.fromkeys(_SETTINGS, _UNNAMED)), changes)
+    used, needed, found = _used(made_from), _needed(settings), {}
+    for key in _SETTINGS:
+        if _value(changed, key) != _UNNAMED:
+            continue  # the user's own word; `check_extraction` compares its digest before anything is loaded
+        name = plain_name(_value(settings, key))
+        found[key] = _find(key, name, used.get(key, {})) if key in needed else _value(Settings(), key)
+    return _with(changed, found)
+
+
+def remember(settings: Settings, made_from: Mapping[str, Any]) -> None:
+    """Put the files of weights that a user named into the user's record, so that a model trained with them finds them
+    again. Where the record cannot be written nothing is remembered."""
+    known = _known()
+    new = dict(known)
+    for key, facts in _used(made_from).items():
+        weights, sha256 = _value(settings, key), _sha256(facts)
+        path = _path_of(key, weights)
+        if sha256 is not None and path is not None:
+            new.pop(sha256, None)
+            new[sha256] = str(path.absolute())
+    folder = _config_folder()
+    if new == known or folder is None:
+        return
+    try:
+        write_json(folder / RECORD, dict(list(new.items())[-_MOST_KNOWN:]))
+    except (OSError, ValueError):
+        return
+
+
+def _path_of(key: str, weights: str) -> Path | None:
+    if key not in (DETECTOR, POSE):
+        return local_weights(weights)
+    path = user_path(weights)
+    return path if path.exists() else None
+
+
+def _find(key: str, name: str, facts: Mapping[str, Any]) -> str:
+    """The path of the weights with the digest in `facts`, or the tag of published ones."""
+    sha256, tag = _sha256(facts), facts.get("weights")
+    if sha256 is None and key not in (DETECTOR, POSE) and isinstance(tag, str) and is_tag(tag):
+        return tag  # never a path; the library knows it, or refuses it
+    if sha256 is not None:
+        remembered = [Path(known) for digest_, known in _known().items() if digest_ == sha256]
+        for path in (*remembered, *_in_folders(name)):
+            if path.exists() and digest(path) == sha256:
+                return str(path)
+        if key in (DETECTOR, POSE) and name.endswith(".pt") and name in official_names():
+            return str(_published(key, name, sha256))
+    raise _unnamed(key, name, sha256)
+
+
+def _in_folders(name: str) -> Iterator[Path]:
+    """What lies in the folders that the user configured for weights, files of that name first."""
+    for said in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
+        folder = user_path(said)
+        if folder.is_dir():
+            some = islice((p for p in folder.iterdir() if p.is_file() or p.name.endswith("_openvino_model")), 10_000)
+            yield from sorted(some, key=lambda path: (path.name != name, path.name))[:_MOST_LOOKED_AT]
+
+
+def _published(key: str, name: str, sha256: str) -> Path:
+    what = "pose network" if key == POSE else "detector"
+    path = fetch(name, what)
+    if (got := digest(path)) != sha256:
+        raise UsageError(
+            f"{what} weights {path}", expected=f"those of the model, sha256 {sha256}", got=got, hint=_ways(key)
+        )
+    return path
+
+
+def _unnamed(key: str, name: str, sha256: str | None) -> UsageError:
+    return UsageError(
+        f"the model needs the weights {name!r} of its training ({key}, sha256 {sha256 or 'unknown'})",
+        expected="to be told where they lie here; a model opens no path by itself",
+        hint=_ways(key),
+    )
+
+
+def _ways(key: str) -> str:
+    return " or ".join(filter(None, [_OPTION.get(key), f"--set {key}=PATH", f"{FOLDERS}=FOLDER that holds them"]))
+
+
+def _used(made_from: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The part of the fingerprint that says which weights were used, by the setting that names them."""
+    used = {}
+    regions, extractors = made_from.get("regions"), made_from.get("extractors")
+    finders = regions.get("finders") if isinstance(regions, Mapping) else None
+    for finder in finders if isinstance(finders, list) else ():
+        if isinstance(finder, Mapping) and finder.get("finder") == "yolo":
+            used[DETECTOR] = finder
+    for name, facts in extractors.items() if isinstance(extractors, Mapping) else ():
+        key = _OF_EXTRACTOR.get(name)
+        if key is not None and isinstance(facts, Mapping) and {"weights", "weights_sha256"} & facts.keys():
+            used[key] = facts
+    return used
+
+
+def _needed(settings: Settings) -> set[str]:
+    """The settings of weights that something will load."""
+    extractors = settings.features.extractors
+    needed = {_OF_EXTRACTOR[name] for name in extractors if name in _OF_EXTRACTOR}
+    if not settings.features.flow.method.startswith("raft"):
+        needed.discard("features.flow.weights")
+    finds = "yolo" in settings.regions.finders and any(name in PER_BOX for name in extractors)
+    return needed | ({DETECTOR} if finds else set())
+
+
+def _sha256(facts: Mapping[str, Any]) -> str | None:
+    said = facts.get("weights_sha256")
+    return said if isinstance(said, str) and re.fullmatch("[0-9a-f]{64}", said) else None
+
+
+def _known() -> dict[str, str]:
+    """The user's record, path by digest; empty where there is none that can be read."""
+    folder = _config_folder()
+    if folder is None or not (folder / RECORD).is_file():
+        return {}
+    try:
+        found = read_json(folder / RECORD)
+    except MuldeError:
+        return {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {sha256: path for sha256, path in pairs if isinstance(path, str) and Path(path).is_absolute()}
+
+
+def _config_folder() -> Path | None:
+    said, base = os.environ.get(CONFIG), os.environ.get("XDG_CONFIG_HOME")
+    try:
+        return user_path(said) if said else Path(base or Path.home() / ".config") / "mulde"
+    except (RuntimeError, UsageError):  # nobody's home
+        return None
+
+
+def _value(settings: Settings, key: str) -> str:
+    value: Any = settings
+    for part in key.split("."):
+        value = getattr(value, part)
+    return str(value)
+
+
+def _with(settings: Settings, values: Mapping[str, str]) -> Settings:
+    data = settings.model_dump()
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        table = data
+        for section in sections:
+            table = table[section]
+        table[last] = value
+    return Settings.model_validate(data)

@@ -1,0 +1,349 @@
+"""A model at work on videos whose features are in the store: tables, events with reasons, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mulde.config import Settings
+from mulde.errors import UsageError, VideoError, sentence, stops_all
+from mulde.extractors.base import digest
+from mulde.extractors.class_names import class_names
+from mulde.files import output_path
+from mulde.pipeline.events.drawing import draw_overlay
+from mulde.pipeline.events.explain import Explained, explain
+from mulde.pipeline.events.parts import EventParts
+from mulde.pipeline.events.suppression import (
+    EXEMPTIONS,
+    Exemption,
+    Model,
+    alone_because,
+    apply_exemptions,
+    exemptions_of,
+    merge_exemptions,
+    read_exemptions,
+    write_exemptions,
+)
+from mulde.pipeline.events.tables import (
+    EVENTS,
+    EventRows,
+    by_video,
+    read_event_rows,
+    read_events,
+    sorted_events,
+    write_event_rows,
+    write_events,
+)
+from mulde.pipeline.events.thumbnails import write_normal_pictures, write_pictures
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.model.bundle import Bundle, check_extraction, load_bundle
+from mulde.pipeline.model.normal_index import MOMENTS, Moments
+from mulde.pipeline.model.weights import remember
+from mulde.pipeline.model.world import in_lines, other_colour, other_objects
+from mulde.pipeline.outcome import Failed
+from mulde.pipeline.run_folder import HEAT_MAPS, OVERLAYS, RunFolder
+from mulde.pipeline.scoring.frames import score_path, score_video, write_scores
+from mulde.pipeline.scoring.heat_maps import write_heat_maps
+from mulde.pipeline.scoring.regions import read_regions_of, write_regions
+from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_alarm
+from mulde.records import LabelTrack, ScoredVideo, ScoreTrack, SeenEvent
+from mulde.report.curves import truth_frames
+from mulde.report.plots import plot_scores
+
+if TYPE_CHECKING:
+    from mulde.pipeline.extraction.workplace import Workplace
+
+MOMENTS_IN_FIGURE = 3
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is to be done besides: exemptions to apply, overlay videos, heat maps."""
+
+    exemptions: Path | None = None
+    overlay: bool = False
+    heat_maps: bool = False
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model with its alarm level (None: it came without normal scores) and the normal moments that lie beside it.
+
+    Its one set of settings is that of `bundle`: those of the training with what scoring was asked to change.
+    """
+
+    bundle: Bundle
+    plan: ExtractionPlan
+    alarm: AlarmRule | None
+    model: Model
+    moments: Moments | None
+    place: Workplace
+    wishes: Wishes
+    given: tuple[Exemption, ...]
+
+    @property
+    def settings(self) -> Settings:
+        return self.bundle.settings
+
+    @classmethod
+    def open(cls, model: Path, changes: Sequence[str], place: Workplace, wishes: Wishes) -> Scorer:
+        """changes: of the model's settings, as `load_settings` takes them, to extract and to set the alarm with.
+
+        Raises BundleError for a model that cannot be read or was trained on other features, UsageError for a rate of
+        false alarms that it does not support.
+        """
+        bundle = load_bundle(model, place.device)
+        if bundle.sha256 is None:
+            place.reporter.say(f"{model} is of an older mulde and carries no digest: a change of it would not be seen")
+        bundle = bundle.with_settings(changes)
+        if not bundle.classes:
+            bundle = replace(bundle, classes=class_names(bundle.settings.regions.yolo.weights))
+        alarm = learn_alarm(bundle, bundle.settings.alarms, place.reporter)
+        plan = ExtractionPlan(bundle.settings, place.device, world=bundle.world)
+        if bundle.world is None:
+            place.reporter.warn(
+                f"{model}: its sizes, rates and colour are not known, as an older version wrote it, so no "
+                "difference of other footage can be reported"
+            )
+        made_from = plan.fingerprint()
+        for warning in check_extraction(bundle, made_from):
+            place.reporter.warn(warning)
+        remember(bundle.settings, made_from)
+        return cls._of(bundle, plan, alarm, model, place, wishes)
+
+    @classmethod
+    def trained(cls, bundle: Bundle, plan: ExtractionPlan, model: Path, place: Workplace) -> Scorer:
+        """Of a model that was just trained and saved; a rate that it does not support is a warning, because the hours
+        of training are not to be lost for it."""
+        try:
+            alarm = learn_alarm(bundle, bundle.settings.alarms, place.reporter)
+        except UsageError as error:
+            place.reporter.warn(f"no alarm level and no events: {error}")
+            alarm = None
+        return cls._of(bundle, plan, alarm, model, place, Wishes())
+
+    @classmethod
+    def _of(
+        cls,
+        bundle: Bundle,
+        plan: ExtractionPlan,
+        alarm: AlarmRule | None,
+        model: Path,
+        place: Workplace,
+        wishes: Wishes,
+    ) -> Scorer:
+        moments = Moments.read(model.with_name(MOMENTS))
+        known = Model(digest(model), moments)
+        given = tuple(read_exemptions(wishes.exemptions)) if wishes.exemptions else ()
+        for one in given:
+            if why := alone_because(one, known):
+                place.reporter.warn(f"exemption {one.id} covers {one.event_id} alone: {why}")
+        return cls(bundle, plan, alarm, known, moments, place, wishes, given)
+
+    def look(self, videos: Sequence[StoredVideo], folder: RunFolder | None, *, say: bool = True) -> None:
+        """Say, and put on record, what of the videos is not as the model learnt: what is converted, what cannot be."""
+        said: list[tuple[str, str]] = []
+        differ: dict[str, list[str]] = {}
+        for stored in videos:
+            seen = stored.seen()
+            remarks = list(stored.match.remarks)
+            if self.bundle.world is not None:
+                world = self.bundle.world
+                remarks += filter(None, (other_colour(world, seen.coloured), other_objects(world, seen.num_objects)))
+            said += [(stored.video.path.name, remark) for remark in remarks]
+            if remarks:
+                differ[stored.video.name] = remarks
+        for line in in_lines(said) if say else ():
+            self.place.reporter.warn(line)
+        if differ and folder is not None:
+            folder.note(not_as_learnt={**folder.record.get("not_as_learnt", {}), **differ})
+
+    def score(
+        self, videos: Sequence[StoredVideo], folder: RunFolder, *, add: bool, failed: Failed | None = None
+    ) -> dict[str, ScoredVideo]:
+        """Scores of the videos as tables; their events and reasons. The scores of boxes are only written: they may be
+        many. add: what the run folder holds of other videos stays; scoring a video twice is the same as once. failed:
+        gets what goes wrong with one video, which then has no scores; without it, it is raised."""
+        scored = self._tables(videos, folder, failed)
+        before = folder.record.get("frames_without_rows", {}) if add else {}
+        without = {name: one.frames_without_rows for name, one in scored.items()}
+        folder.note(frames_without_rows={**before, **without})
+        if self.alarm is not None and scored:
+            found = self._explained(videos, scored, self.alarm, folder, failed)
+            self._write_events(found, scored, self.alarm, folder, add)
+        elif not add:
+            for left_over in folder.root.glob(f"{EVENTS}.*"):  # of an earlier command that had a level, or videos
+                left_over.unlink()
+        return scored
+
+    def score_part(
+        self, videos: Sequence[StoredVideo], folder: RunFolder
+    ) -> tuple[dict[str, ScoredVideo], list[SeenEvent]]:
+        """As `score` adds them, for a folder that grows without end: what is written does not grow with it. The events,
+        which are returned too, wait beside the tables of events until `gather`."""
+        scored = self._tables(videos, folder, None)
+        if self.alarm is None or not scored:
+            return scored, []
+        found = self._explained(videos, scored, self.alarm, folder, None)
+        events = apply_exemptions(found.events, found.rows, self._exemptions(folder)[0], self.model)
+        EventParts(folder.root).add(scored, events, found.rows)
+        return scored, events
+
+    def gather(self, folder: RunFolder) -> None:
+        """Bring into the tables of events what `score_part` left beside them, in this process or in one that died."""
+        if self.alarm is None:
+            return
+        exemptions, are_new = self._exemptions(folder)
+
+        def exempt(events: Sequence[SeenEvent], rows: EventRows) -> list[SeenEvent]:
+            return apply_exemptions(events, rows, exemptions, self.model)
+
+        num_events = EventParts(folder.root).gather(exempt, anew=are_new)
+        if are_new:
+            write_exemptions(exemptions, folder.root / EXEMPTIONS)
+        if num_events is not None:
+            folder.note(alarm=self.alarm.as_record(), num_events=num_events)
+
+    def _exemptions(self, folder: RunFolder) -> tuple[list[Exemption], bool]:
+        """Those of the run folder and those that were given, and whether any of the latter are new to the former."""
+        known = list(exemptions_of(folder.root))
+        merged = merge_exemptions(known, self.given)
+        return merged, merged != known
+
+    def _tables(
+        self, videos: Sequence[StoredVideo], folder: RunFolder, failed: Failed | None
+    ) -> dict[str, ScoredVideo]:
+        scored = {}
+        with self.place.reporter.bar("score", len(videos), "videos") as advance:
+            for stored in videos:
+                try:
+                    scored[stored.video.name] = self._score(stored, folder)
+                except Exception as error:
+                    if failed is None or stops_all(error):
+                        raise
+                    _remove_scores(stored.video.name, folder)
+                    failed(stored.video.name, sentence(error, stored.video.path), lost=True)
+                advance(1)
+        return scored
+
+    def _score(self, stored: StoredVideo, folder: RunFolder) -> ScoredVideo:
+        one = score_video(stored, self.bundle)
+        write_scores(one, folder.scores)
+        if one.regions is not None:
+            write_regions(one.regions, folder.regions)
+        if self.wishes.heat_maps:
+            how = self.bundle.settings.fusion.combine
+            write_heat_maps(one.track, one.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
+        return replace(one, regions=None)
+
+    def _explained(
+        self,
+        videos: Sequence[StoredVideo],
+        scored: Mapping[str, ScoredVideo],
+        alarm: AlarmRule,
+        folder: RunFolder,
+        failed: Failed | None,
+    ) -> Explained:
+        by_name = {stored.video.name: stored for stored in videos}
+        found = explain(find_alarms(scored, alarm), scored, by_name, self.bundle, self.moments, failed)
+        write_normal_pictures(found.events, self.moments, folder.root)
+        return found
+
+    def _write_events(
+        self, found: Explained, scored: Collection[str], alarm: AlarmRule, folder: RunFolder, add: bool
+    ) -> None:
+        root = folder.root
+        others = [event for event in read_events(root) if event.video not in scored] if add else []
+        kept = {event.event_id for event in others}
+        rows = {key: row for key, row in read_event_rows(root).items() if key in kept} if kept else {}
+        rows |= found.rows
+        exemptions, _ = self._exemptions(folder)
+        events = apply_exemptions(sorted_events([*others, *found.events]), rows, exemptions, self.model)
+        write_event_rows(rows, root)
+        write_events(events, root)
+        if exemptions:
+            write_exemptions(exemptions, root / EXEMPTIONS)
+        folder.note(alarm=alarm.as_record(), num_events=len(events))
+        exempt = sum(bool(event.exemption) for event in events)
+        said = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} exempt" if exempt else "")
+        self.place.reporter.say(f"{said}: {root / EVENTS}.csv. {alarm.centred.statement()}")
+
+    def draw(
+        self,
+        videos: Sequence[StoredVideo],
+        scored: Mapping[str, ScoredVideo],
+        folder: RunFolder,
+        labels: Mapping[str, LabelTrack] | None = None,
+        failed: Failed | None = None,
+        events: Sequence[SeenEvent] | None = None,
+    ) -> None:
+        """Figures of the scored videos, thumbnails of their events and, if wished, overlay videos. labels: to shade;
+        failed: as `score` has it; events: of the videos, None for those of the run folder."""
+        level = None if self.alarm is None else self.alarm.centred.level
+        events_of = by_video(read_events(folder.root) if events is None else events)
+        with self.place.reporter.bar("draw", len(videos), "videos") as advance:
+            for stored in [stored for stored in videos if stored.video.name in scored]:
+                track = scored[stored.video.name].track
+                try:
+                    self._draw(
+                        stored, track, events_of.get(track.video, []), level, (labels or {}).get(track.video), folder
+                    )
+                except Exception as error:  # its scores are there
+                    known = VideoError(f"no pictures: {sentence(error, stored.video.path)}")
+                    if failed is not None and not stops_all(error):
+                        failed(track.video, known, lost=False)
+                    elif isinstance(error, VideoError):
+                        self.place.reporter.warn(f"{track.video}: {known}")
+                    else:
+                        raise
+                advance(1)
+
+    def _draw(
+        self,
+        stored: StoredVideo,
+        track: ScoreTrack,
+        events: Sequence[SeenEvent],
+        level: float | None,
+        truth: LabelTrack | None,
+        folder: RunFolder,
+    ) -> None:
+        pictures = write_pictures(events, stored, self.plan, folder.root, _highest(track))
+        plot_scores(
+            track,
+            output_path(folder.figures, track.video, ".png"),
+            anomalous_spans=truth_frames(track.frame_index, truth.spans()) if truth is not None else None,
+            alarm_level=level,
+            moments=sorted(pictures.items()),
+        )
+        if self.wishes.overlay:
+            regions = read_regions_of(folder.regions, track.video)
+            target = output_path(folder.root / OVERLAYS, track.video, ".mp4")
+            reporter = self.place.reporter
+            draw_overlay(stored.video, track, regions, events, truth, self.settings, level, target, reporter)
+
+
+def _remove_scores(video: str, folder: RunFolder) -> None:
+    """What was written of a video that has failed."""
+    for path in (score_path(folder.scores, video), score_path(folder.scores, video).with_suffix(".csv")):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _highest(track: ScoreTrack) -> list[int]:
+    """The frames of the highest smoothed scores, a tenth of the video apart, in order of time."""
+    apart = max(len(track) // 10, 1)
+    left = track.smoothed.copy()
+    peaks: list[int] = []
+    while len(peaks) < min(MOMENTS_IN_FIGURE, len(track)):
+        peak = int(left.argmax())
+        if np.isneginf(left[peak]):
+            break
+        peaks.append(int(track.frame_index[peak]))
+        left[max(peak - apart, 0) : peak + apart + 1] = -np.inf
+    return sorted(peaks)

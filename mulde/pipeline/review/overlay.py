@@ -1,0 +1,153 @@
+"""`mulde overlay`: the videos of a run again, with what was found drawn into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mulde.config import Settings, load_settings
+from mulde.datasets.base import Video, listing
+from mulde.datasets.sources import distinct_names, open_source
+from mulde.errors import Failure, LabelError, MuldeError, UsageError, VideoError, sentence, stops_all
+from mulde.files import output_path, printable
+from mulde.media import identity
+from mulde.names import valid_text
+from mulde.pipeline.evaluation.evaluate import read_labels
+from mulde.pipeline.events.drawing import Findings, draw_clips, draw_copy
+from mulde.pipeline.events.tables import by_video, read_events
+from mulde.pipeline.outcome import Outcome
+from mulde.pipeline.run_folder import CLIPS, OVERLAYS, REGIONS, SETTINGS, read_record
+from mulde.pipeline.scoring.frames import read_scores
+from mulde.pipeline.scoring.regions import read_regions_of
+from mulde.pipeline.scoring.threshold import recorded_level
+from mulde.progress import Reporter
+from mulde.records import LabelTrack, ScoredVideo, SeenEvent
+from mulde.report.timeline import write_timeline
+
+TIMELINE = "timeline.png"
+
+
+def run_overlay(
+    run: Path, reporter: Reporter, *, only: Sequence[str], clips: bool, labels: str | None, most: int = 200
+) -> Outcome:
+    """`<run>/overlays/<video>.mp4` of the scored videos (`only`: of these); or with `clips`, of their events
+    `<run>/clips/<video>/<peak frame>.mp4` and `.png` for the `most` clearest, and `<run>/timeline.png` of all.
+
+    labels: NAME:ROOT; without it those of the data set that was scored. Raises UsageError for a video without scores.
+    """
+    record = read_record(run)
+    settings = load_settings(run / SETTINGS)
+    scored = read_scores(run / "scores")
+    only = [_as_scored(name, scored) for name in only]
+    if unknown := sorted(set(only) - set(scored)):
+        raise UsageError(f"video {unknown[0]}", expected=f"one of {listing(sorted(scored))}", got="one without scores")
+    events = [event for event in read_events(run) if not only or event.video in only]
+    if clips and len(events) > most:
+        reporter.say(f"clips of the {most} clearest of {len(events)} events; --most {len(events)} for all")
+        events = events[:most]
+    found = _findings(events, record, scored, _truth(record, scored, labels, reporter))
+    names = [name for name in scored if name in (only or scored) and (found[name].events or not clips)]
+    if clips:
+        _draw_timeline(run, found, reporter)
+    return _draw_each(run, names, found, record, settings, reporter, clips=clips)
+
+
+def _as_scored(name: str, scored: Iterable[str]) -> str:
+    """The name of a scored video that is given as it is or as it was shown."""
+    return next((known for known in scored if valid_text(name) in (known, printable(known))), name)
+
+
+def _draw_each(
+    run: Path,
+    names: Sequence[str],
+    found: Mapping[str, Findings],
+    record: Mapping[str, Any],
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    clips: bool,
+) -> Outcome:
+    videos, outcome, folder = _videos(record, reporter), Outcome(), run / (CLIPS if clips else OVERLAYS)
+    with reporter.bar("clips" if clips else "overlay", len(names), "videos") as advance:
+        for name in names:
+            try:
+                video = _checked(name, videos, record)
+                one = replace(found[name], regions=read_regions_of(run / REGIONS, name))
+                if clips:
+                    draw_clips(video, one, settings, folder, reporter)
+                else:
+                    draw_copy(video, one, settings, output_path(folder, name, ".mp4"), reporter)
+                outcome.done += 1
+            except Exception as error:
+                if stops_all(error):
+                    raise
+                known = sentence(error, name)
+                reporter.warn(f"{name}: {known}")
+                outcome.failures.append(Failure(name, str(known)))
+            advance(1)
+    reporter.say(f"{'clips and contact sheets' if clips else 'overlays'} of {outcome.done} videos: {folder}")
+    return outcome
+
+
+def _findings(
+    seen: Sequence[SeenEvent],
+    record: Mapping[str, Any],
+    scored: Mapping[str, ScoredVideo],
+    labels: Mapping[str, LabelTrack],
+) -> dict[str, Findings]:
+    """Without the boxes of the videos: these may be many, so they are read when a video's turn comes."""
+    level = recorded_level(record)
+    events = by_video(seen)
+    return {
+        name: Findings(one.track, None, events.get(name, ()), labels.get(name), level) for name, one in scored.items()
+    }
+
+
+def _truth(
+    record: Mapping[str, Any], scored: Mapping[str, ScoredVideo], source: str | None, reporter: Reporter
+) -> dict[str, LabelTrack]:
+    """Labels for the pictures alone; scores are already written."""
+    sources = [source] if source is not None else record.get("sources", [])
+    try:
+        dataset = open_source(sources[0]).dataset if len(sources) == 1 else None
+        if dataset is None and source is not None:
+            raise UsageError(f"labels from {source}", expected="a data set with labels, as NAME:ROOT")
+        return {} if dataset is None else read_labels(dataset, scored)
+    except LabelError as error:
+        reporter.warn(f"labels are not drawn: {error}")
+        return {}
+    except UsageError:
+        if source is not None:
+            raise
+        return {}  # the videos are not there either, which is said for each
+
+
+def _videos(record: Mapping[str, Any], reporter: Reporter) -> dict[str, Video]:
+    """The videos behind the sources of a run, by name; a source that is gone is said and left out."""
+    found: list[Video] = []
+    for source in record.get("sources", []):
+        try:
+            found += open_source(source).split("test")
+        except MuldeError as error:
+            reporter.warn(str(error))
+    return {video.name: video for video in distinct_names(found)[0]}
+
+
+def _checked(name: str, videos: Mapping[str, Video], record: Mapping[str, Any]) -> Video:
+    """The video of that name, if it is still the one that was scored."""
+    if name not in videos:
+        sources = ", ".join(record.get("sources", [])) or "none"
+        raise VideoError("the video is not there any more", expected=f"one of that name in {sources}")
+    known = record.get("video_sha256", {}).get(name)
+    if known is not None and identity(videos[name].path) != known:
+        raise VideoError(f"{videos[name].path} is not the video that was scored", hint="mulde score, to score this one")
+    return videos[name]
+
+
+def _draw_timeline(run: Path, found: Mapping[str, Findings], reporter: Reporter) -> None:
+    level = next(iter(found.values())).alarm_level
+    truth = {name: one.labels for name, one in found.items() if one.labels is not None}
+    write_timeline(run / TIMELINE, [one.track for one in found.values()], read_events(run), truth, level)
+    reporter.say(f"timeline: {run / TIMELINE}")

@@ -1,0 +1,215 @@
+"""`mulde report`: what a run folder holds, gathered for one page to review the events from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from pydantic import Field
+
+from mulde.config import AlarmSettings
+from mulde.errors import MuldeError, UsageError
+from mulde.evaluation.alarms import EventRules
+from mulde.files import output_path, read_text, write_text
+from mulde.filetypes import natural_key
+from mulde.pipeline.events.suppression import EXEMPTIONS, Exemption, preview, read_exemptions
+from mulde.pipeline.events.tables import picture_path, read_events
+from mulde.pipeline.run_folder import (
+    CLIPS,
+    METRICS,
+    NORMAL,
+    OVERLAYS,
+    RECORD,
+    REPORT,
+    SETTINGS,
+    THUMBNAILS,
+    TRUTH,
+    check_metrics,
+    read_record,
+)
+from mulde.pipeline.scoring.frames import read_scores
+from mulde.pipeline.scoring.threshold import recorded_level
+from mulde.progress import Reporter
+from mulde.records import SeenEvent
+from mulde.report.evaluation_tables import evaluation_tables
+from mulde.report.page import Exempted, Report, ReportEvent, ReportVideo, build_page
+from mulde.typed import Count, read_typed
+
+MOST_CLIP_BYTES = 150_000_000  # of embedded clips: browsers open larger pages slowly or not at all
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A run folder and the page that is written about it."""
+
+    root: Path
+    page: Path
+
+    def link(self, path: Path) -> str | None:
+        """Where a file lies relative to the page, as a URL; None where there is no such file."""
+        if not path.is_file():
+            return None
+        return quote(os.fsencode(Path(os.path.relpath(path, self.page.parent)).as_posix()))
+
+
+def run_report(run: Path, out: Path | None, reporter: Reporter, *, embed_clips: bool) -> Path:
+    """Write one HTML file about a run folder, or about score tables alone; its path.
+
+    Raises MuldeError where there are no scores or a file is damaged, UsageError for a folder of several runs.
+    """
+    if not (run / "scores").is_dir() and (seeds := sorted(path.name for path in run.glob("seed-*"))):
+        raise UsageError(f"{run} holds several runs", expected="one of them", got=", ".join(seeds))
+    place = _Place(run, out or run / REPORT)
+    report = _gathered(place, reporter, embed_clips)
+    with reporter.bar("report", len(report.events), "pictures") as advance:
+        page = build_page(report, advance)
+    write_text(place.page, page)
+    reporter.say(f"{len(report.events)} events of {len(report.videos)} videos, {len(page) / 1e6:.1f} MB")
+    return place.page
+
+
+def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> Report:
+    root = place.root
+    record = read_record(root) if (root / RECORD).is_file() else {}
+    alarm = record.get("alarm") or {}
+    scores = read_scores(root / "scores" if (root / "scores").is_dir() else root)
+    events = _known(read_events(root), scores, reporter)
+    clips = _clips(place, events, reporter) if embed_clips else {}
+    exempted, num_alarms = _exemptions(root, events)
+    tables, remarks = _figures(root / METRICS)
+    settings = root / SETTINGS
+    return Report(
+        title=root.resolve().name,
+        videos=_videos(place, scores, alarm),
+        events=[
+            ReportEvent(
+                event,
+                picture=picture_path(root / THUMBNAILS, event, ".jpg"),
+                picture_link=place.link(picture_path(root / THUMBNAILS, event, ".jpg")),
+                clip=clips.get(event.event_id),
+                clip_link=place.link(picture_path(root / CLIPS, event, ".mp4")),
+            )
+            for event in events
+        ],
+        level=recorded_level(record),
+        normal=alarm.get("normal"),
+        statement=alarm.get("statement", ""),
+        normal_pictures={
+            near.moment: root / NORMAL / f"{near.moment}.jpg"
+            for event in events
+            if event.reason
+            for near in event.reason.nearest
+        },
+        exemptions=exempted,
+        num_alarms=num_alarms,
+        tables=tables,
+        remarks=remarks,
+        **_facts(record, read_text(settings) if settings.is_file() else ""),
+    )
+
+
+def _known(events: Sequence[SeenEvent], scores: Mapping[str, Any], reporter: Reporter) -> list[SeenEvent]:
+    known = [event for event in events if event.video in scores]
+    if len(known) < len(events):
+        reporter.warn(f"{len(events) - len(known)} events are of videos without scores: left out")
+    return known
+
+
+def _videos(place: _Place, scores: Mapping[str, Any], alarm: Mapping[str, Any]) -> list[ReportVideo]:
+    usual = AlarmSettings()
+    rules = EventRules(alarm.get("merge_gap_s", usual.merge_gap_s), alarm.get("min_length_s", usual.min_length_s))
+    truth = _truth(place.root / TRUTH)
+    return [
+        ReportVideo(
+            scores[name].track,
+            scores[name].rate,
+            rules.merge_gap(scores[name].rate),
+            rules.min_length(scores[name].rate),
+            truth.get(name, ()),
+            place.link(output_path(place.root / OVERLAYS, name, ".mp4")),
+        )
+        for name in sorted(scores, key=natural_key)
+    ]
+
+
+_Span = Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+def _truth(path: Path) -> dict[str, list[tuple[int, int]]]:
+    """Labelled frames that an evaluation left: video -> half-open ranges. The report opens no labels itself."""
+    if not path.is_file():
+        return {}
+    found = read_typed(path, dict[str, list[_Span]], max_bytes=2**28, hint="mulde evaluate")
+    return {name: [(start, end) for start, end in spans] for name, spans in found.items()}
+
+
+def _clips(place: _Place, events: Sequence[SeenEvent], reporter: Reporter) -> dict[str, bytes]:
+    """Clips by event, in the order of rank, as many as fit."""
+    clips: dict[str, bytes] = {}
+    left, missing = MOST_CLIP_BYTES, 0
+    for event in events:
+        path = picture_path(place.root / CLIPS, event, ".mp4")
+        size = path.stat().st_size if path.is_file() else None
+        if size is None or size > left:
+            missing += 1
+            continue
+        clips[event.event_id] = path.read_bytes()
+        left -= size
+    if missing:
+        reporter.warn(
+            f"{missing} of {len(events)} events are without a clip in the page: there is none (mulde overlay "
+            f"{place.root} --clips makes them), or the page would have more than {MOST_CLIP_BYTES / 1e6:g} MB of them"
+        )
+    return clips
+
+
+def _exemptions(root: Path, events: Sequence[SeenEvent]) -> tuple[list[Exempted], tuple[int, int]]:
+    """The operator's words, and the number of alarms before and after those that are only proposed."""
+    if not (root / EXEMPTIONS).is_file():
+        return [], (0, 0)
+    outlook = preview(root)
+
+    def one(exemption: Exemption) -> Exempted:
+        state = "undone" if exemption.undone else "proposed" if exemption.proposed else "in force"
+        covers = outlook.covers.get(exemption.id) or [
+            event.event_id for event in events if event.exemption == exemption.id
+        ]
+        return Exempted(
+            exemption.id, exemption.event_id, state, exemption.who, exemption.when, exemption.why, tuple(covers)
+        )
+
+    found = [one(exemption) for exemption in read_exemptions(root / EXEMPTIONS)]
+    return found, (outlook.num_before, outlook.num_after)
+
+
+def _figures(path: Path) -> tuple[list[object], list[str]]:
+    """The tables and remarks of an evaluation that was kept; none of one that does not fit this version."""
+    if not path.is_file():
+        return [], []
+    found = read_typed(path, dict[str, Any], max_bytes=2**28, hint="mulde evaluate")
+    if "rows" not in found:  # of several seeds
+        return [], []
+    try:
+        evaluation, remarks = check_metrics(found, path)
+    except MuldeError:
+        return [], ["metrics.json is damaged or of another version of mulde: mulde evaluate writes it anew."]
+    return list(evaluation_tables(evaluation)), remarks
+
+
+def _facts(record: Mapping[str, Any], settings: str) -> dict[str, Any]:
+    """What is said in a line, and what is shown folded."""
+    short = {name: value for name, value in record.items() if not isinstance(value, Mapping)}
+    return {
+        "facts": [(name, " ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in short.items()],
+        "texts": ([(SETTINGS, settings)] if settings else [])
+        + [
+            (name, json.dumps(value, indent=2, ensure_ascii=False))
+            for name, value in record.items()
+            if name not in short and name != "alarm"
+        ],
+    }

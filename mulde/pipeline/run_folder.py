@@ -1,0 +1,177 @@
+"""The run folder: settings, versions, seed, digests, wall time per stage, model, scores, figures.
+
+settings.toml  run.json
+training:   model.safetensors  normal_moments.parquet  audit.csv .png  tensorboard/<extractor>-<fold>/
+            (checkpoints/<extractor>-<fold>.safetensors while it trains)
+scoring:    scores/<video>.csv .parquet  regions/<video>.parquet  events.csv .parquet .json  event_rows.parquet
+            (.event_parts/ while a folder is watched: events that the tables do not hold yet)
+            figures/<video>.png  thumbnails/<video>/<peak frame>.jpg  normal/<moment>.jpg
+on request: overlays/<video>.mp4  clips/<video>/<peak frame>.mp4 .png  timeline.png  heat_maps/<video>.npy
+review:     report.html  exemptions.json
+evaluation: metrics.json  truth.json  evaluation/evaluation.html *.png  events_found.csv .parquet
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from mulde import __version__
+from mulde.config import AlarmSettings, Settings, dump_toml
+from mulde.errors import MuldeError
+from mulde.evaluation.protocol import Evaluation
+from mulde.files import write_json, write_text
+from mulde.typed import Count, FileModel, FilePath, Number, Positive, SourcePath, read_typed, validated
+
+_LIBRARIES = (
+    "torch", "torchvision", "numpy", "scikit-learn", "opencv-python", "decord", "av", "ultralytics", "open_clip_torch",
+    "openvino",
+)  # fmt: skip
+
+
+RECORD, SETTINGS, REGIONS, TRUTH, METRICS, REPORT = (
+    "run.json", "settings.toml", "regions", "truth.json", "metrics.json", "report.html",
+)  # fmt: skip
+LEDGER = "watched.sqlite"
+THUMBNAILS, NORMAL, OVERLAYS, CLIPS, HEAT_MAPS = "thumbnails", "normal", "overlays", "clips", "heat_maps"
+"""Pictures of events, of the normal moments that they name, and what is drawn on request."""
+
+
+class RunFolder:
+    """Where one run keeps what it made; `run.json` is rewritten whole after every stage."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.record: dict[str, Any] = {
+            "mulde": __version__,
+            "command": sys.argv[1:],
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "versions": versions(),
+            "wall_time_s": {},
+        }
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model.safetensors"
+
+    @property
+    def scores(self) -> Path:
+        return self.root / "scores"
+
+    @property
+    def regions(self) -> Path:
+        return self.root / REGIONS
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
+
+    def write_settings(self, settings: Settings) -> None:
+        write_text(self.root / SETTINGS, dump_toml(settings))
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to run.json and write it."""
+        self.record |= facts
+        write_json(self.root / RECORD, self.record)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; its wall time lands in run.json when it ends well."""
+        start = time.perf_counter()
+        yield
+        times: Mapping[str, float] = self.record["wall_time_s"]
+        self.note(wall_time_s={**times, name: round(time.perf_counter() - start, 3)})
+
+
+class _NormalLevels(FileModel):
+    """How many events normal video has at levels, falling."""
+
+    levels: list[Number]
+    num_events: list[Count]
+    hours: Annotated[float, Field(gt=0, le=1e9)]
+
+    @model_validator(mode="after")
+    def _agree(self) -> _NormalLevels:
+        if len(self.levels) != len(self.num_events):
+            raise ValueError(f"a number of events for each of {len(self.levels)} levels")
+        return self
+
+
+class AlarmRecord(FileModel):
+    """The alarm level of a run, as `AlarmRule.as_record` gives it."""
+
+    levels: dict[Literal["raw", "causal", "centred"], dict[str, Number]]
+    false_alarms_per_hour: Positive = 0.0
+    merge_gap_s: Positive = AlarmSettings().merge_gap_s
+    min_length_s: Positive = AlarmSettings().min_length_s
+    statement: str = ""
+    normal: _NormalLevels | None = None
+
+    @model_validator(mode="after")
+    def _has_level(self) -> AlarmRecord:
+        if not self.levels.get("centred"):
+            raise ValueError("a level of scores smoothed both ways")
+        return self
+
+
+class RunRecord(FileModel):
+    """run.json. What a command does not note is not there; facts of other versions stay."""
+
+    mulde: str = ""
+    kind: str = ""
+    command: list[str] = Field([])
+    started: str = ""
+    versions: dict[str, str] = Field({})
+    wall_time_s: dict[str, Positive] = Field({})
+    sources: list[SourcePath] = Field([])
+    device: str = ""
+    seed: int = 0
+    seeds: list[int] = Field([])
+    model: FilePath = "model.safetensors"
+    model_sha256: str | None = None
+    made_from: dict[str, Any] = Field({})
+    training: dict[str, Any] = Field({})
+    video_sha256: dict[str, str] = Field({})
+    frames_without_rows: dict[str, Count] = Field({})
+    not_as_learnt: dict[str, list[str]] = Field({})
+    num_events: Count = 0
+    alarm: AlarmRecord | None = None
+
+
+def read_record(root: Path) -> dict[str, Any]:
+    """The run.json of a run folder as plain data, of the types of `RunRecord`. Raises MuldeError when there is none or
+    it is damaged."""
+    path = root / RECORD
+    if not path.exists():
+        raise MuldeError(
+            f"{root} is not a run folder (it has no {RECORD})", expected="the --out of mulde score or mulde run"
+        )
+    record = read_typed(path, RunRecord, max_bytes=2**28, hint="mulde score")
+    return record.model_dump(exclude_unset=True) | ({"alarm": record.alarm.model_dump()} if record.alarm else {})
+
+
+def check_metrics(found: Mapping[str, Any], path: Path) -> tuple[Evaluation, list[str]]:
+    """The evaluation, and its remarks, that metrics.json holds. Raises MuldeError for anything else."""
+    rest = {name: value for name, value in found.items() if name != "remarks"}
+    evaluation = validated(rest, Evaluation, str(path), hint="mulde evaluate")
+    if not evaluation.rows:
+        raise MuldeError(f"{path}: rows", expected="one for each smoothing", got="none", hint="mulde evaluate")
+    return evaluation, validated(found.get("remarks", []), list[str], f"{path}: remarks", hint="mulde evaluate")
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,192 @@
+"""Stage 3: stored features and a model into one score per frame, as tables and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from mulde.errors import BundleError, MuldeError
+from mulde.evaluation.conformal import frame_p_values
+from mulde.evaluation.smoothing import smooth
+from mulde.files import output_path, whole_file, write_csv
+from mulde.parquet import METADATA_KEY, Kind, finite, read_parquet, reading
+from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.model.bundle import Bundle, Stream
+from mulde.pipeline.model.calibration import combine, frame_maximum
+from mulde.pipeline.scoring.regions import (
+    STREAM_PREFIX,
+    ScoredRows,
+    held_regions,
+    region_scores,
+    stream_columns,
+    tables_below,
+)
+from mulde.records import Bool, FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack
+from mulde.typed import Count, FileModel, Positive, VideoName, distinct, validated
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_FRAMES_PER_ROW = 1000
+"""A video of which fewer frames could be decoded than one in so many is taken for a damaged table."""
+
+
+@dataclass(frozen=True)
+class FrameScores:
+    """Calibrated scores of the frames of a video by stream and combined, (T,) each; frames without any row (T,)."""
+
+    streams: Mapping[str, Float64]
+    fused: Float64
+    empty: Bool
+    rows: Mapping[str, ScoredRows]
+
+
+def score_frames(
+    features: Callable[[str], FeatureTable], frame_index: Int64, streams: Mapping[str, Stream], how: str
+) -> FrameScores:
+    """Score the frames frame_index (T,) by the rows that `features` gives for each stream.
+
+    Raises BundleError when the features do not have the width that the model was trained on.
+    """
+    frames, rows, empty = {}, {}, np.ones(len(frame_index), np.bool_)
+    for name, stream in streams.items():
+        table = features(name)
+        if table.dim != stream.dim:
+            raise BundleError(f"features {name}", expected=f"{stream.dim} columns", got=table.dim)
+        scores, floor = stream.score_rows(table.values), stream.empty_score
+        frames[name] = frame_maximum(scores, table.frame_index, frame_index, floor)
+        empty &= ~np.isin(frame_index, table.frame_index)
+        if table.box_xyxy is not None:
+            rows[name] = ScoredRows(table, scores, floor)
+    return FrameScores(frames, combine(frames, how), empty, rows)
+
+
+def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
+    """Score every decoded frame of a video, and its boxes; higher = more anomalous. A frame that was left out to come
+    to the rate that the model learnt has the scores and the boxes of the last one before it that was not.
+
+    Raises BundleError when the features do not have the width that the model was trained on.
+    """
+    name, how = stored.video.name, bundle.settings.fusion.combine
+    worked_on = stored.frame_index[stored.described]
+    scores = score_frames(stored.features, worked_on, bundle.streams, how)
+    held, held_from = stored.held, worked_on[stored.held]
+    scores = FrameScores(
+        {stream: values[held] for stream, values in scores.streams.items()},
+        scores.fused[held],
+        scores.empty[held],
+        scores.rows,
+    )
+    sigma_frames = bundle.settings.fusion.smoothing_s * float(stored.rate)
+    smoothed = smooth(scores.fused, sigma_frames, "centred")
+    normal = bundle.smoothed_normal["centred"]
+    moment_s = max(bundle.settings.alarms.merge_gap_s, 4 * bundle.settings.fusion.smoothing_s)
+    track = ScoreTrack(
+        video=name,
+        frame_index=stored.frame_index,
+        time_s=stored.time_s,
+        fused=scores.fused,
+        smoothed=smoothed,
+        streams=scores.streams,
+        p_value=frame_p_values(smoothed, normal, stretch_s=moment_s) if normal else None,
+    )
+    regions = region_scores(name, stored.size_hw, scores.rows, how) if scores.rows else None
+    if regions is not None and not stored.described.all():
+        regions = held_regions(regions, stored.frame_index, held_from)
+    return ScoredVideo(track, sigma_frames, int(scores.empty.sum()), float(stored.rate), regions)
+
+
+def to_frame(track: ScoreTrack) -> pd.DataFrame:
+    """One row per decoded frame: video, frame_index, time_s, score_<stream>..., fused, smoothed, p_value."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "video": track.video,
+            "frame_index": track.frame_index,
+            "time_s": track.time_s,
+            **{f"{STREAM_PREFIX}{name}": values for name, values in track.streams.items()},
+            "fused": track.fused,
+            "smoothed": track.smoothed,
+            **({} if track.p_value is None else {"p_value": track.p_value}),
+        }
+    )
+
+
+def write_scores(scored: ScoredVideo, folder: Path) -> Path:
+    """Write `<folder>/<video>.parquet` and `.csv`; the path of the Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = score_path(folder, scored.track.video)
+    frame = to_frame(scored.track)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    extra = {
+        "sigma_frames": scored.sigma_frames,
+        "frames_without_rows": scored.frames_without_rows,
+        "rate": scored.rate,
+    }
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: json.dumps(extra)})
+    write_csv(frame, path.with_suffix(".csv"))
+    with whole_file(path) as partial:
+        pq.write_table(table, partial)
+    return path
+
+
+def score_path(folder: Path, video: str) -> Path:
+    return output_path(folder, video, ".parquet")
+
+
+def read_scores(folder: Path) -> dict[str, ScoredVideo]:
+    """All score tables below a folder, by video. Raises MuldeError when there is none or one is damaged."""
+    scored = [_read_one(path) for path in tables_below(folder)]
+    if not scored:
+        raise MuldeError(f"no score tables in {folder}", hint="mulde score, or mulde run")
+    distinct((one.track.video for one in scored), f"videos of the tables in {folder}")
+    return {one.track.video: one for one in scored}
+
+
+class _ScoreFacts(FileModel):
+    sigma_frames: Positive
+    frames_without_rows: Count
+    rate: Annotated[float, Field(gt=0, le=1e6)]
+
+
+_COLUMNS: dict[str, Kind] = {
+    "video": "text", "frame_index": "whole", "time_s": "number", "fused": "number", "smoothed": "number",
+}  # fmt: skip
+
+
+def _read_one(path: Path) -> ScoredVideo:
+    def further(name: str) -> Kind | None:
+        return "number" if name == "p_value" or name.startswith(STREAM_PREFIX) else None
+
+    with reading("score table", path, hint="mulde score"):
+        table = read_parquet(path, _COLUMNS, others=further)
+        facts = validated(table.facts, _ScoreFacts, "facts")
+        names = set(table.text["video"])
+        if len(names) != 1:
+            raise MuldeError("column video", expected="one name", got=f"{len(names)}")
+        numbers = {name: finite(f"column {name}", values).astype(np.float64) for name, values in table.number.items()}
+        if "p_value" in numbers:
+            finite("column p_value", numbers["p_value"], 0, 1)
+        frame_index = table.whole["frame_index"]
+        if frame_index[-1] >= _FRAMES_PER_ROW * max(len(frame_index), _FRAMES_PER_ROW):
+            raise MuldeError("column frame_index", expected="frames of one video", got=frame_index[-1])
+        track = ScoreTrack(
+            validated(names.pop(), VideoName, "column video"),
+            frame_index,
+            numbers["time_s"],
+            numbers["fused"],
+            numbers["smoothed"],
+            stream_columns(numbers),
+            numbers.get("p_value"),
+        )
+        return ScoredVideo(track, facts.sigma_frames, facts.frames_without_rows, facts.rate)

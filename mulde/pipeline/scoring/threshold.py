@@ -1,0 +1,184 @@
+"""The alarm level, set on held-out normal video alone, and the events above it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mulde.config import AlarmSettings
+from mulde.errors import UsageError
+from mulde.evaluation.alarms import EventRules, FalseAlarmCurve
+from mulde.evaluation.conformal import Alarm, NormalVideo, alarm_level, event_p_values, least_rate
+from mulde.evaluation.events import find_events
+from mulde.evaluation.metrics import ScoredVideo as EvaluatedVideo
+from mulde.evaluation.smoothing import SmoothingMode
+from mulde.pipeline.model.bundle import Bundle
+from mulde.progress import Reporter
+from mulde.records import Float64, Int64, ScoredVideo, SeenEvent
+
+DEFAULT_RATE_PER_HOUR = 1.0
+_NAME = "alarm"  # of the level in tables
+_MOST_LEVELS = 500
+
+
+@dataclass(frozen=True)
+class AlarmRule:
+    """When the scores of a model are an alarm: a level for scores smoothed both ways and one for causal ones, and the
+    normal video (smoothed both ways) from which they and the p-values of events come."""
+
+    rules: EventRules
+    centred: Alarm
+    causal: Alarm
+    normal: tuple[NormalVideo, ...]
+
+    @property
+    def levels(self) -> dict[SmoothingMode, dict[str, float]]:
+        """As `evaluate_tracks` takes them."""
+        return {"causal": {_NAME: self.causal.level}, "centred": {_NAME: self.centred.level}}
+
+    def as_record(self) -> dict[str, Any]:
+        """What a run folder keeps of it."""
+        return {
+            "false_alarms_per_hour": self.centred.wanted_per_hour,
+            "merge_gap_s": self.rules.merge_gap_s,
+            "min_length_s": self.rules.min_length_s,
+            "levels": self.levels,
+            "statement": self.centred.statement(),
+            "normal": self._normal_counts(),
+        }
+
+    def _normal_counts(self) -> dict[str, Any]:
+        """How many events the held-out normal video has at levels (K,), falling, and how many hours it lasts: what a
+        person sees who moves the level. Scores smoothed both ways."""
+        videos = [
+            EvaluatedVideo(str(i), video.scores, np.zeros(len(video.scores), np.bool_))
+            for i, video in enumerate(self.normal)
+        ]
+        rates = {str(i): video.rate for i, video in enumerate(self.normal)}
+        curve = FalseAlarmCurve.of(videos, rates, self.rules)
+        shown = np.unique(
+            np.rint(np.linspace(0, curve.levels.size - 1, min(curve.levels.size, _MOST_LEVELS))).astype(int)
+        )
+        return {
+            "levels": curve.levels[shown].tolist(),
+            "num_events": np.maximum.accumulate(curve.num_false)[shown].astype(int).tolist(),
+            "hours": curve.hours,
+        }
+
+
+def recorded_level(record: Mapping[str, Any]) -> float | None:
+    """The level of scores smoothed both ways in a run's record, whose name older versions chose otherwise; None where
+    the run had no alarm."""
+    alarm = record.get("alarm")
+    return None if alarm is None else float(next(iter(alarm["levels"]["centred"].values())))
+
+
+def learn_alarm(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> AlarmRule | None:
+    """The alarm level for `settings.false_alarms_per_hour`; None where the model came without normal scores.
+
+    0 asks for one an hour, or as few as the held-out footage supports; where no level has that many, for fewer, and
+    for none, with a warning, where that fails too. Raises UsageError for a rate that the footage does not support.
+    """
+    wanted = settings.false_alarms_per_hour
+    modes: tuple[SmoothingMode, ...] = ("centred", "causal")
+    normal = {mode: bundle.smoothed_normal[mode] for mode in modes}
+    rules = EventRules(settings.merge_gap_s, settings.min_length_s)
+    options = {"merge_gap_s": rules.merge_gap_s, "min_length_s": rules.min_length_s}
+    if not any(video.scores.size for video in normal["centred"]):
+        if wanted:
+            raise UsageError(
+                "false alarms per hour",
+                expected="a model that keeps the scores of its held-out normal video",
+                got="one of an older version",
+                hint="to train it again",
+            )
+        return None
+    levels = _asked_levels(normal, wanted, options, reporter) if wanted else _default_levels(normal, options, reporter)
+    if levels is None:
+        return None
+    return AlarmRule(rules, *levels, tuple(normal["centred"]))
+
+
+def _default_levels(
+    normal: Mapping[SmoothingMode, list[NormalVideo]], options: Mapping[str, float], reporter: Reporter
+) -> tuple[Alarm, Alarm] | None:
+    least = max(least_rate(videos, **options) for videos in normal.values())
+    if least > DEFAULT_RATE_PER_HOUR:
+        enough = math.ceil(10 * least - 1e-6) / 10  # rounded up, so that asking for it is not refused
+        reporter.say(f"the held-out normal video supports no fewer than {enough:g} false alarms an hour")
+    refused: UsageError
+    for wanted in (max(DEFAULT_RATE_PER_HOUR, least), least):  # still video has less than one an hour at any level
+        try:
+            return _levels(normal, wanted, options)
+        except UsageError as error:
+            refused = error
+    reporter.warn(f"no alarm level, so no events; {refused}")
+    return None
+
+
+def _asked_levels(
+    normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float], reporter: Reporter
+) -> tuple[Alarm, Alarm]:
+    """The level of the events, of scores smoothed both ways, is for the rate that was asked for, or refused; that of
+    causal scores, which only figures have, may be for more where the footage supports no fewer."""
+    centred = alarm_level(normal["centred"], wanted, **options)
+    try:
+        return centred, alarm_level(normal["causal"], wanted, **options)
+    except UsageError as error:
+        causal = alarm_level(normal["causal"], max(wanted, least_rate(normal["causal"], **options)), **options)
+        reporter.warn(f"the level of causal scores is for {causal.wanted_per_hour:.3g} an hour; {error}")
+        return centred, causal
+
+
+def _levels(
+    normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float]
+) -> tuple[Alarm, Alarm]:
+    """For scores smoothed both ways, and for causal ones."""
+    centred, causal = (alarm_level(normal[mode], wanted, **options) for mode in ("centred", "causal"))
+    return centred, causal
+
+
+def find_alarms(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> list[SeenEvent]:
+    """The events of the videos (scores smoothed both ways), lowest p-value first, without reasons."""
+    found = [
+        event
+        for video, one in scored.items()
+        for event in seen_events(
+            video,
+            one.track.frame_index,
+            one.track.time_s,
+            one.track.smoothed,
+            one.rate,
+            alarm.centred.level,
+            alarm.rules,
+        )
+    ]
+    peaks = np.array([event.score for event in found], np.float64)
+    p_values = event_p_values(peaks, alarm.normal, merge_gap_s=alarm.rules.merge_gap_s)
+    events = [replace(event, p_value=float(p)) for event, p in zip(found, p_values, strict=True)]
+    return sorted(events, key=lambda event: (event.p_value, -event.score))
+
+
+def seen_events(
+    video: str, frame_index: Int64, time_s: Float64, scores: Float64, rate: float, level: float, rules: EventRules
+) -> Iterator[SeenEvent]:
+    """The events of scores (T,) at a level, in order of time, with the frames (T,) and times (T,) that these are of;
+    without reasons, their p-values still to be had."""
+    merge_gap, min_length = rules.merge_gap(rate), rules.min_length(rate)
+    for event in find_events(scores, level, merge_gap=merge_gap, min_length=min_length):
+        last = event.end - 1
+        yield SeenEvent(
+            video=video,
+            start_frame=int(frame_index[event.start]),
+            end_frame=int(frame_index[last]) + 1,
+            start_s=float(time_s[event.start]),
+            end_s=float(time_s[last]),
+            peak_frame=int(frame_index[event.peak]),
+            peak_s=float(time_s[event.peak]),
+            score=event.score,
+            p_value=1.0,
+        )

@@ -1,0 +1,338 @@
+"""The stages as a person runs them: each command of the command line is one function here."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mulde.config import Settings, load_settings
+from mulde.datasets.base import SPLITS, Dataset
+from mulde.datasets.left_out import as_record
+from mulde.datasets.sources import Footage, Opened, absolute_source, open_source, open_sources
+from mulde.errors import LabelError, UsageError
+from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
+from mulde.files import read_text, write_json
+from mulde.pipeline.evaluation.evaluate import evaluate, mean_and_spread, read_labels, region_pool
+from mulde.pipeline.evaluation.events_found import show_events_found
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.model.bundle import Bundle
+from mulde.pipeline.model.normal_index import MOMENTS
+from mulde.pipeline.model.world import World, mixtures, world_of
+from mulde.pipeline.outcome import Outcome
+from mulde.pipeline.predictor import Scorer, Wishes
+from mulde.pipeline.review.audit import write_audit
+from mulde.pipeline.run_claim import added, claim, new_run, prune
+from mulde.pipeline.run_folder import RECORD, REGIONS, SETTINGS, TRUTH, RunFolder, read_record
+from mulde.pipeline.scoring.frames import read_scores
+from mulde.pipeline.scoring.regions import read_regions
+from mulde.pipeline.scoring.threshold import recorded_level
+from mulde.pipeline.training.exclusions import LeaveOut, read_leave_out
+from mulde.pipeline.training.fit import CHECKPOINTS, check_density, train
+from mulde.pipeline.training.normal_sample import write_moments
+from mulde.progress import Reporter
+from mulde.records import LabelTrack, ScoredVideo
+from mulde.report.curves import truth_frames
+from mulde.report.evaluation_page import write_evaluation_page
+
+
+def run_extract(sources: Sequence[str], settings: Settings, place: Workplace) -> Outcome:
+    """Features of all videos of the sources into the store."""
+    opened = _open(sources, None, place)
+    outcome = Outcome(failures=opened.failures)
+    extraction = place.extract(opened.videos, ExtractionPlan(settings, place.device))
+    outcome.add(len(extraction.done), extraction.failures)
+    place.reporter.say(f"{extraction.computed} videos computed, {extraction.reused} already in {place.store.root}")
+    return outcome
+
+
+def run_train(
+    sources: Sequence[str],
+    settings: Settings,
+    out: Path,
+    seed: int,
+    place: Workplace,
+    *,
+    leave_out: Path | None = None,
+) -> Outcome:
+    """A model from normal videos (the training split of a data set): `<out>/model.safetensors`, and what looks least
+    normal among them, `<out>/audit.csv`. leave_out: a table of moments not to learn from."""
+    check_density(settings.density)
+    claim(out, "train", sources, settings)
+    opened = _open(sources, "train", place)
+    folder = _start(out, settings, sources, place, kind="train", seed=seed, left_out=as_record(opened.left_out))
+    outcome = Outcome(failures=opened.failures)
+    plan = ExtractionPlan(settings, place.device)
+    with folder.stage("extract"):
+        extraction = place.extract(opened.videos, plan)
+    outcome.add(len(extraction.done), extraction.failures)
+    _note_digests(folder, extraction.done)
+    say_mixtures(extraction.done, place.reporter)
+    left_out = read_leave_out(leave_out, extraction.done) if leave_out else LeaveOut()
+    bundle = _train(extraction.done, settings, plan, folder, seed, place, left_out)
+    with folder.stage("audit"):
+        write_audit(bundle, extraction.done, plan, folder.root, place.reporter)
+    return outcome
+
+
+def _train(
+    videos: Sequence[StoredVideo],
+    settings: Settings,
+    plan: ExtractionPlan,
+    folder: RunFolder,
+    seed: int,
+    place: Workplace,
+    leave_out: LeaveOut,
+) -> Bundle:
+    with folder.stage("train"):
+        bundle = train(
+            videos,
+            settings,
+            plan.fingerprint(),
+            seed=seed,
+            device=place.device,
+            reporter=place.reporter,
+            folder=folder.root,
+            leave_out=leave_out,
+        )
+        bundle = replace(bundle, classes=plan.class_names())
+        bundle.save(folder.model)
+    shutil.rmtree(folder.root / CHECKPOINTS, ignore_errors=True)
+    folder.note(training=bundle.training, made_from=bundle.made_from)
+    with folder.stage("normal moments"):
+        write_moments(videos, bundle, plan, folder.root / MOMENTS, seed=seed, reporter=place.reporter)
+    place.reporter.say(f"model: {folder.model}")
+    return bundle
+
+
+def run_score(
+    sources: Sequence[str],
+    model: Path,
+    changes: Sequence[str],
+    out: Path | None,
+    place: Workplace,
+    wishes: Wishes = Wishes(),  # noqa: B008 - frozen
+    *,
+    add: bool = False,
+) -> Outcome:
+    """Scores of every frame of the videos (the test split of a data set): tables, events and pictures below `out`, or
+    a new `runs/score-<n>`.
+
+    changes: of the model's settings, as `load_settings` takes them: a detector that lies elsewhere, another alarm.
+    add: to the videos of the run that `out` holds. Raises UsageError where it holds another.
+    """
+    scorer = Scorer.open(model, changes, place, wishes)  # first, because it may refuse
+    sha256, before = scorer.model.sha256, dict[str, Any]()
+    if add and out is None:
+        raise UsageError("--add", expected="--out with the run to add to")
+    if out is not None:
+        before = claim(out, "score", sources, scorer.settings, model_sha256=sha256, add=add)
+    opened = _open(sources, "test", place)
+    videos = opened.videos
+    if add:
+        sources, videos = added(before, sources, place.reporter.warn)
+    facts = {"model": str(model.resolve()), "model_sha256": sha256, "left_out": as_record(opened.left_out)}
+    folder = _start(
+        out or new_run("score"), scorer.settings, sources, place, before if add else {}, kind="score", **facts
+    )
+    outcome = Outcome(failures=opened.failures, folder=folder.root)
+    with folder.stage("extract"):
+        extraction = place.extract(videos, scorer.plan)
+    outcome.add(len(extraction.done), extraction.failures)
+    _note_digests(folder, extraction.done)
+    scorer.look(extraction.done, folder)
+    folder.note(made_from=scorer.bundle.made_from)
+    prune(folder, before, folder.record["video_sha256"], add=add)
+    with folder.stage("score"):
+        failed = outcome.failing(place.reporter)
+        scored = scorer.score(extraction.done, folder, add=add, failed=failed)
+    with folder.stage("draw"):
+        labels = _labels_to_shade(opened.dataset, scored, place.reporter)
+        scorer.draw(extraction.done, scored, folder, labels, failed)
+    if scored:
+        place.reporter.say(f"scores: {folder.scores}   pictures: {folder.figures}")
+    return outcome
+
+
+def _labels_to_shade(
+    dataset: Dataset | None, scored: Mapping[str, ScoredVideo], reporter: Reporter
+) -> dict[str, LabelTrack]:
+    """Labels for the pictures alone; scores are already written."""
+    if dataset is None:
+        return {}
+    try:
+        return read_labels(dataset, scored)
+    except LabelError as error:
+        reporter.warn(f"labels are not drawn: {error}")
+        return {}
+
+
+def run_evaluate(
+    root: Path,
+    source: str | None,
+    reporter: Reporter,
+    *,
+    bootstrap: int = NUM_RESAMPLES,
+    compat: str | None = None,
+    events: bool = False,
+) -> Outcome:
+    """Figures of the scores in a run folder against the labels of a data set; `<root>/metrics.json` and
+    `<root>/evaluation/` with curves and a page. events: besides, which event found which annotated anomaly."""
+    if source is None:
+        sources = read_record(root).get("sources", [])
+        if len(sources) != 1:
+            raise UsageError(f"{root}: scores of {len(sources)} sources", hint="--labels NAME:ROOT")
+        source = sources[0]
+    if not (root / "scores").is_dir() and (seeds := sorted(path.name for path in root.glob("seed-*"))):
+        raise UsageError(f"{root} holds several runs", expected="one of them", got=", ".join(seeds))
+    footage = open_source(source)
+    for note in footage.notes:
+        reporter.say(note)
+    dataset = _labelled(footage, source)
+    scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
+    labels = read_labels(dataset, scored)
+    evaluation = _evaluate(root, scored, labels, dataset, reporter, bootstrap=bootstrap, compat=compat)
+    if events:
+        show_events_found(root, scored, labels, reporter)
+    return Outcome(done=len(scored), evaluations={0: evaluation})
+
+
+def _evaluate(
+    root: Path,
+    scored: Mapping[str, ScoredVideo],
+    labels: Mapping[str, LabelTrack],
+    dataset: Dataset,
+    reporter: Reporter,
+    **options: Any,
+) -> Evaluation:
+    """Figures of the scores below `root` as `<root>/metrics.json` and as a page."""
+    record = read_record(root) if (root / RECORD).is_file() else {}
+    settings_file = root / SETTINGS
+    settings = load_settings(settings_file) if settings_file.is_file() else Settings()
+    alarm = record.get("alarm")
+    converted = record.get("not_as_learnt", {})
+    pool = region_pool(read_regions(root / REGIONS), scored, labels, dataset, settings, converted) if labels else None
+    evaluation = evaluate(scored, labels, dataset, reporter, regions=pool, alarm=alarm, **options)
+    write_json(root / "metrics.json", evaluation.to_dict())
+    truth = {name: truth_frames(scored[name].track.frame_index, track.spans()) for name, track in labels.items()}
+    write_json(root / TRUTH, truth)  # for the report, which opens no labels
+    page = write_evaluation_page(
+        root / "evaluation",
+        evaluation,
+        scored,
+        labels,
+        reporter,
+        title=dataset.name,
+        notes=[alarm["statement"]] if alarm else [],
+        record=record,
+        settings=read_text(settings_file) if settings_file.is_file() else "",
+        region_curves=pool.curves() if pool else None,
+        alarm_level=recorded_level(record),
+        p_values={name: one.track.p_value for name, one in scored.items() if one.track.p_value is not None},
+    )
+    reporter.say(f"figures: {root / 'metrics.json'}   page: {page}")
+    return evaluation
+
+
+def say_mixtures(videos: Sequence[StoredVideo], reporter: Reporter) -> World:
+    """What a model that is trained on these videos learns of their footage; a mixture is said."""
+    world = world_of(video.seen() for video in videos)
+    for sentence in mixtures(world):
+        reporter.warn(f"the training videos have {sentence}")
+    return world
+
+
+def _labelled(footage: Footage, source: str) -> Dataset:
+    if footage.dataset is None:
+        raise UsageError(f"labels from {source}", expected="a data set with labels, as NAME:ROOT", got="loose videos")
+    return footage.dataset
+
+
+def run_all(settings: Settings, place: Workplace, *, anew: bool = False) -> Outcome:
+    """Extract, train, score and evaluate the data set `run.source`; each seed trains anew on the same features.
+
+    One seed works in `run.out`, several in `<out>/seed-<n>`, with their mean and spread in `<out>/metrics.json`.
+    anew: whatever an earlier run left in `run.out` goes first. Raises UsageError where it holds another run.
+    """
+    source, seeds = settings.run.source, settings.run.seeds
+    if not source:
+        raise UsageError("mulde run without a source", expected="SOURCE, or run.source in the TOML of --config")
+    check_density(settings.density)
+    footage = open_source(source)
+    dataset = _labelled(footage, source)
+    opened = {split: footage.opened(source, split) for split in SPLITS}
+    opened["train"].report(place.reporter, strict=place.strict)
+    outcome = Outcome(failures=opened["train"].failures)
+    out = Path(settings.run.out or Path("runs") / footage.name)
+    before = claim(out, "run", [source], settings, anew=anew)
+    plan = ExtractionPlan(settings, place.device)
+    facts: dict[str, Any] = {"seeds": list(seeds), "left_out": as_record(footage.left_out)}
+    folder = _start(out, settings, [source], place, kind="run", **facts)
+    with folder.stage("extract"):
+        splits = {"train": place.extract(opened["train"].videos, plan)}
+        world = say_mixtures(splits["train"].done, place.reporter)
+        scoring = ExtractionPlan(settings, place.device, world=world)
+        splits["test"] = place.extract(opened["test"].videos, scoring)
+    for extraction in splits.values():
+        outcome.add(len(extraction.done), extraction.failures)
+    _note_digests(folder, [stored for extraction in splits.values() for stored in extraction.done])
+    failed = outcome.failing(place.reporter)
+    for seed in seeds:
+        own = folder
+        if len(seeds) > 1:
+            before = claim(out / f"seed-{seed}", "run", [source], settings, anew=anew)
+            own = _start(out / f"seed-{seed}", settings, [source], place, kind="run", seed=seed)
+        prune(own, before, folder.record["video_sha256"])
+        place.reporter.say(f"seed {seed}")
+        bundle = _train(splits["train"].done, settings, plan, own, seed, place, LeaveOut())
+        scorer = Scorer.trained(bundle, scoring, own.model, place)
+        scorer.look(splits["test"].done, own, say=seed == seeds[0])
+        with own.stage("score"):
+            scored = scorer.score(splits["test"].done, own, add=False, failed=failed)
+        labels: dict[str, LabelTrack] = {}
+        if scored and (labels := read_labels(dataset, scored)):
+            with own.stage("evaluate"):
+                outcome.evaluations[seed] = _evaluate(own.root, scored, labels, dataset, place.reporter)
+        with own.stage("draw"):
+            scorer.draw(splits["test"].done, scored, own, labels, failed)
+    if len(seeds) > 1 and outcome.evaluations:
+        write_json(out / "metrics.json", mean_and_spread(outcome.evaluations))
+    return outcome
+
+
+def _open(sources: Sequence[str], split: str | None, place: Workplace) -> Opened:
+    """The videos of the sources; what is left out is said, and refused where the command is strict."""
+    opened = open_sources(sources, split)
+    opened.report(place.reporter, strict=place.strict)
+    return opened
+
+
+def _start(
+    out: Path,
+    settings: Settings,
+    sources: Sequence[str],
+    place: Workplace,
+    before: Mapping[str, Any] = {},
+    **facts: Any,
+) -> RunFolder:
+    """A run folder with its settings and first facts written, so that a killed run leaves a record. before: facts that
+    stay unless there are new ones."""
+    folder = RunFolder(out)
+    folder.record = {**before, **folder.record}
+    folder.write_settings(settings)
+    folder.note(sources=[absolute_source(source) for source in sources], device=place.device, **facts)
+    return folder
+
+
+def _note_digests(folder: RunFolder, videos: Sequence[StoredVideo]) -> None:
+    """Put on record the content of every video, so that another person can tell whether theirs is the same, and the
+    frames that could not be decoded."""
+    before = folder.record
+    sha256 = {stored.video.name: stored.passports["frames"].video_sha256 for stored in videos}
+    folder.note(video_sha256={**before.get("video_sha256", {}), **sha256})
+    if missing := {stored.video.name: stored.missing for stored in videos if stored.missing}:
+        folder.note(missing_frames={**before.get("missing_frames", {}), **missing})

@@ -1,0 +1,112 @@
+"""Moments of normal footage that are not to be learnt from: a CSV of frame ranges, as the audit writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mulde.errors import UsageError
+from mulde.files import read_csv, whole_number
+from mulde.pipeline.extraction.video import StoredVideo
+from mulde.records import Bool, Int64, spans
+
+MARK = "leave_out"
+_COLUMNS = ("video", "start_frame", "end_frame")
+_YES = frozenset({"yes", "y", "true", "1", "x"})
+_NO = frozenset({"", "no", "n", "false", "0"})
+_MOST_NAMES = 5
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class LeaveOut:
+    """Frames that are neither learnt from nor calibrated on: video -> half-open ranges, in order, with gaps between."""
+
+    ranges: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
+
+    def of(self, video: str) -> tuple[Range, ...]:
+        return self.ranges.get(video, ())
+
+    def as_record(self) -> list[dict[str, Any]]:
+        """What a model and a run keep of it."""
+        return [
+            dict(zip(_COLUMNS, (video, *one), strict=True)) for video, ranges in self.ranges.items() for one in ranges
+        ]
+
+    @classmethod
+    def of_record(cls, record: Sequence[Mapping[str, Any]]) -> LeaveOut:
+        """From what `as_record` gave."""
+        ranges: dict[str, tuple[Range, ...]] = {}
+        for one in record:
+            video, start, end = (one[name] for name in _COLUMNS)
+            ranges[video] = (*ranges.get(video, ()), (int(start), int(end)))
+        return cls(ranges)
+
+
+def kept(frame_index: Int64, ranges: Sequence[Range]) -> Bool:
+    """Which of the frames (T,) lie in none of the ranges, as `LeaveOut` holds them."""
+    starts, ends = np.array(ranges, np.int64).reshape(-1, 2).T
+    inside = np.searchsorted(starts, frame_index, "right") > np.searchsorted(ends, frame_index, "right")
+    return np.asarray(~inside, np.bool_)
+
+
+def read_leave_out(path: Path, videos: Sequence[StoredVideo]) -> LeaveOut:
+    """The rows of a CSV with video, start_frame and end_frame (0-based, half-open).
+
+    Where it has a column leave_out only rows with yes, true, 1 or x count. Raises UsageError for a file that cannot be
+    read so, a video that is not among `videos`, a bad range, or no row at all.
+    """
+    marked = _marked_rows(path)
+    num_frames = {stored.video.name: stored.end_frame for stored in videos}
+    left_out: dict[str, Bool] = {}
+    for line, cells in marked:
+        video, start, end = _range(f"{path} line {line}", cells, num_frames)
+        left_out.setdefault(video, np.zeros(num_frames[video], np.bool_))[start:end] = True
+    return LeaveOut({video: tuple(spans(flags)) for video, flags in sorted(left_out.items())})
+
+
+def _marked_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The cells of the rows that are to be left out, each with its line."""
+    table = read_csv(path, error=UsageError)
+    if not set(_COLUMNS) <= set(table.columns):
+        got = ",".join(table.columns) or "an empty file"
+        raise UsageError(f"--leave-out {path}: header", expected=",".join(_COLUMNS), got=got)
+    rows = [
+        (line, {name: cell.strip() for name, cell in cells.items() if name in (*_COLUMNS, MARK)})
+        for line, cells in table.rows
+    ]
+    marked = [(line, cells) for line, cells in rows if _is_marked(f"{path} line {line}", cells)]
+    if not marked:
+        wanted = f"rows with {MARK}=yes" if MARK in table.columns else "a row per moment"
+        raise UsageError(f"--leave-out {path}", expected=wanted, got=f"none among {len(rows)} rows")
+    return marked
+
+
+def _is_marked(source: str, cells: Mapping[str, str]) -> bool:
+    word = cells.get(MARK, "yes").lower()
+    if word not in _YES | _NO:
+        raise UsageError(f"{source}: {MARK}", expected="yes, or nothing", got=repr(word))
+    return word in _YES
+
+
+def _range(source: str, cells: Mapping[str, str], num_frames: Mapping[str, int]) -> tuple[str, int, int]:
+    video = cells["video"]
+    if video not in num_frames:
+        known = sorted(num_frames)
+        more = f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
+        expected = f"a training video ({', '.join(known[:_MOST_NAMES])}{more})"
+        raise UsageError(f"{source}: video", expected=expected, got=repr(video))
+    try:
+        start, end = whole_number(cells["start_frame"]), whole_number(cells["end_frame"])
+    except ValueError:
+        got = f"{cells['start_frame']!r} and {cells['end_frame']!r}"
+        raise UsageError(f"{source}: range of {video}", expected="two whole frame numbers", got=got) from None
+    if not 0 <= start < end <= num_frames[video]:
+        expected = f"0 <= start_frame < end_frame <= {num_frames[video]}"
+        raise UsageError(f"{source}: range of {video}", expected=expected, got=f"{start} and {end}")
+    return video, start, end

@@ -1,0 +1,237 @@
+"""The index of normal moments: some rows of the training videos, with pictures, that events are compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mulde.errors import MuldeError, sentence
+from mulde.extractors.boxes import crop
+from mulde.files import whole_file
+from mulde.parquet import METADATA_KEY
+from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
+from mulde.pipeline.extraction.tracking import row_keys
+from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.model.bundle import Bundle
+from mulde.pipeline.model.normal_index import SCHEMA_VERSION, VALUES
+from mulde.pipeline.training.exclusions import LeaveOut, Range, kept
+from mulde.progress import Reporter
+from mulde.records import FeatureTable, Float32, Int64, UInt8
+from mulde.store.store import BOX_COLUMNS
+
+_BOX_PX, _FRAME_PX = 96, 128  # longer side of a picture
+_MARGIN = 0.3  # around a box, as a share of its longer side
+_JPEG_QUALITY = 85
+
+Columns = dict[str, NDArray[Any]]
+"""Arrays with one entry per moment; a stream's values are NaN where the moment has no row in it."""
+
+
+def write_moments(
+    videos: Sequence[StoredVideo],
+    bundle: Bundle,
+    plan: ExtractionPlan,
+    path: Path,
+    *,
+    seed: int,
+    reporter: Reporter,
+) -> None:
+    """Draw moments of the training videos, at most `reasons.normal_moments`, and keep them as `path`, a Parquet file.
+
+    Its columns: moment, video, frame_index, time_s, x0 to y1 (NaN for whole frames), track_id, height, width, jpeg, and
+    for each stream a list `values_<stream>`, null where the moment has no row in it. A video that cannot be decoded any
+    more costs its moments the picture, which is said. No file where no moments are wanted.
+    """
+    most = bundle.settings.reasons.normal_moments
+    if most == 0:
+        path.unlink(missing_ok=True)  # one of an earlier training would be of another model
+        return
+    left_out = LeaveOut.of_record(bundle.training.get("left_out", ()))
+    dims = {name: stream.dim for name, stream in bundle.streams.items()}
+    moments = draw_moments(videos, dims, most, seed, left_out)
+    pictures = _pictures(videos, moments, plan, reporter)
+    _write(path, videos, moments, tuple(bundle.streams), pictures)
+
+
+def draw_moments(
+    videos: Sequence[StoredVideo],
+    dims: Mapping[str, int],
+    most: int,
+    seed: int,
+    left_out: LeaveOut = LeaveOut(),  # noqa: B008 - frozen
+) -> Columns:
+    """At most `most` moments, in order of video and frame: random boxes, every one of every video with the same chance,
+    but a second one of a frame only when no other frame is left; and likewise random frames, as many as boxes, where
+    there are frame-centric streams. dims: the width of each stream; left_out: frames that are not normal.
+    """
+    rng = np.random.default_rng(seed)
+    kinds = {whole: _nothing(dims) for whole in (False, True)}
+    for place, stored in enumerate(videos):
+        tables = {name: _normal_rows(stored.features(name), left_out.of(stored.video.name)) for name in dims}
+        for whole, held in kinds.items():
+            own = {name: table for name, table in tables.items() if (table.box_xyxy is None) == whole}
+            if own:
+                kinds[whole] = _first(_joined(held, _candidates(place, stored, own, dims, most, rng)), most)
+    boxes, frames = kinds[False], kinds[True]
+    num_frames = min(len(frames["lot"]), max(most // 2, most - len(boxes["lot"])))
+    drawn = _joined(_first(boxes, most - num_frames), _first(frames, num_frames))
+    return _pick(drawn, np.lexsort([drawn["lot"], drawn["frame_index"], drawn["video"]]))
+
+
+def _normal_rows(table: FeatureTable, left_out: Sequence[Range]) -> FeatureTable:
+    return table.select(kept(table.frame_index, left_out)) if left_out else table
+
+
+def _nothing(dims: Mapping[str, int]) -> Columns:
+    counts = ("video", "frame_index", "track_id", "turn", "height", "width")
+    return {
+        **{name: np.zeros(0, np.int64) for name in counts},
+        **{name: np.zeros(0) for name in ("time_s", "lot")},
+        "box_xyxy": np.zeros((0, 4), np.float32),
+        **{VALUES + name: np.zeros((0, dim), np.float32) for name, dim in dims.items()},
+    }
+
+
+def _candidates(
+    place: int,
+    stored: StoredVideo,
+    tables: Mapping[str, FeatureTable],
+    dims: Mapping[str, int],
+    most: int,
+    rng: np.random.Generator,
+) -> Columns:
+    """The moments of one video that may be among the first `most` of all: each draws a lot, and the `turn` of a moment
+    is how many of its frame drew a lower one."""
+    frame_index = np.concatenate([table.frame_index for table in tables.values()])
+    box_xyxy = np.concatenate([_corners(table) for table in tables.values()])
+    track_id = np.concatenate([_tracks(table) for table in tables.values()])
+    _, first, moment_of = np.unique(row_keys(frame_index, box_xyxy), return_index=True, return_inverse=True)
+    frame, lot = frame_index[first], rng.random(len(first))
+    order = np.lexsort([lot, frame])
+    turn = np.empty(len(first), np.int64)
+    turn[order] = np.arange(len(first)) - np.searchsorted(frame[order], frame[order])
+    kept = np.lexsort([lot, turn])[:most]
+    found = {
+        "video": np.full(len(kept), place),
+        "frame_index": frame[kept],
+        "track_id": track_id[first[kept]],
+        "turn": turn[kept],
+        "height": np.full(len(kept), stored.size_hw[0]),
+        "width": np.full(len(kept), stored.size_hw[1]),
+        "time_s": stored.time_s[np.searchsorted(stored.frame_index, frame[kept])],
+        "lot": lot[kept],
+        "box_xyxy": box_xyxy[first[kept]],
+        **{VALUES + name: np.full((len(kept), dim), np.nan, np.float32) for name, dim in dims.items()},
+    }
+    start = 0
+    for name, table in tables.items():
+        row_of = np.full(len(first), -1)
+        row_of[moment_of[start : start + len(table)]] = np.arange(len(table))
+        row = row_of[kept]
+        found[VALUES + name][row >= 0] = table.values[row[row >= 0]]
+        start += len(table)
+    return found
+
+
+def _corners(table: FeatureTable) -> Float32:
+    return np.full((len(table), 4), np.nan, np.float32) if table.box_xyxy is None else table.box_xyxy
+
+
+def _tracks(table: FeatureTable) -> Int64:
+    return np.full(len(table), -1, np.int64) if table.track_id is None else table.track_id
+
+
+def _first(moments: Columns, most: int) -> Columns:
+    return _pick(moments, np.lexsort([moments["lot"], moments["turn"]])[:most])
+
+
+def _joined(one: Columns, other: Columns) -> Columns:
+    return {name: np.concatenate([values, other[name]]) for name, values in one.items()}
+
+
+def _pick(moments: Columns, rows: Int64) -> Columns:
+    return {name: values[rows] for name, values in moments.items()}
+
+
+def _pictures(
+    videos: Sequence[StoredVideo], moments: Columns, plan: ExtractionPlan, reporter: Reporter
+) -> list[bytes | None]:
+    """The picture of each moment; every video is decoded once, up to the last frame that is wanted."""
+    pictures: list[bytes | None] = [None] * len(moments["video"])
+    with reporter.bar("normal moments", len(videos), "videos") as advance:
+        for place, stored in enumerate(videos):
+            wanted = np.flatnonzero(moments["video"] == place)
+            try:
+                _take_pictures(stored, plan, moments, wanted, pictures)
+            except Exception as error:  # the training is done
+                known = sentence(error, stored.video.path)
+                reporter.warn(f"{stored.video.name}: normal moments stay without pictures: {known}")
+            advance(1)
+    return pictures
+
+
+def _take_pictures(
+    stored: StoredVideo, plan: ExtractionPlan, moments: Columns, wanted: Int64, pictures: list[bytes | None]
+) -> None:
+    frame_index = moments["frame_index"][wanted]
+    for frame, image in wanted_frames(stored.video, plan, frame_index.tolist()):
+        for moment in wanted[slice(*np.searchsorted(frame_index, [frame, frame + 1]))]:
+            pictures[moment] = _jpeg(image, moments["box_xyxy"][moment])
+
+
+def _jpeg(image: UInt8, box_xyxy: Float32) -> bytes:
+    """The box (4,) of an image (H, W, 3) RGB with what is around it, or, if it is NaN, the whole image."""
+    import cv2
+
+    whole = bool(np.isnan(box_xyxy).any())
+    if not whole:
+        around = _MARGIN * np.max(box_xyxy[2:] - box_xyxy[:2])
+        image = crop(image, box_xyxy + np.array([-around, -around, around, around], np.float32))
+    height, width = image.shape[:2]
+    shrink = min(1.0, (_FRAME_PX if whole else _BOX_PX) / max(height, width))
+    size_wh = max(1, round(width * shrink)), max(1, round(height * shrink))
+    small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+    written, coded = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not written:
+        raise MuldeError("picture of a normal moment", expected="OpenCV to write JPEG", got="a refusal")
+    return bytes(coded.tobytes())
+
+
+def _write(
+    path: Path,
+    videos: Sequence[StoredVideo],
+    moments: Columns,
+    streams: Sequence[str],
+    pictures: Sequence[bytes | None],
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "moment": np.arange(len(pictures)),
+        "video": pa.array([videos[place].video.name for place in moments["video"]], pa.string()),
+        **{name: moments[name] for name in ("frame_index", "time_s")},
+        **{name: moments["box_xyxy"][:, i] for i, name in enumerate(BOX_COLUMNS)},
+        **{name: moments[name] for name in ("track_id", "height", "width")},
+        "jpeg": pa.array(pictures, pa.binary()),
+        **{VALUES + name: _lists(moments[VALUES + name]) for name in streams},
+    }
+    facts = {"schema": SCHEMA_VERSION, "dims": {name: moments[VALUES + name].shape[1] for name in streams}}
+    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)})
+    with whole_file(path) as partial:
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+
+
+def _lists(values: Float32) -> Any:
+    """Values (M, D) as an Arrow column of lists, null where a row is NaN."""
+    import pyarrow as pa
+
+    there = ~np.isnan(values).any(axis=1)
+    ends = np.concatenate([[0], np.cumsum(there)]) * values.shape[1]
+    flat = pa.array(values[there].ravel(), pa.float32())
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat, mask=pa.array(~there))

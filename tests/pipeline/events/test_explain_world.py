@@ -1,0 +1,68 @@
+"""Reasons where the true cause is known: on the synthetic world."""
+
+from __future__ import annotations
+
+import pytest
+
+from mulde.config import load_settings
+from mulde.datasets import open_dataset, write_world
+from mulde.media import write_video
+from mulde.pipeline.events.explain import Explained, explain
+from mulde.pipeline.events.wording import cause_of
+from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.model.normal_index import MOMENTS, Moments
+from mulde.pipeline.scoring.frames import score_video
+from mulde.pipeline.scoring.threshold import find_alarms, learn_alarm
+from mulde.pipeline.training.fit import train
+from mulde.pipeline.training.normal_sample import write_moments
+from tests.pipeline.clips import QUIET, run
+
+TRUE_CAUSES = {
+    "fast": "fast",
+    "direction": "against the stream",
+    "pose": "unusual pose",
+    "object": "unusual object",
+    "size": "unusual object",  # a cart is wider than people
+}
+
+SEED = 0
+QUICK = ["density.method=mixture", "fusion.folds=1", "reasons.normal_moments=300", "features.flow.preset=ultrafast"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The world, and what is needed to explain the events of its test clips."""
+    root = tmp_path_factory.mktemp("reasons")
+    write_world(root / "world", seed=SEED, write_video=write_video, train_clips=3, test_clips=5, num_frames=80)
+    dataset = open_dataset("synthetic", root / "world")
+    settings = load_settings(overrides=QUICK)
+    plan = ExtractionPlan(settings, "cpu")
+    normal, test = (run(list(dataset.videos(split)), plan, root / "store").done for split in ("train", "test"))
+    bundle = train(normal, settings, plan.fingerprint(), seed=0, device="cpu", reporter=QUIET, folder=root / "run")
+    write_moments(normal, bundle, plan, root / MOMENTS, seed=0, reporter=QUIET)
+    stored = {one.video.name: one for one in test}
+    scored = {name: score_video(one, bundle) for name, one in stored.items()}
+    events = find_alarms(scored, learn_alarm(bundle, settings.alarms, QUIET))
+    return dataset, (events, scored, stored, bundle), Moments.read(root / MOMENTS)
+
+
+@pytest.mark.parametrize("with_moments", [True, False])
+def test_the_named_stream_is_a_true_cause_of_four_in_five_events(world, with_moments):
+    dataset, seen, moments = world
+    explained: Explained = explain(*seen, moments if with_moments else None)
+    right = []
+    for event in explained.events:
+        true = [
+            cause.cause.split("|")
+            for cause in dataset.causes()
+            if cause.video == event.video
+            and cause.start_frame < event.end_frame
+            and event.start_frame < cause.end_frame
+        ]
+        if true:  # others are false alarms, which nothing caused
+            right.append(TRUE_CAUSES.get(cause_of(event.reason)) in true[0])
+        assert sum(event.reason.streams.values()) == pytest.approx(event.score, abs=1e-9)
+        assert all(near.distance >= 0 for near in event.reason.nearest)
+        assert len(event.reason.nearest) == 3 * with_moments
+    assert len(right) >= 4
+    assert sum(right) >= 0.8 * len(right)
