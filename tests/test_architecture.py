@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pipeline.demo", "pipeline.experiments"),
     ("commands",),
     ("cli",),
+    ("__main__",),
 )
 """Rooms from the ground up. A file imports lower floors and its own room, never a sibling, wherever in it the import
 stands (`docs/architecture.md` has the picture and the reasons)."""
