@@ -14,12 +14,14 @@ from mulde.errors import VideoError
 from mulde.images import MAX_PIXELS
 from mulde.media.colour import is_coloured
 from mulde.media.container import Damage, open_stream, packets, pictures
-from mulde.media.rate import NO_STAMP, steady_rate, true_rate
+from mulde.media.rate import NO_STAMP, Rate, steady_rate, true_rate
 from mulde.media.reader import DEFAULT_RATE
 from mulde.records import Int64
 
 # No codec presents a picture more than 16 places away from where it is coded; twice that, for fields coded alone.
 _MOST_REORDERED = 32
+# Pictures one behind the other and nothing else, to which libav gives 25 a second.
+_UNTIMED = ("mjpeg", "mjpeg_2000")
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def probe(path: Path, number: int | None, default_rate: Fraction | None) -> Vide
         stamps, usable = _stamps(np.array(presented, np.int64), decoding, start)
         time_base, named = Fraction(stream.time_base or 1), _named_rates(stream)
         rate = true_rate(stamps, decoding, usable, time_base, named, default_rate or DEFAULT_RATE)
+        if container.format.name in _UNTIMED:
+            rate = Rate(rate.value, f"it holds no times, {float(rate.value):g} frames per second are taken")
         quarter_turns, size_hw = _quarter_turns(first), (int(first.height), int(first.width))
         return VideoFacts(
             size_hw=size_hw[::-1] if quarter_turns % 2 else size_hw,

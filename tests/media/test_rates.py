@@ -184,3 +184,10 @@ def test_both_readers_know_the_steady_rate(tmp_path: Path, clip: Path) -> None:
         with open_video(path, decoder=decoder) as reader:
             assert reader.steady_rate == 25
             assert reader.rate == Fraction((NUM - 1) * 1000, pts[-1])
+
+
+def test_a_stream_without_times_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = encode(tmp_path / "cam.mjpeg", pictures(5), rate=10, codec="mjpeg", pix_fmt="yuvj420p")
+    with open_video(path) as reader:
+        list(reader)
+    assert caplog.messages == [f"{path}: it holds no times, 25 frames per second are taken"]
