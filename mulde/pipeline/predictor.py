@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,6 +41,7 @@ from mulde.pipeline.events.tables import (
 from mulde.pipeline.events.thumbnails import write_normal_pictures, write_pictures
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.extraction.workplace import Workplace
 from mulde.pipeline.model.bundle import Bundle, check_extraction, load_bundle
 from mulde.pipeline.model.normal_index import MOMENTS, Moments
 from mulde.pipeline.model.weights import remember
@@ -55,9 +55,6 @@ from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_alarm
 from mulde.records import LabelTrack, ScoredVideo, ScoreTrack, SeenEvent
 from mulde.report.curves import truth_frames
 from mulde.report.plots import plot_scores
-
-if TYPE_CHECKING:
-    from mulde.pipeline.extraction.workplace import Workplace
 
 MOMENTS_IN_FIGURE = 3
 

@@ -71,9 +71,9 @@ def run_train(
         extraction = place.extract(opened.videos, plan)
     outcome.add(len(extraction.done), extraction.failures)
     _note_digests(folder, extraction.done)
-    say_mixtures(extraction.done, place.reporter)
+    world = say_mixtures(extraction.done, place.reporter)
     left_out = read_leave_out(leave_out, extraction.done) if leave_out else LeaveOut()
-    bundle = _train(extraction.done, settings, plan, folder, seed, place, left_out)
+    bundle = _train(extraction.done, world, settings, plan, folder, seed, place, left_out)
     with folder.stage("audit"):
         write_audit(bundle, extraction.done, plan, folder.root, place.reporter)
     return outcome
@@ -81,6 +81,7 @@ def run_train(
 
 def _train(
     videos: Sequence[StoredVideo],
+    world: World,
     settings: Settings,
     plan: ExtractionPlan,
     folder: RunFolder,
@@ -99,7 +100,7 @@ def _train(
             folder=folder.root,
             leave_out=leave_out,
         )
-        bundle = replace(bundle, classes=plan.class_names())
+        bundle = replace(bundle, world=world, classes=plan.class_names())
         bundle.save(folder.model)
     shutil.rmtree(folder.root / CHECKPOINTS, ignore_errors=True)
     folder.note(training=bundle.training, made_from=bundle.made_from)
@@ -288,7 +289,7 @@ def run_all(settings: Settings, place: Workplace, *, anew: bool = False) -> Outc
             own = _start(out / f"seed-{seed}", settings, [source], place, kind="run", seed=seed)
         prune(own, before, folder.record["video_sha256"])
         place.reporter.say(f"seed {seed}")
-        bundle = _train(splits["train"].done, settings, plan, own, seed, place, LeaveOut())
+        bundle = _train(splits["train"].done, world, settings, plan, own, seed, place, LeaveOut())
         scorer = Scorer.trained(bundle, scoring, own.model, place)
         scorer.look(splits["test"].done, own, say=seed == seeds[0])
         with own.stage("score"):

@@ -24,7 +24,6 @@ from mulde.pipeline.extraction.registry import choose_threads
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.calibration import calibrate, combine, frame_maximum, learn_surprise
-from mulde.pipeline.model.world import world_of
 from mulde.pipeline.training.exclusions import LeaveOut, Range, kept
 from mulde.pipeline.training.tensorboard import TrainingLog
 from mulde.progress import Advance, Reporter
@@ -167,7 +166,7 @@ def train(
         "normal_parts": normal_parts,
         "streams": counts,
     }
-    return Bundle(streams, settings, made_from, training, normal, world_of(video.seen() for video in videos))
+    return Bundle(streams, settings, made_from, training, normal)
 
 
 def _normal(
