@@ -15,7 +15,7 @@ import typer
 from typer.main import get_command
 
 from mulde.errors import UsageError
-from mulde.files import printable, user_path
+from mulde.names import printable, user_path
 from mulde.process import run as run_command
 
 if TYPE_CHECKING:

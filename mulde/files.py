@@ -22,9 +22,6 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from mulde.errors import FileError, MuldeError, cannot
 from mulde.names import MAX_NAME_BYTES, json_text, valid_text
-from mulde.names import output_path as output_path
-from mulde.names import printable as printable
-from mulde.names import user_path as user_path
 
 if TYPE_CHECKING:
     import pandas as pd

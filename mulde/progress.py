@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from mulde.console import PlainConsole
-from mulde.files import printable
+from mulde.names import printable
 
 EVERY_S = 30.0
 """Between two lines of progress where nobody watches a bar."""

@@ -15,7 +15,8 @@ from typing import Annotated, Any, TypeVar, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mulde.errors import MuldeError
-from mulde.files import MAX_BYTES, output_path, read_json
+from mulde.files import MAX_BYTES, read_json
+from mulde.names import output_path
 
 T = TypeVar("T")
 _MOST = 1e30  # squares of numbers stay finite, also in float32

@@ -13,7 +13,7 @@ from mulde.config import Settings
 from mulde.errors import UsageError, VideoError, sentence, stops_all
 from mulde.extractors.base import digest
 from mulde.extractors.class_names import class_names
-from mulde.files import output_path
+from mulde.names import output_path
 from mulde.pipeline.events.drawing import draw_overlay
 from mulde.pipeline.events.explain import Explained, explain
 from mulde.pipeline.events.parts import EventParts

@@ -16,7 +16,7 @@ from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video
 from mulde.datasets.sources import absolute_source, open_sources
 from mulde.errors import MuldeError, UsageError
-from mulde.files import output_path
+from mulde.names import output_path
 from mulde.pipeline.run_folder import (
     CLIPS,
     HEAT_MAPS,

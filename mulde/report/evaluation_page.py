@@ -10,9 +10,9 @@ from typing import Any
 
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionCurves
-from mulde.files import output_path, write_text
+from mulde.files import write_text
 from mulde.filetypes import natural_key
-from mulde.names import shown
+from mulde.names import output_path, shown
 from mulde.progress import Reporter
 from mulde.records import Float64, LabelTrack, ScoredVideo
 from mulde.report.curves import TradeOff, frame_trade_offs, region_trade_offs, truth_frames

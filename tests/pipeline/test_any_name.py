@@ -20,8 +20,8 @@ import pandas as pd
 import pytest
 
 from mulde.errors import FileError
-from mulde.files import output_path, valid_text
 from mulde.media import write_video
+from mulde.names import output_path, valid_text
 from mulde.pipeline import predictor as scorer
 from mulde.pipeline.events import drawing, explain
 from mulde.pipeline.review import overlay as overlays

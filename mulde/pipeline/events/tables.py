@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from mulde.errors import MuldeError
-from mulde.files import output_path, whole_file, write_csv, write_json
+from mulde.files import whole_file, write_csv, write_json
+from mulde.names import output_path
 from mulde.parquet import finite, read_parquet, reading
 from mulde.pipeline.scoring.regions import STREAM_PREFIX
 from mulde.records import EventRegion, Float32, NormalMoment, Reason, SeenEvent

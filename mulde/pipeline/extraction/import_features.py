@@ -11,9 +11,8 @@ from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.sources import open_sources
 from mulde.errors import Failure, MuldeError, StoreError, UsageError, VideoError, sentence
-from mulde.files import output_path
 from mulde.media import Snapshot
-from mulde.names import on_disk, valid_text
+from mulde.names import on_disk, output_path, valid_text
 from mulde.pipeline.extraction.export_features import plan_for
 from mulde.pipeline.extraction.feature_files import read_features
 from mulde.pipeline.extraction.plan import ExtractionPlan, decoder_facts

@@ -11,9 +11,8 @@ from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video, listing
 from mulde.datasets.sources import distinct_names, open_source
 from mulde.errors import Failure, LabelError, MuldeError, UsageError, VideoError, sentence, stops_all
-from mulde.files import output_path, printable
 from mulde.media import identity
-from mulde.names import valid_text
+from mulde.names import output_path, printable, valid_text
 from mulde.pipeline.evaluation.evaluate import read_labels
 from mulde.pipeline.events.drawing import Findings, draw_clips, draw_copy
 from mulde.pipeline.events.tables import by_video, read_events

@@ -15,8 +15,9 @@ from pydantic import Field
 from mulde.config import AlarmSettings
 from mulde.errors import MuldeError, UsageError
 from mulde.evaluation.alarms import EventRules
-from mulde.files import output_path, read_text, write_text
+from mulde.files import read_text, write_text
 from mulde.filetypes import natural_key
+from mulde.names import output_path
 from mulde.pipeline.events.suppression import EXEMPTIONS, Exemption, preview, read_exemptions
 from mulde.pipeline.events.tables import picture_path, read_events
 from mulde.pipeline.run_folder import (

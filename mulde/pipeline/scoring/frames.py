@@ -14,7 +14,8 @@ from pydantic import Field
 from mulde.errors import BundleError, MuldeError
 from mulde.evaluation.conformal import frame_p_values
 from mulde.evaluation.smoothing import smooth
-from mulde.files import output_path, whole_file, write_csv
+from mulde.files import whole_file, write_csv
+from mulde.names import output_path
 from mulde.parquet import METADATA_KEY, Kind, finite, read_parquet, reading
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mulde.errors import MuldeError
-from mulde.files import output_path, whole_file, write_json
+from mulde.files import whole_file, write_json
+from mulde.names import output_path
 from mulde.pipeline.model.calibration import combine
 from mulde.records import Float64, Int64, RegionScores, ScoreTrack
 

@@ -12,9 +12,10 @@ import numpy as np
 from pydantic import Field
 
 from mulde.errors import MuldeError
-from mulde.files import output_path, whole_file
+from mulde.files import whole_file
 from mulde.filetypes import is_hidden
 from mulde.images import MAX_PIXELS
+from mulde.names import output_path
 from mulde.parquet import METADATA_KEY, Kind, finite, read_parquet, reading
 from mulde.pipeline.extraction.tracking import row_keys
 from mulde.pipeline.model.calibration import combine
