@@ -148,10 +148,9 @@ class Scorer:
         said: list[tuple[str, str]] = []
         differ: dict[str, list[str]] = {}
         for stored in videos:
-            seen = stored.seen()
             remarks = list(stored.match.remarks)
             if self.bundle.world is not None:
-                world = self.bundle.world
+                world, seen = self.bundle.world, stored.seen()
                 remarks += filter(None, (other_colour(world, seen.coloured), other_objects(world, seen.num_objects)))
             said += [(stored.video.path.name, remark) for remark in remarks]
             if remarks:
