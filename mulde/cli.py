@@ -246,8 +246,7 @@ def score(
     from mulde.pipeline.stages import run_score
 
     place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
-    changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
-    changes += _alarms(false_alarms_per_hour)
+    changes = _scoring_changes(set_, detector, false_alarms_per_hour)
     wishes = Wishes(exemptions=exemptions, overlay=overlay, heat_maps=heat_maps)
     _finish(run_score(sources, model, changes, out, place, wishes, add=add), place.reporter)
 
@@ -380,8 +379,7 @@ def watch_folder(
     from mulde.pipeline.monitoring.watch import Patience, run_watch
 
     place = _workplace(store, device, quiet)
-    changes = [*(set_ or []), *([f"regions.yolo.weights={_quoted(detector)}"] if detector else [])]
-    changes += _alarms(false_alarms_per_hour)
+    changes = _scoring_changes(set_, detector, false_alarms_per_hour)
     patience = Patience(every_s=every_s, settle_s=settle_s, tries=tries, once=once)
     _finish(run_watch(folder, model, out, place, patience, changes=changes, exemptions=exemptions), place.reporter)
 
@@ -778,6 +776,12 @@ def _settings(
 
         check_used(command, changes or (), settings)
     return settings
+
+
+def _scoring_changes(set_: list[str] | None, detector: str | None, false_alarms_per_hour: float | None) -> list[str]:
+    """What options change of a model's settings."""
+    weights = [f"regions.yolo.weights={_quoted(detector)}"] if detector else []
+    return [*(set_ or []), *weights, *_alarms(false_alarms_per_hour)]
 
 
 def _alarms(false_alarms_per_hour: float | None) -> list[str]:
