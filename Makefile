@@ -9,7 +9,7 @@ STAMP := .venv/installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 UV := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
 
-.PHONY: help demo test test-ray check clean
+.PHONY: help demo test test-ray check build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test     set up, then run the tests         (make test ARGS='-k smoothing')"
 	@echo "make test-ray set up with Ray, then run the tests of the engine for many machines"
 	@echo "make check    set up, then format, lint and types"
+	@echo "make build    set up, then make the sdist and the wheel in dist/"
 	@echo "make clean    remove the environment and the tools' caches"
 	@echo
 	@echo "PYTHON=python3.12   the interpreter for a new environment: 3.11, 3.12 or 3.13"
@@ -40,6 +41,12 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The wheel is made from the sdist, so that what lies in the checkout but is not handed out cannot get into it.
+build: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
 
 # The environment is made anew and the stamp comes last, so nothing of an interrupted installation is left in use.
 # uv takes a third of pip's time; pip is there for machines whose package index only pip has been told of.
