@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from mulde.density.devices import PRECISIONS, products_in
 from mulde.density.energy import EnergyNet
 from mulde.density.estimator import MuldeDensity
-from mulde.density.heldout import Judge
+from mulde.density.heldout import HeldoutEvaluator
 from mulde.density.noise import sigma_levels
 from mulde.density.reading import read_levels
 from mulde.density.toy import draw_toy_set
@@ -201,7 +201,12 @@ def toy(args: argparse.Namespace) -> list[dict]:
     rows = []
     for size, (hidden, batch, lr, steps, schedule) in sizes.items():
         for variant in ("plain", "float32"):
-            judge, spent, reached, loss = Judge(judged, LOW, HIGH, torch.device("cpu")), 0.0, None, math.nan
+            evaluator, spent, reached, loss = (
+                HeldoutEvaluator(judged, LOW, HIGH, torch.device("cpu")),
+                0.0,
+                None,
+                math.nan,
+            )
             how = settings(batch, steps, lr=lr, schedule=schedule)
             ours = EnergyNet(2, hidden)
             started = time.perf_counter()
@@ -219,7 +224,7 @@ def toy(args: argparse.Namespace) -> list[dict]:
                         for i in range(len(hidden) + 1):
                             ours.weights[i].copy_(net[2 * i].weight)
                             ours.biases[i].copy_(net[2 * i].bias)
-                    loss = judge.measure(ours, step).heldout_loss or math.nan
+                    loss = evaluator.measure(ours, step).heldout_loss or math.nan
                     if loss <= args.target or spent > args.seconds:
                         reached = spent if loss <= args.target else None
                         break

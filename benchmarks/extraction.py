@@ -40,7 +40,7 @@ from mulde.media import write_video
 from mulde.pipeline.extraction.engine import extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.registry import choose_threads
-from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.extraction.session import Session
 from mulde.progress import Reporter
 from mulde.records import Frames, Regions, UInt8
 from mulde.store.store import FeatureStore, regions_from_arrow
@@ -392,7 +392,7 @@ def random_weights(folder: Path) -> None:
 def features(source: str, weights: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
     footage, rows = open_source(source), []
     with tempfile.TemporaryDirectory() as folder:
-        place = Workplace.open(Path(folder) / "store", "cpu", Reporter(quiet=True))
+        place = Session.open(Path(folder) / "store", "cpu", Reporter(quiet=True))
         random_weights(Path(folder))
         extract(footage.all, ExtractionPlan(settings_of(weights, ["geometry"]), "cpu"), place.store, place.reporter)
         for name, (extractor, extra, num_videos) in variants(Path(folder)).items():
@@ -421,7 +421,7 @@ def features(source: str, weights: Path, wanted: Sequence[str]) -> list[dict[str
     return rows
 
 
-def auc_alone(footage: Any, settings: Settings, plan: ExtractionPlan, place: Workplace) -> dict[str, float | None]:
+def auc_alone(footage: Any, settings: Settings, plan: ExtractionPlan, place: Session) -> dict[str, float | None]:
     """Micro frame AUC of the default density, seed 0, on this feature alone."""
     from mulde.pipeline.evaluation.evaluate import evaluate, read_labels
     from mulde.pipeline.scoring.frames import score_video

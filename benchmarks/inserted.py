@@ -25,18 +25,18 @@ from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.datasets.sources import open_source
 from mulde.datasets.synthetic import figures
-from mulde.datasets.synthetic.figures import RUN, WHEEL_RADIUS, Look
+from mulde.datasets.synthetic.figures import RUN, WHEEL_RADIUS, Appearance
 from mulde.datasets.synthetic.shapes import Color, Shape, paint
 from mulde.filetypes import list_frames
 from mulde.pipeline.extraction.engine import extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
-from mulde.pipeline.extraction.workplace import Workplace
 from mulde.progress import Reporter
 from mulde.records import Bool, UInt8, spans
 from mulde.store import store as tables
 
-PERSON, STEPS, LEAST_PIXELS = 0, 10, 30
+PERSON, STEPS, MIN_PIXELS = 0, 10, 30
 SPEEDS = {  # multiples of walking
     "cyclist": (1.8, 3.0),
     "runner": (1.8, 2.6),
@@ -57,14 +57,14 @@ class Ground(NamedTuple):
 
 
 def learn_ground(videos: list[StoredVideo]) -> Ground:
-    heights, feet, speeds = [], [], []
+    heights, ground_point, speeds = [], [], []
     for video in videos:
         regions = tables.regions_from_arrow(video.store.read(video.passports["regions"]))
         tracks = video.store.read(video.passports["tracks"])["track_id"].to_numpy()
         person = (regions.class_id == PERSON) & (regions.confidence > 0.5)
         box = regions.box_xyxy
         heights.append((box[:, 3] - box[:, 1])[person])
-        feet.append(box[person, 3])
+        ground_point.append(box[person, 3])
         for track in np.unique(tracks[tracks >= 0]):
             mine = (tracks == track) & (regions.class_id == PERSON)
             if mine.sum() > 2 * STEPS:
@@ -72,21 +72,21 @@ def learn_ground(videos: list[StoredVideo]) -> Ground:
                 x, tall = (own[:, 0] + own[:, 2]) / 2, (own[:, 3] - own[:, 1]).mean()
                 way = np.hypot(x[STEPS:] - x[:-STEPS], own[STEPS:, 3] - own[:-STEPS, 3])
                 speeds.append(way / (frame[STEPS:] - frame[:-STEPS]) / tall)
-    foot = np.concatenate(feet)
+    foot = np.concatenate(ground_point)
     slope, offset = np.polyfit(foot, np.concatenate(heights), 1)
     low, high = np.quantile(foot, [0.05, 0.95])
     return Ground(float(slope), float(offset), float(np.median(np.concatenate(speeds))), (float(low), float(high)))
 
 
-def grey_look(rng: np.random.Generator) -> Look:
+def grey_look(rng: np.random.Generator) -> Appearance:
     def grey(low: int, high: int) -> Color:
         value = int(rng.integers(low, high))
         return value, value, value
 
-    return Look(grey(110, 170), grey(20, 60), grey(20, 220), grey(20, 220), grey(15, 110), grey(10, 50))
+    return Appearance(grey(110, 170), grey(20, 60), grey(20, 220), grey(20, 220), grey(15, 110), grey(10, 50))
 
 
-def shapes(kind: str, x: float, y: float, tall: float, way: float, time: int, look: Look) -> list[Shape]:
+def shapes(kind: str, x: float, y: float, tall: float, way: float, time: int, look: Appearance) -> list[Shape]:
     """The figure at (x, y) after `way` body heights."""
     if kind.endswith("cyclist"):
         return figures.cyclist(x, y, 1.05 * tall, way / WHEEL_RADIUS, look)
@@ -124,7 +124,7 @@ def insert(video: Video, kind: str, folder: Path, ground: Ground, rng: np.random
             side = np.ascontiguousarray(frame[:, ::-1]) if mirrored else frame
             side, visible = draw_into(side, shapes(kind, x, y, tall, way, time, look), rng)
             frame = np.ascontiguousarray(side[:, ::-1]) if mirrored else side
-            anomalous[time] = visible >= LEAST_PIXELS
+            anomalous[time] = visible >= MIN_PIXELS
             x, y, way = x + speed * tall, y + drift * speed * tall, way + speed
             x = -10.0 if x > frame.shape[1] + 15 else x
         cv2.imwrite(str(folder / f"{time:04d}.png"), frame)
@@ -142,7 +142,7 @@ def main() -> None:
     args = parser.parse_args()
     changes = ['regions.finders=["yolo", "motion"]', f"regions.yolo.weights={json.dumps(args.detector)}"]
     settings = load_settings(overrides=[*changes, 'tracks.tracker="bytetrack"', 'features.extractors=["geometry"]'])
-    place = Workplace.open(args.store, "auto", Reporter())
+    place = Session.open(args.store, "auto", Reporter())
     videos = open_source(args.source).split("train")
     stored = extract(videos, ExtractionPlan(settings, place.device), place.store, place.reporter).done
     rng = np.random.default_rng(args.seed)

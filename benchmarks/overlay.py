@@ -35,7 +35,7 @@ from mulde.datasets.base import Video
 from mulde.media import VideoWriter, open_video
 from mulde.pipeline.events.drawing import draw_overlay
 from mulde.progress import Reporter
-from mulde.records import EventRegion, LabelTrack, Reason, RegionScores, ScoreTrack, SeenEvent, UInt8
+from mulde.records import Event, EventRegion, LabelTrack, Reason, RegionScores, ScoreTrack, UInt8
 from mulde.report.painter import Painter
 
 RATE, SIZE_HW, BOXES, EVENT_EVERY_S = Fraction(25), (720, 1280), 12, 30
@@ -75,7 +75,7 @@ def boxes_at(frame: int) -> np.ndarray:
     return np.stack([x, y, x + 45, y + 100], axis=1).astype(np.float64)
 
 
-def findings(count: int) -> tuple[ScoreTrack, RegionScores, list[SeenEvent], LabelTrack]:
+def findings(count: int) -> tuple[ScoreTrack, RegionScores, list[Event], LabelTrack]:
     index = np.arange(count)
     time_s = index / float(RATE)
     score = 3 + 2 * np.sin(time_s / 3) + 6 * (time_s % EVENT_EVERY_S > EVENT_EVERY_S - 5)
@@ -91,9 +91,7 @@ def findings(count: int) -> tuple[ScoreTrack, RegionScores, list[SeenEvent], Lab
         region = EventRegion(peak, tuple(map(float, box[BOXES * peak + 3])), 3, "person")  # type: ignore[arg-type]
         reason = Reason("velocity", "a person moves 3.1 times as fast as is usual here, heading left", region=region)
         times = [float(time_s[i]) for i in (first, end - 1, peak)]
-        events.append(
-            SeenEvent("street", first, end, times[0], times[1], peak, times[2], float(score[peak]), 0.01, reason)
-        )
+        events.append(Event("street", first, end, times[0], times[1], peak, times[2], float(score[peak]), 0.01, reason))
     return track, regions, events, LabelTrack("street", score > LEVEL)
 
 

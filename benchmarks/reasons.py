@@ -21,7 +21,7 @@ from mulde.datasets import open_dataset, write_world
 from mulde.media import write_video
 from mulde.pipeline.events.tables import read_events
 from mulde.pipeline.events.wording import cause_of
-from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.stages import run_score, run_train
 from mulde.progress import Reporter
 
@@ -37,7 +37,7 @@ GOAL = 0.8
 
 def verdicts(folder: Path, seed: int, clips: int, method: str) -> Iterator[tuple[str, bool]]:
     """For each event of a world that has a cause: its kind, and whether the reason names a true cause."""
-    world, place = folder / "world", Workplace.open(folder / "store", "cpu", Reporter(quiet=True))
+    world, place = folder / "world", Session.open(folder / "store", "cpu", Reporter(quiet=True))
     write_world(world, seed=seed, write_video=write_video, train_clips=12, test_clips=clips)
     source = [f"synthetic:{world}"]
     run_train(source, load_settings(overrides=[f"density.method={method}"]), folder / "model", 0, place)

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mulde.records import EventRegion, NormalMoment, Reason, ScoreTrack, SeenEvent
-from mulde.report.page import Report, ReportEvent, ReportVideo, build_page
+from mulde.records import Event, EventRegion, Reason, ReferenceSample, ScoreTrack
+from mulde.report.page import ReportEvent, ReportPage, ReportVideo, build_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -61,7 +61,7 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-def long_report(hours: float, num_events: int, pictures: list[Path], num_videos: int = 4, seed: int = 0) -> Report:
+def long_report(hours: float, num_events: int, pictures: list[Path], num_videos: int = 4, seed: int = 0) -> ReportPage:
     """Noise with bumps, each an event with a full reason; `pictures` are used in turn."""
     rng = np.random.default_rng(seed)
     frames = int(hours * 3600 * RATE / num_videos)
@@ -82,7 +82,7 @@ def long_report(hours: float, num_events: int, pictures: list[Path], num_videos:
         events += [_event(track, int(start), bump.size, rng) for start in starts]
     events.sort(key=lambda event: (event.p_value, -event.score))
     levels = np.sort(rng.uniform(2, 12, 500))[::-1]
-    return Report(
+    return ReportPage(
         title="a day of four cameras",
         videos=videos,
         events=[ReportEvent(event, pictures[i % len(pictures)]) for i, event in enumerate(events)],
@@ -97,13 +97,13 @@ def _smooth(values: np.ndarray, size: int) -> np.ndarray:
     return np.convolve(values, window / window.sum(), mode="same")
 
 
-def _event(track: ScoreTrack, start: int, size: int, rng: np.random.Generator) -> SeenEvent:
+def _event(track: ScoreTrack, start: int, size: int, rng: np.random.Generator) -> Event:
     peak = start + int(np.argmax(track.smoothed[start : start + size]))
     score = float(track.smoothed[peak])
     shares = rng.dirichlet(np.ones(len(STREAMS))) * score
     stream = STREAMS[int(np.argmax(shares))]
     near = tuple(
-        NormalMoment(int(m), f"normal {m % 7}", int(m) * 40, float(m) * 1.6, float(rng.uniform(1, 5)))
+        ReferenceSample(int(m), f"normal {m % 7}", int(m) * 40, float(m) * 1.6, float(rng.uniform(1, 5)))
         for m in rng.integers(0, 300, 3)
     )
     reason = Reason(
@@ -118,7 +118,7 @@ def _event(track: ScoreTrack, start: int, size: int, rng: np.random.Generator) -
     )
     around = (max(start, peak - 20), peak + 20)
     p_value = float(np.exp(-score / 3))
-    return SeenEvent(
+    return Event(
         track.video, *around, around[0] / RATE, (around[1] - 1) / RATE, peak, peak / RATE, score, p_value, reason
     )
 

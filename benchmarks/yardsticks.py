@@ -24,7 +24,7 @@ from mulde.datasets.sources import open_source
 from mulde.pipeline.evaluation.evaluate import evaluate, read_labels
 from mulde.pipeline.extraction.engine import Extraction, extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
-from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.scoring.frames import score_video
 from mulde.pipeline.training.fit import train
 from mulde.progress import Reporter
@@ -40,7 +40,7 @@ def settings_of(variant: str, detector: str | None, extra: list[str]) -> Setting
     return load_settings(overrides=changes)
 
 
-def measure(settings: Settings, splits: dict[str, Extraction], dataset: Dataset, seed: int, place: Workplace) -> dict:
+def measure(settings: Settings, splits: dict[str, Extraction], dataset: Dataset, seed: int, place: Session) -> dict:
     """Frame AUCs of one seed: fused by smoothing, each stream alone (raw), and seconds to train and to score."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("yardsticks.json"))
     args = parser.parse_args()
     seeds = args.seed or [0, 1, 2, 3, 4]
-    place = Workplace.open(args.store, "auto", Reporter(quiet=True))
+    place = Session.open(args.store, "auto", Reporter(quiet=True))
     footage = open_source(args.source)
     plan = ExtractionPlan(settings_of("mulde", args.detector, args.set), place.device)
     splits = {name: extract(footage.split(name), plan, place.store, place.reporter) for name in ("train", "test")}

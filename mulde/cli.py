@@ -20,7 +20,7 @@ from mulde.process import run as run_command
 
 if TYPE_CHECKING:
     from mulde.config import Settings
-    from mulde.pipeline.extraction.workplace import Workplace
+    from mulde.pipeline.extraction.session import Session
     from mulde.pipeline.outcome import Outcome
     from mulde.progress import Reporter
 
@@ -153,7 +153,7 @@ def extract(
     from mulde.pipeline.stages import run_extract
 
     settings = _settings(config, set_, detector, command="extract")
-    place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
+    place = _session(store, device, quiet, workers, engine, address, strict=strict)
     _finish(run_extract(sources, settings, place), place.reporter)
 
 
@@ -190,7 +190,7 @@ def train(
     from mulde.pipeline.stages import run_train
 
     settings = _settings(config, set_, detector, preset, command="train")
-    place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
+    place = _session(store, device, quiet, workers, engine, address, strict=strict)
     _finish(run_train(sources, settings, out, seed, place, leave_out=leave_out), place.reporter)
 
 
@@ -242,13 +242,13 @@ def score(
 ) -> None:
     """Give every frame of the videos (the test split of a data set) an anomaly score and a p-value; list the events,
     each with a reason. The last line printed is the run folder."""
-    from mulde.pipeline.predictor import Wishes
+    from mulde.pipeline.predictor import ScoreOptions
     from mulde.pipeline.stages import run_score
 
-    place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
+    place = _session(store, device, quiet, workers, engine, address, strict=strict)
     changes = _scoring_changes(set_, detector, false_alarms_per_hour)
-    wishes = Wishes(exemptions=exemptions, overlay=overlay, heat_maps=heat_maps)
-    _finish(run_score(sources, model, changes, out, place, wishes, add=add), place.reporter)
+    options = ScoreOptions(exemptions=exemptions, overlay=overlay, heat_maps=heat_maps)
+    _finish(run_score(sources, model, changes, out, place, options, add=add), place.reporter)
 
 
 @app.command()
@@ -376,11 +376,11 @@ def watch_folder(
     quiet: Quiet = False,
 ) -> None:
     """Score video files as they arrive in a folder, each once; go on where it was stopped."""
-    from mulde.pipeline.monitoring.watch import Patience, run_watch
+    from mulde.pipeline.monitoring.watch import WatchOptions, run_watch
 
-    place = _workplace(store, device, quiet)
+    place = _session(store, device, quiet)
     changes = _scoring_changes(set_, detector, false_alarms_per_hour)
-    patience = Patience(every_s=every_s, settle_s=settle_s, tries=tries, once=once)
+    patience = WatchOptions(every_s=every_s, settle_s=settle_s, tries=tries, once=once)
     _finish(run_watch(folder, model, out, place, patience, changes=changes, exemptions=exemptions), place.reporter)
 
 
@@ -422,7 +422,7 @@ def reproduce(
     """
     from mulde.pipeline.experiments.reproduce import run_reproduce
 
-    place = _workplace(store, device, quiet, workers, engine, address)
+    place = _session(store, device, quiet, workers, engine, address)
     weights = {"detector": detector, "pose": pose, "backbone": backbone}
     outcome = run_reproduce(
         name,
@@ -488,7 +488,7 @@ def run(
     changes += [f"run.seeds={seed}"] if seed else []
     changes += _alarms(false_alarms_per_hour)
     settings = _settings(config, changes, detector, preset, command="run")
-    place = _workplace(store, device, quiet, workers, engine, address, strict=strict)
+    place = _session(store, device, quiet, workers, engine, address, strict=strict)
     _finish(run_all(settings, place), place.reporter)
 
 
@@ -504,7 +504,7 @@ def demo(
     """Write a small synthetic world to disk and run everything on it. Needs no download."""
     from mulde.pipeline.demo import run_demo
 
-    place = _workplace(out / "features", device, quiet)
+    place = _session(out / "features", device, quiet)
     _finish(run_demo(out, seed, place), place.reporter)
 
 
@@ -794,7 +794,7 @@ def _reporter(quiet: bool) -> Reporter:
     return Reporter(quiet=quiet)
 
 
-def _workplace(
+def _session(
     store: Path,
     device: str,
     quiet: bool,
@@ -803,11 +803,11 @@ def _workplace(
     address: str | None = None,
     *,
     strict: bool = False,
-) -> Workplace:
-    from mulde.pipeline.extraction.engine import Crew
-    from mulde.pipeline.extraction.workplace import Workplace
+) -> Session:
+    from mulde.pipeline.extraction.engine import WorkerConfig
+    from mulde.pipeline.extraction.session import Session
 
-    return Workplace.open(store, device, _reporter(quiet), Crew.of(engine, workers, address), strict=strict)
+    return Session.open(store, device, _reporter(quiet), WorkerConfig.of(engine, workers, address), strict=strict)
 
 
 def _finish(outcome: Outcome, reporter: Reporter) -> None:

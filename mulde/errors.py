@@ -118,7 +118,7 @@ def sentence(error: BaseException, about: object) -> MuldeError:
     """Any exception as a MuldeError for a person; `about` is the video or file that was worked on.
 
     A MuldeError stays as it is. An OSError is taken for one of reading unless its cause can only be writing: what
-    writes says so itself (`mulde.files.whole_file`).
+    writes says so itself (`mulde.files.atomic_write`).
     """
     if isinstance(error, MuldeError):
         return error

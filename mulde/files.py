@@ -35,7 +35,7 @@ _DAY_S = 86_400
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` when the block ends well and vanishes when it does not.
 
     Its suffix is that of `path`. Raises FileError, which names `path`, where it cannot be written.
@@ -122,7 +122,7 @@ def is_alive(pid: int) -> bool:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(content)
 
 
@@ -276,7 +276,7 @@ def write_csv(frame: pd.DataFrame, path: Path, *, float_format: str | None = Non
     quoting: Literal[0, 2] = (
         csv.QUOTE_NONNUMERIC if breaks else csv.QUOTE_MINIMAL
     )  # pandas quotes no lone carriage return by itself
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         safe.to_csv(
             partial,
             index=False,

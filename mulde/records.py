@@ -280,7 +280,7 @@ class RegionScores:
 
 
 @dataclass(frozen=True)
-class NormalMoment:
+class ReferenceSample:
     """A moment of normal video that an event resembles: `moment` counts the rows of the index that it was found in,
     `distance` is in units of how far normal moments lie from each other."""
 
@@ -321,11 +321,11 @@ class Reason:
     scales: tuple[tuple[float, float], ...] = ()
     groups: tuple[tuple[str, float], ...] = ()
     facts: Mapping[str, float] = field(default_factory=dict)
-    nearest: tuple[NormalMoment, ...] = ()
+    nearest: tuple[ReferenceSample, ...] = ()
 
 
 @dataclass(frozen=True)
-class SeenEvent:
+class Event:
     """Frames start_frame to end_frame of a video (half-open) in which the score reaches the alarm level.
 
     start_s, end_s: times of the first and the last of these frames; score: the highest smoothed one, at peak_frame;

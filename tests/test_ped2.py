@@ -15,7 +15,7 @@ import pytest
 
 from mulde.datasets import open_dataset
 from mulde.files import write_text
-from mulde.media.identity import identity
+from mulde.media.content_hash import content_hash
 from mulde.records import spans
 
 FRAMES = {
@@ -127,4 +127,4 @@ def test_the_published_archive_gives_the_figures_of_a_tidied_copy(ped2_clips, mu
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["rows"] == figures["rows"]
     for split in ("train", "test"):  # features are found by content, so they are the same
         videos = [open_dataset("ucsd-ped2", root).videos(split) for root in (tidy, archive)]
-        assert [identity(video.path) for video in videos[0]] == [identity(video.path) for video in videos[1]]
+        assert [content_hash(video.path) for video in videos[0]] == [content_hash(video.path) for video in videos[1]]

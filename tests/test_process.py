@@ -23,10 +23,10 @@ _COMMAND = """
 import os, signal, sys, time
 from pathlib import Path
 from mulde import process
-from mulde.files import whole_file
+from mulde.files import atomic_write
 
 def command(standalone_mode):
-    with whole_file(Path(sys.argv[1]) / "a.mp4") as partial:
+    with atomic_write(Path(sys.argv[1]) / "a.mp4") as partial:
         partial.write_bytes(bytes(1000))
         print("ready", flush=True)
         {body}

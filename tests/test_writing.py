@@ -17,14 +17,14 @@ import pytest
 
 from mulde import files
 from mulde.errors import FileError, MuldeError, sentence
-from mulde.files import whole_file, write_text
+from mulde.files import atomic_write, write_text
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
     path = tmp_path / "deep" / "a.txt"
 
     def fail():
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("half")
             raise ValueError("no")
 
@@ -39,7 +39,7 @@ def test_a_file_is_whole_or_not_there(tmp_path):
 def test_a_file_has_the_rights_of_the_umask_however_it_is_written(tmp_path):
     before = os.umask(0o027)
     try:
-        with whole_file(tmp_path / "a.txt") as partial:
+        with atomic_write(tmp_path / "a.txt") as partial:
             partial.unlink()
             os.close(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600))
     finally:
@@ -69,7 +69,7 @@ def test_a_disk_that_takes_no_more_is_said_with_the_path(tmp_path, monkeypatch, 
 
     if when != "write":
         monkeypatch.setattr(files.os, when, refuse)
-    with pytest.raises(FileError) as caught, whole_file(tmp_path / "a.csv"):
+    with pytest.raises(FileError) as caught, atomic_write(tmp_path / "a.csv"):
         refuse()
     assert str(caught.value).startswith(f"{tmp_path / 'a.csv'} cannot be written: {os.strerror(code)}")
     assert caught.value.errno == code
@@ -99,8 +99,8 @@ def test_what_a_killed_writer_left_goes_with_the_next_file(tmp_path):
     code = """
 import os, signal, sys
 from pathlib import Path
-from mulde.files import whole_file
-with whole_file(Path(sys.argv[1])) as partial:
+from mulde.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as partial:
     partial.write_bytes(bytes(1000))
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -112,7 +112,7 @@ with whole_file(Path(sys.argv[1])) as partial:
     for path in (old, new, mine):
         path.touch()
     os.utime(old, (0, 0))
-    with whole_file(tmp_path / "b.mp4") as other:  # of this process, at work
+    with atomic_write(tmp_path / "b.mp4") as other:  # of this process, at work
         files._swept.clear()
         write_text(tmp_path / "c.mp4", "")
         assert {path.name for path in tmp_path.iterdir()} == {new.name, mine.name, other.name, "c.mp4"}

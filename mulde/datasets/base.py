@@ -15,7 +15,7 @@ from mulde.names import valid_text
 from mulde.records import Bool, Float64, Int64, LabelTrack, TruthRegions
 
 SPLITS = ("train", "test")
-_MOST_JITTER_S = 2e-3  # containers round time stamps to milliseconds
+_MAX_JITTER_S = 2e-3  # containers round time stamps to milliseconds
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def with_times(video: Video, rate: Fraction | None, frame_index: Int64, time_s: 
         return replace(video, frame_rate=rate)
     index = np.arange(num_frames)
     times = np.interp(index, frame_index, time_s) + np.maximum(index - frame_index[-1], 0) / float(rate)
-    is_even = bool((np.abs(times - index / float(rate)) <= _MOST_JITTER_S).all())
+    is_even = bool((np.abs(times - index / float(rate)) <= _MAX_JITTER_S).all())
     return replace(video, frame_rate=rate, time_s=None if is_even else times)
 
 

@@ -23,7 +23,7 @@ from mulde.names import on_disk, valid_text
 from mulde.records import Bool, LabelTrack
 
 # People round to whole seconds: a range may end so much after the video does.
-MOST_ROUNDING_S = 1
+MAX_ROUNDING_S = 1
 _MATLAB_NUMBERS = {
     "double",
     "single",
@@ -49,7 +49,7 @@ class FolderLabels(Protocol):
 
 
 @dataclass(frozen=True)
-class Row:
+class LabelRow:
     """A line of labels.csv: a half-open range in frames, or in seconds with the frame rate where the line has one."""
 
     line: int
@@ -79,11 +79,11 @@ class CsvLabels:
     def source(self, video: Video, num_frames: int) -> str:
         return f"{self.path.name}: {len(self._of(video))} ranges"
 
-    def _of(self, video: Video) -> list[Row]:
+    def _of(self, video: Video) -> list[LabelRow]:
         return [row for row in self.rows if row.video == video.name] if video.split == "test" else []
 
 
-def _frames_of(row: Row, video: Video, num_frames: int, source: str) -> tuple[int, int]:
+def _frames_of(row: LabelRow, video: Video, num_frames: int, source: str) -> tuple[int, int]:
     """The frames of a row: those whose time lies in start_s <= time < end_s; it is frame / rate in even steps."""
     if not row.in_seconds:
         return int(row.start), int(row.end)
@@ -99,7 +99,7 @@ def _frames_of(row: Row, video: Video, num_frames: int, source: str) -> tuple[in
     if video.time_s is not None and row.frame_rate is None:
         start, end = (int(np.searchsorted(video.time_s, float(time_s) - 1e-9)) for time_s in (row.start, row.end))
         length_s = Fraction(float(video.time_s[-1])) + 1 / rate
-    last_s = length_s + MOST_ROUNDING_S
+    last_s = length_s + MAX_ROUNDING_S
     if not 0 <= row.start < row.end <= last_s or start >= min(end, num_frames):
         raise LabelError(
             f"{source}: range of {video.name}",
@@ -110,7 +110,7 @@ def _frames_of(row: Row, video: Video, num_frames: int, source: str) -> tuple[in
     return start, min(end, num_frames)
 
 
-def _read_csv(path: Path) -> tuple[list[Row], list[LabelError]]:
+def _read_csv(path: Path) -> tuple[list[LabelRow], list[LabelError]]:
     try:
         table = read_csv(path, error=LabelError)
     except LabelError as error:
@@ -121,7 +121,7 @@ def _read_csv(path: Path) -> tuple[list[Row], list[LabelError]]:
     if not pairs:
         expected = "video,start_frame,end_frame or video,start_s,end_s"
         return [], [LabelError(f"{path}: header", expected=expected, got=",".join(header) or "an empty file")]
-    rows: list[Row] = []
+    rows: list[LabelRow] = []
     faults: list[LabelError] = []
     for line, cells in table.rows:
         try:
@@ -131,7 +131,7 @@ def _read_csv(path: Path) -> tuple[list[Row], list[LabelError]]:
     return rows, faults
 
 
-def _parse_row(path: Path, line: int, cells: dict[str, str], first: str, last: str) -> Row:
+def _parse_row(path: Path, line: int, cells: dict[str, str], first: str, last: str) -> LabelRow:
     name, in_seconds = cells["video"].strip(), first == "start_s"
     rate_text = cells.get("frame_rate", "").strip() if in_seconds else ""
     number = _exact if in_seconds else whole_number
@@ -143,7 +143,7 @@ def _parse_row(path: Path, line: int, cells: dict[str, str], first: str, last: s
     except (ValueError, ZeroDivisionError):
         got = f"{cells[first]!r} and {cells[last]!r}" + (f", frame_rate {rate_text!r}" if rate_text else "")
         raise LabelError(f"{path} line {line}: range of {name}", expected=_NUMBERS[first], got=got) from None
-    return Row(line, name, start, end, in_seconds, rate)
+    return LabelRow(line, name, start, end, in_seconds, rate)
 
 
 def _exact(text: str) -> Fraction:

@@ -28,7 +28,7 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 @dataclass(frozen=True)
-class Footage:
+class VideoCollection:
     """Videos and, where a data set was named, its splits and labels; `left_out` is what was found beside them.
 
     `notes` are sentences for a person: where the data set was found, and what was chosen where there was a choice.
@@ -116,7 +116,7 @@ def open_sources(sources: Sequence[str], split: str | None = None) -> Opened:
     return Opened(distinct, (*left_out, *repeated), notes=notes)
 
 
-def open_source(source: str) -> Footage:
+def open_source(source: str) -> VideoCollection:
     """Find the videos behind one SOURCE. Raises UsageError when nothing is there or it holds no video."""
     name, path = parse_source(source)
     if name is not None:
@@ -133,10 +133,10 @@ def open_source(source: str) -> Footage:
         )
     place = _absolute(path)
     name = os.path.splitext(place.name)[0]
-    return Footage(name, (Video(name, "all", path, dataset=place.parent.name),))
+    return VideoCollection(name, (Video(name, "all", path, dataset=place.parent.name),))
 
 
-def _folder(source: str, path: Path) -> Footage:
+def _folder(source: str, path: Path) -> VideoCollection:
     splits = [folder for split in SPLITS for folder in split_folders(path, split).values()]
     if any(map(holds_videos, splits)):
         return _dataset("folder", path)
@@ -157,7 +157,7 @@ def _folder(source: str, path: Path) -> Footage:
     name = place.name or "root"
     videos = [Video(name, "all", p, dataset=place.parent.name) for _, p in found.videos if p == path]
     videos = videos or [Video(n, "all", p, dataset=name) for n, p in found.videos]
-    return Footage(name, tuple(videos), left_out=tuple(found.left_out))
+    return VideoCollection(name, tuple(videos), left_out=tuple(found.left_out))
 
 
 def absolute_source(source: str) -> str:
@@ -291,10 +291,10 @@ def _numbered(names: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _dataset(name: str, root: Path) -> Footage:
+def _dataset(name: str, root: Path) -> VideoCollection:
     dataset = open_dataset(name, root)
     own_name = _absolute(root).name if name == "folder" else name
     splits = {s: tuple(replace(v, dataset=own_name) for v in dataset.videos(s)) for s in SPLITS}
     left_out = tuple(dataset.left_out) if isinstance(dataset, FolderDataset) else ()
     elsewhere = () if dataset.root.resolve() == root.resolve() else (f"{name} is read from {dataset.root}",)
-    return Footage(name, dataset=dataset, splits=splits, left_out=left_out, notes=(*elsewhere, *dataset.notes))
+    return VideoCollection(name, dataset=dataset, splits=splits, left_out=left_out, notes=(*elsewhere, *dataset.notes))

@@ -20,7 +20,7 @@ from mulde.errors import BundleError, UsageError
 _log = logging.getLogger(__name__)
 
 ENGINES = ("sklearn", "faiss")
-_LEAST_VARIANCE = 1e-6  # of a standardised direction: what the mixture starts with
+_MIN_VARIANCE = 1e-6  # of a standardised direction: what the mixture starts with
 _ROWS_AT_A_TIME = 4096
 _SPARE = 8  # faiss searches in float32: as many more are fetched, and the nearest picked by their exact distances
 
@@ -87,7 +87,7 @@ class MahalanobisDensity(Density):
         model = LedoitWolf(store_precision=False).fit(x)
         variance, axes = np.linalg.eigh(model.covariance_)
         self.mean_: Float64 = model.location_
-        self.factor_: Float64 = axes / np.sqrt(np.maximum(variance, _LEAST_VARIANCE))  # F F^T = inverse covariance
+        self.factor_: Float64 = axes / np.sqrt(np.maximum(variance, _MIN_VARIANCE))  # F F^T = inverse covariance
 
     def _score(self, rows: Rows) -> Float64:
         mean, factor = (torch.tensor(array, device=self.device_) for array in (self.mean_, self.factor_))

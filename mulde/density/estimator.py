@@ -18,7 +18,7 @@ from mulde.density.base import Density, Limits, check_number
 from mulde.density.checkpoint import Checkpoint, fingerprint
 from mulde.density.devices import PRECISIONS, fits_on, products_in, resolve_device
 from mulde.density.energy import EnergyNet
-from mulde.density.heldout import Trained
+from mulde.density.heldout import TrainingResult
 from mulde.density.noise import sigma_levels
 from mulde.density.objective import Net
 from mulde.density.presets import PRESETS
@@ -30,7 +30,7 @@ from mulde.density.whiten import Whitener
 from mulde.errors import UsageError
 
 _FAST = PRESETS["fast"]
-_MOST_LAYERS = 64
+_MAX_LAYERS = 64
 
 
 class MuldeDensity(Density):
@@ -182,8 +182,8 @@ class MuldeDensity(Density):
             raise UsageError("steps, epochs", expected="a number for at least one of them", got="None for both")
         if not len(self.hidden):
             raise UsageError("hidden", expected="at least one width", got="none")
-        if len(self.hidden) > _MOST_LAYERS:
-            raise UsageError("hidden", expected=f"at most {_MOST_LAYERS} widths", got=len(self.hidden))
+        if len(self.hidden) > _MAX_LAYERS:
+            raise UsageError("hidden", expected=f"at most {_MAX_LAYERS} widths", got=len(self.hidden))
         for width in self.hidden:
             check_number("hidden", width, 1, 10**6)
         if self.sigma_low > self.sigma_high:
@@ -243,7 +243,7 @@ class MuldeDensity(Density):
         return vars(self.trained_).copy()
 
     def _restore(self, tensors: Tensors, learnt: Meta) -> None:
-        self.trained_ = Trained.of(learnt)
+        self.trained_ = TrainingResult.of(learnt)
         self.device_ = resolve_device(self.device)
         whitening = under_prefix("whiten.", tensors)
         self.whitener_ = None if self.whiten is None else Whitener.from_tensors(whitening, self.n_features_in_)

@@ -20,7 +20,7 @@ _SEED = 20240617  # fixed, so that held-out losses of runs with different seeds 
 
 
 @dataclass
-class Trained:
+class TrainingResult:
     """What came of a training: steps done, the step whose weights were kept, their held-out L_dsm, over all and per
     band of s from low to high (None without held-out rows)."""
 
@@ -30,7 +30,7 @@ class Trained:
     heldout_bands: list[float] | None = None
 
     @classmethod
-    def of(cls, learnt: Meta) -> Trained:
+    def of(cls, learnt: Meta) -> TrainingResult:
         """Raises BundleError for anything but what `vars` gave."""
         known = {field.name for field in fields(cls)}
         bands = learnt.get("heldout_bands")
@@ -45,7 +45,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-class Judge:
+class HeldoutEvaluator:
     """Measures held-out rows (M, D) float32, M >= 1: few are used several times, many are thinned evenly."""
 
     def __init__(self, rows: Tensor, sigma_low: float, sigma_high: float, device: torch.device) -> None:
@@ -60,15 +60,15 @@ class Judge:
         width = math.log(sigma_high / sigma_low) / NUM_BANDS
         band = ((s[:, 0] / sigma_low).log() / width).long() if width else torch.zeros(num_draws, dtype=torch.long)
         self.band = band.clamp(0, NUM_BANDS - 1).to(device)
-        self.best = Trained()
+        self.best = TrainingResult()
         self.num_worse = 0
 
-    def measure(self, net: Net, step: int) -> Trained:
+    def measure(self, net: Net, step: int) -> TrainingResult:
         """Held-out loss of `net` as it is after `step` steps; `best` and `num_worse` follow."""
         losses = dsm_rows(net, self.x, self.s, self.z)
         sums = torch.zeros(NUM_BANDS, dtype=torch.float64, device=losses.device).index_add_(0, self.band, losses)
         counts = torch.bincount(self.band, minlength=NUM_BANDS).clamp(min=1)
-        now = Trained(step, step, float(losses.mean()), (sums / counts).tolist())
+        now = TrainingResult(step, step, float(losses.mean()), (sums / counts).tolist())
         if self.best.heldout_loss is None or (now.heldout_loss or 0.0) < self.best.heldout_loss:
             self.best, self.num_worse = now, 0
         else:

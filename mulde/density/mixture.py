@@ -149,18 +149,18 @@ def thin(rows: Rows, seed: int, what: str) -> Rows:
 
 
 def _fit_likeliest(rows: Float64, seed: int, what: str, heldout: Float64 | None, least_reg_covar: float) -> Mixture:
-    learn, judge = rows, heldout
-    if judge is None:
+    learn, evaluator = rows, heldout
+    if evaluator is None:
         aside = np.random.default_rng(seed).permutation(len(rows)) < math.ceil(len(rows) / 10)
-        learn, judge = rows[~aside], rows[aside]
+        learn, evaluator = rows[~aside], rows[aside]
     most = _affordable_components(learn, CANDIDATES[-1])
     fits = {
         count: _fit(learn, count, seed, what, least_reg_covar) for count in CANDIDATES if count <= most and len(learn)
     }
-    likelihoods = {count: -fit.negative_log_likelihood(judge).mean() for count, fit in fits.items()}
+    likelihoods = {count: -fit.negative_log_likelihood(evaluator).mean() for count, fit in fits.items()}
     best = min((k for k, value in likelihoods.items() if value >= max(likelihoods.values()) - _TIE), default=1)
     told = ", ".join(f"{count}: {value:.4g}" for count, value in likelihoods.items())
-    _log.info("%s: %d components, by the log-likelihood of %d held-out rows (%s)", what, best, len(judge), told)
+    _log.info("%s: %d components, by the log-likelihood of %d held-out rows (%s)", what, best, len(evaluator), told)
     return fits[best] if heldout is not None else _fit(rows, best, seed, what, least_reg_covar)
 
 

@@ -16,7 +16,7 @@ INDICATORS = {"energy": "energies", "score_norm": "score_norms"}
 """Name of an indicator: the method of a network that gives it."""
 _NUMBERS_AT_A_TIME = {"cpu": 2**21, "cuda": 2**28}
 """Numbers in one hidden layer that go through the network at once: what fits a CPU's caches, what fills a GPU."""
-_MOST_ROWS = 4096
+_MAX_ROWS = 4096
 _COPIES = 8  # arrays of that size, in float32, that are alive at once
 _SHARE_OF_MEMORY = 0.25
 
@@ -81,5 +81,5 @@ def rows_at_a_time(net: Net, num_scales: int) -> int:
     widest = max(*net.hidden, net.num_features)
     fits = memory_at_hand(device) * _SHARE_OF_MEMORY / (4 * _COPIES)
     numbers = min(_NUMBERS_AT_A_TIME.get(device.type, 2**22), fits)
-    rows = min(max(numbers / (num_scales * widest), 1), _MOST_ROWS)
+    rows = min(max(numbers / (num_scales * widest), 1), _MAX_ROWS)
     return int(2 ** np.floor(np.log2(rows)))

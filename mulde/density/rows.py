@@ -19,7 +19,7 @@ Meta = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Look:
+class TrainingProgress:
     """How a training is getting on: means since the last look of the two terms of the loss, the largest element of the
     parameters' gradient in this step, the learning rate, and the held-out L_dsm if measured by now, over all and per
     band of noise levels from low to high."""
@@ -34,7 +34,7 @@ class Look:
     heldout_bands: tuple[float, ...] = ()
 
 
-Progress = Callable[[Look], None]
+Progress = Callable[[TrainingProgress], None]
 
 _LARGEST = float(np.finfo(np.float32).max)
 _ROWS_AT_A_TIME = 8192

@@ -12,7 +12,7 @@ from mulde.density.rows import Meta, Tensors
 from mulde.errors import BundleError
 
 VERSION = 2
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 _NOT_YET_IN_1: dict[str, dict[str, Any]] = {
     "mulde": {
         "layer_norm": False,
@@ -73,7 +73,7 @@ def take(tensors: Tensors, name: str, dtype: DTypeLike, shape: tuple[int | None,
     """The array `name`; raises BundleError unless it is there with this dtype and shape (None matches any length)."""
     wanted = f"{np.dtype(dtype)} of shape ({', '.join('*' if n is None else str(n) for n in shape)})"
     if name not in tensors:
-        others = f"only {', '.join(sorted(tensors)[:_MOST_SHOWN])}" if tensors else "none"
+        others = f"only {', '.join(sorted(tensors)[:_MAX_SHOWN])}" if tensors else "none"
         raise BundleError(f"stored density, {name}", expected=wanted, got=others)
     array = tensors[name]
     fits = array.ndim == len(shape) and all(

@@ -15,10 +15,10 @@ from torch.nn.utils import clip_grad_value_, get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mulde.density.checkpoint import Checkpoint
-from mulde.density.heldout import Judge, Trained
+from mulde.density.heldout import HeldoutEvaluator, TrainingResult
 from mulde.density.noise import draw_noise
 from mulde.density.objective import Net, loss_per_row
-from mulde.density.rows import Look, Progress
+from mulde.density.rows import Progress, TrainingProgress
 from mulde.errors import FitError
 
 SCHEDULES = ("constant", "linear", "cosine", "step")
@@ -79,18 +79,18 @@ class _Run:
     def keep_as_best(self) -> None:
         self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
 
-    def save(self, checkpoint: Checkpoint, judge: Judge | None) -> None:
+    def save(self, checkpoint: Checkpoint, evaluator: HeldoutEvaluator | None) -> None:
         parts: dict[str, dict[str, Tensor]] = {"net": self.net.state_dict(), "best": self.best}
         if self.average is not self.net:
             parts["average"] = self.average.state_dict()
         parts |= {f"adam.{i}": state for i, state in self.optimiser.state_dict()["state"].items()}
         tensors = {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
         facts: dict[str, Any] = {"step": self.step, "finished": self.finished}
-        if judge is not None:
-            facts |= {"best": asdict(judge.best), "num_worse": judge.num_worse}
+        if evaluator is not None:
+            facts |= {"best": asdict(evaluator.best), "num_worse": evaluator.num_worse}
         checkpoint.save(tensors | {"generator": self.generator.get_state()}, facts)
 
-    def resume(self, checkpoint: Checkpoint, judge: Judge | None) -> None:
+    def resume(self, checkpoint: Checkpoint, evaluator: HeldoutEvaluator | None) -> None:
         """Go on from the checkpoint, where there is one."""
         if (found := checkpoint.load()) is None:
             return
@@ -107,8 +107,8 @@ class _Run:
         self.best = {name: value.to(self.device) for name, value in part("best").items()}
         moments = {i: part(f"adam.{i}") for i in range(len(list(self.net.parameters())))}
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
-        if judge is not None:
-            judge.best, judge.num_worse = Trained(**facts["best"]), facts["num_worse"]
+        if evaluator is not None:
+            evaluator.best, evaluator.num_worse = TrainingResult(**facts["best"]), facts["num_worse"]
 
 
 def train(
@@ -118,7 +118,7 @@ def train(
     how: Training,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train `net` in place on standardised rows (N, D) float32; `heldout` (M, D) likewise.
 
     A step takes min(batch_size, N) rows drawn with replacement: a step then depends on the generator's state alone.
@@ -129,12 +129,12 @@ def train(
     the step, the noise level and the column, when a loss is not finite.
     """
     run = _Run(net, how)
-    judge = None if heldout is None else Judge(heldout, how.sigma_low, how.sigma_high, run.device)
+    evaluator = None if heldout is None else HeldoutEvaluator(heldout, how.sigma_low, how.sigma_high, run.device)
     if checkpoint is not None:
-        run.resume(checkpoint, judge)
+        run.resume(checkpoint, evaluator)
     loss: Loss = torch.compile(loss_per_row) if how.compile else loss_per_row
     record = torch.zeros(_REPORT_EVERY, len(_RECORDED), device=run.device)
-    pending, saved, heldout_now = 0, time.monotonic(), Trained()
+    pending, saved, heldout_now = 0, time.monotonic(), TrainingResult()
     while not run.finished:
         run.step += 1
         record[pending] = _step(run, rows, how, loss)
@@ -145,23 +145,23 @@ def train(
         # Read back only now and then: on a GPU each reading waits for the device.
         dsm, reg = _mean_losses(record[:pending], run.step, how)
         pending = 0
-        if judge is not None and evaluate:
-            heldout_now = judge.measure(run.average, run.step)
+        if evaluator is not None and evaluate:
+            heldout_now = evaluator.measure(run.average, run.step)
             if not math.isfinite(heldout_now.heldout_loss or 0.0):
                 raise _not_finite("held-out loss", heldout_now.heldout_loss, run.step, how)
-            if judge.num_worse == 0:
+            if evaluator.num_worse == 0:
                 run.keep_as_best()
-        run.finished = run.step == how.steps or (judge is not None and 0 < how.patience <= judge.num_worse)
+        run.finished = run.step == how.steps or (evaluator is not None and 0 < how.patience <= evaluator.num_worse)
         if progress is not None:
             progress(_look(run, how, dsm, reg, heldout_now))
         if checkpoint is not None and evaluate and (run.finished or time.monotonic() - saved >= SAVE_EVERY_S):
-            run.save(checkpoint, judge)
+            run.save(checkpoint, evaluator)
             saved = time.monotonic()
-    if judge is None or not how.patience:
+    if evaluator is None or not how.patience:
         net.load_state_dict(run.average.state_dict())
-        return Trained(run.step, run.step) if judge is None else judge.measure(net, run.step)
+        return TrainingResult(run.step, run.step) if evaluator is None else evaluator.measure(net, run.step)
     net.load_state_dict(run.best)
-    return Trained(**asdict(judge.best) | {"num_steps": run.step})
+    return TrainingResult(**asdict(evaluator.best) | {"num_steps": run.step})
 
 
 def _step(run: _Run, rows: Tensor, how: Training, loss: Loss) -> Tensor:
@@ -212,9 +212,9 @@ def _not_finite(what: str, loss: Any, step: int, how: Training, where: str = "")
     )
 
 
-def _look(run: _Run, how: Training, dsm: float, reg: float, heldout: Trained) -> Look:
+def _look(run: _Run, how: Training, dsm: float, reg: float, heldout: TrainingResult) -> TrainingProgress:
     gradients = [p.grad for p in run.net.parameters() if p.grad is not None]
-    return Look(
+    return TrainingProgress(
         step=run.step,
         num_steps=how.steps,
         loss_dsm=dsm,

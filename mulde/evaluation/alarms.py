@@ -12,7 +12,7 @@ import numpy as np
 
 from mulde.errors import UsageError
 from mulde.evaluation.events import find_events
-from mulde.evaluation.metrics import ScoredVideo, pool
+from mulde.evaluation.metrics import LabelledScores, pool
 from mulde.records import Bool, Float64, spans
 
 ORACLE_RATES_PER_HOUR = (1.0, 10.0, 60.0)
@@ -68,7 +68,7 @@ class OperatingPoint:
 
 
 def operating_point(
-    name: str, level: float, videos: Sequence[ScoredVideo], rates: Mapping[str, float], rules: EventRules
+    name: str, level: float, videos: Sequence[LabelledScores], rates: Mapping[str, float], rules: EventRules
 ) -> OperatingPoint:
     """The event figures of videos at `level`; rates: video -> frames per second."""
     tallies = [_tally(video, level, rates[video.video], rules) for video in videos]
@@ -105,7 +105,7 @@ class _Tally:
     num_normal_flagged: int
 
 
-def _tally(video: ScoredVideo, level: float, rate: float, rules: EventRules) -> _Tally:
+def _tally(video: LabelledScores, level: float, rate: float, rules: EventRules) -> _Tally:
     events = find_events(video.scores, level, merge_gap=rules.merge_gap(rate), min_length=rules.min_length(rate))
     starts, ends = np.array([(event.start, event.end) for event in events], np.int64).reshape(-1, 2).T
     true_starts, true_ends = np.array(spans(video.anomalous), np.int64).reshape(-1, 2).T
@@ -125,7 +125,7 @@ def _tally(video: ScoredVideo, level: float, rate: float, rules: EventRules) -> 
     )
 
 
-def normal_hours(videos: Sequence[ScoredVideo], rates: Mapping[str, float]) -> float:
+def normal_hours(videos: Sequence[LabelledScores], rates: Mapping[str, float]) -> float:
     """How long the frames labelled normal last; rates: video -> frames per second."""
     return float(sum(np.sum(~v.anomalous) / rates[v.video] for v in videos)) / 3600
 
@@ -145,7 +145,7 @@ class FalseAlarmCurve:
     normal: Float64
 
     @classmethod
-    def of(cls, videos: Sequence[ScoredVideo], rates: Mapping[str, float], rules: EventRules) -> FalseAlarmCurve:
+    def of(cls, videos: Sequence[LabelledScores], rates: Mapping[str, float], rules: EventRules) -> FalseAlarmCurve:
         """rates: video -> frames per second."""
         merged = [
             _merged_scores(v.scores, rules.merge_gap(rates[v.video]), rules.min_length(rates[v.video])) for v in videos
@@ -180,7 +180,7 @@ class FalseAlarmCurve:
 
 def with_null_recall(
     points: Sequence[OperatingPoint],
-    nulls: Mapping[str, Sequence[ScoredVideo]],
+    nulls: Mapping[str, Sequence[LabelledScores]],
     rates: Mapping[str, float],
     rules: EventRules,
 ) -> tuple[OperatingPoint, ...]:

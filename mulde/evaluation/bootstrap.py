@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mulde.evaluation.metrics import ScoredVideo, pool
+from mulde.evaluation.metrics import LabelledScores, pool
 from mulde.records import Float64, Int64
 
 COVERAGE = 0.95
@@ -21,7 +21,7 @@ def draw_videos(num_videos: int, num_resamples: int, seed: int) -> Int64:
     return rng.multinomial(num_videos, np.full(num_videos, 1 / max(num_videos, 1)), size=num_resamples)
 
 
-def auc_intervals(videos: Sequence[ScoredVideo], draws: Int64) -> dict[str, tuple[float, float]]:
+def auc_intervals(videos: Sequence[LabelledScores], draws: Int64) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of `micro_auc` and `macro_auc`; draws (B, len(videos)) as `draw_videos` gives them.
 
     A resample in which a figure is undefined does not count for it. A figure that rests on fewer than two videos has
@@ -53,7 +53,7 @@ def _interval(numerator: Float64, denominator: Float64) -> tuple[float, float] |
     return float(low), float(high)
 
 
-def _twice_wins(videos: Sequence[ScoredVideo]) -> Float64:
+def _twice_wins(videos: Sequence[LabelledScores]) -> Float64:
     """[i, j]: pairs of an anomalous frame of video i above a normal frame of video j, twice, plus the ties, (V, V).
 
     The micro AUC of any resample with counts c is then c' W c / 2 over (anomalous frames) x (normal frames): frames

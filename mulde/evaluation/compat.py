@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mulde.errors import UsageError
-from mulde.evaluation.metrics import Figures, ScoredVideo, frame_figures, mean_figures
+from mulde.evaluation.metrics import Figures, LabelledScores, frame_figures, mean_figures
 from mulde.evaluation.smoothing import smooth
 from mulde.records import Bool, Float64
 
@@ -34,11 +34,11 @@ class Step:
     """One thing done to the scores and labels of a video; `apply` gets the sigma of the run for it, in frames."""
 
     text: str
-    apply: Callable[[ScoredVideo, float], ScoredVideo]
+    apply: Callable[[LabelledScores, float], LabelledScores]
 
 
 @dataclass(frozen=True)
-class Habit:
+class ProtocolVariant:
     """Steps in order, the figures that are then reported, and why these are not comparable."""
 
     steps: tuple[Step, ...]
@@ -49,8 +49,8 @@ class Habit:
 def drop_first_frames(num_frames: int) -> Step:
     """Scores and labels of the first frames of each video are left out."""
 
-    def apply(video: ScoredVideo, _: float) -> ScoredVideo:
-        return ScoredVideo(video.video, video.scores[num_frames:], video.anomalous[num_frames:])
+    def apply(video: LabelledScores, _: float) -> LabelledScores:
+        return LabelledScores(video.video, video.scores[num_frames:], video.anomalous[num_frames:])
 
     return Step(f"first {num_frames} frames dropped", apply)
 
@@ -58,10 +58,10 @@ def drop_first_frames(num_frames: int) -> Step:
 def per_video_minmax() -> Step:
     """Scores of each video stretched to 0..1; all 0 where they are all the same."""
 
-    def apply(video: ScoredVideo, _: float) -> ScoredVideo:
+    def apply(video: LabelledScores, _: float) -> LabelledScores:
         span = np.ptp(video.scores) if video.scores.size else 0.0
         stretched = (video.scores - video.scores.min()) / span if span > 0 else np.zeros(video.scores.size)
-        return ScoredVideo(video.video, stretched, video.anomalous)
+        return LabelledScores(video.video, stretched, video.anomalous)
 
     return Step("per-video min-max", apply)
 
@@ -69,9 +69,9 @@ def per_video_minmax() -> Step:
 def gaussian(sigma_frames: float | None = None) -> Step:
     """Centred Gaussian smoothing, with the sigma of the run unless one is given."""
 
-    def apply(video: ScoredVideo, sigma_of_run: float) -> ScoredVideo:
+    def apply(video: LabelledScores, sigma_of_run: float) -> LabelledScores:
         sigma = sigma_of_run if sigma_frames is None else sigma_frames
-        return ScoredVideo(video.video, smooth(video.scores, sigma, "centred"), video.anomalous)
+        return LabelledScores(video.video, smooth(video.scores, sigma, "centred"), video.anomalous)
 
     named = "sigma of the run" if sigma_frames is None else f"sigma {sigma_frames:g} frames"
     return Step(f"centred smoothing, {named}", apply)
@@ -80,11 +80,11 @@ def gaussian(sigma_frames: float | None = None) -> Step:
 def median(num_frames: int) -> Step:
     """Running median of an odd number of frames; beyond the ends of a video the score counts as 0."""
 
-    def apply(video: ScoredVideo, _: float) -> ScoredVideo:
+    def apply(video: LabelledScores, _: float) -> LabelledScores:
         from scipy import ndimage
 
         filtered = ndimage.median_filter(video.scores, num_frames, mode="constant", cval=0.0)
-        return ScoredVideo(video.video, np.asarray(filtered), video.anomalous)
+        return LabelledScores(video.video, np.asarray(filtered), video.anomalous)
 
     return Step(f"running median of {num_frames} frames", apply)
 
@@ -96,29 +96,29 @@ _PADDED = (
 )
 
 
-def _reiss(sigma_frames: float) -> Habit:
+def _reiss(sigma_frames: float) -> ProtocolVariant:
     # Public code of Reiss & Hoshen (arXiv 2212.00789). It ranks the fake normal frame at the score 0, where this
     # ranks it below all others: the same thing unless a calibrated score is 0 or less.
-    return Habit(
+    return ProtocolVariant(
         (gaussian(sigma_frames),),
         ("micro_auc", "macro_padded_auc"),
         f"the smoothing is {sigma_frames:g} frames at any frame rate, picked per data set, and looks ahead; {_PADDED}",
     )
 
 
-HABITS: Mapping[str, Habit] = {
-    "minmax": Habit((gaussian(), per_video_minmax()), ("micro_auc",), _STRETCHED),
-    "padded-macro": Habit((gaussian(),), ("macro_padded_auc",), _PADDED),
-    "dropped-frames": Habit((drop_first_frames(4), gaussian()), ("micro_auc",), _DROPPED),
+VARIANTS: Mapping[str, ProtocolVariant] = {
+    "minmax": ProtocolVariant((gaussian(), per_video_minmax()), ("micro_auc",), _STRETCHED),
+    "padded-macro": ProtocolVariant((gaussian(),), ("macro_padded_auc",), _PADDED),
+    "dropped-frames": ProtocolVariant((drop_first_frames(4), gaussian()), ("micro_auc",), _DROPPED),
     # Public code of Liu et al., Future Frame Prediction (CVPR 2018); the first 4 scores there repeat the fifth, so that
     # dropping before or after the min-max is the same.
-    "future-frame": Habit(
+    "future-frame": ProtocolVariant(
         (drop_first_frames(4), per_video_minmax()),
         ("micro_auc",),
         f"{_STRETCHED}; {_DROPPED}; their script also keeps the checkpoint with the best test AUC (not done here)",
     ),
     # Public code of Liu et al., HF2-VAD (ICCV 2021).
-    "hf2-vad": Habit(
+    "hf2-vad": ProtocolVariant(
         (drop_first_frames(4), median(17)),
         ("micro_auc",),
         f"{_DROPPED}; the median looks 8 frames ahead and takes 0 for the score beyond the ends of a video",
@@ -135,26 +135,26 @@ def compat_figures(
     truth: Mapping[str, Bool],
     sigma_frames: Mapping[str, float],
 ) -> CompatFigures:
-    """The figures by a habit of HABITS.
+    """The figures by a habit of VARIANTS.
 
     scores: video -> (T,) unsmoothed; nulls: name -> draws of the same form, whose figures are averaged; truth: video ->
     (T,); sigma_frames: smoothing of the run, in frames. Raises UsageError for an unknown name.
     """
-    if name not in HABITS:
-        raise UsageError("habit of a paper", expected=" or ".join(HABITS), got=repr(name))
-    habit = HABITS[name]
+    if name not in VARIANTS:
+        raise UsageError("habit of a paper", expected=" or ".join(VARIANTS), got=repr(name))
+    variant = VARIANTS[name]
 
     def figures(raw: Mapping[str, Float64]) -> Figures:
-        videos = [ScoredVideo(video, raw[video], truth[video]) for video in truth]
-        for step in habit.steps:
+        videos = [LabelledScores(video, raw[video], truth[video]) for video in truth]
+        for step in variant.steps:
             videos = [step.apply(video, sigma_frames[video.video]) for video in videos]
         return frame_figures(videos)
 
     return CompatFigures(
         name=name,
-        steps=tuple(step.text for step in habit.steps),
-        reported=habit.reported,
-        not_comparable=habit.not_comparable,
+        steps=tuple(step.text for step in variant.steps),
+        reported=variant.reported,
+        not_comparable=variant.not_comparable,
         result=figures(scores),
         nulls={null: mean_figures([figures(draw) for draw in draws]) for null, draws in nulls.items()},
     )

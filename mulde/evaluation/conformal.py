@@ -19,7 +19,7 @@ from mulde.evaluation.events import find_events
 from mulde.records import Float64, Int64
 
 COVERAGE = 0.95
-_LEAST_UNITS = 8  # fewer videos than this are cut into stretches: their spread would otherwise rest on a few numbers
+_MIN_UNITS = 8  # fewer videos than this are cut into stretches: their spread would otherwise rest on a few numbers
 _EVENTS_TO_SEE_CLUSTERS = 16
 _ROUNDING = 1 + 1e-12  # 0.1 per hour in 10 hours is one
 
@@ -46,7 +46,7 @@ class NormalVideo:
 
 
 @dataclass(frozen=True)
-class Alarm:
+class Threshold:
     """A level for `find_events` and what held-out normal video says of it.
 
     expected_per_hour: of events in new normal video. least_per_hour: the lowest rate that the footage supports.
@@ -117,7 +117,7 @@ def event_p_values(peaks: Float64, normal: Sequence[NormalVideo], *, merge_gap_s
 
 def alarm_level(
     normal: Sequence[NormalVideo], false_alarms_per_hour: float, *, merge_gap_s: float, min_length_s: float
-) -> Alarm:
+) -> Threshold:
     """The lowest level at which new normal video has at most `false_alarms_per_hour` expected events per hour.
 
     The level lies just above the (k+1)-th highest event of H hours of normal video. New video then has (k+1)/H per hour
@@ -146,7 +146,7 @@ def alarm_level(
     if k < 0:
         raise _unsupported(false_alarms_per_hour, float(expected[0]), hours, len(normal))
     level = float(np.nextafter(highest[k], np.inf))
-    return Alarm(
+    return Threshold(
         level=level,
         wanted_per_hour=false_alarms_per_hour,
         expected_per_hour=float(expected[k]),
@@ -199,7 +199,7 @@ def _peaks(scores: Float64, gap: int) -> Float64:
 
 def _partitions(normal: Sequence[NormalVideo]) -> list[list[NormalVideo]]:
     """The units to exchange: videos, and stretches of them where there are few; of one video, stretches alone."""
-    parts = -(-_LEAST_UNITS // len(normal))
+    parts = -(-_MIN_UNITS // len(normal))
     stretches = [NormalVideo(part, video.rate) for video in normal for part in np.array_split(video.scores, parts)]
     whole = [list(normal)] if len(normal) > 1 else []
     return whole + ([[stretch for stretch in stretches if stretch.scores.size]] if parts > 1 else [])

@@ -10,7 +10,7 @@ from mulde.records import Float64, spans
 
 
 @dataclass(frozen=True)
-class Event:
+class ScoreEvent:
     """Frames start:end of one video (half-open positions among its scored frames), its highest score and where."""
 
     start: int
@@ -19,7 +19,7 @@ class Event:
     score: float
 
 
-def find_events(scores: Float64, level: float, *, merge_gap: int = 0, min_length: int = 1) -> list[Event]:
+def find_events(scores: Float64, level: float, *, merge_gap: int = 0, min_length: int = 1) -> list[ScoreEvent]:
     """The stretches of scores (T,) at or above `level`, in order of time.
 
     Stretches with at most `merge_gap` frames between them are one event; then those shorter than `min_length` frames
@@ -29,7 +29,7 @@ def find_events(scores: Float64, level: float, *, merge_gap: int = 0, min_length
     for start, end in _merged(spans(scores >= level), merge_gap):
         if end - start >= min_length:
             peak = start + int(np.argmax(scores[start:end]))
-            events.append(Event(start, end, peak, float(scores[peak])))
+            events.append(ScoreEvent(start, end, peak, float(scores[peak])))
     return events
 
 

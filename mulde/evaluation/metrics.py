@@ -33,7 +33,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class ScoredVideo:
+class LabelledScores:
     """One video's anomaly scores beside its labels: scores (T,) finite float64, anomalous (T,) bool.
 
     Raises LabelError when the lengths disagree, RecordError when a score is not finite.
@@ -58,7 +58,7 @@ class ScoredVideo:
             )
 
 
-def pool(videos: Sequence[ScoredVideo]) -> tuple[Float64, Bool]:
+def pool(videos: Sequence[LabelledScores]) -> tuple[Float64, Bool]:
     """All frames of all videos, one after another: scores (N,), anomalous (N,)."""
     scores = [np.zeros(0), *(v.scores for v in videos)]
     anomalous = [np.zeros(0, np.bool_), *(v.anomalous for v in videos)]
@@ -134,7 +134,7 @@ def padded_auc(auc: float | None, num_normal: int, num_anomalous: int) -> float 
     return wins / ((num_normal + 1) * (num_anomalous + 1))
 
 
-def frame_figures(videos: Sequence[ScoredVideo]) -> Figures:
+def frame_figures(videos: Sequence[LabelledScores]) -> Figures:
     """Every figure of the videos; pooled frames and each video are sorted once."""
     scores, anomalous = pool(videos)
     pooled = Counts.of(scores, anomalous)

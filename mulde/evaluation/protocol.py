@@ -24,7 +24,7 @@ from mulde.evaluation.alarms import (
 from mulde.evaluation.bootstrap import auc_intervals, draw_videos
 from mulde.evaluation.compat import CompatFigures, compat_figures
 from mulde.evaluation.metrics import Figures as Figures  # part of what this module offers
-from mulde.evaluation.metrics import ScoredVideo, frame_figures, mean_figures
+from mulde.evaluation.metrics import LabelledScores, frame_figures, mean_figures
 from mulde.evaluation.regions import RegionFigures, RegionPool
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
 from mulde.records import Float64, LabelTrack
@@ -35,7 +35,7 @@ TableCell = str | float | int | None
 
 
 @dataclass(frozen=True)
-class Row:
+class FiguresRow:
     """The figures of a result and of each null score, all after the same smoothing.
 
     intervals: 95 % bootstrap interval over videos of the result's micro_auc and macro_auc, where there is one; alarms:
@@ -88,7 +88,7 @@ class Evaluation:
     num_anomalous_frames: int
     seed: int
     sigma_frames: Mapping[str, float]
-    rows: tuple[Row, ...]
+    rows: tuple[FiguresRow, ...]
     num_resamples: int = 0
     event_rules: EventRules = field(default_factory=EventRules)
     regions: RegionFigures | None = None
@@ -130,7 +130,7 @@ def evaluate_tracks(
     scores: video -> (T,) float64, one per frame; labels: the same videos, T labels each; sigma_frames: one number of
     frames for all videos or one per video; seed: of the random null score and the bootstrap; rates: frames per second,
     without which there are no event figures; levels: smoothing -> name -> alarm level of the scores so smoothed, beside
-    those read off the test labels; bootstrap: number of resamples; compat: name of a habit in `compat.HABITS`.
+    those read off the test labels; bootstrap: number of resamples; compat: name of a habit in `compat.VARIANTS`.
     Raises LabelError when videos or lengths disagree, UsageError for a sigma or rate that is missing or bad, for levels
     without rates and for an unknown habit.
     """
@@ -145,16 +145,16 @@ def evaluate_tracks(
     nulls = _null_scores({video: len(truth[video]) for video in videos}, seed)
     resamples = draw_videos(len(videos), bootstrap, seed)
 
-    def smoothed(raw: Mapping[str, Float64], mode: SmoothingMode) -> list[ScoredVideo]:
-        return [ScoredVideo(video, smooth(raw[video], sigma[video], mode), truth[video]) for video in videos]
+    def smoothed(raw: Mapping[str, Float64], mode: SmoothingMode) -> list[LabelledScores]:
+        return [LabelledScores(video, smooth(raw[video], sigma[video], mode), truth[video]) for video in videos]
 
-    def row(mode: SmoothingMode) -> Row:
+    def row(mode: SmoothingMode) -> FiguresRow:
         result = smoothed(scores, mode)
         alarms: tuple[OperatingPoint, ...] = ()
         if rate is not None:
             first_draws = {name: smoothed(draws[0], mode) for name, draws in nulls.items()}
             alarms = _alarms(result, first_draws, rate, rules, (levels or {}).get(mode, {}))
-        return Row(
+        return FiguresRow(
             smoothing=mode,
             result=frame_figures(result),
             nulls={
@@ -188,8 +188,8 @@ def _null_scores(num_frames: Mapping[str, int], seed: int) -> dict[str, list[dic
 
 
 def _alarms(
-    videos: Sequence[ScoredVideo],
-    nulls: Mapping[str, Sequence[ScoredVideo]],
+    videos: Sequence[LabelledScores],
+    nulls: Mapping[str, Sequence[LabelledScores]],
     rates: Mapping[str, float],
     rules: EventRules,
     levels: Mapping[str, float],

@@ -47,7 +47,7 @@ class Extractor(Protocol):
 
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_MOST_FILES = 1000
+_MAX_FILES = 1000
 
 
 def is_tag(weights: str) -> bool:
@@ -76,9 +76,9 @@ def digest(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    files = list(islice((p for p in path.rglob("*") if p.is_file()), _MOST_FILES + 1))
-    if len(files) > _MOST_FILES:
-        raise UsageError(f"weights {path}", expected=f"a file, or a folder with at most {_MOST_FILES} files")
+    files = list(islice((p for p in path.rglob("*") if p.is_file()), _MAX_FILES + 1))
+    if len(files) > _MAX_FILES:
+        raise UsageError(f"weights {path}", expected=f"a file, or a folder with at most {_MAX_FILES} files")
     total = hashlib.sha256()
     for file in sorted(files):
         total.update(f"{file.relative_to(path).as_posix()} {digest(file)}\n".encode())

@@ -15,7 +15,7 @@ JOINTS = (
 """The key points of COCO, in the order of pose networks."""
 _DIRECTIONS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")
 _NUM_COLOURS = 6  # the last columns of the descriptor
-_LEAST_AGREEMENT = 0.3
+_MIN_AGREEMENT = 0.3
 
 
 def column_groups(stream: str, dim: int, features: FeatureSettings) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ def heading(histogram: Float32) -> float | None:
     """The mean direction in radians of a motion histogram (bins,); None where there is no main direction."""
     bins, total = len(histogram), float(histogram.sum())
     mean = (histogram * np.exp(1j * bin_angles(bins))).sum()
-    if bins == 1 or total <= 0 or abs(mean) < _LEAST_AGREEMENT * total:
+    if bins == 1 or total <= 0 or abs(mean) < _MIN_AGREEMENT * total:
         return None
     return float(np.angle(mean))
 

@@ -20,8 +20,8 @@ Images = UInt8 | Sequence[UInt8]
 Pairs = Sequence[tuple[int, int]]
 """Positions of a start and an end among images."""
 
-_SMALLEST_DIS_PX = 32
-_SMALLEST_RAFT_PX, _RAFT_MULTIPLE_PX = 128, 8
+_MIN_DIS_PX = 32
+_MIN_RAFT_PX, _RAFT_MULTIPLE_PX = 128, 8
 _FARNEBACK: dict[str, Any] = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5}
 _FARNEBACK |= {"poly_sigma": 1.2, "flags": 0}
 
@@ -92,8 +92,8 @@ class DisFlow(_GreyFlow):
             number = getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{self.preset.upper()}")
             self._of_thread.dis = cv2.DISOpticalFlow.create(number)
         height, width = start.shape
-        if min(start.shape) < _SMALLEST_DIS_PX:  # DIS refuses pictures smaller than its patches
-            below, right = (max(0, _SMALLEST_DIS_PX - n) for n in start.shape)
+        if min(start.shape) < _MIN_DIS_PX:  # DIS refuses pictures smaller than its patches
+            below, right = (max(0, _MIN_DIS_PX - n) for n in start.shape)
             start, end = (cv2.copyMakeBorder(g, 0, below, 0, right, cv2.BORDER_REPLICATE) for g in (start, end))
         return np.asarray(self._of_thread.dis.calc(start, end, None)[:height, :width], np.float32)
 
@@ -181,7 +181,7 @@ class RaftFlow:
 
 def _raft_border(size_px: int) -> tuple[int, int]:
     """Pixels to add before and after a side, so that it suits RAFT: a multiple of 8, at least 128."""
-    missing = max(_SMALLEST_RAFT_PX, -(-size_px // _RAFT_MULTIPLE_PX) * _RAFT_MULTIPLE_PX) - size_px
+    missing = max(_MIN_RAFT_PX, -(-size_px // _RAFT_MULTIPLE_PX) * _RAFT_MULTIPLE_PX) - size_px
     return missing // 2, missing - missing // 2
 
 

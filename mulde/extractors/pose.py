@@ -16,7 +16,7 @@ from mulde.records import Bool, FeatureTable, Float32, Regions, UInt8, Window
 KEY_POINTS = 17
 _GREY = 114
 """What stands around the crops; such networks saw it around their pictures in training."""
-_LEAST_OVERLAP = 0.3
+_MIN_OVERLAP = 0.3
 """A pose found in the whole frame belongs to the box that it overlaps most, at least by this much (IoU)."""
 
 
@@ -100,7 +100,7 @@ class Pose:
         for frame, pose in zip(frames, poses, strict=True):
             boxes = np.flatnonzero(people.frame_index == frame)
             shared = overlap(people.box_xyxy[boxes], pose[:, :4])  # (boxes, poses)
-            while shared.size and (best := float(shared.max())) >= _LEAST_OVERLAP:
+            while shared.size and (best := float(shared.max())) >= _MIN_OVERLAP:
                 i, j = np.unravel_index(int(np.argmax(shared == best)), shared.shape)
                 points[boxes[i]], found[boxes[i]] = _key_points(pose[j : j + 1, 6:])[0], True
                 shared[i], shared[:, j] = -1, -1

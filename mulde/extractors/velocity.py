@@ -9,7 +9,7 @@ from mulde.extractors.boxes import pixel_bounds
 from mulde.extractors.flow import DisFlow, SharedMotion
 from mulde.records import FeatureTable, Float32, Int64, Regions, Window
 
-_LEAST_SCALE = 0.05
+_MIN_SCALE = 0.05
 """Of the ground at a box's foot: nearer to the horizon, or above it, speeds are multiplied by no more than 20."""
 
 
@@ -47,7 +47,7 @@ def ground_scale(box_xyxy: Float32, height_px: int, horizon: float) -> Float32:
     the lower border. Never below 0.05.
     """
     above = horizon * height_px
-    scale: Float32 = np.maximum((box_xyxy[:, 3] - above) / (height_px - above), _LEAST_SCALE, dtype=np.float32)
+    scale: Float32 = np.maximum((box_xyxy[:, 3] - above) / (height_px - above), _MIN_SCALE, dtype=np.float32)
     return scale
 
 

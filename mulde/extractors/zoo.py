@@ -64,7 +64,7 @@ _FLOW = ("raft_small", "raft_large")
 
 
 @dataclass(frozen=True)
-class Model:
+class KnownNetwork:
     """A network that the settings can name; `present` is where its weights lie on this machine."""
 
     kind: str
@@ -99,14 +99,14 @@ _CLIP = (
 )
 
 
-def list_models(kind: str | None = None) -> list[Model]:
+def list_models(kind: str | None = None) -> list[KnownNetwork]:
     """Every model that `mulde` names, or those of one kind. Raises UsageError for an unknown kind."""
     if kind is not None and kind not in KINDS:
         raise UsageError("--kind", expected=f"one of {', '.join(KINDS)}", got=kind)
     return [model for name, build in KINDS.items() if kind in (None, name) for model in build()]
 
 
-def as_json(models: Sequence[Model]) -> list[dict[str, Any]]:
+def as_json(models: Sequence[KnownNetwork]) -> list[dict[str, Any]]:
     return [asdict(model) for model in models]
 
 
@@ -125,7 +125,7 @@ def remarks(kind: str | None = None) -> list[str]:
     return said
 
 
-def _yolo(kind: str) -> Iterator[Model]:
+def _yolo(kind: str) -> Iterator[KnownNetwork]:
     setting, ending, numbers = {
         "detector": ("regions.yolo.weights", "", None),
         "pose": ("features.pose.weights", "-pose", _POSE_NUMBERS),
@@ -134,30 +134,30 @@ def _yolo(kind: str) -> Iterator[Model]:
         for size, parameters in zip("nsmlx", millions, strict=True):
             name = f"{family}{size}{ending}.pt"
             present = _first([Path(name), weights_folder() / name])
-            yield Model(kind, name, f'{setting}="{name}"', numbers, round(2 * parameters, 1), _AGPL, present)
+            yield KnownNetwork(kind, name, f'{setting}="{name}"', numbers, round(2 * parameters, 1), _AGPL, present)
 
 
-def _image() -> Iterator[Model]:
+def _image() -> Iterator[KnownNetwork]:
     for name, dim in _IMAGE_DIMS.items():
         yield from _torchvision("image", name, f'features.backbone.model="{name}"', dim)
 
 
-def _video() -> Iterator[Model]:
+def _video() -> Iterator[KnownNetwork]:
     for name, dim in _VIDEO_DIMS.items():
         yield from _torchvision("video", name, f'features.video.model="{name}"', dim)
     for name, (dim, size_mb) in _HIERA.items():
         present = _first([_hub_folder() / f"{name}.pth"])
-        yield Model("video", name, f'features.video.model="{name}"', dim, size_mb, _NC, present)
+        yield KnownNetwork("video", name, f'features.video.model="{name}"', dim, size_mb, _NC, present)
 
 
-def _flow() -> Iterator[Model]:
+def _flow() -> Iterator[KnownNetwork]:
     for name in ("dis", "farneback"):
-        yield Model("flow", name, f'features.flow.method="{name}"', None, 0, "no weights", "opencv")
+        yield KnownNetwork("flow", name, f'features.flow.method="{name}"', None, 0, "no weights", "opencv")
     for name in _FLOW:
         yield from _torchvision("flow", name, f'features.flow.method="{name}"', None)
 
 
-def _torchvision(kind: str, name: str, setting: str, dim: int | None) -> Iterator[Model]:
+def _torchvision(kind: str, name: str, setting: str, dim: int | None) -> Iterator[KnownNetwork]:
     """The model with its default weights, where the installed torchvision knows it."""
     from torchvision import models
 
@@ -167,20 +167,22 @@ def _torchvision(kind: str, name: str, setting: str, dim: int | None) -> Iterato
         return
     licence = _NC if "SWAG" in str(weights.meta.get("license", "")) else weights.meta.get("license", _ASK)
     present = _first([_hub_folder() / weights.url.rsplit("/", 1)[-1]])
-    yield Model(kind, name, setting, dim, round(weights.meta["_file_size"], 1), licence, present)
+    yield KnownNetwork(kind, name, setting, dim, round(weights.meta["_file_size"], 1), licence, present)
 
 
-def _clip() -> Iterator[Model]:
+def _clip() -> Iterator[KnownNetwork]:
     from huggingface_hub import constants
 
     for one in _CLIP:
         folder = Path(constants.HF_HUB_CACHE) / f"models--{one.repository.replace('/', '--')}" / "snapshots"
         files = [p for p in sorted(folder.glob("*/open_clip_*")) if p.suffix in (".safetensors", ".bin")]
         setting = f'features.clip.model="{one.model}" features.clip.weights="{one.weights}"'
-        yield Model("clip", f"{one.model} {one.weights}", setting, one.dim, one.size_mb, one.licence, _first(files))
+        yield KnownNetwork(
+            "clip", f"{one.model} {one.weights}", setting, one.dim, one.size_mb, one.licence, _first(files)
+        )
 
 
-KINDS: Mapping[str, Callable[[], Iterator[Model]]] = {
+KINDS: Mapping[str, Callable[[], Iterator[KnownNetwork]]] = {
     "detector": lambda: _yolo("detector"),
     "pose": lambda: _yolo("pose"),
     "image": _image,

@@ -2,8 +2,8 @@
 
 from mulde.filetypes import is_frame_folder, is_video_file, list_frames
 from mulde.media.audio import Sound
+from mulde.media.content_hash import Snapshot, content_hash
 from mulde.media.conversion import Conversion, ConvertedReader
-from mulde.media.identity import Snapshot, identity
 from mulde.media.opening import open_video
 from mulde.media.reader import VideoReader, missing_text
 from mulde.media.writer import VideoWriter, timing, write_video
@@ -15,7 +15,7 @@ __all__ = [
     "Sound",
     "VideoReader",
     "VideoWriter",
-    "identity",
+    "content_hash",
     "is_frame_folder",
     "is_video_file",
     "list_frames",

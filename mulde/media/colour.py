@@ -6,7 +6,7 @@ import numpy as np
 
 from mulde.records import UInt8
 
-_LEAST_CHROMA, _SHARE, _DARK = 12, 0.95, 16
+_MIN_CHROMA, _SHARE, _DARK = 12, 0.95, 16
 
 
 def is_coloured(image: UInt8) -> bool | None:
@@ -18,4 +18,4 @@ def is_coloured(image: UInt8) -> bool | None:
     if few.max() < _DARK:
         return None
     chroma = few.max(axis=-1).astype(np.int16) - few.min(axis=-1)
-    return bool(np.quantile(chroma, _SHARE) >= _LEAST_CHROMA)
+    return bool(np.quantile(chroma, _SHARE) >= _MIN_CHROMA)

@@ -40,7 +40,7 @@ _ISO_MEDIA_MARK = slice(4, 8)  # an mp4, mov or 3gp file starts with a box of ty
 
 
 @dataclass
-class Damage:
+class DecodeDamage:
     """What went wrong while a file was decoded; `num_out_of_place` pictures had no stamp that numbers them."""
 
     num_bad_packets: int = 0
@@ -96,7 +96,7 @@ def main_stream(path: Path) -> int:
         return [stream.index for stream in container.streams.video].index(main.index)
 
 
-def packets(source: SourceFile, container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
+def packets(source: SourceFile, container: Any, stream: Any, damage: DecodeDamage) -> Iterator[Any]:
     """The stream's packets in file order, then None. A container that breaks off ends the packets and is noted.
 
     Raises SourceError where the disk is at fault, before a packet that was read after the error.
@@ -119,7 +119,7 @@ def packets(source: SourceFile, container: Any, stream: Any, damage: Damage) -> 
             yield packet
 
 
-def pictures(stream: Any, packet: Any, damage: Damage) -> list[Any]:
+def pictures(stream: Any, packet: Any, damage: DecodeDamage) -> list[Any]:
     """The pictures that become ready with `packet` (None: with the end). A packet that cannot be decoded is noted."""
     try:
         decoded: list[Any] = stream.decode(packet)

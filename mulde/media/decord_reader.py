@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mulde.errors import UsageError, VideoError
-from mulde.media.container import Damage, main_stream
+from mulde.media.container import DecodeDamage, main_stream
 from mulde.media.file_reader import FileReader
-from mulde.media.reader import Picture, Reading
+from mulde.media.reader import Picture, ReadOptions
 from mulde.records import Int64, UInt8
 
 # decord puts a copy of another frame where it cannot decode one, unless more than this share of the frames is copied.
@@ -39,7 +39,7 @@ class DecordReader(FileReader):
 
     decoder: ClassVar[str] = "decord"
 
-    def __init__(self, path: Path, reading: Reading) -> None:
+    def __init__(self, path: Path, reading: ReadOptions) -> None:
         self._decord = _import_decord()
         self.decoder_version = f"decord {self._decord.__version__}"
         super().__init__(path, reading)
@@ -65,7 +65,7 @@ class DecordReader(FileReader):
             for index in range(start, stop):
                 yield Picture(index, self._facts.time_s(index), partial(_same, images.popleft()))
             start = stop
-        self._finish(Damage())
+        self._finish(DecodeDamage())
 
     def _open(self) -> tuple[Any, Int64]:
         """decord's reader, and the indices of the key frames in the frames that are delivered."""

@@ -13,13 +13,13 @@ import numpy as np
 from mulde.errors import VideoError
 from mulde.images import MAX_PIXELS
 from mulde.media.colour import is_coloured
-from mulde.media.container import Damage, open_stream, packets, pictures
+from mulde.media.container import DecodeDamage, open_stream, packets, pictures
 from mulde.media.rate import NO_STAMP, Rate, steady_rate, true_rate
 from mulde.media.reader import DEFAULT_RATE
 from mulde.records import Int64
 
 # No codec presents a picture more than 16 places away from where it is coded; twice that, for fields coded alone.
-_MOST_REORDERED = 32
+_MAX_REORDERED = 32
 # Pictures one behind the other and nothing else, to which libav gives 25 a second.
 _UNTIMED = ("mjpeg", "mjpeg_2000")
 
@@ -83,7 +83,7 @@ class VideoFacts:
 def probe(path: Path, number: int | None, default_rate: Fraction | None) -> VideoFacts:
     """Read a stream's packets once and decode its first picture. Raises VideoError where no picture can be had."""
     presented, coded = array("q"), array("q")  # the stamps of each packet
-    num_hidden, first, damage, damaged_before_first = 0, None, Damage(), False
+    num_hidden, first, damage, damaged_before_first = 0, None, DecodeDamage(), False
     with open_stream(path, number) as (source, container, stream):
         width, height = stream.width, stream.height  # as the header says; a decoder forgets what it refuses
         for packet in packets(source, container, stream, damage):
@@ -153,7 +153,7 @@ def _stamps(presented: Int64, coded: Int64, first: int | None) -> tuple[Int64, b
     usable = (
         not (presented == NO_STAMP).any()
         and (np.diff(stamps) > 0).all()
-        and (np.abs(order - np.arange(len(order))) <= _MOST_REORDERED).all()
+        and (np.abs(order - np.arange(len(order))) <= _MAX_REORDERED).all()
         and (np.diff(known) >= 0).all()  # else the clock was set back
     )
     if not usable:

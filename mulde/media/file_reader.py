@@ -6,9 +6,9 @@ import logging
 from fractions import Fraction
 from pathlib import Path
 
-from mulde.media.container import Damage
+from mulde.media.container import DecodeDamage
 from mulde.media.facts import VideoFacts, probe
-from mulde.media.reader import DEFAULT_RATE, Reading, VideoReader, missing_text, working_size
+from mulde.media.reader import DEFAULT_RATE, ReadOptions, VideoReader, missing_text, working_size
 
 _log = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 class FileReader(VideoReader):
     """A video file: what its container says is read by PyAV whichever library decodes, so that times agree."""
 
-    def __init__(self, path: Path, reading: Reading) -> None:
+    def __init__(self, path: Path, reading: ReadOptions) -> None:
         super().__init__(path, reading)
         self._facts: VideoFacts = probe(path, reading.stream, reading.default_rate)
         self.size_hw, self.rate = working_size(self._facts.size_hw, reading.working_size_px), self._facts.rate
@@ -29,7 +29,7 @@ class FileReader(VideoReader):
     def steady_rate(self) -> Fraction:
         return self._facts.steady_rate
 
-    def _finish(self, damage: Damage) -> None:
+    def _finish(self, damage: DecodeDamage) -> None:
         """At the end of the file: put the missing frames on record, warn where fewer came than the file promises."""
         facts, num_decoded = self._facts, self._num_frames_read
         if facts.rate_remark:
@@ -56,7 +56,7 @@ class FileReader(VideoReader):
                 self.path, num_decoded, end_s, duration_s,
             )  # fmt: skip
 
-    def _missing_text(self, damage: Damage) -> str:
+    def _missing_text(self, damage: DecodeDamage) -> str:
         if not self._facts.numbers_are_true:
             return "its time stamps do not say which are missing, the frames are numbered as they come"
         text = missing_text(self.missing) if self.missing else "no frame between them is missing"

@@ -14,11 +14,11 @@ from mulde.errors import ImageError, VideoError
 from mulde.filetypes import list_frames
 from mulde.images import import_cv2, read_image
 from mulde.media.colour import is_coloured
-from mulde.media.identity import no_images
+from mulde.media.content_hash import no_images
 from mulde.media.reader import (
     DEFAULT_RATE,
     Picture,
-    Reading,
+    ReadOptions,
     VideoReader,
     missing_text,
     shape_text,
@@ -39,7 +39,7 @@ class FrameFolderReader(VideoReader):
 
     decoder: ClassVar[str] = "frames"
 
-    def __init__(self, path: Path, reading: Reading) -> None:
+    def __init__(self, path: Path, reading: ReadOptions) -> None:
         super().__init__(path, reading)
         if reading.stream not in (None, 0):
             raise VideoError(

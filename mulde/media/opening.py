@@ -12,10 +12,10 @@ from mulde.filetypes import is_image_file
 from mulde.media.decord_reader import DecordReader
 from mulde.media.frame_folder import FrameFolderReader
 from mulde.media.pyav_reader import PyAVReader
-from mulde.media.reader import Reading, VideoReader
+from mulde.media.reader import ReadOptions, VideoReader
 
 # decoder name -> reader of video files
-DECODERS: Mapping[str, Callable[[Path, Reading], VideoReader]] = {
+DECODERS: Mapping[str, Callable[[Path, ReadOptions], VideoReader]] = {
     PyAVReader.decoder: PyAVReader,
     DecordReader.decoder: DecordReader,
 }
@@ -59,4 +59,4 @@ def open_video(
         raise VideoError(f"{path} does not exist", expected="a video file, a folder of frames or an image")
     reader = FrameFolderReader if path.is_dir() or is_image_file(path) else DECODERS[decoder]
     number = None if stream == "auto" else stream
-    return reader(path, Reading(batch_size, frame_rate, working_size_px, number, start_frame))
+    return reader(path, ReadOptions(batch_size, frame_rate, working_size_px, number, start_frame))

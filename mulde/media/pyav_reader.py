@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mulde.media.container import Damage, import_av, open_stream, packets, pictures
+from mulde.media.container import DecodeDamage, import_av, open_stream, packets, pictures
 from mulde.media.file_reader import FileReader
-from mulde.media.reader import Picture, Reading, size_changed
+from mulde.media.reader import Picture, ReadOptions, size_changed
 from mulde.records import UInt8
 
 
@@ -20,14 +20,14 @@ class PyAVReader(FileReader):
 
     decoder: ClassVar[str] = "pyav"
 
-    def __init__(self, path: Path, reading: Reading) -> None:
+    def __init__(self, path: Path, reading: ReadOptions) -> None:
         av = import_av()
         libavcodec = ".".join(str(part) for part in av.library_versions["libavcodec"])
         self.decoder_version = f"PyAV {av.__version__} (libavcodec {libavcodec})"
         super().__init__(path, reading)
 
     def _decode(self) -> Generator[Picture, None, None]:
-        facts, damage, index = self._facts, Damage(), -1
+        facts, damage, index = self._facts, DecodeDamage(), -1
         # Kept for all pictures: to set up a conversion, and threads for it, takes longer than to convert.
         converter = import_av().video.reformatter.VideoReformatter()
         with open_stream(self.path, self.reading.stream) as (source, container, stream):

@@ -22,7 +22,7 @@ _MAX_BATCH_BYTES = 2**28
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How a video is to be read; `open_video` says what each setting means."""
 
     batch_size: int = 32
@@ -65,7 +65,7 @@ class VideoReader(ABC):
     num_frames_from_header: int | None
     coloured: bool | None = None
 
-    def __init__(self, path: Path, reading: Reading) -> None:
+    def __init__(self, path: Path, reading: ReadOptions) -> None:
         self.path, self.reading = path, reading
         self.num_frames_decoded = 0
         self.missing: list[range] = []

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from mulde.errors import UsageError, VideoError
-from mulde.files import whole_file
+from mulde.files import atomic_write
 from mulde.media.audio import Sound
 from mulde.media.container import import_av
 from mulde.media.reader import shape_text
@@ -82,7 +82,7 @@ class VideoWriter:
     def __enter__(self) -> Self:
         options = {"movflags": "faststart"} if self._quick else {}
         with ExitStack() as opened:
-            unfinished = opened.enter_context(whole_file(self.path))
+            unfinished = opened.enter_context(atomic_write(self.path))
             container = import_av().open(str(unfinished.absolute()), "w", format="mp4", container_options=options)
             self._container: Any = opened.enter_context(container)
             self._opened = opened.pop_all()

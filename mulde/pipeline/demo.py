@@ -7,7 +7,7 @@ from pathlib import Path
 from mulde.config import Settings
 from mulde.datasets.synthetic import write_world
 from mulde.media import write_video
-from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.review.overlay import run_overlay
 from mulde.pipeline.review.report import run_report
@@ -15,7 +15,7 @@ from mulde.pipeline.run_claim import claim
 from mulde.pipeline.stages import run_all
 
 
-def run_demo(out: Path, seed: int, place: Workplace) -> Outcome:
+def run_demo(out: Path, seed: int, place: Session) -> Outcome:
     """Write the world of `seed` to `<out>/world` where it is not there yet, and run it into `<out>/run`."""
     world = out / "world"
     run = {"source": f"synthetic:{world}", "out": str(out / "run"), "seeds": (seed,)}

@@ -20,7 +20,7 @@ from mulde.pipeline.events.parts import EventParts
 from mulde.pipeline.events.suppression import (
     EXEMPTIONS,
     Exemption,
-    Model,
+    ScoringModel,
     alone_because,
     apply_exemptions,
     exemptions_of,
@@ -40,10 +40,10 @@ from mulde.pipeline.events.tables import (
 )
 from mulde.pipeline.events.thumbnails import write_normal_pictures, write_pictures
 from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
-from mulde.pipeline.extraction.workplace import Workplace
 from mulde.pipeline.model.bundle import Bundle, check_extraction, load_bundle
-from mulde.pipeline.model.normal_index import MOMENTS, Moments
+from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
 from mulde.pipeline.model.weights import remember
 from mulde.pipeline.model.world import in_lines, other_colour, other_objects
 from mulde.pipeline.outcome import Failed
@@ -51,8 +51,8 @@ from mulde.pipeline.run_folder import HEAT_MAPS, OVERLAYS, RunFolder
 from mulde.pipeline.scoring.frames import score_path, score_video, write_scores
 from mulde.pipeline.scoring.heat_maps import write_heat_maps
 from mulde.pipeline.scoring.regions import read_regions_of, write_regions
-from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_alarm
-from mulde.records import LabelTrack, ScoredVideo, ScoreTrack, SeenEvent
+from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
+from mulde.records import Event, LabelTrack, ScoredVideo, ScoreTrack
 from mulde.report.curves import truth_frames
 from mulde.report.plots import plot_scores
 
@@ -60,7 +60,7 @@ MOMENTS_IN_FIGURE = 3
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ScoreOptions:
     """What is to be done besides: exemptions to apply, overlay videos, heat maps."""
 
     exemptions: Path | None = None
@@ -78,10 +78,10 @@ class Scorer:
     bundle: Bundle
     plan: ExtractionPlan
     alarm: AlarmRule | None
-    model: Model
-    moments: Moments | None
-    place: Workplace
-    wishes: Wishes
+    model: ScoringModel
+    moments: NormalIndex | None
+    place: Session
+    options: ScoreOptions
     given: tuple[Exemption, ...]
 
     @property
@@ -89,7 +89,7 @@ class Scorer:
         return self.bundle.settings
 
     @classmethod
-    def open(cls, model: Path, changes: Sequence[str], place: Workplace, wishes: Wishes) -> Scorer:
+    def open(cls, model: Path, changes: Sequence[str], place: Session, options: ScoreOptions) -> Scorer:
         """changes: of the model's settings, as `load_settings` takes them, to extract and to set the alarm with.
 
         Raises BundleError for a model that cannot be read or was trained on other features, UsageError for a rate of
@@ -101,7 +101,7 @@ class Scorer:
         bundle = bundle.with_settings(changes)
         if not bundle.classes:
             bundle = replace(bundle, classes=class_names(bundle.settings.regions.yolo.weights))
-        alarm = learn_alarm(bundle, bundle.settings.alarms, place.reporter)
+        alarm = learn_threshold(bundle, bundle.settings.alarms, place.reporter)
         plan = ExtractionPlan(bundle.settings, place.device, world=bundle.world)
         if bundle.world is None:
             place.reporter.warn(
@@ -112,18 +112,18 @@ class Scorer:
         for warning in check_extraction(bundle, made_from):
             place.reporter.warn(warning)
         remember(bundle.settings, made_from)
-        return cls._of(bundle, plan, alarm, model, place, wishes)
+        return cls._of(bundle, plan, alarm, model, place, options)
 
     @classmethod
-    def trained(cls, bundle: Bundle, plan: ExtractionPlan, model: Path, place: Workplace) -> Scorer:
+    def trained(cls, bundle: Bundle, plan: ExtractionPlan, model: Path, place: Session) -> Scorer:
         """Of a model that was just trained and saved; a rate that it does not support is a warning, because the hours
         of training are not to be lost for it."""
         try:
-            alarm = learn_alarm(bundle, bundle.settings.alarms, place.reporter)
+            alarm = learn_threshold(bundle, bundle.settings.alarms, place.reporter)
         except UsageError as error:
             place.reporter.warn(f"no alarm level and no events: {error}")
             alarm = None
-        return cls._of(bundle, plan, alarm, model, place, Wishes())
+        return cls._of(bundle, plan, alarm, model, place, ScoreOptions())
 
     @classmethod
     def _of(
@@ -132,16 +132,16 @@ class Scorer:
         plan: ExtractionPlan,
         alarm: AlarmRule | None,
         model: Path,
-        place: Workplace,
-        wishes: Wishes,
+        place: Session,
+        options: ScoreOptions,
     ) -> Scorer:
-        moments = Moments.read(model.with_name(MOMENTS))
-        known = Model(digest(model), moments)
-        given = tuple(read_exemptions(wishes.exemptions)) if wishes.exemptions else ()
+        moments = NormalIndex.read(model.with_name(MOMENTS))
+        known = ScoringModel(digest(model), moments)
+        given = tuple(read_exemptions(options.exemptions)) if options.exemptions else ()
         for one in given:
             if why := alone_because(one, known):
                 place.reporter.warn(f"exemption {one.id} covers {one.event_id} alone: {why}")
-        return cls(bundle, plan, alarm, known, moments, place, wishes, given)
+        return cls(bundle, plan, alarm, known, moments, place, options, given)
 
     def look(self, videos: Sequence[StoredVideo], folder: RunFolder | None, *, say: bool = True) -> None:
         """Say, and put on record, what of the videos is not as the model learnt: what is converted, what cannot be."""
@@ -180,7 +180,7 @@ class Scorer:
 
     def score_part(
         self, videos: Sequence[StoredVideo], folder: RunFolder
-    ) -> tuple[dict[str, ScoredVideo], list[SeenEvent]]:
+    ) -> tuple[dict[str, ScoredVideo], list[Event]]:
         """As `score` adds them, for a folder that grows without end: what is written does not grow with it. The events,
         which are returned too, wait beside the tables of events until `gather`."""
         scored = self._tables(videos, folder, None)
@@ -197,7 +197,7 @@ class Scorer:
             return
         exemptions, are_new = self._exemptions(folder)
 
-        def exempt(events: Sequence[SeenEvent], rows: EventRows) -> list[SeenEvent]:
+        def exempt(events: Sequence[Event], rows: EventRows) -> list[Event]:
             return apply_exemptions(events, rows, exemptions, self.model)
 
         num_events = EventParts(folder.root).gather(exempt, anew=are_new)
@@ -233,7 +233,7 @@ class Scorer:
         write_scores(one, folder.scores)
         if one.regions is not None:
             write_regions(one.regions, folder.regions)
-        if self.wishes.heat_maps:
+        if self.options.heat_maps:
             how = self.bundle.settings.fusion.combine
             write_heat_maps(one.track, one.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
         return replace(one, regions=None)
@@ -277,7 +277,7 @@ class Scorer:
         folder: RunFolder,
         labels: Mapping[str, LabelTrack] | None = None,
         failed: Failed | None = None,
-        events: Sequence[SeenEvent] | None = None,
+        events: Sequence[Event] | None = None,
     ) -> None:
         """Figures of the scored videos, thumbnails of their events and, if wished, overlay videos. labels: to shade;
         failed: as `score` has it; events: of the videos, None for those of the run folder."""
@@ -304,7 +304,7 @@ class Scorer:
         self,
         stored: StoredVideo,
         track: ScoreTrack,
-        events: Sequence[SeenEvent],
+        events: Sequence[Event],
         level: float | None,
         truth: LabelTrack | None,
         folder: RunFolder,
@@ -317,7 +317,7 @@ class Scorer:
             alarm_level=level,
             moments=sorted(pictures.items()),
         )
-        if self.wishes.overlay:
+        if self.options.overlay:
             regions = read_regions_of(folder.regions, track.video)
             target = output_path(folder.root / OVERLAYS, track.video, ".mp4")
             reporter = self.place.reporter

@@ -11,36 +11,36 @@ from typing import Any
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import SPLITS, Dataset
 from mulde.datasets.left_out import as_record
-from mulde.datasets.sources import Footage, Opened, absolute_source, open_source, open_sources
+from mulde.datasets.sources import Opened, VideoCollection, absolute_source, open_source, open_sources
 from mulde.errors import LabelError, UsageError
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
 from mulde.files import read_text, write_json
 from mulde.pipeline.evaluation.evaluate import evaluate, mean_and_spread, read_labels, region_pool
 from mulde.pipeline.evaluation.events_found import show_events_found
 from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
-from mulde.pipeline.extraction.workplace import Workplace
 from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.model.normal_index import MOMENTS
 from mulde.pipeline.model.world import World, mixtures, world_of
 from mulde.pipeline.outcome import Outcome
-from mulde.pipeline.predictor import Scorer, Wishes
+from mulde.pipeline.predictor import ScoreOptions, Scorer
 from mulde.pipeline.review.audit import write_audit
 from mulde.pipeline.run_claim import added, claim, new_run, prune
 from mulde.pipeline.run_folder import RECORD, REGIONS, SETTINGS, TRUTH, RunFolder, read_record
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.scoring.regions import read_regions
 from mulde.pipeline.scoring.threshold import recorded_level
-from mulde.pipeline.training.exclusions import LeaveOut, read_leave_out
+from mulde.pipeline.training.exclusions import Exclusions, read_exclusions
 from mulde.pipeline.training.fit import CHECKPOINTS, check_density, train
-from mulde.pipeline.training.normal_sample import write_moments
+from mulde.pipeline.training.reference_samples import write_normal_index
 from mulde.progress import Reporter
 from mulde.records import LabelTrack, ScoredVideo
 from mulde.report.curves import truth_frames
 from mulde.report.evaluation_page import write_evaluation_page
 
 
-def run_extract(sources: Sequence[str], settings: Settings, place: Workplace) -> Outcome:
+def run_extract(sources: Sequence[str], settings: Settings, place: Session) -> Outcome:
     """Features of all videos of the sources into the store."""
     opened = _open(sources, None, place)
     outcome = Outcome(failures=opened.failures)
@@ -55,7 +55,7 @@ def run_train(
     settings: Settings,
     out: Path,
     seed: int,
-    place: Workplace,
+    place: Session,
     *,
     leave_out: Path | None = None,
 ) -> Outcome:
@@ -72,7 +72,7 @@ def run_train(
     outcome.add(len(extraction.done), extraction.failures)
     _note_digests(folder, extraction.done)
     world = say_mixtures(extraction.done, place.reporter)
-    left_out = read_leave_out(leave_out, extraction.done) if leave_out else LeaveOut()
+    left_out = read_exclusions(leave_out, extraction.done) if leave_out else Exclusions()
     bundle = _train(extraction.done, world, settings, plan, folder, seed, place, left_out)
     with folder.stage("audit"):
         write_audit(bundle, extraction.done, plan, folder.root, place.reporter)
@@ -86,8 +86,8 @@ def _train(
     plan: ExtractionPlan,
     folder: RunFolder,
     seed: int,
-    place: Workplace,
-    leave_out: LeaveOut,
+    place: Session,
+    leave_out: Exclusions,
 ) -> Bundle:
     with folder.stage("train"):
         bundle = train(
@@ -105,7 +105,7 @@ def _train(
     shutil.rmtree(folder.root / CHECKPOINTS, ignore_errors=True)
     folder.note(training=bundle.training, made_from=bundle.made_from)
     with folder.stage("normal moments"):
-        write_moments(videos, bundle, plan, folder.root / MOMENTS, seed=seed, reporter=place.reporter)
+        write_normal_index(videos, bundle, plan, folder.root / MOMENTS, seed=seed, reporter=place.reporter)
     place.reporter.say(f"model: {folder.model}")
     return bundle
 
@@ -115,8 +115,8 @@ def run_score(
     model: Path,
     changes: Sequence[str],
     out: Path | None,
-    place: Workplace,
-    wishes: Wishes = Wishes(),  # noqa: B008 - frozen
+    place: Session,
+    options: ScoreOptions = ScoreOptions(),  # noqa: B008 - frozen
     *,
     add: bool = False,
 ) -> Outcome:
@@ -126,7 +126,7 @@ def run_score(
     changes: of the model's settings, as `load_settings` takes them: a detector that lies elsewhere, another alarm.
     add: to the videos of the run that `out` holds. Raises UsageError where it holds another.
     """
-    scorer = Scorer.open(model, changes, place, wishes)  # first, because it may refuse
+    scorer = Scorer.open(model, changes, place, options)  # first, because it may refuse
     sha256, before = scorer.model.sha256, dict[str, Any]()
     if add and out is None:
         raise UsageError("--add", expected="--out with the run to add to")
@@ -247,13 +247,13 @@ def say_mixtures(videos: Sequence[StoredVideo], reporter: Reporter) -> World:
     return world
 
 
-def _labelled(footage: Footage, source: str) -> Dataset:
+def _labelled(footage: VideoCollection, source: str) -> Dataset:
     if footage.dataset is None:
         raise UsageError(f"labels from {source}", expected="a data set with labels, as NAME:ROOT", got="loose videos")
     return footage.dataset
 
 
-def run_all(settings: Settings, place: Workplace, *, anew: bool = False) -> Outcome:
+def run_all(settings: Settings, place: Session, *, anew: bool = False) -> Outcome:
     """Extract, train, score and evaluate the data set `run.source`; each seed trains anew on the same features.
 
     One seed works in `run.out`, several in `<out>/seed-<n>`, with their mean and spread in `<out>/metrics.json`.
@@ -289,7 +289,7 @@ def run_all(settings: Settings, place: Workplace, *, anew: bool = False) -> Outc
             own = _start(out / f"seed-{seed}", settings, [source], place, kind="run", seed=seed)
         prune(own, before, folder.record["video_sha256"])
         place.reporter.say(f"seed {seed}")
-        bundle = _train(splits["train"].done, world, settings, plan, own, seed, place, LeaveOut())
+        bundle = _train(splits["train"].done, world, settings, plan, own, seed, place, Exclusions())
         scorer = Scorer.trained(bundle, scoring, own.model, place)
         scorer.look(splits["test"].done, own, say=seed == seeds[0])
         with own.stage("score"):
@@ -305,7 +305,7 @@ def run_all(settings: Settings, place: Workplace, *, anew: bool = False) -> Outc
     return outcome
 
 
-def _open(sources: Sequence[str], split: str | None, place: Workplace) -> Opened:
+def _open(sources: Sequence[str], split: str | None, place: Session) -> Opened:
     """The videos of the sources; what is left out is said, and refused where the command is strict."""
     opened = open_sources(sources, split)
     opened.report(place.reporter, strict=place.strict)
@@ -316,7 +316,7 @@ def _start(
     out: Path,
     settings: Settings,
     sources: Sequence[str],
-    place: Workplace,
+    place: Session,
     before: Mapping[str, Any] = {},
     **facts: Any,
 ) -> RunFolder:

@@ -14,7 +14,7 @@ from mulde.evaluation.regions import RegionCurves
 from mulde.evaluation.smoothing import smooth
 from mulde.records import Float64, Int64, LabelTrack
 
-MOST_POINTS = 1000
+MAX_POINTS = 1000
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def thin_track(values: Float64, columns: int) -> Int64:
     return np.unique(np.concatenate([first + stretches.argmin(axis=1), first + stretches.argmax(axis=1), ends]))
 
 
-def thin_path(x: Float64, y: Float64, most: int = MOST_POINTS) -> tuple[Float64, Float64]:
+def thin_path(x: Float64, y: Float64, most: int = MAX_POINTS) -> tuple[Float64, Float64]:
     """At most `most` of the points x, y (N,), evenly along the path, both ends kept.
 
     A dropped point is at most the length of the path / (most - 1) from the kept one before it, in |dx| + |dy|.

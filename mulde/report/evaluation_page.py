@@ -21,7 +21,7 @@ from mulde.report.plots import plot_scores, plot_trade_off
 from mulde.report.video_panels import show_videos
 
 PAGE = "evaluation.html"
-_MOST_UNFOLDED = 24  # with more videos their curves are folded, so that the page can be looked over
+_MAX_UNFOLDED = 24  # with more videos their curves are folded, so that the page can be looked over
 
 
 def write_evaluation_page(
@@ -71,7 +71,7 @@ def write_evaluation_page(
         pictures=[{"png": _encoded(folder / f"{one.key}.png"), "text": _in_words(one)} for one in trade_offs],
         index=video_table(shown),
         videos=shown,
-        unfolded=len(videos) <= _MOST_UNFOLDED,
+        unfolded=len(videos) <= _MAX_UNFOLDED,
         has_level=alarm_level is not None,
         **_facts(record or {}, settings),
     )

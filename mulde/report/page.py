@@ -14,7 +14,7 @@ import numpy as np
 
 from mulde.errors import RecordError
 from mulde.names import shown
-from mulde.records import ScoreTrack, SeenEvent
+from mulde.records import Event, ScoreTrack
 from mulde.report.page_pictures import fitted
 from mulde.report.page_scores import (
     Grid,
@@ -27,7 +27,7 @@ from mulde.report.page_scores import (
     packed,
 )
 
-MOST_BYTES = 24_000_000  # of a page without clips
+MAX_BYTES = 24_000_000  # of a page without clips
 _SCRIPTS = ("data.js", "events.js", "marks.js", "list.js", "curve.js", "detail.js", "app.js")
 _SCHEMA = 1
 _ALLOWANCE = 400_000  # bytes of markup, tables and quotes
@@ -53,7 +53,7 @@ class ReportEvent:
     """An event; picture: the file to put into the page, smaller; clip: an mp4 to put in as it is; picture_link and
     clip_link: where files lie relative to the page."""
 
-    event: SeenEvent
+    event: Event
     picture: Path | None = None
     picture_link: str | None = None
     clip: bytes | None = None
@@ -61,7 +61,7 @@ class ReportEvent:
 
 
 @dataclass(frozen=True)
-class Exempted:
+class SuppressedEvent:
     """The operator's word on an event as a page shows it: state is `in force`, `proposed` or `undone`."""
 
     id: str
@@ -74,7 +74,7 @@ class Exempted:
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportPage:
     """What a page shows. Events come in the order of their rank.
 
     level: the alarm level, None where the run has none; normal: how many events held-out normal video has at which
@@ -91,7 +91,7 @@ class Report:
     normal: Mapping[str, Any] | None = None
     statement: str = ""
     normal_pictures: Mapping[int, Path] = field(default_factory=dict)
-    exemptions: Sequence[Exempted] = ()
+    exemptions: Sequence[SuppressedEvent] = ()
     num_alarms: tuple[int, int] = (0, 0)
     tables: Sequence[object] = ()
     remarks: Sequence[str] = ()
@@ -100,10 +100,10 @@ class Report:
     texts: Sequence[tuple[str, str]] = ()
 
 
-def build_page(report: Report, advance: Callable[[int], None] = lambda amount: None) -> str:
+def build_page(report: ReportPage, advance: Callable[[int], None] = lambda amount: None) -> str:
     """The page as HTML: script, style, scores and pictures inside, and a policy that lets nothing else in.
 
-    Pictures get what the rest leaves of MOST_BYTES; `advance` is called with 1 for each. Names of videos and reasons
+    Pictures get what the rest leaves of MAX_BYTES; `advance` is called with 1 for each. Names of videos and reasons
     come from outside: the template escapes them, and the script gets them deflated. Raises RecordError for an event of
     a video that is not shown.
     """
@@ -120,18 +120,18 @@ def build_page(report: Report, advance: Callable[[int], None] = lambda amount: N
         style=style,
         script=script,
         policy=_policy(style, script),
-        pictures=_json(_pictures(report, max(MOST_BYTES - taken, 0), advance)),
+        pictures=_json(_pictures(report, max(MAX_BYTES - taken, 0), advance)),
         **content,
     )
 
 
-def _check(report: Report) -> None:
+def _check(report: ReportPage) -> None:
     known = {video.track.video for video in report.videos}
     if strangers := [one.event.video for one in report.events if one.event.video not in known]:
         raise RecordError("event of a report", expected="one of its videos", got=f"one of {strangers[0]}")
 
 
-def _pictures(report: Report, most_bytes: int, advance: Callable[[int], None]) -> dict[str, Any]:
+def _pictures(report: ReportPage, most_bytes: int, advance: Callable[[int], None]) -> dict[str, Any]:
     """Pictures as base64: of the events, and of the normal moments that they name, which get a share of the bytes."""
     raw_bytes = most_bytes * 3 // 4
     moments = dict.fromkeys(
@@ -148,13 +148,13 @@ def _pictures(report: Report, most_bytes: int, advance: Callable[[int], None]) -
     }
 
 
-def report_id(report: Report) -> str:
+def report_id(report: ReportPage) -> str:
     """The same for every page of the same scores and events, so that marks are found again in a page made anew."""
     videos = [[one.track.video, len(one.track)] for one in report.videos]
     return hashlib.sha256(_json([videos, [one.event.event_id for one in report.events]]).encode()).hexdigest()[:16]
 
 
-def _payload(report: Report) -> tuple[list[Any], dict[str, Any]]:
+def _payload(report: ReportPage) -> tuple[list[Any], dict[str, Any]]:
     """The numbers on the grid of each video, and all else that the script needs, without pictures."""
     tracks = [video.track for video in report.videos]
     grid = Grid.over([track.smoothed for track in tracks], report.level)
@@ -215,7 +215,7 @@ def _streams(tracks: Sequence[ScoreTrack]) -> dict[str, Any]:
     return {"bucket": size, "streams": found}
 
 
-def _events(report: Report) -> list[dict[str, Any]]:
+def _events(report: ReportPage) -> list[dict[str, Any]]:
     index = {video.track.video: i for i, video in enumerate(report.videos)}
     return [_event(one, index[one.event.video]) for one in report.events]
 

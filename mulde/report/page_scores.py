@@ -17,8 +17,8 @@ from mulde.records import Float64, Int64
 UInt16 = NDArray[np.uint16]
 
 STEPS = 65_000  # from the lowest score to the highest
-_MOST_STREAM_VALUES = 800_000  # of all videos and streams: about 1 MB in the page
-_MOST_P_VALUES = 4096
+_MAX_STREAM_VALUES = 800_000  # of all videos and streams: about 1 MB in the page
+_MAX_P_VALUES = 4096
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ def deflated(data: bytes) -> str:
 
 def bucket_frames(num_frames: int, num_streams: int) -> int:
     """How many frames share one lowest and one highest value of a stream; 1: every frame has its own."""
-    if num_frames * num_streams <= _MOST_STREAM_VALUES:
+    if num_frames * num_streams <= _MAX_STREAM_VALUES:
         return 1
-    return -(-2 * num_frames * num_streams // _MOST_STREAM_VALUES)
+    return -(-2 * num_frames * num_streams // _MAX_STREAM_VALUES)
 
 
 def bucketed(values: Float64, size: int) -> Float64:
@@ -107,7 +107,7 @@ def p_value_steps(
         return None
     falls = np.append(True, p[1:] < p[:-1])
     k, p = k[falls], p[falls]
-    kept = _thinned(np.log(p), _MOST_P_VALUES)
+    kept = _thinned(np.log(p), _MAX_P_VALUES)
     k[0] = 0
     return k[kept].tolist(), [float(f"{one:.5g}") for one in p[kept]]
 

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from mulde.errors import VideoError
-from mulde.records import EventRegion, Int64, LabelTrack, RegionScores, ScoreTrack, SeenEvent, UInt8
+from mulde.records import Event, EventRegion, Int64, LabelTrack, RegionScores, ScoreTrack, UInt8
 from mulde.report import text
 from mulde.report.colours import BLACK, BRIGHT, WHITE, score_range, shades, strengths
 from mulde.report.strip import Strip
 
-_LEAST_FONT_PX, _MOST_FONT_PX = 10, 30
+_MIN_FONT_PX, _MAX_FONT_PX = 10, 30
 _HOLD_S = 2.0
 """A caption stays at least so long, to be read."""
-_MOST_LINES = 3
+_MAX_LINES = 3
 _CAPTION_DIM = 0.35
 
 
@@ -33,12 +33,12 @@ class Painter:
         size_hw: tuple[int, int],
         track: ScoreTrack,
         regions: RegionScores | None = None,
-        events: Sequence[SeenEvent] = (),
+        events: Sequence[Event] = (),
         labels: LabelTrack | None = None,
         alarm_level: float | None = None,
     ) -> None:
         self.size_hw, self._track, self._regions, self._level = size_hw, track, regions, alarm_level
-        self._font_px = int(np.clip(round(math.sqrt(math.prod(size_hw)) / 50), _LEAST_FONT_PX, _MOST_FONT_PX))
+        self._font_px = int(np.clip(round(math.sqrt(math.prod(size_hw)) / 50), _MIN_FONT_PX, _MAX_FONT_PX))
         self._thin = max(1, round(min(size_hw) / 400))
         self._events = sorted(events, key=lambda event: event.start_frame)  # which do not overlap
         self._strip = Strip(size_hw, self._font_px, track, None if labels is None else labels.anomalous, alarm_level)
@@ -88,11 +88,11 @@ class Painter:
         first, last = np.searchsorted(self._regions.frame_index, [frame_index, frame_index + 1])
         return np.arange(first, last)
 
-    def _event_at(self, frame_index: int) -> SeenEvent | None:
+    def _event_at(self, frame_index: int) -> Event | None:
         last = bisect_right(self._events, frame_index, key=lambda event: event.start_frame) - 1
         return self._events[last] if last >= 0 and frame_index < self._events[last].end_frame else None
 
-    def _current(self, time_s: float) -> SeenEvent | None:
+    def _current(self, time_s: float) -> Event | None:
         """The event whose caption is to be read now: the one that began last."""
         last = bisect_right(self._events, time_s, key=lambda event: event.start_s) - 1
         if last < 0:
@@ -100,7 +100,7 @@ class Painter:
         event = self._events[last]
         return event if time_s <= max(event.end_s, event.start_s + _HOLD_S) else None
 
-    def _subject(self, event: SeenEvent, rows: Int64, frame_index: int) -> int:
+    def _subject(self, event: Event, rows: Int64, frame_index: int) -> int:
         """The row of the box that the event is about: the one on its track, else the highest above the level; -1 where
         there is none."""
         assert self._regions is not None
@@ -174,13 +174,13 @@ class Painter:
         words = text.fitting(words, self.size_hw[1] - 8, self._font_px)
         text.write(image, words, 4, self._font_px + 2, self._font_px)
 
-    def _draw_caption(self, image: UInt8, event: SeenEvent) -> None:
+    def _draw_caption(self, image: UInt8, event: Event) -> None:
         import cv2
 
         words = event.reason.text if event.reason and event.reason.text else "the score is above the alarm level"
         size, room = self._font_px + 1, self.size_hw[1] - 8
         title = "NORMAL by the operator's word: " if event.exemption else "UNUSUAL: "
-        lines = text.wrapped(title + words, room, size, text.BOLD, most=_MOST_LINES)
+        lines = text.wrapped(title + words, room, size, text.BOLD, most=_MAX_LINES)
         top = self._font_px + 6
         bottom = min(top + len(lines) * (size + 3) + 4, self.size_hw[0])
         band = image[top:bottom]

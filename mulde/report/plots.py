@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mulde.density.rows import Float64, Look
-from mulde.files import whole_file
+from mulde.density.rows import Float64, TrainingProgress
+from mulde.files import atomic_write
 from mulde.records import ScoreTrack, UInt8
 from mulde.report.curves import TradeOff, thin_track
 
@@ -25,7 +25,7 @@ _DECADES = 1e-5
 _TICKS = (0, 1, 3, 10, 30, 100, 300, 1000)
 _BANDS = ("#440154", "#3b528b", "#21918c", "#5ec962")  # viridis, from low to high
 _COLUMNS = 2000  # more than the pixels that a curve is wide
-_LEAST_P = 1e-6
+_MIN_P = 1e-6
 
 
 def plot_scores(
@@ -62,7 +62,7 @@ def plot_scores(
         below = figure.add_subplot(grid[-1, :], sharex=axes)
         _draw_spans(below, anomalous_spans)
         keep = thin_track(p_values, _COLUMNS)
-        below.plot(track.frame_index[keep], np.maximum(p_values[keep], _LEAST_P), color="black", linewidth=1)
+        below.plot(track.frame_index[keep], np.maximum(p_values[keep], _MIN_P), color="black", linewidth=1)
         below.set(ylabel="p-value", yscale="log", xlabel="frame")
         below.minorticks_off()
         below.invert_yaxis()
@@ -258,7 +258,7 @@ def plot_aggregates(names: Sequence[str], curves: Sequence[Curve], path: Path) -
 
 
 def plot_training(
-    looks: Sequence[Look], path: Path, *, band_names: Sequence[str] = (), least_losses: Sequence[float] = ()
+    looks: Sequence[TrainingProgress], path: Path, *, band_names: Sequence[str] = (), least_losses: Sequence[float] = ()
 ) -> None:
     """The course of a training: both terms of the loss and their sum, held-out loss and its bands, gradient, rate.
 
@@ -287,7 +287,9 @@ def plot_training(
     _save(figure, path)
 
 
-def _draw_heldout(axes: Axes, looks: Sequence[Look], band_names: Sequence[str], least_losses: Sequence[float]) -> None:
+def _draw_heldout(
+    axes: Axes, looks: Sequence[TrainingProgress], band_names: Sequence[str], least_losses: Sequence[float]
+) -> None:
     measured = [look for look in looks if look.heldout_loss is not None]
     curves = [[look.heldout_loss for look in measured], *zip(*[look.heldout_bands for look in measured], strict=True)]
     names, colours = ["all noise levels", *band_names], ["black", *_BANDS]
@@ -299,6 +301,6 @@ def _draw_heldout(axes: Axes, looks: Sequence[Look], band_names: Sequence[str], 
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as partial, warnings.catch_warnings():
+    with atomic_write(path) as partial, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # names may be in any script; the font has not all
         figure.savefig(partial, dpi=110)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mulde.images import write_png
-from mulde.records import Float64, Int64, SeenEvent, UInt8
+from mulde.records import Event, Float64, Int64, UInt8
 from mulde.report import text
 from mulde.report.colours import BLACK
 
@@ -16,12 +16,12 @@ NUM_FRAMES = 6
 CELL_PX = 360
 """The longer side of a frame on a sheet."""
 _COLUMNS, _GAP, _FONT_PX = 3, 10, 17
-_LEAST_S = 1.0  # of a shorter event what stands around it is shown as well
+_MIN_S = 1.0  # of a shorter event what stands around it is shown as well
 
 
-def sheet_rows(event: SeenEvent, time_s: Float64, frame_index: Int64) -> Int64:
+def sheet_rows(event: Event, time_s: Float64, frame_index: Int64) -> Int64:
     """The rows (at most NUM_FRAMES, ascending) of time_s (T,) whose frames are shown: evenly spread, one the peak."""
-    middle_s, half_s = (event.start_s + event.end_s) / 2, max(event.end_s - event.start_s, _LEAST_S) / 2
+    middle_s, half_s = (event.start_s + event.end_s) / 2, max(event.end_s - event.start_s, _MIN_S) / 2
     first = int(np.searchsorted(time_s, middle_s - half_s - 1e-9))
     last = max(int(np.searchsorted(time_s, middle_s + half_s + 1e-9)) - 1, first)
     rows = np.rint(np.linspace(first, last, NUM_FRAMES)).astype(np.int64)
@@ -30,7 +30,7 @@ def sheet_rows(event: SeenEvent, time_s: Float64, frame_index: Int64) -> Int64:
     return np.unique(np.minimum(rows, len(time_s) - 1))
 
 
-def write_sheet(path: Path, event: SeenEvent, frames: Sequence[tuple[int, float, UInt8]]) -> None:
+def write_sheet(path: Path, event: Event, frames: Sequence[tuple[int, float, UInt8]]) -> None:
     """A PNG of frames (frame index, seconds, RGB picture, all of one size) of an event; black on white."""
     import cv2
 
@@ -60,6 +60,6 @@ def write_sheet(path: Path, event: SeenEvent, frames: Sequence[tuple[int, float,
     write_png(path, page)
 
 
-def _title(event: SeenEvent) -> str:
+def _title(event: Event) -> str:
     span = f"{text.clock(event.start_s)} to {text.clock(event.end_s)}"
     return f"{event.video}, {span}: score {event.score:.1f}, p-value {event.p_value:.2g}"

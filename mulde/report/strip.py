@@ -12,10 +12,10 @@ from mulde.report.colours import BLACK, BRIGHT, GREY, WHITE, score_range, shades
 
 WINDOW_S = 20.0
 _SHARE = 0.17  # of the picture's height
-_LEAST_PX, _MOST_PX = 34, 170
+_MIN_PX, _MAX_PX = 34, 170
 _DIM = 0.3
 _HATCH_PX = 6
-_MOST_LEVELS = 4
+_MAX_LEVELS = 4
 """The curve is cut off at so many times the alarm level, so that what is around the level can be seen."""
 
 
@@ -39,7 +39,7 @@ class Strip:
         alarm_level: float | None,
     ) -> None:
         height, self._width = size_hw
-        self.height = min(int(np.clip(round(_SHARE * height), _LEAST_PX, _MOST_PX)), height)
+        self.height = min(int(np.clip(round(_SHARE * height), _MIN_PX, _MAX_PX)), height)
         self._font_px, self._line = font_px, max(1, round(self.height / 60))
         self._track, self._level = track, alarm_level
         self._truth = [] if anomalous is None else spans(anomalous)
@@ -99,7 +99,7 @@ class Strip:
         level = [] if self._level is None else [self._level]
         low, high = min([float(smoothed.min()), *level]), max([float(smoothed.max()), *level])
         if self._level is not None and self._level > 0:
-            high = min(high, _MOST_LEVELS * self._level)
+            high = min(high, _MAX_LEVELS * self._level)
         span = (high - low) or 1.0
         return low - 0.1 * span, high + 0.1 * span
 

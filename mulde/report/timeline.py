@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from mulde.images import write_png
-from mulde.records import LabelTrack, ScoreTrack, SeenEvent, UInt8
+from mulde.records import Event, LabelTrack, ScoreTrack, UInt8
 from mulde.report import text
 from mulde.report.colours import BLACK, score_range, shades, strengths
 from mulde.report.strip import column_maxima, hatch
 
-MOST_ROWS = 200
+MAX_ROWS = 200
 _STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 43200, 86400)
 _NAMES_PX, _WIDTH_PX, _EDGE_PX = 230, 1400, 24
 _FONT_PX, _SHADE_PX, _BAR_PX, _TRUTH_PX, _GAP_PX = 15, 18, 16, 8, 8
 _ROW_PX = _SHADE_PX + _BAR_PX + _TRUTH_PX + _GAP_PX
 _DARK = (60, 60, 60)
-_MOST_COUNTED_STEPS = 12
+_MAX_COUNTED_STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class _Row:
 def write_timeline(
     path: Path,
     tracks: Sequence[ScoreTrack],
-    events: Sequence[SeenEvent],
+    events: Sequence[Event],
     labels: Mapping[str, LabelTrack],
     alarm_level: float | None,
 ) -> None:
@@ -83,7 +83,7 @@ def _rows(tracks: Sequence[ScoreTrack]) -> tuple[list[_Row], float]:
         for track in tracks:
             parts = max(1, math.ceil(_end_s(track) / span_s))
             rows += [_Row(track, part * span_s, parts == 1) for part in range(parts)]
-        if len(rows) <= MOST_ROWS or span_s >= longest:
+        if len(rows) <= MAX_ROWS or span_s >= longest:
             break
     return rows, float(span_s)
 
@@ -92,8 +92,8 @@ def _end_s(track: ScoreTrack) -> float:
     return float(track.time_s[-1]) if len(track) else 0.0
 
 
-def _most_telling(rows: Sequence[_Row], events: Sequence[SeenEvent], span_s: float) -> list[_Row]:
-    if len(rows) <= MOST_ROWS:
+def _most_telling(rows: Sequence[_Row], events: Sequence[Event], span_s: float) -> list[_Row]:
+    if len(rows) <= MAX_ROWS:
         return list(rows)
     best: dict[tuple[str, int], int] = {}
     for number, event in enumerate(events):
@@ -104,7 +104,7 @@ def _most_telling(rows: Sequence[_Row], events: Sequence[SeenEvent], span_s: flo
         highest = float(row.track.smoothed[seen].max()) if seen.any() else -math.inf
         return float(best.get((row.track.video, int(row.start_s // span_s)), math.inf)), -highest
 
-    kept = sorted(range(len(rows)), key=lambda number: merit(rows[number]))[:MOST_ROWS]
+    kept = sorted(range(len(rows)), key=lambda number: merit(rows[number]))[:MAX_ROWS]
     return [rows[number] for number in sorted(kept)]
 
 
@@ -125,7 +125,7 @@ def _x(time_s: float, row_start_s: float, span_s: float) -> int:
 def _draw_axis(page: UInt8, top: int, span_s: float) -> None:
     import cv2
 
-    step = next(step for step in _STEPS_S if span_s / step <= _MOST_COUNTED_STEPS)
+    step = next(step for step in _STEPS_S if span_s / step <= _MAX_COUNTED_STEPS)
     for at_s in np.arange(0, span_s + 1e-9, step):
         x = _x(float(at_s), 0.0, span_s)
         cv2.line(page, (x, top - 5), (x, page.shape[0] - _EDGE_PX), (200, 200, 200), 1)
@@ -148,7 +148,7 @@ def _draw_shades(band: UInt8, row: _Row, span_s: float, ends: tuple[float, float
 
 
 def _draw_events(
-    page: UInt8, y: int, row: _Row, span_s: float, events: Sequence[SeenEvent], rank: Mapping[str, int]
+    page: UInt8, y: int, row: _Row, span_s: float, events: Sequence[Event], rank: Mapping[str, int]
 ) -> None:
     """Bars under the shades, each with its rank where there is room; the best-ranked first."""
     import cv2

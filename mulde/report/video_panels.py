@@ -12,8 +12,8 @@ from mulde.records import Float64, Int64, LabelTrack, ScoreTrack
 from mulde.report.curves import columns_per_video, thin_track, truth_frames
 
 WIDTH, HEIGHT = 1000, 500  # of the template's drawings
-_MOST_SPANS_IN_WORDS = 12
-_LEAST_P = 1e-12  # where a p-value of 0 would be drawn
+_MAX_SPANS_IN_WORDS = 12
+_MIN_P = 1e-12  # where a p-value of 0 would be drawn
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def show_videos(
     """
     heights = [values for track in tracks.values() for values in (track.fused, track.smoothed)]
     scores = Scale.over([*heights, np.array([] if alarm_level is None else [alarm_level])])
-    rarity = {name: -np.log10(np.maximum(values, _LEAST_P)) for name, values in p_values.items()}
+    rarity = {name: -np.log10(np.maximum(values, _MIN_P)) for name, values in p_values.items()}
     rarities = Scale(0.0, Scale.over(list(rarity.values())).top)
     columns = columns_per_video(len(tracks))
     views = []
@@ -167,6 +167,6 @@ def _tick(track: ScoreTrack, share: float) -> str:
 def _caption(spans: Sequence[tuple[int, int]]) -> str:
     if not spans:
         return "No frame is labelled anomalous."
-    words = ", ".join(f"{first}-{last - 1}" for first, last in spans[:_MOST_SPANS_IN_WORDS])
-    more = len(spans) - _MOST_SPANS_IN_WORDS
+    words = ", ".join(f"{first}-{last - 1}" for first, last in spans[:_MAX_SPANS_IN_WORDS])
+    more = len(spans) - _MAX_SPANS_IN_WORDS
     return f"Labelled anomalous: frames {words}" + (f" and {more} more stretches." if more > 0 else ".")

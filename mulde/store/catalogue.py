@@ -38,7 +38,7 @@ _LEFTOVER = re.compile(
 
 
 @dataclass(frozen=True, order=True)
-class Seen:
+class KnownName:
     """A name under which a video was met."""
 
     dataset: str
@@ -47,11 +47,11 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """Where one video of the store was met; `last_used_s` in seconds since 1970."""
 
     sha256: str
-    seen: tuple[Seen, ...]
+    seen: tuple[KnownName, ...]
     last_used_s: float
 
 
@@ -70,7 +70,7 @@ class StoredFile:
     modified_s: float
     num_rows: int | None = None
     made_by: Mapping[str, Any] | None = None
-    entry: Entry | None = None
+    entry: CatalogueEntry | None = None
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ def note(store_root: Path, sha256: str, *, dataset: str, video: str, path: Path)
     """
     file = store_root / sha256[:16] / VIDEO_FILE
     with _noting, suppress(OSError):
-        here, known = Seen(*map(valid_text, (dataset, video, str(path.resolve())))), _read(file)
+        here, known = KnownName(*map(valid_text, (dataset, video, str(path.resolve())))), _read(file)
         if known is not None and known.sha256 == sha256 and here in known.seen:
             os.utime(file)
             return
@@ -109,20 +109,20 @@ def note(store_root: Path, sha256: str, *, dataset: str, video: str, path: Path)
         write_json(file, {"sha256": sha256, "seen": [vars(s) for s in seen]})
 
 
-def entries(store_root: Path) -> dict[str, Entry]:
+def entries(store_root: Path) -> dict[str, CatalogueEntry]:
     """What is known of each video, by the name of its folder; videos without a readable note are not in it."""
     found = {folder.name: _read(folder / VIDEO_FILE) for folder in video_folders(store_root)}
     return {name: entry for name, entry in found.items() if entry is not None}
 
 
-def _read(file: Path) -> Entry | None:
+def _read(file: Path) -> CatalogueEntry | None:
     try:
         data = read_json(file, max_bytes=_MAX_NOTE_BYTES)
-        seen = tuple(Seen(s["dataset"], s["video"], s["path"]) for s in data["seen"])
+        seen = tuple(KnownName(s["dataset"], s["video"], s["path"]) for s in data["seen"])
         texts = [data["sha256"], *(text for s in seen for text in (s.dataset, s.video, s.path))]
         if not all(isinstance(text, str) for text in texts):
             return None
-        return Entry(data["sha256"], seen, _date_s(file.stat().st_mtime))
+        return CatalogueEntry(data["sha256"], seen, _date_s(file.stat().st_mtime))
     except (MuldeError, OSError, KeyError, TypeError):
         return None
 
@@ -172,7 +172,7 @@ def _stored(
     path: Path,
     kind: str,
     key: str = "",
-    entry: Entry | None = None,
+    entry: CatalogueEntry | None = None,
     num_rows: int | None = None,
     made_by: Mapping[str, Any] | None = None,
 ) -> StoredFile:

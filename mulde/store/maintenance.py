@@ -25,7 +25,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True)
-class Row:
+class CacheRow:
     """A line of `mulde cache ls`: what some files have in common and what they add up to. Times in s since 1970."""
 
     dataset: str
@@ -42,7 +42,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Damage:
+class DamagedFile:
     """A stored file that cannot be used, and why in a sentence; `removable` where making it again would help."""
 
     file: StoredFile
@@ -55,7 +55,7 @@ class Verification:
     """What `verify` found."""
 
     num_checked: int = 0
-    damaged: list[Damage] = field(default_factory=list)
+    damaged: list[DamagedFile] = field(default_factory=list)
     num_removed: int = 0
 
 
@@ -92,7 +92,7 @@ def select(files: Iterable[StoredFile], dataset: str | None = None, extractor: s
 
 def list_cache(
     store: Path, dataset: str | None = None, extractor: str | None = None, by: str | None = None
-) -> list[Row]:
+) -> list[CacheRow]:
     """What lies in a store, one row per data set, extractor and settings, or per `by` (one of GROUPINGS).
 
     Only footers are read. Raises UsageError for an unknown grouping and where there is no store.
@@ -103,7 +103,7 @@ def list_cache(
     return summarise(select(files, dataset, extractor), settings_in_short(files), by)
 
 
-def summarise(files: Iterable[StoredFile], settings: Mapping[Path, str], by: str | None = None) -> list[Row]:
+def summarise(files: Iterable[StoredFile], settings: Mapping[Path, str], by: str | None = None) -> list[CacheRow]:
     """Rows of files that share what `by` names; what they do not share is left empty."""
     groups: dict[tuple[str, ...], list[StoredFile]] = {}
     for f in files:
@@ -119,10 +119,10 @@ def summarise(files: Iterable[StoredFile], settings: Mapping[Path, str], by: str
     return [_row(key, group) for key, group in sorted(groups.items())]
 
 
-def _row(key: tuple[str, ...], files: Sequence[StoredFile]) -> Row:
+def _row(key: tuple[str, ...], files: Sequence[StoredFile]) -> CacheRow:
     known = [f.num_rows for f in files if f.num_rows is not None]
     dataset, extractor, settings, video, path, _ = key
-    return Row(
+    return CacheRow(
         dataset,
         extractor,
         settings,
@@ -182,7 +182,7 @@ def verify(store: Path, reporter: Reporter, *, delete: bool = False) -> Verifica
     return found
 
 
-def _damaged(files: Sequence[StoredFile], reporter: Reporter) -> list[Damage]:
+def _damaged(files: Sequence[StoredFile], reporter: Reporter) -> list[DamagedFile]:
     damaged = []
     with reporter.bar("verify", len(files), "files") as advance:
         for file in files:
@@ -192,22 +192,22 @@ def _damaged(files: Sequence[StoredFile], reporter: Reporter) -> list[Damage]:
     return damaged
 
 
-def _check(file: StoredFile) -> Damage | None:
+def _check(file: StoredFile) -> DamagedFile | None:
     if file.kind == UNREADABLE:
-        return Damage(file, f"the folder {file.path} cannot be read", removable=False)
+        return DamagedFile(file, f"the folder {file.path} cannot be read", removable=False)
     if file.kind == MISPLACED:
-        return Damage(file, f"{file.path} is damaged (expected the folder of a video)")
+        return DamagedFile(file, f"{file.path} is damaged (expected the folder of a video)")
     try:
         footer = check_file(file.path)
     except FileNotFoundError:
         is_link = os.path.lexists(file.path)  # else it was removed meanwhile
-        return Damage(file, f"stored file {file.path} is damaged (a link to nothing)") if is_link else None
+        return DamagedFile(file, f"stored file {file.path} is damaged (a link to nothing)") if is_link else None
     except UnreadableError as error:
-        return Damage(file, error.problem, removable=False)
+        return DamagedFile(file, error.problem, removable=False)
     except StoreError as error:
-        return Damage(file, error.problem)
+        return DamagedFile(file, error.problem)
     if (footer.kind, footer.video_sha256[:16], footer.key) != (file.kind, file.folder, file.key):
-        return Damage(file, f"stored file {file.path} is damaged (its content belongs under another name)")
+        return DamagedFile(file, f"stored file {file.path} is damaged (its content belongs under another name)")
     return None
 
 

@@ -21,7 +21,7 @@ from mulde.datasets import download as data_get
 from mulde.datasets.benchmarks import BENCHMARKS, Download, Facts
 from mulde.datasets.download import DownloadError, get_data, unpack
 from mulde.errors import UsageError
-from mulde.pipeline.data_check.findings import Finding, Report
+from mulde.pipeline.data_check.findings import CheckReport, Finding
 from mulde.progress import Reporter
 
 QUIET = Reporter(quiet=True)
@@ -225,7 +225,7 @@ def test_a_report_is_for_people_and_programs(capsys):
         Finding("duplicate", "test/[a]", "every frame is that of train/b"),
         Finding("wholly anomalous", "test/c", "all frames are labelled anomalous"),
     ]
-    report = Report("folder", "/data", {"train": 1, "test": 2}, {"train": 1000, "test": 20}, findings)
+    report = CheckReport("folder", "/data", {"train": 1, "test": 2}, {"train": 1000, "test": 20}, findings)
     print_report(report)
     text = capsys.readouterr().out
     assert "fault test/[a]: duplicate: every frame is that of train/b" in text

@@ -20,7 +20,7 @@ from mulde.datasets.benchmarks import BENCHMARKS
 from mulde.datasets.sources import open_source
 from mulde.errors import LabelError, UsageError
 from mulde.pipeline.data_check.check import check_data
-from mulde.pipeline.data_check.findings import Report
+from mulde.pipeline.data_check.findings import CheckReport
 from mulde.progress import Reporter
 
 from .published_copies import (
@@ -63,7 +63,7 @@ def given(top: Path, copy: Published, level: str) -> Path:
     return {"made": top / copy.made, "above": top, "below": top / copy.below}[level]
 
 
-def check(name: str, root: Path) -> Report:
+def check(name: str, root: Path) -> CheckReport:
     return check_data(f"{name}:{root}", Reporter(quiet=True))
 
 

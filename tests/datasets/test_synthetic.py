@@ -199,7 +199,7 @@ def test_late_and_early_episodes_take_turns_in_time(kind):
 @pytest.mark.parametrize("gait", [figures.WALK, figures.RUN])
 @pytest.mark.parametrize("heading", [0.0, -0.32, np.pi])
 def test_people_stand_on_the_ground(gait, heading):
-    look = figures.Look(*[(200, 100, 50)] * 6)
+    look = figures.Appearance(*[(200, 100, 50)] * 6)
     for phase in np.linspace(0, 2 * np.pi, 13):
         shapes = figures.person(100, 200, 100, heading, phase, 1.0, gait, look)
         lowest = max(shape.points[:, 1].max() for shape in shapes)

@@ -124,7 +124,7 @@ def test_pieces_equal_the_whole(name, fitted, size, monkeypatch):
     for at_once, in_pieces in zip(whole, zip(*pieces, strict=True), strict=True):
         np.testing.assert_allclose(np.concatenate(in_pieces), at_once, rtol=1e-9, atol=1e-9)
     monkeypatch.setattr(attribution, "_NUMBERS_AT_A_TIME", 24)  # 3 of the 4 columns of one row
-    monkeypatch.setattr(reading, "_MOST_ROWS", 4)
+    monkeypatch.setattr(reading, "_MAX_ROWS", 4)
     np.testing.assert_allclose(fitted[name].gradient(x), whole[0], rtol=1e-4, atol=1e-5)
 
 

@@ -23,7 +23,7 @@ def rows(n, seed=0):
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("n", [0, 1, 7, 64, 65])
 def test_pieces_are_put_together(indicator, precision, n, monkeypatch):
-    monkeypatch.setattr(reading, "_MOST_ROWS", 8)
+    monkeypatch.setattr(reading, "_MAX_ROWS", 8)
     net = make(precision)
     x = torch.from_numpy(rows(n))
     out = read_levels(net, x.numpy(), SIGMA, indicator, torch.from_numpy)

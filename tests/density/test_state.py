@@ -56,9 +56,9 @@ def test_a_state_of_version_1_has_no_offset_and_says_so(fitted):
     tensors, meta = fitted.state()
     again = density_from_state(tensors, as_version_1(meta))
     assert again.offset_ is None
-    for judge in (again.predict, again.decision_function):
+    for evaluator in (again.predict, again.decision_function):
         with pytest.raises(UsageError, match=r"expected an offset_, learnt by fit, got none, .* Try: fit it again"):
-            judge(ROWS)
+            evaluator(ROWS)
     _, stored_again = again.state()
     assert stored_again["version"] == state.VERSION
     assert density_from_state(tensors, stored_again).offset_ is None

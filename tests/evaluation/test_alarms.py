@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules, FalseAlarmCurve, operating_point, with_null_recall
-from mulde.evaluation.metrics import ScoredVideo
+from mulde.evaluation.metrics import LabelledScores
 
 RATE = 10.0
 EVERY_FRAME = EventRules(merge_gap_s=0.0)
 
 
 def video(scores, anomalous, name="v"):
-    return ScoredVideo(name, np.asarray(scores, float), np.asarray(anomalous, bool))
+    return LabelledScores(name, np.asarray(scores, float), np.asarray(anomalous, bool))
 
 
 def point(videos, level, rules=EVERY_FRAME, rate=RATE):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mulde.evaluation.bootstrap import auc_intervals, draw_videos
-from mulde.evaluation.metrics import ScoredVideo
+from mulde.evaluation.metrics import LabelledScores
 
 
 def made(lengths, seed=0, decimals=1):
@@ -15,7 +15,7 @@ def made(lengths, seed=0, decimals=1):
     for i, num_frames in enumerate(lengths):
         anomalous = rng.random(num_frames) < 0.4
         anomalous[:] = False if i == 0 else True if i == 1 else anomalous
-        videos.append(ScoredVideo(f"v{i}", np.round(rng.normal(size=num_frames) + anomalous, decimals), anomalous))
+        videos.append(LabelledScores(f"v{i}", np.round(rng.normal(size=num_frames) + anomalous, decimals), anomalous))
     return videos
 
 
@@ -73,7 +73,7 @@ def test_what_rests_on_fewer_than_two_videos_has_no_interval():
 
 def test_order_of_frames_and_a_monotone_transform_change_nothing():
     videos, draws = made((20, 10, 30, 25)), draw_videos(4, 300, 0)
-    turned = [ScoredVideo(v.video, np.exp(v.scores[::-1]), v.anomalous[::-1]) for v in videos]
+    turned = [LabelledScores(v.video, np.exp(v.scores[::-1]), v.anomalous[::-1]) for v in videos]
     assert auc_intervals(turned, draws) == auc_intervals(videos, draws)
 
 

@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import medfilt
 from sklearn.metrics import roc_auc_score
 
-from mulde.evaluation.compat import HABITS, compat_figures
-from mulde.evaluation.metrics import ScoredVideo, frame_figures
+from mulde.evaluation.compat import VARIANTS, compat_figures
+from mulde.evaluation.metrics import LabelledScores, frame_figures
 from mulde.evaluation.smoothing import smooth
 
 LENGTHS = (60, 45, 30, 50)
@@ -69,7 +69,7 @@ def test_hf2_vad_drops_four_frames_and_takes_a_median(world):
 def test_the_plain_habits_use_the_smoothing_of_the_run(world):
     scores, truth = world
     smoothed = {v: smooth(s, SIGMA[v], "centred") for v, s in scores.items()}
-    honest = frame_figures([ScoredVideo(v, s, truth[v]) for v, s in smoothed.items()])
+    honest = frame_figures([LabelledScores(v, s, truth[v]) for v, s in smoothed.items()])
     assert figures("padded-macro", world).result == honest
     by_minmax = figures("minmax", world).result
     assert by_minmax.micro_auc == pytest.approx(micro([stretched(s) for s in smoothed.values()], [*truth.values()]))
@@ -86,10 +86,10 @@ def test_minmax_makes_much_of_videos_that_differ_in_level():
     scores = {v: 5.0 * i + truth[v] for i, v in enumerate(truth)}
     found = compat_figures("minmax", scores, {}, truth, dict.fromkeys(truth, 0.0))
     assert found.result.micro_auc == 1.0
-    assert frame_figures([ScoredVideo(v, scores[v], truth[v]) for v in truth]).micro_auc < 0.65
+    assert frame_figures([LabelledScores(v, scores[v], truth[v]) for v in truth]).micro_auc < 0.65
 
 
-@pytest.mark.parametrize("name", HABITS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_every_habit_says_why_and_stands_beside_nulls_and_takes_odd_videos(name, world):
     scores, truth = world
     truth = {**truth, "short": np.array([True, False]), "none": np.zeros(0, bool)}

@@ -8,8 +8,8 @@ from scipy.signal import lfilter
 
 from mulde.errors import UsageError
 from mulde.evaluation.conformal import (
-    Alarm,
     NormalVideo,
+    Threshold,
     _event_levels,
     _peaks,
     alarm_level,
@@ -260,7 +260,7 @@ def test_one_video_of_anything_gets_a_level_or_a_refusal(scores):
 
 def alarm(**changes):
     told = {"level": 1.0, "wanted_per_hour": 4.0, "expected_per_hour": 4.0, "least_per_hour": 1.0, "num_seen": 3}
-    return Alarm(**{**told, "clustering": 1.0, "hours": 1.0, "num_videos": 20, **changes})
+    return Threshold(**{**told, "clustering": 1.0, "hours": 1.0, "num_videos": 20, **changes})
 
 
 @pytest.mark.parametrize("hours_new", [0.25, 1.0, 3.0])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from mulde.errors import LabelError, RecordError
-from mulde.evaluation.metrics import Counts, Figures, ScoredVideo, frame_figures, mean_figures, padded_auc, roc_auc
+from mulde.evaluation.metrics import Counts, Figures, LabelledScores, frame_figures, mean_figures, padded_auc, roc_auc
 
 NONE = np.zeros(0), np.zeros(0, bool)
 ONE_CLASS = [NONE, (np.arange(3.0), np.zeros(3, bool)), (np.arange(3.0), np.ones(3, bool))]
@@ -17,7 +17,7 @@ ONE_CLASS = [NONE, (np.arange(3.0), np.zeros(3, bool)), (np.arange(3.0), np.ones
 
 def videos(*pairs):
     return [
-        ScoredVideo(f"v{i}", np.asarray(scores, float), np.asarray(anomalous, bool))
+        LabelledScores(f"v{i}", np.asarray(scores, float), np.asarray(anomalous, bool))
         for i, (scores, anomalous) in enumerate(pairs)
     ]
 
@@ -183,10 +183,10 @@ def test_relations_of_the_rank_figures(frames):
 
 def test_lengths_that_disagree_name_the_video_and_both_numbers():
     with pytest.raises(LabelError, match=r"Test007.*each of 5 scored frames, got 4 labels"):
-        ScoredVideo("Test007", np.zeros(5), np.zeros(4, bool))
+        LabelledScores("Test007", np.zeros(5), np.zeros(4, bool))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_score_that_is_not_finite_names_the_video_and_the_frame(bad):
     with pytest.raises(RecordError, match=rf"Test007.*finite numbers, got {bad} at frame 2"):
-        ScoredVideo("Test007", np.array([0.0, 1.0, bad]), np.zeros(3, bool))
+        LabelledScores("Test007", np.array([0.0, 1.0, bad]), np.zeros(3, bool))

@@ -10,8 +10,8 @@ import pytest
 from mulde.errors import LabelError, RecordError, UsageError
 from mulde.evaluation.alarms import EventRules, operating_point
 from mulde.evaluation.bootstrap import auc_intervals, draw_videos
-from mulde.evaluation.metrics import Figures, ScoredVideo, frame_figures
-from mulde.evaluation.protocol import Row, evaluate_tracks
+from mulde.evaluation.metrics import Figures, LabelledScores, frame_figures
+from mulde.evaluation.protocol import FiguresRow, evaluate_tracks
 from mulde.evaluation.smoothing import smooth
 from mulde.records import LabelTrack
 
@@ -42,7 +42,7 @@ def test_each_row_is_the_metrics_of_the_smoothed_scores(world):
     evaluation = evaluate_tracks(scores, labels, sigma)
     assert [row.smoothing for row in evaluation.rows] == ["raw", "causal", "centred"]
     for row in evaluation.rows:
-        videos = [ScoredVideo(v, smooth(scores[v], sigma[v], row.smoothing), labels[v].anomalous) for v in scores]
+        videos = [LabelledScores(v, smooth(scores[v], sigma[v], row.smoothing), labels[v].anomalous) for v in scores]
         assert row.result == frame_figures(videos)
         assert row.result.num_macro_videos == 2
         assert row.intervals == auc_intervals(videos, draw_videos(3, 1000, seed=0))
@@ -125,14 +125,14 @@ def figures(micro, macro):
     ],
 )
 def test_a_result_that_is_not_above_its_best_null_is_said(micro, macro, sentences):
-    row = Row("raw", figures(micro, macro), {"ramp": figures(0.75, 0.6), "triangle": figures(0.66, 0.8)})
+    row = FiguresRow("raw", figures(micro, macro), {"ramp": figures(0.75, 0.6), "triangle": figures(0.66, 0.8)})
     assert list(row.remarks()) == sentences
 
 
 def test_a_result_whose_interval_reaches_its_best_null_is_said():
     nulls = {"ramp": figures(0.75, 0.6), "triangle": figures(0.66, 0.8)}
     near = {"micro_auc": (0.75, 0.9), "macro_auc": (0.801, 0.9)}
-    assert list(Row("causal", figures(0.82, 0.85), nulls, near).remarks()) == [
+    assert list(FiguresRow("causal", figures(0.82, 0.85), nulls, near).remarks()) == [
         "causal: micro AUC 0.820 may not be above the ramp score (0.750), which never looks at the video: its 95 % "
         "interval over videos is 0.750 to 0.900."
     ]
@@ -200,7 +200,7 @@ def test_event_figures_stand_at_the_given_levels_and_at_oracle_ones(world):
         "causal": oracle,
         "centred": ["alarm", "strict", *oracle],
     }
-    centred = [ScoredVideo(v, smooth(scores[v], 3.0, "centred"), labels[v].anomalous) for v in scores]
+    centred = [LabelledScores(v, smooth(scores[v], 3.0, "centred"), labels[v].anomalous) for v in scores]
     expected = operating_point("alarm", 0.4, centred, {"a": 25.0, "b": 10.0, "c": 25.0}, rules)
     found = evaluation.rows[2].alarms[0]
     assert list(found.null_recall) == NULL_NAMES

@@ -128,8 +128,8 @@ def test_velocity_in_box_heights():
 
 
 def test_velocity_as_seen_at_the_lower_border():
-    feet = [100, 60, 30, 22, 20, 10, 110]  # the horizon is at 20 of 100 pixels
-    boxes = [[10, foot - 8, 20, foot] for foot in feet]
+    ground_point = [100, 60, 30, 22, 20, 10, 110]  # the horizon is at 20 of 100 pixels
+    boxes = [[10, foot - 8, 20, foot] for foot in ground_point]
     scale = [1, 0.5, 0.125, 0.05, 0.05, 0.05, 1.125]
     assert ground_scale(np.array(boxes, np.float32), 100, 0.2) == pytest.approx(scale)
     assert velocity_of(boxes, normalise="perspective", horizon=0.2) == pytest.approx(5 / np.array(scale))

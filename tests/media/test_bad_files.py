@@ -13,7 +13,7 @@ import pytest
 
 from mulde.errors import UsageError, VideoError
 from mulde.media import open_video
-from mulde.media.container import Damage, packets
+from mulde.media.container import DecodeDamage, packets
 from mulde.media.reader import missing_text
 from mulde.media.source_file import SourceFile
 
@@ -260,7 +260,7 @@ def test_a_stream_that_appears_in_the_middle_ends_the_packets(clip: Path) -> Non
             yield SimpleNamespace(size=1)
             raise IndexError("list index out of range")  # what PyAV does then
 
-    damage = Damage()
+    damage = DecodeDamage()
     with SourceFile(clip) as source:
         assert [packet is None for packet in packets(source, Container(), None, damage)] == [False, True]
     assert damage.reasons == ["list index out of range"]

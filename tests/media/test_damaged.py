@@ -22,7 +22,7 @@ FILES_PER_PROCESS = 50
 NUM_FRAMES = 20
 WAYS = ("cut", "flipped bits", "overwritten blocks", "changed start", "changed end")
 # Python with the decoders, and whole videos, take less than half of that.
-MOST_MEGABYTES = 400
+MAX_MEGABYTES = 400
 
 # Reads each source whole and from frame 7 on; says in one line of JSON what came of it.
 _READ_ALL = """
@@ -162,7 +162,7 @@ def test_each_damaged_file_gives_frames_or_a_sentence(damaged: list[Path], decod
     if decoder == "pyav":  # decord's threads do not decode a damaged picture the same way twice
         assert [result for result in read if not result["resumes"]] == []
     assert [result for result in results if result["kind"] == "refused" and len(result["sentence"]) < 30] == []
-    assert max(result["megabytes"] for result in results) < MOST_MEGABYTES
+    assert max(result["megabytes"] for result in results) < MAX_MEGABYTES
     assert min(Counter(result["kind"] for result in results).values()) > 20  # both happen
 
 
@@ -183,7 +183,7 @@ def test_headers_that_lie_about_sizes_take_no_memory(tmp_path: Path, decoder: st
     assert {result["kind"] for result in results} <= {"frames", "refused"}
     assert [result["kind"] for result in results][3] == "frames"
     assert "at most 100000000 pixels, not 15000 x 15000" in results[1]["sentence"]
-    assert max(result["megabytes"] for result in results) < MOST_MEGABYTES
+    assert max(result["megabytes"] for result in results) < MAX_MEGABYTES
 
 
 def _with_large_jpegs(content: bytes, side: int = 15_000) -> bytes:

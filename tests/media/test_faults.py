@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from mulde.errors import SourceError, VideoError
-from mulde.media import Snapshot, identity, open_video
-from mulde.media.container import Damage
+from mulde.media import Snapshot, content_hash, open_video
+from mulde.media.container import DecodeDamage
 from mulde.media.source_file import SourceFile
 
 from .media_samples import encode, pictures, write_images
 
-identity_module = importlib.import_module("mulde.media.identity")  # the package has a function of this name
+content_hash_module = importlib.import_module("mulde.media.content_hash")  # the package has a function of this name
 ERRORS = ("EIO", "ENOMEM", "ESTALE", "ETIMEDOUT", "ENXIO", "EREMOTEIO", "EACCES", "EINVAL")
 
 
@@ -86,7 +86,7 @@ def test_a_seek_that_no_file_has_a_place_for_is_damage_and_not_an_error_of_the_d
 
 def test_a_lack_of_memory_says_nothing_about_the_file() -> None:
     with pytest.raises(MemoryError):
-        Damage().add(OSError(errno.ENOMEM, "Cannot allocate memory"))
+        DecodeDamage().add(OSError(errno.ENOMEM, "Cannot allocate memory"))
 
 
 @pytest.mark.parametrize("which", [0, 2])
@@ -112,7 +112,7 @@ def test_an_image_that_the_disk_refuses_fails_the_folder(
 @pytest.fixture
 def trusted_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for files that were written long before."""
-    monkeypatch.setattr(identity_module, "_COARSEST_CLOCK_NS", 0)
+    monkeypatch.setattr(content_hash_module, "_COARSEST_CLOCK_NS", 0)
 
 
 def wait_for_another_time(path: Path) -> None:
@@ -231,13 +231,13 @@ def test_a_change_of_a_folder_is_seen(tmp_path: Path, trusted_times: None, chang
 def test_what_changes_while_it_is_hashed_has_no_hash(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(np.arange(1000).tobytes())
-    digest = identity_module._file_digest
+    digest = content_hash_module._file_digest
 
     def slowly(file: Path) -> object:
         found = digest(file)
         append(file)
         return found
 
-    monkeypatch.setattr(identity_module, "_file_digest", slowly)
+    monkeypatch.setattr(content_hash_module, "_file_digest", slowly)
     with pytest.raises(VideoError, match="expected 8,000 bytes as at the start, got 8,004 bytes"):
-        identity(path)
+        content_hash(path)

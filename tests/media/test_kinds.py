@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mulde.errors import VideoError
-from mulde.media import identity, is_frame_folder, is_video_file, list_frames
+from mulde.media import content_hash, is_frame_folder, is_video_file, list_frames
 
 from .media_samples import pictures, write_images
 
@@ -58,39 +58,39 @@ def test_names_that_differ_in_zeros_only_have_a_fixed_order(tmp_path: Path) -> N
 
 def test_identity_of_a_file_is_its_sha256(clip: Path, tmp_path: Path) -> None:
     content = clip.read_bytes()
-    assert identity(clip) == hashlib.sha256(content).hexdigest()
+    assert content_hash(clip) == hashlib.sha256(content).hexdigest()
     (tmp_path / "other name.avi").write_bytes(content)
-    assert identity(tmp_path / "other name.avi") == identity(clip)
+    assert content_hash(tmp_path / "other name.avi") == content_hash(clip)
     (tmp_path / "other name.avi").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert identity(tmp_path / "other name.avi") != identity(clip)
+    assert content_hash(tmp_path / "other name.avi") != content_hash(clip)
 
 
 def test_identity_of_a_folder_is_names_and_bytes(tmp_path: Path) -> None:
     one, two = (write_images(tmp_path / name, pictures(4)) for name in ("one", "two"))
-    assert identity(one) == identity(two)
+    assert content_hash(one) == content_hash(two)
     (two / ".DS_Store").write_text("x")
     (two / "readme.txt").write_text("x")
-    assert identity(one) == identity(two)
+    assert content_hash(one) == content_hash(two)
     first, second = two / "000.png", two / "001.png"
     first_bytes, second_bytes = first.read_bytes(), second.read_bytes()
     first.write_bytes(second_bytes)
     second.write_bytes(first_bytes)
-    swapped = identity(two)
-    assert swapped != identity(one)
+    swapped = content_hash(two)
+    assert swapped != content_hash(one)
     first.write_bytes(first_bytes)
     second.write_bytes(second_bytes)
-    assert identity(two) == identity(one)
+    assert content_hash(two) == content_hash(one)
     second.rename(two / "001b.png")
-    assert identity(two) not in {identity(one), swapped}
+    assert content_hash(two) not in {content_hash(one), swapped}
     (two / "001b.png").unlink()
-    assert identity(two) != identity(one)
+    assert content_hash(two) != content_hash(one)
 
 
 def test_identity_of_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="nowhere cannot be read: got No such file"):
-        identity(tmp_path / "nowhere")
+        content_hash(tmp_path / "nowhere")
     with pytest.raises(VideoError, match="is empty"):
-        identity(tmp_path)
+        content_hash(tmp_path)
 
 
 def test_importing_the_room_loads_no_decoder() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mulde.errors import VideoError
-from mulde.media import identity, open_video
+from mulde.media import content_hash, open_video
 
 from .media_samples import picture, write_images
 
@@ -40,9 +40,9 @@ def test_the_frame_may_be_left_out(image: Path) -> None:
 
 def test_identity_is_that_of_the_bytes(image: Path, tmp_path: Path) -> None:
     (tmp_path / "other.bmp").write_bytes(image.read_bytes())
-    assert identity(image) == identity(tmp_path / "other.bmp")
+    assert content_hash(image) == content_hash(tmp_path / "other.bmp")
     assert cv2.imwrite(str(image), np.zeros((4, 4, 3), np.uint8))
-    assert identity(image) != identity(tmp_path / "other.bmp")
+    assert content_hash(image) != content_hash(tmp_path / "other.bmp")
 
 
 def test_a_damaged_image_and_a_stream_it_has_not(image: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.media import write_video
-from mulde.pipeline.extraction.engine import THIS_MACHINE, Crew, Extraction, extract
+from mulde.pipeline.extraction.engine import THIS_MACHINE, Extraction, WorkerConfig, extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.progress import Reporter
 from mulde.records import Window
@@ -47,8 +47,10 @@ def clips(folder: Path, count: int = 3, num_frames: int = 20) -> list[Video]:
     return videos
 
 
-def run(videos: list[Video], plan: ExtractionPlan, store: Path, crew: Crew = THIS_MACHINE) -> Extraction:
-    return extract(videos, plan, FeatureStore(store), QUIET, crew)
+def run(
+    videos: list[Video], plan: ExtractionPlan, store: Path, workers_config: WorkerConfig = THIS_MACHINE
+) -> Extraction:
+    return extract(videos, plan, FeatureStore(store), QUIET, workers_config)
 
 
 def content(store: Path) -> dict[str, str]:

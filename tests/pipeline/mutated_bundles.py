@@ -242,7 +242,7 @@ def scores_of(bundle: Any) -> list[np.ndarray]:
     return [stream.score_rows(ROWS) for stream in bundle.streams.values()]
 
 
-def judge(path: Path, expected: list[np.ndarray]) -> str:
+def evaluator(path: Path, expected: list[np.ndarray]) -> str:
     """`sentence`, `same`, or what is wrong."""
     from mulde.errors import BundleError, MuldeError
     from mulde.pipeline.model.bundle import load_bundle
@@ -281,7 +281,7 @@ def main(folder: Path, count: int, seed: int) -> None:
         signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)  # of this process alone, however busy the machine is
         signal.alarm(20 * SECONDS)  # for one that waits
         try:
-            outcome = judge(case, expected)
+            outcome = evaluator(case, expected)
         except TooSlow:
             outcome = "too slow"
         except Exception as error:  # what a person would see as a traceback

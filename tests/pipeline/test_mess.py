@@ -16,7 +16,7 @@ from mulde.config import load_settings
 from mulde.media import write_video
 from mulde.names import output_path, printable
 from mulde.pipeline import predictor as scorer
-from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.stages import run_train
 from mulde.progress import Reporter
 from tests.conftest import moving_square
@@ -31,7 +31,7 @@ def model(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("model")
     for i in range(3):
         write_video(root / "train" / f"{i}.mp4", iter(moving_square(30, seed=i)), Fraction(25))
-    place = Workplace.open(root / "store", "cpu", Reporter(quiet=True))
+    place = Session.open(root / "store", "cpu", Reporter(quiet=True))
     run_train([str(root / "train")], load_settings(overrides=QUICK), root, 0, place)
     return root / "model.safetensors"
 

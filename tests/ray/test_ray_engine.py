@@ -22,7 +22,7 @@ from mulde.datasets.base import Video
 from mulde.errors import MuldeError, UsageError
 from mulde.media import write_video
 from mulde.pipeline.extraction import ray_runner as ray_engine
-from mulde.pipeline.extraction.engine import Crew, extract
+from mulde.pipeline.extraction.engine import WorkerConfig, extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.ray_runner import _absolute_weights, choose_workers
 from mulde.progress import Reporter
@@ -128,13 +128,13 @@ def test_the_result_is_that_of_the_local_engine_and_a_second_run_computes_nothin
     expected = locally(videos, plan, tmp_path / "local")
     monkeypatch.chdir(tmp_path)  # other nodes have other working directories
     relative = [dataclasses.replace(v, path=v.path.relative_to(tmp_path)) for v in videos]
-    crew, store = Crew("ray", 0, cluster.address), FeatureStore(Path("store"))
-    result = extract(relative, plan, store, Heard(), crew)
+    workers_config, store = WorkerConfig("ray", 0, cluster.address), FeatureStore(Path("store"))
+    result = extract(relative, plan, store, Heard(), workers_config)
     assert not result.failures
     assert (result.computed, result.reused) == (5, 0)
     assert len(result.done[0].features("velocity")) > 50
     assert content(tmp_path / "store") == expected
-    again = extract(relative, plan, store, Heard(), crew)
+    again = extract(relative, plan, store, Heard(), workers_config)
     assert (again.computed, again.reused) == (0, 5)
     assert not ray.is_initialized()
 
@@ -144,7 +144,7 @@ def test_one_bad_video_is_named_and_the_others_are_done(cluster, plan, tmp_path)
     videos[1:1] = [Video("text", "all", tmp_path / "videos" / "text.mp4"), Video("gone", "all", Path("/no/such.mp4"))]
     videos[1].path.write_text("not a video")
     store, heard = FeatureStore(tmp_path / "store"), Heard()
-    result = extract(videos, plan, store, heard, Crew("ray", 2, cluster.address))
+    result = extract(videos, plan, store, heard, WorkerConfig("ray", 2, cluster.address))
     assert [done.video.name for done in result.done] == ["clip0", "clip1"]
     assert [failure.video for failure in result.failures] == ["text", "gone"]
     assert "text.mp4" in result.failures[0].reason
@@ -165,7 +165,7 @@ def test_nodes_that_do_not_see_the_files_are_left_out_before_they_spoil_a_video(
     heard = Heard()
     sentence = r"no node of the Ray cluster can work: node .* does not see .*elsewhere, expected a folder that all"
     with pytest.raises(MuldeError, match=sentence):
-        extract(videos, plan, FeatureStore(tmp_path / "store"), heard, Crew("ray", 0, cluster.address))
+        extract(videos, plan, FeatureStore(tmp_path / "store"), heard, WorkerConfig("ray", 0, cluster.address))
     assert len(heard.warnings) == 2
     assert not list((tmp_path / "store").rglob("*.parquet"))
 
@@ -176,7 +176,7 @@ def test_nodes_that_would_make_other_features_are_left_out(cluster, plan, tmp_pa
     monkeypatch.setattr(plan, "fingerprint", lambda: {**made_by, "extractors": extractors})
     videos, store = clips(tmp_path / "videos", 1), FeatureStore(tmp_path / "store")
     with pytest.raises(MuldeError, match=r"node .* would make other features \(extractors.velocity.bins differs\)"):
-        extract(videos, plan, store, Heard(), Crew("ray", 0, cluster.address))
+        extract(videos, plan, store, Heard(), WorkerConfig("ray", 0, cluster.address))
 
 
 def test_workers_for_which_there_is_no_room_are_not_waited_for_for_good(cluster, plan, tmp_path, monkeypatch):
@@ -185,9 +185,9 @@ def test_workers_for_which_there_is_no_room_are_not_waited_for_for_good(cluster,
     on_gpu.device = "cuda"
     videos, store = clips(tmp_path / "videos", 1), FeatureStore(tmp_path / "store")
     with pytest.raises(UsageError, match="no room for a worker with 1 GPU"):
-        extract(videos, on_gpu, store, Heard(), Crew("ray", 0, cluster.address))
+        extract(videos, on_gpu, store, Heard(), WorkerConfig("ray", 0, cluster.address))
     with pytest.raises(MuldeError, match=r"had room for a worker \(1 GPU\) in 2 s"):
-        extract(videos, on_gpu, store, Heard(), Crew("ray", 1, cluster.address))
+        extract(videos, on_gpu, store, Heard(), WorkerConfig("ray", 1, cluster.address))
 
 
 def test_a_node_that_dies_loses_only_the_video_it_was_on(plan, tmp_path):
@@ -212,7 +212,7 @@ def test_a_node_that_dies_loses_only_the_video_it_was_on(plan, tmp_path):
     with running_cluster(2) as cluster:
         killer = threading.Thread(target=kill_when_both_nodes_are_in_the_middle)
         killer.start()
-        result = extract(videos, plan, FeatureStore(root), heard, Crew("ray", 0, cluster.address))
+        result = extract(videos, plan, FeatureStore(root), heard, WorkerConfig("ray", 0, cluster.address))
         killer.join()
     assert finished, "the kill came too late to prove anything"
     assert len(unfinished) == 2
@@ -235,7 +235,7 @@ def test_a_video_on_which_every_worker_dies_is_named(cluster, plan, tmp_path):
 
     killer = threading.Thread(target=kill_whoever_works)
     killer.start()
-    result = extract(videos, plan, FeatureStore(tmp_path / "store"), Heard(), Crew("ray", 0, cluster.address))
+    result = extract(videos, plan, FeatureStore(tmp_path / "store"), Heard(), WorkerConfig("ray", 0, cluster.address))
     is_over.set()
     killer.join()
     assert len(killed) == 3
@@ -245,7 +245,7 @@ def test_a_video_on_which_every_worker_dies_is_named(cluster, plan, tmp_path):
 
 def test_a_cluster_of_its_own_is_started_and_ended(plan, tmp_path):
     videos, before = clips(tmp_path / "videos", 1), set(psutil.process_iter())
-    result = extract(videos, plan, FeatureStore(tmp_path / "store"), Heard(), Crew("ray"))
+    result = extract(videos, plan, FeatureStore(tmp_path / "store"), Heard(), WorkerConfig("ray"))
     assert result.computed == 1
     left = [p for p in psutil.process_iter() if p not in before and p.status() != psutil.STATUS_ZOMBIE]
     assert not [p for p in left if any(name in p.name() for name in ("ray", "gcs_server"))]
@@ -256,15 +256,15 @@ def test_nobody_at_the_address_is_a_sentence(plan, tmp_path):
         taken.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UsageError, match=f"no Ray cluster answers at {nobody} .*refused.*ray start"):
-            extract([], plan, FeatureStore(tmp_path), Heard(), Crew("ray", 0, nobody))
+            extract([], plan, FeatureStore(tmp_path), Heard(), WorkerConfig("ray", 0, nobody))
     with pytest.raises(UsageError, match="expected HOST:PORT, or auto, got 'somewhere'"):
-        extract([], plan, FeatureStore(tmp_path), Heard(), Crew("ray", 0, "somewhere"))
+        extract([], plan, FeatureStore(tmp_path), Heard(), WorkerConfig("ray", 0, "somewhere"))
 
 
 def test_without_ray_the_package_is_named(plan, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r'pip install "mulde\[ray\]"'):
-        extract([], plan, FeatureStore(tmp_path), Heard(), Crew("ray"))
+        extract([], plan, FeatureStore(tmp_path), Heard(), WorkerConfig("ray"))
 
 
 def test_weights_that_are_files_travel_with_their_whole_path(tmp_path, monkeypatch):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mulde.records import EventRegion, NormalMoment, Reason, ScoreTrack, SeenEvent
-from mulde.report.page import Report, ReportEvent, ReportVideo, build_page
+from mulde.records import Event, EventRegion, Reason, ReferenceSample, ScoreTrack
+from mulde.report.page import ReportEvent, ReportPage, ReportVideo, build_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -43,9 +43,9 @@ def opened(chromium, tmp_path):
     may have been asked of any network."""
     contexts, complaints = [], []
 
-    def open_page(report: Report | Path, **options):
+    def open_page(report: ReportPage | Path, **options):
         path = report
-        if isinstance(report, Report):
+        if isinstance(report, ReportPage):
             path = tmp_path / f"report-{len(contexts)}.html"
             path.write_text(build_page(report), encoding="utf-8")
         context = chromium.new_context(viewport={"width": 1400, "height": 900}, **options)
@@ -74,9 +74,7 @@ def scored(video: str, scores: np.ndarray, *, rate: float = RATE, **options) -> 
     return ReportVideo(track, rate, **{"merge_gap": 3, "min_length": 2, **options})
 
 
-def event(
-    video: ReportVideo, start: int, end: int, p_value: float, *, exemption: str = "", text: str = ""
-) -> SeenEvent:
+def event(video: ReportVideo, start: int, end: int, p_value: float, *, exemption: str = "", text: str = "") -> Event:
     scores = video.track.smoothed[start:end]
     peak = start + int(np.argmax(scores))
     stream = "velocity" if start % 2 else "pose"
@@ -87,23 +85,23 @@ def event(
         region=EventRegion(peak, (10.0, 10.0, 30.0, 40.0), 7, "person"),
         scales=((0.05, 4.2), (0.5, -0.3)),
         groups=(("speed", 0.8), ("direction", 0.2)),
-        nearest=(NormalMoment(4, "train01", 120, 4.8, 2.5),),
+        nearest=(ReferenceSample(4, "train01", 120, 4.8, 2.5),),
     )
-    return SeenEvent(
+    return Event(
         video.track.video, start, end, start / RATE, (end - 1) / RATE, peak, peak / RATE, float(scores.max()), p_value,
         reason, exemption,
     )  # fmt: skip
 
 
 @pytest.fixture
-def small() -> Report:
+def small() -> ReportPage:
     """Two videos with bumps at known frames: three events, in the order of their p-values, level 2."""
     first, second = np.full(1000, 0.5), np.full(400, 0.25)
     first[100:150], first[600:620], second[201:231] = 4.0, 3.0, 6.0
     first[125], first[610], second[210] = 5.0, 3.5, 7.0
     one, two = scored("yard", first, truth=((90, 160),)), scored("gate", second)
     events = [event(two, 201, 231, 0.001), event(one, 100, 150, 0.01), event(one, 600, 620, 0.05)]
-    return Report(
+    return ReportPage(
         title="small",
         videos=[one, two],
         events=[ReportEvent(each) for each in events],

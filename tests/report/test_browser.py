@@ -16,7 +16,7 @@ import pytest
 
 from mulde.evaluation.events import find_events
 from mulde.records import Frames
-from mulde.report.page import Exempted, Report, ReportEvent, build_page
+from mulde.report.page import ReportEvent, ReportPage, SuppressedEvent, build_page
 from tests.report.conftest import RATE, event, scored
 
 NASTY = "<img src=x onerror=\"document.title='broken'\"></script><script>document.title='broken'</script>"
@@ -128,7 +128,7 @@ def test_marks_of_a_video_whose_name_is_a_formula_are_no_formulas_and_read_back(
     name, scores = "=cmd|' /C calc'!A0", np.full(400, 0.25)
     scores[100:150] = 4.0
     video = scored(name, scores)
-    report = Report("formulas", [video], [ReportEvent(event(video, 100, 150, 0.01))], level=2.0)
+    report = ReportPage("formulas", [video], [ReportEvent(event(video, 100, 150, 0.01))], level=2.0)
     page = opened(report)
     page.keyboard.press("i")
     page.keyboard.type("'+1")
@@ -348,8 +348,8 @@ def test_exempt_events_are_said_and_hidden(opened, small):
     first, *rest = small.events
     events = [replace(first, event=replace(first.event, exemption="1")), *rest]
     exemptions = [
-        Exempted("1", "gate@210", "in force", "ada", "2026-01-02T03:04:05Z", "a van", ("gate@210",)),
-        Exempted("2", "yard@125", "proposed", "ben", "2026-01-03T03:04:05Z", "", ("yard@125", "yard@610")),
+        SuppressedEvent("1", "gate@210", "in force", "ada", "2026-01-02T03:04:05Z", "a van", ("gate@210",)),
+        SuppressedEvent("2", "yard@125", "proposed", "ben", "2026-01-03T03:04:05Z", "", ("yard@125", "yard@610")),
     ]
     page = opened(replace(small, events=events, exemptions=exemptions, num_alarms=(2, 0)))
     assert page.text_content("#num-alarms") == "2"
@@ -392,7 +392,7 @@ def test_uneven_times_and_missing_frames(opened, small):
 def test_names_from_outside_stay_text(opened, small):
     video = scored(NASTY, np.array([0.5] * 20 + [4.0] * 9 + [0.5] * 20))
     one = ReportEvent(event(video, 20, 29, 0.1, text=NASTY, exemption="1"))
-    exempted = Exempted("1", NASTY, "in force", NASTY, NASTY, NASTY, (one.event.event_id,))
+    exempted = SuppressedEvent("1", NASTY, "in force", NASTY, NASTY, NASTY, (one.event.event_id,))
     page = opened(
         replace(small, title=NASTY, videos=[video], events=[one], exemptions=[exempted], facts=[(NASTY, NASTY)])
     )
@@ -412,7 +412,7 @@ def test_names_from_outside_stay_text(opened, small):
 def test_axe_finds_nothing(opened, small, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
-    exempted = [Exempted("1", "gate@210", "proposed", "ada", "2026-01-02T03:04:05Z", "a van", ("gate@210",))]
+    exempted = [SuppressedEvent("1", "gate@210", "proposed", "ada", "2026-01-02T03:04:05Z", "a van", ("gate@210",))]
     page = opened(replace(small, exemptions=exempted), color_scheme=scheme)
     options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
     page.keyboard.press("i")

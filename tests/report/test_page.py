@@ -12,7 +12,7 @@ import pytest
 
 from mulde.errors import RecordError
 from mulde.records import ScoreTrack
-from mulde.report.page import Exempted, ReportEvent, build_page, report_id
+from mulde.report.page import ReportEvent, SuppressedEvent, build_page, report_id
 from tests.report.conftest import event, scored
 
 NASTY = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -35,7 +35,7 @@ def test_names_from_outside_are_never_markup(small):
     report = replace(
         small, title=NASTY, videos=[video], events=[ReportEvent(event(video, 1, 3, 0.1, text=NASTY))],
         statement=NASTY, facts=[(NASTY, NASTY)], texts=[(NASTY, NASTY)], remarks=[NASTY], notes=[NASTY],
-        exemptions=[Exempted(NASTY, NASTY, "proposed", NASTY, NASTY, NASTY, (NASTY,))],
+        exemptions=[SuppressedEvent(NASTY, NASTY, "proposed", NASTY, NASTY, NASTY, (NASTY,))],
     )  # fmt: skip
     page = build_page(report)
     assert "<img" not in page

@@ -81,7 +81,7 @@ def test_clips_are_put_into_the_page_on_request(run):
 
 
 def test_clips_that_do_not_fit_are_left_out_and_said(run, monkeypatch, capsys):
-    monkeypatch.setattr("mulde.pipeline.review.report.MOST_CLIP_BYTES", 5)
+    monkeypatch.setattr("mulde.pipeline.review.report.MAX_CLIP_BYTES", 5)
     page = run_report(run, None, QUIET, embed_clips=True).read_text(encoding="utf-8")
     assert pictures(page)["clips"] == [None] * 3
     assert "3 of 3 events are without a clip in the page" in " ".join(capsys.readouterr().err.split())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mulde.errors import VideoError
-from mulde.records import EventRegion, LabelTrack, Reason, RegionScores, ScoreTrack, SeenEvent
+from mulde.records import Event, EventRegion, LabelTrack, Reason, RegionScores, ScoreTrack
 from mulde.report import text
 from mulde.report.colours import score_range, shades, strengths
 from mulde.report.painter import Painter
@@ -34,10 +34,10 @@ def make_regions(boxes: list[tuple[float, ...]], frames: list[int], scores: list
                         np.array(tracks, np.int64), {"pose": nan})  # fmt: skip
 
 
-def make_event(track: ScoreTrack, first: int, last: int, region: EventRegion | None = None, **more) -> SeenEvent:
+def make_event(track: ScoreTrack, first: int, last: int, region: EventRegion | None = None, **more) -> Event:
     peak = (first + last) // 2
     reason = Reason("velocity", REASON, region=region)
-    return SeenEvent(track.video, first, last + 1, track.time_s[first], track.time_s[last], peak, track.time_s[peak],
+    return Event(track.video, first, last + 1, track.time_s[first], track.time_s[last], peak, track.time_s[peak],
                      float(track.smoothed[peak]), 0.01, reason, **more)  # fmt: skip
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mulde.records import LabelTrack, ScoreTrack, SeenEvent
+from mulde.records import Event, LabelTrack, ScoreTrack
 from mulde.report import timeline
-from mulde.report.timeline import MOST_ROWS, write_timeline
+from mulde.report.timeline import MAX_ROWS, write_timeline
 
 LEFT, WIDE = timeline._NAMES_PX, timeline._WIDTH_PX
 
@@ -18,8 +18,8 @@ def make_track(video: str, length_s: float, rate: float = 1.0) -> ScoreTrack:
     return ScoreTrack(video, index, index / rate, score, score)
 
 
-def make_event(video: str, frame: int, length: int = 1) -> SeenEvent:
-    return SeenEvent(video, frame, frame + length, frame, frame + length - 1, frame, frame, 8.0, 0.1)
+def make_event(video: str, frame: int, length: int = 1) -> Event:
+    return Event(video, frame, frame + length, frame, frame + length - 1, frame, frame, 8.0, 0.1)
 
 
 def test_shades_events_and_truth_lie_at_their_times(tmp_path: Path) -> None:
@@ -44,10 +44,10 @@ def test_shades_events_and_truth_lie_at_their_times(tmp_path: Path) -> None:
 def test_a_day_is_cut_into_hours_and_many_videos_are_capped(tmp_path: Path) -> None:
     day = make_track("day", 24 * 3600 - 1)
     assert len(timeline._rows([day])[0]) == 24
-    tracks = [make_track(f"v{i:03d}", 30) for i in range(MOST_ROWS + 50)]
+    tracks = [make_track(f"v{i:03d}", 30) for i in range(MAX_ROWS + 50)]
     rows, span_s = timeline._rows(tracks)
     shown = timeline._most_telling(rows, [make_event("v240", 3)], span_s)
-    assert (len(rows), len(shown)) == (MOST_ROWS + 50, MOST_ROWS)
+    assert (len(rows), len(shown)) == (MAX_ROWS + 50, MAX_ROWS)
     assert "v240" in {row.track.video for row in shown}
     write_timeline(tmp_path / "t.png", tracks, [make_event("v240", 3)], {}, None)
     height, width, _ = cv2.imread(str(tmp_path / "t.png")).shape

@@ -19,7 +19,7 @@ import pytest
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError, UsageError
-from mulde.media import identity, write_video
+from mulde.media import content_hash, write_video
 from mulde.pipeline.extraction.export_features import plan_for
 from mulde.pipeline.extraction.feature_files import read_features
 from mulde.pipeline.extraction.plan import decoder_facts
@@ -416,7 +416,7 @@ def videos(tmp_path_factory) -> Path:
 def passports(path: Path, extractor: str = "geometry", settings: Settings = SETTINGS) -> dict[str, Passport]:
     plan, _ = plan_for(settings, extractor)
     with plan.open(Video(path.stem, "all", path)) as reader:
-        return plan.passports(identity(path), decoder_facts(reader, settings.video))
+        return plan.passports(content_hash(path), decoder_facts(reader, settings.video))
 
 
 def put_frames(store: FeatureStore, passport: Passport, num_frames: int) -> None:
@@ -485,7 +485,7 @@ def test_export_carries_the_track_of_each_row(mulde, videos, tmp_path):
 def test_export_of_no_rows(mulde, videos, tmp_path, out):
     store, video = FeatureStore(tmp_path / "store"), videos / "v0.mp4"
     put_frames(store, passports(video, "imported-none")["frames"], 6)
-    put(store, imported_passport("none", identity(video)), features(0, 4, boxes=False))
+    put(store, imported_passport("none", content_hash(video)), features(0, 4, boxes=False))
     args = ("--extractor", "imported-none", "--out", out, "--store", "store", "-q")
     assert mulde("cache", "export", videos / "v0.mp4", *args)[0] == 0
     rows = np.load(out) if out.endswith("npy") else pd.read_parquet(out)
@@ -529,7 +529,7 @@ def made(tmp_path) -> Path:
 
 def imported(videos: Path, video: str) -> FeatureTable:
     return features_from_arrow(
-        FeatureStore(Path("store")).read(imported_passport("hiera", identity(videos / f"{video}.mp4")))
+        FeatureStore(Path("store")).read(imported_passport("hiera", content_hash(videos / f"{video}.mp4")))
     )
 
 
@@ -563,7 +563,7 @@ def test_import_from_npz_says_where_it_came_from(mulde, videos, made):
     np.savez(made / "v0.npz", values=values, frame_index=[2, 2], boxes=boxes)
     assert bring_in(mulde, videos / "v0.mp4")[0] == 0
     assert np.array_equal(imported(videos, "v0").box_xyxy, boxes)
-    path = FeatureStore(Path("store")).path(imported_passport("hiera", identity(videos / "v0.mp4")))
+    path = FeatureStore(Path("store")).path(imported_passport("hiera", content_hash(videos / "v0.mp4")))
     digest = hashlib.sha256((made / "v0.npz").read_bytes()).hexdigest()
     assert pq.read_schema(path).metadata[b"mulde.source_sha256"].decode() == digest
 

@@ -36,7 +36,7 @@ SETTINGS = ("video.batch_frames=2", "features.velocity.step=1", 'features.extrac
 Disturbance = Callable[[Path], object]
 
 
-class Moments:
+class NormalIndex:
     """Counts what a run does, and does `act` when it has counted to `at`."""
 
     def __init__(self) -> None:
@@ -50,9 +50,9 @@ class Moments:
 
 
 @pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
+def moments(monkeypatch: pytest.MonkeyPatch) -> NormalIndex:
     """Every read of a video, window, part and join counts."""
-    found = Moments()
+    found = NormalIndex()
 
     def counted(of: object, name: str) -> None:
         method = getattr(of, name)
@@ -70,7 +70,7 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
 
     monkeypatch.setattr("mulde.media.source_file.FileIO", CountedFile)
     monkeypatch.setattr("mulde.media.container._READ_BYTES", 512)
-    counted(importlib.import_module("mulde.media.identity"), "_file_digest")
+    counted(importlib.import_module("mulde.media.content_hash"), "_file_digest")
     counted(ExtractionPlan, "describe")
     counted(FeatureStore, "write_part")
     counted(FeatureStore, "join_parts")
@@ -130,7 +130,7 @@ def fresh(sources: SimpleNamespace, folder: Path) -> Video:
     return Video("clip", "all", folder / "first.mp4")
 
 
-def drawn_moments(sources: SimpleNamespace, folder: Path, moments: Moments, seed: int) -> list[int]:
+def drawn_moments(sources: SimpleNamespace, folder: Path, moments: NormalIndex, seed: int) -> list[int]:
     """NUM_RUNS of those of a run that nobody disturbs."""
     run([fresh(sources, folder)], plan_of(*SETTINGS), folder / "undisturbed")
     assert moments.count > 60
@@ -138,7 +138,7 @@ def drawn_moments(sources: SimpleNamespace, folder: Path, moments: Moments, seed
 
 
 @contextmanager
-def disturbed(moments: Moments, at: int, act: Callable[[], object]) -> Iterator[None]:
+def disturbed(moments: NormalIndex, at: int, act: Callable[[], object]) -> Iterator[None]:
     moments.count, moments.at, moments.act = 0, at, act
     yield
     moments.at = -1
@@ -146,7 +146,7 @@ def disturbed(moments: Moments, at: int, act: Callable[[], object]) -> Iterator[
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_video_that_changes_while_it_is_read(
-    tmp_path: Path, sources: SimpleNamespace, moments: Moments, name: str
+    tmp_path: Path, sources: SimpleNamespace, moments: NormalIndex, name: str
 ) -> None:
     before, after = sources.tables["first"], sources.tables[name]
     num_said = 0
@@ -169,7 +169,7 @@ def test_a_video_that_changes_while_it_is_read(
 
 @pytest.mark.parametrize("errors", [1, 10**9], ids=["once", "from then on"])
 def test_a_disk_that_cannot_be_read_for_a_moment(
-    tmp_path: Path, sources: SimpleNamespace, moments: Moments, monkeypatch: pytest.MonkeyPatch, errors: int
+    tmp_path: Path, sources: SimpleNamespace, moments: NormalIndex, monkeypatch: pytest.MonkeyPatch, errors: int
 ) -> None:
     left = [0]
 
@@ -208,7 +208,7 @@ def test_a_disk_that_cannot_be_read_for_a_moment(
 
 @pytest.mark.parametrize("name", ["overwritten", "replaced"])
 def test_what_was_made_of_another_content_before_a_kill_is_not_resumed_from(
-    tmp_path: Path, sources: SimpleNamespace, moments: Moments, name: str
+    tmp_path: Path, sources: SimpleNamespace, moments: NormalIndex, name: str
 ) -> None:
     """The old content is back when the run goes on: the parts must be of it, too."""
     chance = random.Random(3)
@@ -236,7 +236,7 @@ def change_image(folder: Path) -> None:
 
 @pytest.mark.parametrize("change", [remove_image, add_image, change_image])
 def test_a_folder_of_images_that_changes_while_it_is_read(
-    tmp_path: Path, moments: Moments, change: Disturbance
+    tmp_path: Path, moments: NormalIndex, change: Disturbance
 ) -> None:
     def made(name: str) -> Path:
         folder = tmp_path / name
@@ -262,7 +262,7 @@ def test_a_folder_of_images_that_changes_while_it_is_read(
 
 
 def test_frames_that_an_import_decodes_are_held_to_the_same(
-    tmp_path: Path, sources: SimpleNamespace, moments: Moments, mulde
+    tmp_path: Path, sources: SimpleNamespace, moments: NormalIndex, mulde
 ) -> None:
     video = fresh(sources, tmp_path)
     (tmp_path / "made").mkdir()

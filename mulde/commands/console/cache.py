@@ -12,15 +12,15 @@ from typing import Any
 from rich.table import Table
 
 from mulde.console import output, print_json
-from mulde.extractors.zoo import Model, as_json
-from mulde.store.maintenance import Pruning, Row, settings_in_short, summarise
+from mulde.extractors.zoo import KnownNetwork, as_json
+from mulde.store.maintenance import CacheRow, Pruning, settings_in_short, summarise
 
 _TITLES = {"dataset": "data set", "extractor": "extractor", "settings": "settings", "video": "video", "path": "file"}
 _WIDTH = 160
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 
 
-def print_rows(rows: Sequence[Row], *, json_: bool = False) -> None:
+def print_rows(rows: Sequence[CacheRow], *, json_: bool = False) -> None:
     """What lies in the store; columns that say nothing are left out of the table."""
     if json_:
         print_json([_row_as_json(row) for row in rows])
@@ -59,7 +59,7 @@ def print_pruning(pruning: Pruning) -> None:
         console.print(f"removed {told}" if pruning.removed else f"{told} would be removed; --yes removes them")
 
 
-def print_models(models: Sequence[Model], remarks: Sequence[str], *, json_: bool = False) -> None:
+def print_models(models: Sequence[KnownNetwork], remarks: Sequence[str], *, json_: bool = False) -> None:
     """A table for each kind of model: what to write into the settings, what it costs, whether it is here."""
     if json_:
         print_json(as_json(models))
@@ -79,7 +79,7 @@ def print_models(models: Sequence[Model], remarks: Sequence[str], *, json_: bool
         console.print(remark, soft_wrap=True)
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
+def _row_as_json(row: CacheRow) -> dict[str, Any]:
     data = asdict(row)
     times = {name: datetime.fromtimestamp(data.pop(f"{name}_s"), UTC).isoformat() for name in ("oldest", "newest")}
     return {**data, **times}

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mulde.console import output, print_json
 from mulde.datasets.benchmarks import BENCHMARKS, Facts
-from mulde.pipeline.data_check.findings import FAULT, Report
+from mulde.pipeline.data_check.findings import FAULT, CheckReport
 
 _WIDTH = 160
 _SHOWN = {"direct": "mulde data get", "by hand": "by hand", "none": ""}
@@ -44,7 +44,7 @@ def print_data_sets(*, json_: bool = False) -> None:
                 console.print(line, soft_wrap=True)
 
 
-def print_report(report: Report, *, json_: bool = False) -> None:
+def print_report(report: CheckReport, *, json_: bool = False) -> None:
     """The findings of a check, faults first, each with what to do."""
     if json_:
         print_json([finding.as_json() for finding in report.findings])

@@ -42,7 +42,7 @@ RUN = Gait(hip=0.80, knee=1.55, arm=0.85, elbow=1.45, lean=0.10)
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """Colours (RGB) of one person or thing."""
 
     skin: Color
@@ -59,7 +59,7 @@ def shadow(x: float, y: float, height: float, width: float) -> Shape:
 
 
 def person(
-    x: float, y: float, height: float, heading: float, phase: float, swing: float, gait: Gait, look: Look
+    x: float, y: float, height: float, heading: float, phase: float, swing: float, gait: Gait, look: Appearance
 ) -> list[Shape]:
     """A person who walks or runs. `heading` in radians: 0 to the right, negative towards the camera.
 
@@ -113,7 +113,7 @@ def person(
     return [*arm(-near), *leg(-near), *leg(near), neck, *torso, *face, *arm(near)]
 
 
-def cyclist(x: float, y: float, height: float, phase: float, look: Look) -> list[Shape]:
+def cyclist(x: float, y: float, height: float, phase: float, look: Appearance) -> list[Shape]:
     """A rider on a bicycle who goes to the right, seen from the side."""
 
     def at(forward: float, up: float) -> Point:
@@ -146,7 +146,7 @@ def cyclist(x: float, y: float, height: float, phase: float, look: Look) -> list
     return [*leg(0.6 * phase + pi, 0.75), *wheels, *frame, *leg(0.6 * phase, 1.0), *rider]
 
 
-def cart(x: float, y: float, height: float, phase: float, look: Look) -> list[Shape]:
+def cart(x: float, y: float, height: float, phase: float, look: Appearance) -> list[Shape]:
     """A small service cart with a roof, a load bed and a driver, going to the right."""
 
     def at(forward: float, up: float) -> Point:
@@ -171,7 +171,7 @@ def cart(x: float, y: float, height: float, phase: float, look: Look) -> list[Sh
     return [posts[0], *driver, *body, posts[1], *wheels]
 
 
-def bag(x: float, y: float, height: float, up: float, angle: float, look: Look) -> list[Shape]:
+def bag(x: float, y: float, height: float, up: float, angle: float, look: Appearance) -> list[Shape]:
     """A sports bag that tumbles `up` body heights above its ground point, turned by `angle` radians."""
     half = np.array([0.17, 0.10]) * height
     turn = np.array([[cos(angle), sin(angle)], [-sin(angle), cos(angle)]])
@@ -214,7 +214,7 @@ def _leg(phase: float, swing: float, gait: Gait) -> tuple[Point, Point]:
     return knee, (knee[0] + SHIN * sin(shin), knee[1] + SHIN * cos(shin))
 
 
-def _shirt(neckline: Point, belt: Point, width: float, look: Look) -> list[Shape]:
+def _shirt(neckline: Point, belt: Point, width: float, look: Appearance) -> list[Shape]:
     """A torso with two stripes along it: edges across the direction of walking make movement visible."""
     stripes = [
         capsule((neckline[0] + x * width, neckline[1]), (belt[0] + x * width, belt[1]), 0.18 * width, look.stripes)

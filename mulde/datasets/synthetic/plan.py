@@ -10,7 +10,7 @@ from math import cos, pi, sin
 import numpy as np
 
 from mulde.datasets.synthetic import figures
-from mulde.datasets.synthetic.figures import FORESHORTENING, RUN, WALK, Gait, Look
+from mulde.datasets.synthetic.figures import FORESHORTENING, RUN, WALK, Appearance, Gait
 from mulde.datasets.synthetic.plaza import LANES, person_height
 from mulde.datasets.synthetic.shapes import Color, Shape
 
@@ -169,7 +169,7 @@ def _vehicle(
     stage: Stage,
     rng: np.random.Generator,
     *,
-    builder: Callable[[float, float, float, float, Look], list[Shape]],
+    builder: Callable[[float, float, float, float, Appearance], list[Shape]],
     speeds: tuple[float, float],
     wheel_radius: float,
     width: float,
@@ -209,13 +209,13 @@ _SKIN: tuple[Color, ...] = ((236, 190, 160), (205, 150, 115), (150, 100, 70), (9
 _HAIR: tuple[Color, ...] = ((35, 28, 24), (80, 52, 32), (150, 110, 60), (120, 120, 120))
 
 
-def _look(rng: np.random.Generator) -> Look:
+def _look(rng: np.random.Generator) -> Appearance:
     def pick(low: int, high: int) -> Color:
         r, g, b = (int(channel) for channel in rng.integers(low, high, 3))
         return r, g, b
 
     skin, hair = _SKIN[rng.integers(len(_SKIN))], _HAIR[rng.integers(len(_HAIR))]
-    return Look(skin, hair, top=pick(30, 235), stripes=pick(30, 235), trousers=pick(20, 110), shoes=pick(15, 60))
+    return Appearance(skin, hair, top=pick(30, 235), stripes=pick(30, 235), trousers=pick(20, 110), shoes=pick(15, 60))
 
 
 KINDS: dict[str, Callable[[Stage, np.random.Generator], Actor]] = {

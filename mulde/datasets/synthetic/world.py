@@ -31,7 +31,7 @@ CAUSES = {
     "against the stream": "against the stream",
     "thrown bag": "fast|unusual object",
 }
-LEAST_SIZE_HW, LEAST_FRAMES = (90, 160), 20
+MIN_SIZE_HW, MIN_FRAMES = (90, 160), 20
 
 
 class Cause(NamedTuple):
@@ -56,14 +56,14 @@ class WorldSettings:
     generator: int = GENERATOR
 
     def __post_init__(self) -> None:
-        limits = {"seed": 0, "train_clips": 1, "test_clips": 1, "num_frames": LEAST_FRAMES}
+        limits = {"seed": 0, "train_clips": 1, "test_clips": 1, "num_frames": MIN_FRAMES}
         for name, least in limits.items():
             if getattr(self, name) < least:
                 raise UsageError(f"{name} of the synthetic world", expected=f"{least} or more", got=getattr(self, name))
         height, width = self.size_hw
-        if height < LEAST_SIZE_HW[0] or width < LEAST_SIZE_HW[1] or height % 2 or width % 2:
+        if height < MIN_SIZE_HW[0] or width < MIN_SIZE_HW[1] or height % 2 or width % 2:
             raise UsageError(
-                "size_hw of the synthetic world", expected=f"even numbers from {LEAST_SIZE_HW}", got=self.size_hw
+                "size_hw of the synthetic world", expected=f"even numbers from {MIN_SIZE_HW}", got=self.size_hw
             )
 
     def as_text(self) -> str:

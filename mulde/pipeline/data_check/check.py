@@ -21,25 +21,25 @@ from mulde.datasets.benchmark import Benchmark
 from mulde.datasets.benchmarks import BENCHMARKS
 from mulde.datasets.folder import FolderDataset, split_folders
 from mulde.datasets.left_out import LeftOut, Reason, in_words
-from mulde.datasets.sources import Footage, open_source, parse_source, refuse_left_out
+from mulde.datasets.sources import VideoCollection, open_source, parse_source, refuse_left_out
 from mulde.datasets.ucsd import UcsdDataset, is_clip
 from mulde.errors import UsageError
 from mulde.filetypes import is_clutter
-from mulde.pipeline.data_check.decoding import Look, gaps, look_at, movement
-from mulde.pipeline.data_check.findings import FAULT, Finding, Report
+from mulde.pipeline.data_check.decoding import VideoSummary, gaps, movement, summarise_video
+from mulde.pipeline.data_check.findings import FAULT, CheckReport, Finding
 from mulde.pipeline.data_check.labels import check_labels
-from mulde.pipeline.model.world import Seen, mixtures, world_of
+from mulde.pipeline.model.world import ObservedVideo, mixtures, world_of
 from mulde.progress import Reporter
 
 # Two videos whose movement agrees so well are one, coded twice; clips of one still camera reach 0.3.
 _TWINS = 0.95
 _RATES = (1, 240)
-_MOST_RATE_ERROR = 0.02
+_MAX_RATE_ERROR = 0.02
 _CHANGE_COUNTS = ("missing frame", "duplicate", "empty", "unreadable", "frame size")
 _MASK_FOLDERS = ("_gt", "masks", "labels")
 
 
-def check_data(source: str, reporter: Reporter, *, strict: bool = False) -> Report:
+def check_data(source: str, reporter: Reporter, *, strict: bool = False) -> CheckReport:
     """Everything that is wrong with the data set NAME:ROOT (or a folder with train/ and test/).
 
     Raises UsageError where `source` names no data set or its root is not there. strict: also where something beside
@@ -48,7 +48,7 @@ def check_data(source: str, reporter: Reporter, *, strict: bool = False) -> Repo
     root = _root(source)
     if strict:
         refuse_left_out(_left_out(source))
-    report = Report(source, str(root))
+    report = CheckReport(source, str(root))
     try:
         return _check(_open(source), reporter)
     except UsageError as error:
@@ -84,7 +84,7 @@ def _video_folders(dataset: Dataset | None, split: str) -> dict[str, Path]:
     return {"": known[split]} if split in known else {}
 
 
-def _open(source: str) -> Footage:
+def _open(source: str) -> VideoCollection:
     footage = open_source(source)
     if footage.dataset is None:
         raise UsageError(f"source {source}", expected="a data set: NAME:ROOT, or a folder with train/ and test/")
@@ -134,15 +134,15 @@ def _without(folder: Path, left_out: set[Path], copy: Path) -> Path:
     return copy
 
 
-def _check(footage: Footage, reporter: Reporter) -> Report:
+def _check(footage: VideoCollection, reporter: Reporter) -> CheckReport:
     dataset = footage.dataset
     assert dataset is not None
-    report = Report(dataset.name, str(dataset.root))
-    looks: list[Look] = []
+    report = CheckReport(dataset.name, str(dataset.root))
+    looks: list[VideoSummary] = []
     videos = [video for split in SPLITS for video in dataset.videos(split)]
     with reporter.bar(f"check {dataset.name}", len(videos), "videos") as advance:
         for video in videos:
-            looks.append(look_at(video))
+            looks.append(summarise_video(video))
             advance(1, status=looks[-1].title)
     for split in SPLITS:
         of_split = [look for look in looks if look.video.split == split]
@@ -161,7 +161,7 @@ def _check(footage: Footage, reporter: Reporter) -> Report:
     return report
 
 
-def _frames(look: Look) -> Iterator[Finding]:
+def _frames(look: VideoSummary) -> Iterator[Finding]:
     """What one video shows by itself."""
     _, left_out, twice = gaps(look.names)
     if left_out:
@@ -186,10 +186,10 @@ def _frames(look: Look) -> Iterator[Finding]:
 
 
 def _differ(named: Fraction, measured: float) -> bool:
-    return abs(measured / float(named) - 1) > _MOST_RATE_ERROR
+    return abs(measured / float(named) - 1) > _MAX_RATE_ERROR
 
 
-def _kind_of(look: Look) -> str:
+def _kind_of(look: VideoSummary) -> str:
     """What kind of fault an error of a reader is."""
     path = look.video.path
     if (path.is_dir() and not look.names) or (path.is_file() and not path.stat().st_size):
@@ -198,7 +198,7 @@ def _kind_of(look: Look) -> str:
     return "frame size" if problem.endswith(("changes its frame size", "than the frames before it")) else "unreadable"
 
 
-def _first_numbers(looks: Sequence[Look]) -> Iterator[Finding]:
+def _first_numbers(looks: Sequence[VideoSummary]) -> Iterator[Finding]:
     """Videos whose frames begin to count later than those of the others: the front is gone."""
     first = {look.title: number for look in looks if (number := gaps(look.names)[0]) is not None}
     if len(first) < 3:
@@ -211,9 +211,9 @@ def _first_numbers(looks: Sequence[Look]) -> Iterator[Finding]:
             yield Finding("missing frame", title, f"its frames begin with number {number}, the others' with {usual}")
 
 
-def _duplicates(looks: Sequence[Look]) -> Iterator[Finding]:
+def _duplicates(looks: Sequence[VideoSummary]) -> Iterator[Finding]:
     """Videos that are there twice, frame by frame or coded anew."""
-    by_content: dict[str, list[Look]] = defaultdict(list)
+    by_content: dict[str, list[VideoSummary]] = defaultdict(list)
     for look in looks:
         if look.digest is not None:
             by_content[look.digest].append(look)
@@ -231,7 +231,7 @@ def _duplicates(looks: Sequence[Look]) -> Iterator[Finding]:
         yield Finding("duplicate", moving[other][0].title, what)
 
 
-def _sizes(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
+def _sizes(dataset: Dataset, looks: Sequence[VideoSummary]) -> Iterator[Finding]:
     """Sizes that differ from video to video: a fault where the data set is known to have one."""
     sizes = Counter(look.size_hw for look in looks if look.size_hw is not None)
     if len(sizes) < 2:
@@ -248,7 +248,7 @@ def _sizes(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
         yield Finding("frame sizes", "", f"{listing(said, 5)}; not the most common: {_titles(others)}")
 
 
-def _rates(looks: Sequence[Look]) -> Iterator[Finding]:
+def _rates(looks: Sequence[VideoSummary]) -> Iterator[Finding]:
     rates = Counter(float(look.rate) for look in looks if look.rate is not None)
     if len(rates) > 1:
         said = [f"{rate:g} ({count} videos)" for rate, count in rates.most_common()]
@@ -272,11 +272,11 @@ def _beside(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
         yield Finding("left out", "", in_words(wanted).removeprefix("left out: "))
 
 
-def _mixtures(looks: Sequence[Look]) -> list[str]:
+def _mixtures(looks: Sequence[VideoSummary]) -> list[str]:
     """What of the training footage is not of one kind, as `mulde train` says it."""
     return mixtures(
         world_of(
-            Seen(
+            ObservedVideo(
                 look.title,
                 look.size_hw,
                 None if look.steady_rate is None else float(look.steady_rate),
@@ -289,7 +289,7 @@ def _mixtures(looks: Sequence[Look]) -> list[str]:
     )
 
 
-def _whole(report: Report, found: Sequence[Finding]) -> Iterator[Finding]:
+def _whole(report: CheckReport, found: Sequence[Finding]) -> Iterator[Finding]:
     """Counts against those of the publication, unless a fault that was `found` explains them."""
     facts = BENCHMARKS.get(report.dataset)
     if facts is None:
@@ -308,5 +308,5 @@ def _whole(report: Report, found: Sequence[Finding]) -> Iterator[Finding]:
             yield Finding("count" if facts.exact else "not whole", "", what)
 
 
-def _titles(looks: Sequence[Look]) -> str:
+def _titles(looks: Sequence[VideoSummary]) -> str:
     return listing([look.title for look in looks], 5)

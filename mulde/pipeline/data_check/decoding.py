@@ -22,12 +22,12 @@ from mulde.media import open_video
 from mulde.records import Float64, Int64, UInt8
 
 THUMB_HW = (24, 32)
-_MOST_THUMBS = 256
+_MAX_THUMBS = 256
 _LAST_NUMBER = re.compile(r"[0-9]+(?=[^0-9]*$)")
 
 
 @dataclass
-class Look:
+class VideoSummary:
     """One video as decoded. `num_frames` counts frames that could not be decoded too; None where reading broke off.
 
     `rate` is what the video itself or its data set says, None for a folder without one; `steady_rate` is that from one
@@ -58,9 +58,9 @@ class Look:
         return f"{self.video.split}/{self.video.name}"
 
 
-def look_at(video: Video) -> Look:
+def summarise_video(video: Video) -> VideoSummary:
     """Decode a video from front to back; what cannot be read is noted, not raised."""
-    look = Look(video)
+    look = VideoSummary(video)
     try:
         if video.path.is_dir():
             look.names = tuple(path.name for path in list_frames(video.path))
@@ -88,7 +88,7 @@ def small(picture: UInt8) -> UInt8:
     return shrunk
 
 
-def _decode(look: Look) -> None:
+def _decode(look: VideoSummary) -> None:
     digest, thumbs = hashlib.sha256(), _Thumbs()
     index_parts, time_parts = list[Int64](), list[Float64]()
     with open_video(look.video.path, frame_rate=look.video.frame_rate) as reader:
@@ -113,7 +113,7 @@ def _decode(look: Look) -> None:
 
 
 class _Thumbs:
-    """Small pictures of at most `_MOST_THUMBS` frames, evenly spread over a video of unknown length."""
+    """Small pictures of at most `_MAX_THUMBS` frames, evenly spread over a video of unknown length."""
 
     def __init__(self) -> None:
         self._stride, self.kept = 1, dict[int, UInt8]()
@@ -123,7 +123,7 @@ class _Thumbs:
 
     def add(self, index: int, thumb: UInt8) -> None:
         self.kept[index] = thumb
-        if len(self.kept) > _MOST_THUMBS:
+        if len(self.kept) > _MAX_THUMBS:
             self._stride *= 2
             self.kept = {i: t for i, t in self.kept.items() if i % self._stride == 0}
 

@@ -66,7 +66,7 @@ class Finding:
 
 
 @dataclass
-class Report:
+class CheckReport:
     """What a check saw and found, faults first."""
 
     dataset: str

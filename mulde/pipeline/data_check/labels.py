@@ -18,11 +18,11 @@ from mulde.datasets.layout import number_in
 from mulde.datasets.tree import sub_folders
 from mulde.datasets.ucsd import UcsdDataset
 from mulde.errors import LabelError, MuldeError, sentence
-from mulde.pipeline.data_check.decoding import THUMB_HW, Look, small
+from mulde.pipeline.data_check.decoding import THUMB_HW, VideoSummary, small
 from mulde.pipeline.data_check.findings import Finding
 from mulde.records import Bool, LabelTrack, UInt8, spans
 
-_MOST_ALIKE = 5
+_MAX_ALIKE = 5
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Truth:
     for each mask whether it has an anomalous pixel, None without masks.
     """
 
-    look: Look
+    look: VideoSummary
     video: Video
     labels: LabelTrack | None = None
     error: LabelError | None = None
@@ -53,7 +53,7 @@ class Truth:
         self.findings.append(Finding(kind, self.look.title, what))
 
 
-def check_labels(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
+def check_labels(dataset: Dataset, looks: Sequence[VideoSummary]) -> list[Finding]:
     """Everything about labels of the videos that `looks` saw; those whose frames cannot be counted are left out."""
     findings = list(_strays(dataset))
     if isinstance(dataset, FolderDataset):
@@ -72,7 +72,7 @@ def check_labels(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
     return findings + list(_unlabelled(test))
 
 
-def _read(dataset: Dataset, look: Look) -> Truth:
+def _read(dataset: Dataset, look: VideoSummary) -> Truth:
     # The rate turns labels in seconds into frames; a folder's has to be named by somebody.
     rate = look.video.frame_rate or look.rate
     video = with_times(look.video, rate, look.frame_index, look.time_s, look.num_frames or 0)
@@ -90,7 +90,7 @@ def _read(dataset: Dataset, look: Look) -> Truth:
     return truth
 
 
-def _as_label_error(error: Exception, look: Look) -> LabelError:
+def _as_label_error(error: Exception, look: VideoSummary) -> LabelError:
     """Raises a MuldeError that is not of labels again."""
     if isinstance(error, MuldeError) and not isinstance(error, LabelError):
         raise error
@@ -307,7 +307,7 @@ def _gathered(findings: Iterable[Finding]) -> Iterator[Finding]:
             finding
         )
     for (kind, _), group in alike.items():
-        if len(group) <= _MOST_ALIKE:
+        if len(group) <= _MAX_ALIKE:
             yield from group
         else:
             videos = listing([finding.video for finding in group], 5)

@@ -18,7 +18,7 @@ from mulde.console import output
 from mulde.datasets.sources import open_source
 from mulde.errors import LabelError, MuldeError, UsageError
 from mulde.evaluation.protocol import TableCell, evaluate_tracks
-from mulde.files import whole_file, write_csv, write_text
+from mulde.files import atomic_write, write_csv, write_text
 from mulde.pipeline.evaluation.evaluate import read_labels
 from mulde.pipeline.model.calibration import combine
 from mulde.pipeline.run_folder import read_record
@@ -185,7 +185,7 @@ def _write(ablation: Ablation, root: Path) -> None:
 
     table = pd.DataFrame(ablation.lines)
     write_csv(table, root / "ablation.csv")
-    with whole_file(root / "ablation.parquet") as partial:
+    with atomic_write(root / "ablation.parquet") as partial:
         table.to_parquet(partial, index=False)
     data = {"lines": ablation.lines, "correlations": ablation.correlations}
     write_text(root / "ablation.json", json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -12,17 +12,17 @@ import numpy as np
 from mulde.console import output
 from mulde.errors import UsageError
 from mulde.evaluation.conformal import COVERAGE
-from mulde.files import whole_file, write_csv
+from mulde.files import atomic_write, write_csv
 from mulde.pipeline.events.tables import read_events
 from mulde.pipeline.run_folder import read_record
 from mulde.progress import Reporter
-from mulde.records import LabelTrack, ScoredVideo, SeenEvent
+from mulde.records import Event, LabelTrack, ScoredVideo
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EVENTS_FOUND = "events_found"
-LEAST_LENGTH_S = 1.0
+MIN_LENGTH_S = 1.0
 """Shorter anomalies are listed, but not counted."""
 _COLUMNS = {
     "video": str, "start_frame": np.int64, "end_frame": np.int64, "start_s": float, "end_s": float, "length_s": float,
@@ -36,7 +36,7 @@ _WIDTH = 110
 class EventsFound:
     """The annotated anomalies with what found them (`table`, a row each, see `events_found`), and counts.
 
-    num_long, num_long_found: anomalies of at least `LEAST_LENGTH_S`; num_clips: videos with at least one of these,
+    num_long, num_long_found: anomalies of at least `MIN_LENGTH_S`; num_clips: videos with at least one of these,
     num_clips_found: those in which all of them are found; num_false: alarms that overlap no anomaly; normal_hours: of
     frames labelled normal, of which share_flagged lies inside alarms; num_exempt: events that the operator's word
     keeps from being alarms; wanted_per_hour: the false alarms that the level was set for.
@@ -57,7 +57,7 @@ class EventsFound:
     def summary(self) -> list[str]:
         """In sentences."""
         sentences = [
-            f"{self.num_long_found} of {self.num_long} annotated anomalies of at least {LEAST_LENGTH_S:g} s are found; "
+            f"{self.num_long_found} of {self.num_long} annotated anomalies of at least {MIN_LENGTH_S:g} s are found; "
             f"all of a clip's in {self.num_clips_found} of {self.num_clips} clips with any",
             f"{self.num_false} of {self.num_alarms} alarms are false{self._rate()}",
             f"the alarm level was set for {self.wanted_per_hour:.4g} false alarms an hour "
@@ -102,7 +102,7 @@ def events_found(
     scored: Mapping[str, ScoredVideo],
     labels: Mapping[str, LabelTrack],
     alarm_record: Mapping[str, Any] | None,
-    events: Sequence[SeenEvent],
+    events: Sequence[Event],
 ) -> EventsFound:
     """The anomalous spans of the labels beside the events of a run, in order of the labels.
 
@@ -136,7 +136,7 @@ def events_found(
         num_normal += int(normal.sum())
         normal_s += float(normal.sum()) / one.rate
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
-    long = table[table["length_s"] >= LEAST_LENGTH_S]
+    long = table[table["length_s"] >= MIN_LENGTH_S]
     clips = long.groupby("video")["found"].all()
     return EventsFound(
         table,
@@ -153,12 +153,12 @@ def events_found(
     )
 
 
-def _inside(event: SeenEvent, frames: np.ndarray) -> slice:
+def _inside(event: Event, frames: np.ndarray) -> slice:
     """Where in frames (T,) those of an event lie."""
     return slice(*np.searchsorted(frames, [event.start_frame, event.end_frame]).tolist())
 
 
-def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[SeenEvent]) -> Iterator[dict[str, Any]]:
+def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[Event]) -> Iterator[dict[str, Any]]:
     frames, time_s = scored.track.frame_index, scored.track.time_s
     for start, end in labels.spans():
         first, last = int(frames[start]), int(frames[end - 1]) + 1
@@ -187,7 +187,7 @@ def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[S
 def write_events_found(found: EventsFound, folder: Path) -> None:
     """`<folder>/events_found.csv` and `.parquet`, each whole."""
     write_csv(found.table, folder / f"{EVENTS_FOUND}.csv")
-    with whole_file(folder / f"{EVENTS_FOUND}.parquet") as partial:
+    with atomic_write(folder / f"{EVENTS_FOUND}.parquet") as partial:
         found.table.to_parquet(partial, index=False)
 
 

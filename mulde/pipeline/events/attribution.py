@@ -12,16 +12,16 @@ from mulde.extractors.columns import column_groups
 from mulde.pipeline.events.wording import Case, sentence
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
-from mulde.pipeline.model.normal_index import Moments
-from mulde.records import EventRegion, FeatureTable, Float32, Float64, Int64, NormalMoment, Reason, Regions
+from mulde.pipeline.model.normal_index import NormalIndex
+from mulde.records import EventRegion, FeatureTable, Float32, Float64, Int64, Reason, ReferenceSample, Regions
 
 Groups = tuple[tuple[str, float], ...]
 _EVENTS_AT_A_TIME = 256
-_NUM_NEAR, _LEAST_NEAR, _SHARE_NEAR = 50, 10, 0.25  # of the normal moments: the objects that stood near
+_NUM_NEAR, _MIN_NEAR, _SHARE_NEAR = 50, 10, 0.25  # of the normal moments: the objects that stood near
 _PATH_STEPS = 8
 _REACH_FRAMES = 5
 _SAME_OBJECT = 0.3  # least overlap (IoU) of its boxes in two frames
-_LEAST_WAY = 0.1  # of the box's diagonal
+_MIN_WAY = 0.1  # of the box's diagonal
 
 
 class Objects:
@@ -41,17 +41,17 @@ class Objects:
         return object_name(int(self._regions.class_id[first + same[0]]), self._names) if len(same) else "object"
 
 
-class Teller:
+class ReasonBuilder:
     """Reasons from the rows of one stream of one video."""
 
     def __init__(
-        self, name: str, bundle: Bundle, moments: Moments | None, size_hw: tuple[int, int], objects: Objects
+        self, name: str, bundle: Bundle, moments: NormalIndex | None, size_hw: tuple[int, int], objects: Objects
     ) -> None:
         self.name, self.stream, self.settings, self.objects = name, bundle.streams[name], bundle.settings, objects
         self.moments = moments if moments is not None and name in moments.streams else None
         if self.moments is not None and not len(self.moments.rows_of(name)):
             self.moments = None
-        self.normal, self.feet = self._normal(size_hw)
+        self.normal, self.ground_point = self._normal(size_hw)
 
     def reasons(self, table: FeatureTable, chosen: Int64) -> Iterator[Reason]:
         """A reason for each chosen row (n,) of the table; one that says little for -1."""
@@ -121,17 +121,17 @@ class Teller:
             mean = np.mean([density.standardiser_.mean for density in self.stream.densities], axis=0)
             return mean[None].astype(np.float32), np.full((1, 2), np.nan)
         rows = self.moments.rows_of(self.name)
-        feet = _foot(self.moments.box_xyxy[rows].astype(np.float64))
-        feet[(self.moments.size_hw[rows] != size_hw).any(axis=1)] = np.nan
-        return self.moments.values(self.name), feet
+        ground_point = _foot(self.moments.box_xyxy[rows].astype(np.float64))
+        ground_point[(self.moments.size_hw[rows] != size_hw).any(axis=1)] = np.nan
+        return self.moments.values(self.name), ground_point
 
     def _usual(self, region: EventRegion | None) -> tuple[Float32, bool]:
         """The normal rows (n, D) of objects near a region, and whether they are near; else all."""
-        placed = np.flatnonzero(np.isfinite(self.feet).all(axis=1))
+        placed = np.flatnonzero(np.isfinite(self.ground_point).all(axis=1))
         count = min(_NUM_NEAR, int(_SHARE_NEAR * len(placed)))
-        if region is None or count < _LEAST_NEAR:
+        if region is None or count < _MIN_NEAR:
             return self.normal, False
-        away = np.square(self.feet[placed] - _foot(np.array([region.box_xyxy]))).sum(axis=1)
+        away = np.square(self.ground_point[placed] - _foot(np.array([region.box_xyxy]))).sum(axis=1)
         return self.normal[placed[np.argpartition(away, count)[:count]]], True
 
     def _nearest(self, values: Float32) -> tuple[Int64, Float64, Float32]:
@@ -143,12 +143,12 @@ class Teller:
         place = np.searchsorted(self.moments.rows_of(self.name), found[:, 0])
         return found, distance, self.normal[place]
 
-    def _named(self, nearest: tuple[tuple[int, float], ...]) -> tuple[NormalMoment, ...]:
+    def _named(self, nearest: tuple[tuple[int, float], ...]) -> tuple[ReferenceSample, ...]:
         if self.moments is None:
             return ()
         m = self.moments
         return tuple(
-            NormalMoment(moment, m.video[moment], int(m.frame_index[moment]), float(m.time_s[moment]), distance)
+            ReferenceSample(moment, m.video[moment], int(m.frame_index[moment]), float(m.time_s[moment]), distance)
             for moment, distance in nearest[: self.settings.reasons.nearest]
         )
 
@@ -212,7 +212,7 @@ def way(table: FeatureTable, row: int) -> float | None:
     first, last = (_followed(table.box_xyxy, table.frame_index, row, step) for step in (-1, 1))
     move = (last[:2] + last[2:] - first[:2] - first[2:]).astype(np.float64) / 2
     sides = table.box_xyxy[row, 2:] - table.box_xyxy[row, :2]
-    if np.hypot(*move) < _LEAST_WAY * np.hypot(*sides):
+    if np.hypot(*move) < _MIN_WAY * np.hypot(*sides):
         return None
     return float(np.arctan2(move[1], move[0]))
 

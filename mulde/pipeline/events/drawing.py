@@ -17,15 +17,15 @@ from mulde.datasets.base import Video
 from mulde.media import Sound, VideoReader, VideoWriter, open_video, timing
 from mulde.media.writer import Timing
 from mulde.pipeline.events.tables import picture_path
-from mulde.pipeline.extraction.windows import ahead
+from mulde.pipeline.extraction.windows import prefetch
 from mulde.progress import Reporter
-from mulde.records import Frames, LabelTrack, RegionScores, ScoreTrack, SeenEvent, UInt8
+from mulde.records import Event, Frames, LabelTrack, RegionScores, ScoreTrack, UInt8
 from mulde.report.painter import Painter
 from mulde.report.sheets import CELL_PX, sheet_rows, write_sheet
 
 _CRF = 23
-_MOST_BATCH_BYTES, _MOST_BATCH = 2**25, 16
-_AROUND_S, _MOST_FROM_PEAK_S = 2.0, 10.0
+_MAX_BATCH_BYTES, _MAX_BATCH = 2**25, 16
+_AROUND_S, _MAX_FROM_PEAK_S = 2.0, 10.0
 _CLIP_PX = 640
 
 
@@ -35,7 +35,7 @@ class Findings:
 
     track: ScoreTrack
     regions: RegionScores | None = None
-    events: Sequence[SeenEvent] = ()
+    events: Sequence[Event] = ()
     labels: LabelTrack | None = None
     alarm_level: float | None = None
 
@@ -47,7 +47,7 @@ def draw_overlay(
     video: Video,
     track: ScoreTrack,
     regions: RegionScores | None,
-    events: Sequence[SeenEvent],
+    events: Sequence[Event],
     labels: LabelTrack | None,
     settings: Settings,
     alarm_level: float | None,
@@ -100,8 +100,8 @@ def _painted(reader: VideoReader, found: Findings, opened: ExitStack) -> Iterato
             rows = [painter.paint(image, int(i)) for image, i in zip(frames.images, frames.frame_index, strict=True)]
             yield frames, rows
 
-    decoded = ahead(iter(reader), opened.enter_context(ThreadPoolExecutor(1, "decode")))
-    yield from ahead(paint(), opened.enter_context(ThreadPoolExecutor(1, "paint")))
+    decoded = prefetch(iter(reader), opened.enter_context(ThreadPoolExecutor(1, "decode")))
+    yield from prefetch(paint(), opened.enter_context(ThreadPoolExecutor(1, "paint")))
 
 
 def draw_clips(video: Video, found: Findings, settings: Settings, folder: Path, reporter: Reporter) -> None:
@@ -121,7 +121,7 @@ def draw_clips(video: Video, found: Findings, settings: Settings, folder: Path, 
         painters = [found.painter(size) for size in sizes]
         advance = opened.enter_context(reporter.bar(f"  {track.video}", last + 1, "frames"))
         running: list[_Clip] = []
-        for frames in ahead(iter(reader), opened.enter_context(ThreadPoolExecutor(1, "decode"))):
+        for frames in prefetch(iter(reader), opened.enter_context(ThreadPoolExecutor(1, "decode"))):
             for image, frame in zip(frames.images, frames.frame_index, strict=True):
                 row = painters[0].row(int(frame))
                 while waiting and waiting[-1].first <= row:
@@ -142,10 +142,10 @@ def draw_clips(video: Video, found: Findings, settings: Settings, folder: Path, 
 class _Clip:
     """The clip and the contact sheet of one event, while its frames go by; first and last are rows of the track."""
 
-    def __init__(self, event: SeenEvent, track: ScoreTrack, when: Timing, folder: Path) -> None:
+    def __init__(self, event: Event, track: ScoreTrack, when: Timing, folder: Path) -> None:
         self.event, self._track, self._when = event, track, when
-        from_s = max(event.start_s - _AROUND_S, event.peak_s - _MOST_FROM_PEAK_S)
-        to_s = min(event.end_s + _AROUND_S, event.peak_s + _MOST_FROM_PEAK_S)
+        from_s = max(event.start_s - _AROUND_S, event.peak_s - _MAX_FROM_PEAK_S)
+        to_s = min(event.end_s + _AROUND_S, event.peak_s + _MAX_FROM_PEAK_S)
         self._sheet_rows = sheet_rows(event, track.time_s, track.frame_index)
         self._clip_first = int(np.searchsorted(track.time_s, from_s - 1e-6))
         self._clip_last = int(np.searchsorted(track.time_s, to_s + 1e-6)) - 1
@@ -177,8 +177,8 @@ def _open(video: Video, settings: Settings) -> VideoReader:
     rate = video.frame_rate or Fraction(settings.video.frame_rate).limit_denominator(100_000)
     own = settings.video
     reader = open_video(video.path, decoder=own.decoder, frame_rate=rate, stream=own.stream)
-    num_frames = _MOST_BATCH_BYTES // (3 * math.prod(reader.size_hw))
-    reader.reading = replace(reader.reading, batch_size=min(max(num_frames, 1), _MOST_BATCH))
+    num_frames = _MAX_BATCH_BYTES // (3 * math.prod(reader.size_hw))
+    reader.reading = replace(reader.reading, batch_size=min(max(num_frames, 1), _MAX_BATCH))
     return reader
 
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from mulde.errors import MuldeError, sentence, stops_all
 from mulde.evaluation.smoothing import smooth
-from mulde.pipeline.events.attribution import Objects, Teller, same_object
+from mulde.pipeline.events.attribution import Objects, ReasonBuilder, same_object
 from mulde.pipeline.events.tables import by_video
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
-from mulde.pipeline.model.normal_index import Moments
+from mulde.pipeline.model.normal_index import NormalIndex
 from mulde.pipeline.outcome import Failed
-from mulde.records import FeatureTable, Float32, Float64, Int64, Reason, ScoredVideo, SeenEvent
+from mulde.records import Event, FeatureTable, Float32, Float64, Int64, Reason, ScoredVideo
 
 _NEAR_SIGMAS, _FAR_SIGMAS = 2.0, 4.0  # of the smoothing, around a peak; beyond the second the kernel is cut
 _ROWS_AT_A_TIME = 32_768
@@ -26,16 +26,16 @@ class Explained:
     """Events with their reasons; rows: for each event id the stream that drove it and its row (D,) there, as extracted
     (none for an event near whose peak that stream has no row)."""
 
-    events: list[SeenEvent]
+    events: list[Event]
     rows: dict[str, tuple[str, Float32]]
 
 
 def explain(
-    events: Sequence[SeenEvent],
+    events: Sequence[Event],
     scored: Mapping[str, ScoredVideo],
     stored: Mapping[str, StoredVideo],
     bundle: Bundle,
-    moments: Moments | None,
+    moments: NormalIndex | None,
     failed: Failed | None = None,
 ) -> Explained:
     """The events, in their order, each with a reason; without `moments` nothing is said about the place.
@@ -75,8 +75,8 @@ def stream_shares(scored: ScoredVideo, how: str) -> dict[str, Float64]:
 
 
 def _explain_video(
-    events: Sequence[SeenEvent], scored: ScoredVideo, stored: StoredVideo, bundle: Bundle, moments: Moments | None
-) -> Iterator[tuple[SeenEvent, Reason, Float32 | None]]:
+    events: Sequence[Event], scored: ScoredVideo, stored: StoredVideo, bundle: Bundle, moments: NormalIndex | None
+) -> Iterator[tuple[Event, Reason, Float32 | None]]:
     """The reasons of the events of one video, table by table, with the rows behind them."""
     peaks = np.searchsorted(scored.track.frame_index, [event.peak_frame for event in events])
     shares = {name: own[peaks] for name, own in stream_shares(scored, bundle.settings.fusion.combine).items()}
@@ -89,10 +89,10 @@ def _explain_video(
     objects = Objects(stored, bundle)
     for i in np.unique(driving):
         name, mine = list(shares)[i], np.flatnonzero(driving == i).tolist()
-        teller = Teller(name, bundle, moments, stored.size_hw, objects)
+        builder = ReasonBuilder(name, bundle, moments, stored.size_hw, objects)
         table = stored.features(name)
         chosen = chosen_rows(table, bundle.streams[name], [events[at] for at in mine], scored)
-        for at, row, reason in zip(mine, chosen, teller.reasons(table, chosen), strict=True):
+        for at, row, reason in zip(mine, chosen, builder.reasons(table, chosen), strict=True):
             reason = replace(
                 reason,
                 streams={stream: float(own[at]) for stream, own in shares.items()},
@@ -101,7 +101,7 @@ def _explain_video(
             yield events[at], reason, None if row < 0 else table.values[row]
 
 
-def chosen_rows(table: FeatureTable, stream: Stream, events: Sequence[SeenEvent], scored: ScoredVideo) -> Int64:
+def chosen_rows(table: FeatureTable, stream: Stream, events: Sequence[Event], scored: ScoredVideo) -> Int64:
     """The row (n,) of the table behind each event, -1 for none: of the object that gave most to the score at the peak.
 
     Such a score is a sum over frames, each of which gives its highest row, weighted by the smoothing: so one wild box
@@ -141,7 +141,7 @@ def _of_main_object(table: FeatureTable, gives: Float64) -> int:
     return max(main, key=lambda row: float(gives[row]))
 
 
-def _span(table: FeatureTable, event: SeenEvent, scored: ScoredVideo) -> tuple[int, int]:
+def _span(table: FeatureTable, event: Event, scored: ScoredVideo) -> tuple[int, int]:
     """Where in the table the rows near an event's peak lie."""
     frames, sigma = scored.track.frame_index, scored.sigma_frames
     peak = int(np.searchsorted(frames, event.peak_frame))

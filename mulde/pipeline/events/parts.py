@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mulde.files import whole_file, write_csv, write_json, write_text
+from mulde.files import atomic_write, write_csv, write_json, write_text
 from mulde.pipeline.events.tables import (
     EVENTS,
     ROWS,
@@ -30,7 +30,7 @@ from mulde.pipeline.events.tables import (
     write_event_rows,
     write_events,
 )
-from mulde.records import Float32, SeenEvent
+from mulde.records import Event, Float32
 from mulde.typed import FileModel, VideoName, read_typed
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 PARTS = ".event_parts"
 _PART, _GATHERING = "part.json", "gathering"
 _ROWS_IN_GROUP = 50_000
-_MOST_PART_BYTES = 2**28
+_MAX_PART_BYTES = 2**28
 _END = b"\n]\n"
 
-Exempt = Callable[[Sequence[SeenEvent], EventRows], list[SeenEvent]]
+Exempt = Callable[[Sequence[Event], EventRows], list[Event]]
 """Sets the `exemption` of events with these rows."""
 
 
@@ -58,7 +58,7 @@ class EventParts:
 
     root: Path
 
-    def add(self, videos: Collection[str], events: Sequence[SeenEvent], rows: EventRows) -> None:
+    def add(self, videos: Collection[str], events: Sequence[Event], rows: EventRows) -> None:
         """Keep the events of a batch of videos, which take the place of whatever events these videos had."""
         part = self.root / PARTS / f"{max([0, *map(_number, self._folders())]) + 1:08d}"
         write_event_rows(rows, part)
@@ -85,12 +85,12 @@ class EventParts:
     def _folders(self) -> list[Path]:
         return sorted(path.parent for path in (self.root / PARTS).glob(f"[0-9]*/{_PART}"))
 
-    def _read(self, folders: Sequence[Path]) -> tuple[set[str], list[SeenEvent], dict[str, tuple[str, Float32]]]:
+    def _read(self, folders: Sequence[Path]) -> tuple[set[str], list[Event], dict[str, tuple[str, Float32]]]:
         """Of a video in several parts, as after a kill, the last one counts."""
-        of: dict[str, list[SeenEvent]] = {}
+        of: dict[str, list[Event]] = {}
         rows: dict[str, tuple[str, Float32]] = {}
         for folder in folders:
-            part = read_typed(folder / _PART, _PartFile, max_bytes=_MOST_PART_BYTES, hint="mulde score")
+            part = read_typed(folder / _PART, _PartFile, max_bytes=_MAX_PART_BYTES, hint="mulde score")
             of |= {video: [] for video in part.videos}
             for event in map(event_of, part.events):
                 of[event.video].append(event)
@@ -99,7 +99,7 @@ class EventParts:
         kept = {event.event_id for event in events}
         return set(of), events, {event_id: row for event_id, row in rows.items() if event_id in kept}
 
-    def _append(self, videos: set[str], events: Sequence[SeenEvent], rows: EventRows) -> int | None:
+    def _append(self, videos: set[str], events: Sequence[Event], rows: EventRows) -> int | None:
         """None, and nothing done, where the tables cannot simply be continued."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -126,10 +126,10 @@ class EventParts:
             return None
         return len(known) + len(events)
 
-    def _continue_json(self, path: Path, events: Sequence[SeenEvent]) -> None:
+    def _continue_json(self, path: Path, events: Sequence[Event]) -> None:
         added = self.root / PARTS / path.name
         write_json(added, events_json(events))
-        with whole_file(path) as partial, path.open("rb") as old, partial.open("wb") as new, added.open("rb") as more:
+        with atomic_write(path) as partial, path.open("rb") as old, partial.open("wb") as new, added.open("rb") as more:
             shutil.copyfileobj(old, new)
             new.seek(-len(_END), os.SEEK_END)
             more.seek(1)  # behind the bracket
@@ -139,12 +139,12 @@ class EventParts:
     def _continue_csv(self, path: Path, table: pd.DataFrame) -> None:
         added = self.root / PARTS / path.name
         write_csv(table, added)
-        with whole_file(path) as partial, path.open("rb") as old, partial.open("wb") as new, added.open("rb") as more:
+        with atomic_write(path) as partial, path.open("rb") as old, partial.open("wb") as new, added.open("rb") as more:
             shutil.copyfileobj(old, new)
             more.readline()  # the heading
             shutil.copyfileobj(more, new)
 
-    def _rewrite(self, videos: set[str], events: Sequence[SeenEvent], rows: EventRows, exempt: Exempt) -> int:
+    def _rewrite(self, videos: set[str], events: Sequence[Event], rows: EventRows, exempt: Exempt) -> int:
         others = [event for event in read_events(self.root) if event.video not in videos]
         kept = {event.event_id for event in others}
         all_rows = {key: row for key, row in read_event_rows(self.root).items() if key in kept} | dict(rows)
@@ -169,7 +169,7 @@ def _continue_parquet(path: Path, added: pa.Table) -> None:
     """Rows in groups of `_ROWS_IN_GROUP`, with one group in memory at a time."""
     import pyarrow.parquet as pq
 
-    with whole_file(path) as partial, pq.ParquetFile(path) as old:
+    with atomic_write(path) as partial, pq.ParquetFile(path) as old:
         schema = old.schema_arrow
         with pq.ParquetWriter(partial, schema) as new:
             for batch in old.iter_batches(batch_size=_ROWS_IN_GROUP):

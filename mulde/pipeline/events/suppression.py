@@ -19,9 +19,9 @@ from mulde.extractors.base import digest
 from mulde.files import write_json
 from mulde.parquet import reading
 from mulde.pipeline.events.tables import EVENTS, read_event_rows, read_events
-from mulde.pipeline.model.normal_index import MOMENTS, Moments
+from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
 from mulde.pipeline.run_folder import RunFolder, read_record
-from mulde.records import Float32, Float64, Int64, SeenEvent
+from mulde.records import Event, Float32, Float64, Int64
 from mulde.typed import Count, FileModel, Number, Positive, VideoName, distinct, known_fields, read_typed
 
 EXEMPTIONS = "exemptions.json"
@@ -33,7 +33,7 @@ EventRows = Mapping[str, tuple[str, Float32]]
 
 
 class Resemblance(Protocol):
-    """What `Moments` knows of how far rows lie from each other."""
+    """What `NormalIndex` knows of how far rows lie from each other."""
 
     @property
     def streams(self) -> Collection[str]: ...
@@ -44,7 +44,7 @@ class Resemblance(Protocol):
 
 
 @dataclass(frozen=True)
-class Model:
+class ScoringModel:
     """What scored a run: the sha256 of its bundle and its normal moments; None where they are not there any more."""
 
     sha256: str | None
@@ -63,7 +63,7 @@ class Undone:
 @dataclass(frozen=True)
 class Alike:
     """What events are like the marked one: those of the same kind of object that the same model scored and the same
-    stream drove, by a row less than `radius` from `row` (D,), in units of `Moments.distance`."""
+    stream drove, by a row less than `radius` from `row` (D,), in units of `NormalIndex.distance`."""
 
     model_sha256: str
     radius: float
@@ -199,7 +199,7 @@ def _word(one: Exemption) -> tuple[str | None, ...]:
     return one.event_id, one.who, one.when, one.applied
 
 
-def alike_of(stream: str, row: Float32, model: Model) -> Alike | None:
+def alike_of(stream: str, row: Float32, model: ScoringModel) -> Alike | None:
     """Half-way from the row (D,) of an event to the nearest normal moment is as far as its exemption reaches.
 
     So it never covers what is nearer to something normal, nor goes far into the unusual. None without moments.
@@ -212,13 +212,13 @@ def alike_of(stream: str, row: Float32, model: Model) -> Alike | None:
     return Alike(model.sha256, float(distance[0, 0]) / 2, tuple(float(str(value)) for value in row))
 
 
-def object_of(event: SeenEvent) -> str:
+def object_of(event: Event) -> str:
     """What kind of object an event is about; empty where it has none."""
     region = event.reason.region if event.reason else None
     return region.what if region else ""
 
 
-def covered(exemption: Exemption, events: Sequence[SeenEvent], rows: EventRows, model: Model) -> list[str]:
+def covered(exemption: Exemption, events: Sequence[Event], rows: EventRows, model: ScoringModel) -> list[str]:
     """Ids of the events that an exemption covers, whether it is in force or not: the marked one and those alike."""
     ids = [event.event_id for event in events]
     of_its_kind = [event.event_id for event in events if object_of(event) == exemption.what]
@@ -226,7 +226,7 @@ def covered(exemption: Exemption, events: Sequence[SeenEvent], rows: EventRows, 
     return [event_id for event_id in ids if event_id == exemption.event_id or event_id in near]
 
 
-def _near(exemption: Exemption, ids: Sequence[str], rows: EventRows, model: Model) -> set[str]:
+def _near(exemption: Exemption, ids: Sequence[str], rows: EventRows, model: ScoringModel) -> set[str]:
     alike, moments = exemption.alike, model.moments
     if alike is None or moments is None or alone_because(exemption, model):
         return set()
@@ -238,7 +238,7 @@ def _near(exemption: Exemption, ids: Sequence[str], rows: EventRows, model: Mode
     return {event_id for event_id, far in zip(same, distance, strict=True) if far < alike.radius}
 
 
-def alone_because(exemption: Exemption, model: Model) -> str:
+def alone_because(exemption: Exemption, model: ScoringModel) -> str:
     """Why an exemption covers the marked event alone in what a model scored; empty where it covers those alike too."""
     if exemption.alike is None:
         return "it was marked in a run without normal moments or without the rows of its events"
@@ -250,8 +250,8 @@ def alone_because(exemption: Exemption, model: Model) -> str:
 
 
 def apply_exemptions(
-    events: Sequence[SeenEvent], rows: EventRows, exemptions: Sequence[Exemption], model: Model
-) -> list[SeenEvent]:
+    events: Sequence[Event], rows: EventRows, exemptions: Sequence[Exemption], model: ScoringModel
+) -> list[Event]:
     """The events, each with the id of the exemption in force that covers it (made of it, else the earliest) or none."""
     return Reviewed(tuple(events), rows, tuple(exemptions), model).exempt()
 
@@ -260,10 +260,10 @@ def apply_exemptions(
 class Reviewed:
     """A run whose events are reviewed, and what was said of them."""
 
-    events: tuple[SeenEvent, ...]
+    events: tuple[Event, ...]
     rows: EventRows
     exemptions: tuple[Exemption, ...]
-    model: Model
+    model: ScoringModel
     _covers: dict[tuple[str, str, Alike | None], tuple[str, ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -275,7 +275,7 @@ class Reviewed:
             self._covers[key] = tuple(covered(exemption, self.events, self.rows, self.model))
         return self._covers[key]
 
-    def exempt(self) -> list[SeenEvent]:
+    def exempt(self) -> list[Event]:
         """The events under the exemptions in force; whatever `exemption` they had is replaced."""
         by: dict[str, str] = {}
         in_force = [one for one in self.exemptions if one.in_force]
@@ -302,14 +302,14 @@ def read_reviewed(run: Path) -> Reviewed:
     return reviewed
 
 
-def model_of(run: Path, record: Mapping[str, Any]) -> Model:
+def model_of(run: Path, record: Mapping[str, Any]) -> ScoringModel:
     """The model that scored a run: that of `mulde score` is on record, that of `mulde run` lies in its folder."""
     bundle = Path(record["model"]) if "model" in record else RunFolder(run).model
     sha256 = record.get("model_sha256") or (digest(bundle) if bundle.is_file() else None)
-    return Model(sha256, Moments.read(bundle.with_name(MOMENTS)))
+    return ScoringModel(sha256, NormalIndex.read(bundle.with_name(MOMENTS)))
 
 
-def num_alarms(events: Sequence[SeenEvent]) -> int:
+def num_alarms(events: Sequence[Event]) -> int:
     return sum(not event.exemption for event in events)
 
 

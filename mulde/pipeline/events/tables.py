@@ -11,11 +11,11 @@ import numpy as np
 from pydantic import Field
 
 from mulde.errors import MuldeError
-from mulde.files import whole_file, write_csv, write_json
+from mulde.files import atomic_write, write_csv, write_json
 from mulde.names import output_path
 from mulde.parquet import finite, read_parquet, reading
 from mulde.pipeline.scoring.regions import STREAM_PREFIX
-from mulde.records import EventRegion, Float32, NormalMoment, Reason, SeenEvent
+from mulde.records import Event, EventRegion, Float32, Reason, ReferenceSample
 from mulde.store.store import BOX_COLUMNS
 from mulde.typed import (
     Count,
@@ -38,7 +38,7 @@ EventRows = Mapping[str, tuple[str, Float32]]
 """Event id -> the stream that drove it and its row (D,) there."""
 
 EVENTS, ROWS = "events", "event_rows.parquet"
-_MOST_EVENT_BYTES = 2**29
+_MAX_EVENT_BYTES = 2**29
 _COLUMNS = {
     "event_id": str, "video": str, "start_frame": np.int64, "end_frame": np.int64, "start_s": float, "end_s": float,
     "peak_frame": np.int64, "peak_s": float, "score": float, "p_value": float, "stream": str, "reason": str,
@@ -47,7 +47,7 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-def events_table(events: Sequence[SeenEvent]) -> pd.DataFrame:
+def events_table(events: Sequence[Event]) -> pd.DataFrame:
     """One row per event; region columns are -1 and NaN where an event has none, score_<stream> its streams' shares."""
     import pandas as pd
 
@@ -57,26 +57,26 @@ def events_table(events: Sequence[SeenEvent]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
-def write_events(events: Sequence[SeenEvent], folder: Path) -> None:
+def write_events(events: Sequence[Event], folder: Path) -> None:
     """`<folder>/events.csv`, `.parquet` and `.json`, each whole."""
     table = events_table(events)
     write_csv(table, folder / f"{EVENTS}.csv")
-    with whole_file(folder / f"{EVENTS}.parquet") as partial:
+    with atomic_write(folder / f"{EVENTS}.parquet") as partial:
         table.to_parquet(partial, index=False)
     write_json(folder / f"{EVENTS}.json", events_json(events))
 
 
-def events_json(events: Iterable[SeenEvent]) -> list[dict[str, Any]]:
+def events_json(events: Iterable[Event]) -> list[dict[str, Any]]:
     """What `<folder>/events.json` holds of the events."""
     return [{"event_id": event.event_id, **asdict(event)} for event in events]
 
 
-def sorted_events(events: Iterable[SeenEvent]) -> list[SeenEvent]:
+def sorted_events(events: Iterable[Event]) -> list[Event]:
     """The least likely first."""
     return sorted(events, key=lambda event: (event.p_value, -event.score))
 
 
-def read_events(folder: Path) -> list[SeenEvent]:
+def read_events(folder: Path) -> list[Event]:
     """The events of a run folder, the least likely first; none where it has no events.json.
 
     Raises MuldeError for one that is damaged.
@@ -84,7 +84,7 @@ def read_events(folder: Path) -> list[SeenEvent]:
     path = folder / f"{EVENTS}.json"
     if not path.is_file():
         return []
-    entries = read_typed(path, list[EventEntry], max_bytes=_MOST_EVENT_BYTES, hint="mulde score")
+    entries = read_typed(path, list[EventEntry], max_bytes=_MAX_EVENT_BYTES, hint="mulde score")
     with reading("events", path, hint="mulde score"):
         events = [event_of(entry) for entry in entries]
         distinct((event.event_id for event in events), "event_id")
@@ -95,7 +95,7 @@ def write_event_rows(rows: EventRows, folder: Path) -> None:
     """`<folder>/event_rows.parquet`: for each event id the stream that drove it and its row (D,) as extracted."""
     import pyarrow.parquet as pq
 
-    with whole_file(folder / ROWS) as partial:
+    with atomic_write(folder / ROWS) as partial:
         pq.write_table(event_rows_table(rows), partial)
 
 
@@ -130,20 +130,20 @@ def read_event_rows(folder: Path) -> dict[str, tuple[str, Float32]]:
         return rows
 
 
-def by_video(events: Iterable[SeenEvent]) -> dict[str, list[SeenEvent]]:
+def by_video(events: Iterable[Event]) -> dict[str, list[Event]]:
     """The events of each video that has any, in their order."""
-    found: dict[str, list[SeenEvent]] = {}
+    found: dict[str, list[Event]] = {}
     for event in events:
         found.setdefault(event.video, []).append(event)
     return found
 
 
-def picture_path(folder: Path, event: SeenEvent, ending: str) -> Path:
+def picture_path(folder: Path, event: Event, ending: str) -> Path:
     """Where a picture or clip of an event lies below a folder of such: `<folder>/<video>/<peak frame><ending>`."""
     return output_path(folder, event.video) / f"{event.peak_frame:06d}{ending}"
 
 
-def _row(event: SeenEvent) -> dict[str, Any]:
+def _row(event: Event) -> dict[str, Any]:
     reason = event.reason or Reason("", "")
     region = reason.region
     corners = region.box_xyxy if region else (np.nan,) * 4
@@ -199,8 +199,8 @@ class EventEntry(FileModel):
     exemption: str = ""
 
 
-def event_of(entry: EventEntry) -> SeenEvent:
-    return SeenEvent(**{**known_fields(entry), "reason": None if entry.reason is None else _reason(entry.reason)})
+def event_of(entry: EventEntry) -> Event:
+    return Event(**{**known_fields(entry), "reason": None if entry.reason is None else _reason(entry.reason)})
 
 
 def _reason(entry: _ReasonEntry) -> Reason:
@@ -212,7 +212,7 @@ def _reason(entry: _ReasonEntry) -> Reason:
         scales=tuple((level, excess) for level, excess in entry.scales),
         groups=tuple((name, share) for name, share in entry.groups),
         facts=entry.facts,
-        nearest=tuple(NormalMoment(**known_fields(moment)) for moment in entry.nearest),
+        nearest=tuple(ReferenceSample(**known_fields(moment)) for moment in entry.nearest),
     )
 
 

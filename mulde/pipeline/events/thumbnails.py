@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mulde.files import whole_file
+from mulde.files import atomic_write
 from mulde.pipeline.events.tables import picture_path
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.extraction.video import StoredVideo
-from mulde.pipeline.model.normal_index import Moments
+from mulde.pipeline.model.normal_index import NormalIndex
 from mulde.pipeline.run_folder import NORMAL, THUMBNAILS
-from mulde.records import SeenEvent, UInt8
+from mulde.records import Event, UInt8
 
 _LONGER_SIDE_PX = 320
 _QUALITY = 85
@@ -21,7 +21,7 @@ _FRAME, _EDGE = (255, 230, 80), (20, 20, 20)  # light on dark: seen on any groun
 
 
 def write_pictures(
-    events: Sequence[SeenEvent],
+    events: Sequence[Event],
     stored: StoredVideo,
     plan: ExtractionPlan,
     root: Path,
@@ -34,7 +34,7 @@ def write_pictures(
     has no object. The video is decoded once, up to the last frame that is wanted; frames that it does not have are left
     out. Raises VideoError where it cannot be opened any more.
     """
-    of_frame: dict[int, list[SeenEvent]] = {}
+    of_frame: dict[int, list[Event]] = {}
     for event in events:
         of_frame.setdefault(shown_frame(event), []).append(event)
     kept = set(figure_frames)
@@ -47,7 +47,7 @@ def write_pictures(
     return pictures
 
 
-def write_normal_pictures(events: Iterable[SeenEvent], moments: Moments | None, root: Path) -> None:
+def write_normal_pictures(events: Iterable[Event], moments: NormalIndex | None, root: Path) -> None:
     """Pictures of the normal moments that the events name, as `<root>/normal/<moment>.jpg`."""
     if moments is None:
         return
@@ -55,17 +55,17 @@ def write_normal_pictures(events: Iterable[SeenEvent], moments: Moments | None, 
     for moment in sorted(named):
         content = moments.jpeg(moment)
         if content is not None:
-            with whole_file(root / NORMAL / f"{moment}.jpg") as partial:
+            with atomic_write(root / NORMAL / f"{moment}.jpg") as partial:
                 partial.write_bytes(content)
 
 
-def shown_frame(event: SeenEvent) -> int:
+def shown_frame(event: Event) -> int:
     """The frame that an event's thumbnail shows."""
     region = event.reason.region if event.reason else None
     return region.frame_index if region else event.peak_frame
 
 
-def thumbnail(image: UInt8, event: SeenEvent) -> UInt8:
+def thumbnail(image: UInt8, event: Event) -> UInt8:
     """A frame (H, W, 3) as a small picture, its longer side at most 320 pixels, with the event's box drawn."""
     import cv2
 
@@ -85,5 +85,5 @@ def _write_jpeg(image: UInt8, path: Path) -> None:
     import cv2
 
     encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(encoded.tobytes())

@@ -22,9 +22,9 @@ WIDENESS, TALLNESS = "times_as_wide", "times_as_tall"
 _NUM_TYPICAL = 9
 _NOTEWORTHY = 1.15  # ratios closer to 1 explain nothing
 _HARDLY = 0.1
-_MOST_TIMES = 20
+_MAX_TIMES = 20
 _QUARTER = 0.25  # of the motion: what goes within 45 degrees of a direction if all directions are alike
-_MOST_JOINTS, _SHARE_OF_JOINTS = 3, 2 / 3
+_MAX_JOINTS, _SHARE_OF_JOINTS = 3, 2 / 3
 _STILL = 1e-6
 
 
@@ -151,7 +151,7 @@ def _geometry(case: Case) -> Said:
 def _pose(case: Case) -> Said:
     joints: list[str] = []
     told = 0.0
-    for joint, share in case.groups[:_MOST_JOINTS]:
+    for joint, share in case.groups[:_MAX_JOINTS]:
         if told >= _SHARE_OF_JOINTS or share <= 0:
             break
         joints.append(joint)
@@ -187,8 +187,8 @@ def _farness(case: Case) -> dict[str, float]:
 
 
 def _times(ratio: float) -> str:
-    if ratio > _MOST_TIMES:
-        return f"more than {_MOST_TIMES} times"
+    if ratio > _MAX_TIMES:
+        return f"more than {_MAX_TIMES} times"
     return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
 
 

@@ -67,7 +67,7 @@ def build_record(done: Reproduction) -> Plain:
             for key in metrics[0]
             if key not in ("rows", "remarks")
         },
-        "compat": None if done.compat is None else across(seeds, [_habit(one, done.compat) for one in judged]),
+        "compat": None if done.compat is None else across(seeds, [_variant(one, done.compat) for one in judged]),
         "remarks": {str(seed): one["remarks"] for seed, one in zip(seeds, metrics, strict=True)},
         "published": [asdict(figure) for figure in PUBLISHED.get(done.name, ())],
         "videos": {split: len(videos) for split, videos in done.digests.items()},
@@ -220,7 +220,7 @@ def _labels_digest(judged: _Judged) -> str:
     return fingerprint({name: [len(track), track.spans()] for name, track in judged[1].items()})
 
 
-def _habit(judged: _Judged, name: str) -> Plain:
+def _variant(judged: _Judged, name: str) -> Plain:
     scored, labels = judged
     fused = {video: scored[video].track.fused for video in labels}
     sigma = {video: scored[video].sigma_frames for video in labels}

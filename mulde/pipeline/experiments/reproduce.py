@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mulde.config import Settings, fingerprint, load_settings
-from mulde.datasets.sources import Footage, open_source
+from mulde.datasets.sources import VideoCollection, open_source
 from mulde.errors import MuldeError, UsageError, VideoError
-from mulde.evaluation.compat import HABITS
+from mulde.evaluation.compat import VARIANTS
 from mulde.files import read_json, write_json, write_text
-from mulde.media.identity import identity
+from mulde.media.content_hash import content_hash
 from mulde.pipeline.experiments.record import Reproduction, build_record, portable, to_json
 from mulde.pipeline.extraction.plan import ExtractionPlan
-from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.model.setting_uses import check_used
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.run_folder import versions
@@ -35,7 +35,7 @@ def run_reproduce(
     name: str,
     root: Path,
     out: Path | None,
-    place: Workplace,
+    place: Session,
     *,
     frames: bool = False,
     config: Path | None = None,
@@ -52,8 +52,8 @@ def run_reproduce(
     compat: a habit of papers whose figures go on record besides. Raises UsageError for a name without a config, for
     weights that the settings have no use for, and for an unknown habit.
     """
-    if compat is not None and compat not in HABITS:
-        raise UsageError("habit of a paper", expected=" or ".join(HABITS), got=repr(compat))
+    if compat is not None and compat not in VARIANTS:
+        raise UsageError("habit of a paper", expected=" or ".join(VARIANTS), got=repr(compat))
     path = config or pinned_config(name, frames=frames)
     chosen = [*changes, *([f"run.seeds={[*seeds]}"] if seeds else [])]
     local = weights_as_changes(load_settings(path, chosen), weights or {})
@@ -119,14 +119,14 @@ def weights_as_changes(settings: Settings, weights: Mapping[str, str | None]) ->
     return changes
 
 
-def _digests(footage: Footage, reporter: Reporter) -> dict[str, dict[str, str]]:
+def _digests(footage: VideoCollection, reporter: Reporter) -> dict[str, dict[str, str]]:
     """Digest of the content of every video, by split and name; names may repeat between the splits."""
     found: dict[str, dict[str, str]] = {}
     with reporter.bar("compare videos", len(footage.all), "videos") as advance:
         for split, videos in footage.splits.items():
             for video in videos:
                 try:
-                    found.setdefault(split, {})[video.name] = identity(video.path)
+                    found.setdefault(split, {})[video.name] = content_hash(video.path)
                 except VideoError:  # the run names it among its failures
                     found.setdefault(split, {})[video.name] = "unreadable"
                 advance(1)
@@ -134,7 +134,7 @@ def _digests(footage: Footage, reporter: Reporter) -> dict[str, dict[str, str]]:
 
 
 def _reproduce_seed(
-    settings: Settings, folder: Path, digests: Mapping[str, Mapping[str, str]], place: Workplace
+    settings: Settings, folder: Path, digests: Mapping[str, Mapping[str, str]], place: Session
 ) -> Outcome:
     """One seed from the videos to its figures, or, where all but the figures is there, these alone."""
     different = _differs(folder / MADE_BY, _made_by(settings, digests, place))
@@ -150,7 +150,7 @@ def _reproduce_seed(
     return outcome
 
 
-def _made_by(settings: Settings, digests: Mapping[str, Mapping[str, str]], place: Workplace) -> dict[str, Any]:
+def _made_by(settings: Settings, digests: Mapping[str, Mapping[str, str]], place: Session) -> dict[str, Any]:
     """Everything that decides the scores of a seed, as plain JSON."""
     facts = {
         "settings": portable(settings),

@@ -18,7 +18,7 @@ from mulde.console import output
 from mulde.density.estimator import MuldeDensity
 from mulde.density.heldout import NUM_BANDS
 from mulde.density.presets import PRESETS
-from mulde.density.rows import Float64, Look
+from mulde.density.rows import Float64, TrainingProgress
 from mulde.density.toy import GaussianTruth, ToySet, draw_toy_set, toy_truth
 from mulde.errors import UsageError
 from mulde.files import write_csv, write_json
@@ -89,12 +89,14 @@ def run_toy(
     return comparison
 
 
-def _train(density: MuldeDensity, drawn: ToySet, heldout: Float64, log: TrainingLog, reporter: Reporter) -> list[Look]:
-    looks: list[Look] = []
+def _train(
+    density: MuldeDensity, drawn: ToySet, heldout: Float64, log: TrainingLog, reporter: Reporter
+) -> list[TrainingProgress]:
+    looks: list[TrainingProgress] = []
     with reporter.bar("train", 0, "steps") as advance:
         show = shown_and_logged(advance, log)
 
-        def progress(look: Look) -> None:
+        def progress(look: TrainingProgress) -> None:
             looks.append(look)
             show(look)
 
@@ -161,7 +163,7 @@ def draw_comparison(comparison: Comparison, out: Path) -> list[Path]:
     return paths
 
 
-def draw_training(looks: Sequence[Look], density: MuldeDensity, exact: GaussianTruth, out: Path) -> Path:
+def draw_training(looks: Sequence[TrainingProgress], density: MuldeDensity, exact: GaussianTruth, out: Path) -> Path:
     """The course of the training, beside the least held-out loss of each band of noise levels."""
     edges = np.geomspace(density.sigma_low, density.sigma_high, NUM_BANDS + 1)
     inside = np.geomspace(edges[:-1], edges[1:], 21, axis=1)  # (bands, 21)

@@ -29,7 +29,7 @@ AGGREGATES: dict[str, tuple[str, int | None]] = {
 """Name shown: name in `mulde.density.aggregate`, number of Gaussians."""
 _DENSE = 1e-3
 _NUM_DRAWS = 4  # of noise per held-out point, which makes the loss of 5,000 points certain to about 0.005
-_LARGEST_SIGMA, _AUC_MARGIN, _LEAST_AUC, _LEAST_CORRELATION = 0.667, 0.01, 0.995, 0.99
+_MAX_SIGMA, _AUC_MARGIN, _MIN_AUC, _MIN_CORRELATION = 0.667, 0.01, 0.995, 0.99
 _CORRELATION_SIGMAS = (0.067, 0.2, 0.4)
 
 
@@ -150,7 +150,7 @@ def compare(learnt: Field, exact: GaussianTruth, plane: Plane, sigma: Sequence[f
         AggregateRow(aggregate=name, **{column: of_aggregates[i] for column, (_, of_aggregates) in aucs.items()})
         for i, name in enumerate(AGGREGATES)
     ]
-    return Comparison(levels, aggregates, judge(levels, aggregates))
+    return Comparison(levels, aggregates, evaluator(levels, aggregates))
 
 
 def _aucs(
@@ -190,9 +190,9 @@ def _dsm_loss(field: Field, x: Float64, z: Float64, s: float) -> float:
     return 0.5 * float(np.square(s * field.gradient(x + s * z, s) - z).sum(axis=1).mean())
 
 
-def judge(levels: Sequence[LevelRow], aggregates: Sequence[AggregateRow]) -> list[Promise]:
+def evaluator(levels: Sequence[LevelRow], aggregates: Sequence[AggregateRow]) -> list[Promise]:
     """The promises of `mulde toy`, each with the figure that comes nearest to breaking it."""
-    small = [row for row in levels if row.sigma <= _LARGEST_SIGMA + 1e-9]
+    small = [row for row in levels if row.sigma <= _MAX_SIGMA + 1e-9]
     gap, at = max((abs(row.energy_auc_learnt - row.energy_auc_exact), row.sigma) for row in small)
     least_auc, aggregate = min((row.energy_auc_learnt, row.aggregate) for row in aggregates)
     sigma = np.array([row.sigma for row in levels])
@@ -201,18 +201,18 @@ def judge(levels: Sequence[LevelRow], aggregates: Sequence[AggregateRow]) -> lis
     sigmas = ", ".join(f"{s:g}" for s in _CORRELATION_SIGMAS)
     return [
         Promise(
-            f"AUC of the energy within {_AUC_MARGIN:g} of the exact one at every sigma up to {_LARGEST_SIGMA:g}",
+            f"AUC of the energy within {_AUC_MARGIN:g} of the exact one at every sigma up to {_MAX_SIGMA:g}",
             f"largest difference {gap:.4f}, at sigma {at:.3g}",
             gap <= _AUC_MARGIN,
         ),
         Promise(
-            f"AUC of every aggregate of the energy at least {_LEAST_AUC:g}",
+            f"AUC of every aggregate of the energy at least {_MIN_AUC:g}",
             f"least {least_auc:.4f}, {aggregate}",
-            least_auc >= _LEAST_AUC,
+            least_auc >= _MIN_AUC,
         ),
         Promise(
-            f"correlation with the exact energy at least {_LEAST_CORRELATION:g} at sigma {sigmas}",
+            f"correlation with the exact energy at least {_MIN_CORRELATION:g} at sigma {sigmas}",
             f"least {least_correlation:.4f}, at sigma {worst:.3g}",
-            least_correlation >= _LEAST_CORRELATION,
+            least_correlation >= _MIN_CORRELATION,
         ),
     ]

@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 _VIDEOS_AT_ONCE = 2
 """Videos on which one process works: the next one fills the threads that the last windows of a video leave idle."""
-_MOST_TRIES = 2
+_MAX_TRIES = 2
 _POLL_S = 0.5
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerConfig:
     """Who works: `workers` processes of this machine (0: this one, or one per GPU), or actors of the Ray cluster at
     `address` (0: as many as it holds)."""
 
@@ -50,7 +50,7 @@ class Crew:
     address: str | None = None
 
     @classmethod
-    def of(cls, engine: str, workers: int, address: str | None) -> Crew:
+    def of(cls, engine: str, workers: int, address: str | None) -> WorkerConfig:
         """A crew as the command line names it. Raises UsageError for another engine, or an address without Ray."""
         if engine not in ("local", "ray"):
             raise UsageError(f"engine {engine!r}", expected="local or ray")
@@ -59,7 +59,7 @@ class Crew:
         return cls("ray" if engine == "ray" else "local", workers, address)
 
 
-THIS_MACHINE = Crew()
+THIS_MACHINE = WorkerConfig()
 
 
 @dataclass
@@ -113,7 +113,11 @@ class Worker:
 
 
 def extract(
-    videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, crew: Crew = THIS_MACHINE
+    videos: Sequence[Video],
+    plan: ExtractionPlan,
+    store: FeatureStore,
+    reporter: Reporter,
+    workers_config: WorkerConfig = THIS_MACHINE,
 ) -> Extraction:
     """Features of every video, from the store where they are there. One bad video never stops the others.
 
@@ -122,7 +126,7 @@ def extract(
     store.require_folder()
     attempts: dict[int, Attempt] = {}
     with reporter.bar("extract", len(videos), "videos") as advance:
-        for i, attempt in _run(videos, plan, store, reporter, crew):
+        for i, attempt in _run(videos, plan, store, reporter, workers_config):
             for text in attempt.said:
                 reporter.warn(text)
             if attempt.stops_all and attempt.error is not None:
@@ -153,14 +157,14 @@ def _collect(video: Video, attempt: Attempt, plan: ExtractionPlan, store: Featur
 
 
 def _run(
-    videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, crew: Crew
+    videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, workers_config: WorkerConfig
 ) -> Iterator[tuple[int, Attempt]]:
     """Each video's number and what came of it, as they are finished."""
-    if crew.engine == "ray":
+    if workers_config.engine == "ray":
         from mulde.pipeline.extraction.ray_runner import run_on_ray
 
-        return run_on_ray(videos, plan, store, reporter, crew)
-    num_workers = min(crew.workers or _num_gpus(plan.device), len(videos))
+        return run_on_ray(videos, plan, store, reporter, workers_config)
+    num_workers = min(workers_config.workers or _num_gpus(plan.device), len(videos))
     if num_workers < 2:
         return _in_this_process(videos, plan, store, reporter)
     return _in_processes(videos, plan, store, reporter, num_workers)
@@ -208,7 +212,7 @@ def _in_processes(
                         yield i, future.result()
                     except BrokenProcessPool:
                         slot.replace()
-                        if tries[i] < _MOST_TRIES:
+                        if tries[i] < _MAX_TRIES:
                             waiting.append((i, videos[i]))
                         else:
                             yield i, Attempt(error=died(videos[i], tries[i]))

@@ -15,8 +15,8 @@ from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video
 from mulde.datasets.sources import open_sources
 from mulde.errors import Failure, MuldeError, StoreError, UsageError
-from mulde.files import whole_file
-from mulde.media import identity
+from mulde.files import atomic_write
+from mulde.media import content_hash
 from mulde.names import valid_text
 from mulde.pipeline.extraction.plan import ExtractionPlan, decoder_facts
 from mulde.pipeline.extraction.video import Extracted, StoredVideo, look_up
@@ -95,7 +95,7 @@ def _part(video: Video, stream: str, plan: ExtractionPlan, store: FeatureStore) 
     """
     with plan.open(video) as reader:
         found = Extracted(
-            identity(video.path), decoder_facts(reader, plan.video), reader.rate, reader.size_hw, computed=False
+            content_hash(video.path), decoder_facts(reader, plan.video), reader.rate, reader.size_hw, computed=False
         )
     made = plan.passports(found.sha256, found.decoder)
     for kind in (stream, "regions", "tracks") if "tracks" in made else (stream,):
@@ -134,7 +134,7 @@ def _tables(parts: Sequence[_Part], stream: str, done: Callable[[], None]) -> It
 
 
 def _write_parquet(parts: Sequence[_Part], stream: str, out: Path, done: Callable[[], None]) -> None:
-    with whole_file(out) as partial, ExitStack() as stack:
+    with atomic_write(out) as partial, ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
         for table in _tables(parts, stream, done):
             if writer is None:
@@ -144,7 +144,7 @@ def _write_parquet(parts: Sequence[_Part], stream: str, out: Path, done: Callabl
 
 def _write_npy(parts: Sequence[_Part], stream: str, out: Path, done: Callable[[], None]) -> None:
     num_rows, dim = sum(p.num_rows for p in parts), parts[0].dim
-    with whole_file(out.with_suffix(".index.parquet")) as index, whole_file(out) as partial, ExitStack() as stack:
+    with atomic_write(out.with_suffix(".index.parquet")) as index, atomic_write(out) as partial, ExitStack() as stack:
         values = (
             np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=(num_rows, dim)) if num_rows else None
         )

@@ -21,13 +21,13 @@ from typing import Any
 from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError, UsageError
-from mulde.pipeline.extraction.engine import Attempt, Crew, RemoteWorker, died, unexpected
+from mulde.pipeline.extraction.engine import Attempt, RemoteWorker, WorkerConfig, died, unexpected
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.model.world import World
 from mulde.progress import Reporter
 from mulde.store.store import FeatureStore
 
-_MOST_TRIES = 3
+_MAX_TRIES = 3
 _POLL_S = 0.5
 _PATIENCE_S = 300.0
 """How long there may be no actor at all that works, before the run ends: nodes may be starting."""
@@ -78,7 +78,7 @@ class _Actor:
 
 
 def run_on_ray(
-    videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, crew: Crew
+    videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, workers_config: WorkerConfig
 ) -> Iterator[tuple[int, Attempt]]:
     """Each video's number and what came of it, as they are finished.
 
@@ -87,10 +87,10 @@ def run_on_ray(
     """
     ray = _import_ray()
     videos = [replace(video, path=video.path.absolute()) for video in videos]
-    with _cluster(ray, crew.address), _marked(store.root.absolute()) as mark:
+    with _cluster(ray, workers_config.address), _marked(store.root.absolute()) as mark:
         device = "cuda" if plan.device.startswith("cuda") else plan.device
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        num_workers, threads = choose_workers(nodes, device, plan.threads, crew.workers)
+        num_workers, threads = choose_workers(nodes, device, plan.threads, workers_config.workers)
         num_workers = min(num_workers, len(videos))
         settings, weights = _absolute_weights(plan.settings)
         folders = [video.path.parent for video in videos if video.path.parent.exists()]
@@ -143,7 +143,7 @@ class _Team:
         self._kind = ray.remote(**needs, scheduling_strategy="SPREAD")(_Actor)
         self._setup = ray.put(setup)
         self._actors: list[Any] = []
-        self._spare = _MOST_TRIES * num_workers  # replacements of actors that die before they work
+        self._spare = _MAX_TRIES * num_workers  # replacements of actors that die before they work
         self.coming: dict[Any, Any] = {}
         self.idle: list[Any] = []
         self._problem, self._last_work_s = "", time.monotonic()
@@ -221,7 +221,7 @@ def _hand_out(videos: Sequence[Video], team: _Team) -> Iterator[tuple[int, Attem
             except errors.RayError as error:
                 team.let_go(actor)
                 team.ask()
-                if tries[i] < _MOST_TRIES:
+                if tries[i] < _MAX_TRIES:
                     lost = f"its worker was lost ({type(error).__name__}), another one gets it"
                     team.reporter.warn(f"{videos[i].name}: {lost}")
                     waiting.append(i)

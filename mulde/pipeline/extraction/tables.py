@@ -20,7 +20,7 @@ from mulde.extractors.finders import unite
 from mulde.extractors.tracks import Tracker
 from mulde.media import Conversion, ConvertedReader, Snapshot, VideoReader
 from mulde.pipeline.extraction.plan import ExtractionPlan
-from mulde.pipeline.extraction.windows import ahead, in_order, windows
+from mulde.pipeline.extraction.windows import ordered_map, prefetch, windows
 from mulde.progress import Advance
 from mulde.records import Int64, Regions, Window
 from mulde.store import store as tables
@@ -126,12 +126,12 @@ def _write_parts(
             store.write_part(passport, part_start, at, pa.concat_tables([rows[kind] for rows in part]))
 
     with ThreadPoolExecutor(1, "decode") as decoding:
-        cut = ahead(windows(reader, plan.before, plan.after, core, start), decoding)
+        cut = prefetch(windows(reader, plan.before, plan.after, core, start), decoding)
         items = ((window, known.within(window) if known else None) for window in cut)
         part: list[dict[str, pa.Table]] = []
         seen: list[int] = []
         at = part_start = start
-        for window, described in in_order(work, items, pool, plan.threads + 1):
+        for window, described in ordered_map(work, items, pool, plan.threads + 1):
             part.append(described)
             seen += window.frames.frame_index.tolist()
             at += len(window.core_index)

@@ -21,7 +21,7 @@ from mulde.media import Snapshot, missing_text
 from mulde.pipeline.extraction.plan import ExtractionPlan, decoder_facts, known_rate
 from mulde.pipeline.extraction.tables import Undecoded, write_tables, write_tracks
 from mulde.pipeline.extraction.tracking import average_along_tracks, with_tracks
-from mulde.pipeline.model.world import Match, Seen
+from mulde.pipeline.model.world import Match, ObservedVideo
 from mulde.progress import Reporter
 from mulde.records import Bool, FeatureTable, Float64, Int64, Regions
 from mulde.store import store as tables
@@ -141,7 +141,7 @@ class StoredVideo:
         of_source: Int64 = self.frame_index[self.described][np.searchsorted(numbers, frame_index)]
         return of_source
 
-    def seen(self) -> Seen:
+    def seen(self) -> ObservedVideo:
         """What is looked at of it to know, or to compare, the footage of a model."""
         regions = self.regions()
         frames = self.frame_index[self.described]
@@ -149,7 +149,7 @@ class StoredVideo:
             None if regions is None else np.bincount(np.searchsorted(frames, regions.frame_index), None, len(frames))
         )
         rate = None if self.known_rate is None else float(self.known_rate)
-        return Seen(self.video.name, self.size_hw, rate, self.num_frames, self.coloured, count)
+        return ObservedVideo(self.video.name, self.size_hw, rate, self.num_frames, self.coloured, count)
 
 
 def look_up(video: Video, found: Extracted, plan: ExtractionPlan, store: FeatureStore) -> StoredVideo:

@@ -38,7 +38,7 @@ def windows(batches: Iterable[Frames], before: int, after: int, core: int, first
             held, at = _cut(held, drop, len(held)), stop - drop
 
 
-def ahead(items: Iterator[T], executor: Executor) -> Iterator[T]:
+def prefetch(items: Iterator[T], executor: Executor) -> Iterator[T]:
     """The items, each one made by `executor` while the caller works on the one before. Errors come where it stood."""
     end = object()
     coming: Future[object] = executor.submit(next, items, end)
@@ -47,7 +47,7 @@ def ahead(items: Iterator[T], executor: Executor) -> Iterator[T]:
         yield item  # type: ignore[misc]
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], executor: Executor, most: int) -> Iterator[R]:
+def ordered_map(work: Callable[[T], R], items: Iterable[T], executor: Executor, most: int) -> Iterator[R]:
     """work(item) of each item, in order, at most `most` of them at a time in `executor` or waiting to be taken."""
     running: deque[Future[R]] = deque()
     try:

@@ -12,7 +12,7 @@ from mulde.records import Float64, Int64
 
 _TAIL_SHARE = 0.05
 _NUM_POINTS = 256
-_LEAST_SCALE = 1e-9  # calibrated scores of normal frames lie between 0 and about 2
+_MIN_SCALE = 1e-9  # calibrated scores of normal frames lie between 0 and about 2
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def learn_surprise(frames: Float64) -> Surprise:
     first = np.append(True, score[1:] > score[:-1])  # a score that many frames share is reached by all of them
     start = score[-1]
     excess = float((frames[frames > start] - start).mean()) if (frames > start).any() else 0.0
-    scale = excess if excess > _LEAST_SCALE else float(np.std(frames))
-    return Surprise(score[first], neg_log_p[first], 1.0 / scale if scale > _LEAST_SCALE else 1.0)
+    scale = excess if excess > _MIN_SCALE else float(np.std(frames))
+    return Surprise(score[first], neg_log_p[first], 1.0 / scale if scale > _MIN_SCALE else 1.0)
 
 
 def frame_maximum(scores: Float64, row_frame: Int64, frames: Int64, empty: float) -> Float64:

@@ -10,7 +10,7 @@ from mulde.config import fingerprint
 from mulde.density.base import Density
 from mulde.density.onnx import to_onnx
 from mulde.errors import UsageError
-from mulde.files import whole_file, write_json
+from mulde.files import atomic_write, write_json
 from mulde.pipeline.model.bundle import SCHEMA_VERSION, load_bundle
 from mulde.pipeline.model.calibration import Surprise
 
@@ -56,7 +56,7 @@ def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str
         for kind in formats
     }
     for path, content in contents.items():
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(content)
     fusion = bundle.settings.fusion
     described = {

@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
 VALUES = "values_"
 """Before the name of a stream: the column with its rows."""
 _HINT = "copy the file again, or train again"
-_MOST_FOR_UNIT = 2000  # moments whose nearest one is looked for to learn the unit of distances
+_MAX_FOR_UNIT = 2000  # moments whose nearest one is looked for to learn the unit of distances
 
 
 class _MomentFacts(FileModel):
@@ -40,7 +40,7 @@ _KINDS: dict[str, Kind] = {
 
 
 @dataclass(frozen=True)
-class Moments:
+class NormalIndex:
     """M moments of the training videos. A moment is a box in a frame or, of frame-centric streams, a whole frame.
 
     video: M names; frame_index (M,) int64; time_s (M,) float64; box_xyxy (M, 4) float32 in pixels of frames of
@@ -58,7 +58,7 @@ class Moments:
     _spaces: dict[str, _Space] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def read(cls, path: Path) -> Moments | None:
+    def read(cls, path: Path) -> NormalIndex | None:
         """None where there is no such file. Raises MuldeError for one that is damaged or of a newer version."""
         if not path.is_file():
             return None
@@ -196,7 +196,7 @@ def _unit(rows: Float32, groups: Int64) -> float:
     """The median distance of a row (M, D) to the nearest one of another group (M,); 1 where there is no such thing."""
     from sklearn.metrics import pairwise_distances_chunked
 
-    picked = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_FOR_UNIT)).round().astype(np.int64))
+    picked = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MAX_FOR_UNIT)).round().astype(np.int64))
 
     def nearest(distances: NDArray[Any], start: int) -> NDArray[Any]:
         own = groups[picked[start : start + len(distances)]]

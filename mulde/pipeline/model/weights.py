@@ -40,7 +40,7 @@ _OF_EXTRACTOR = {
 }
 _SETTINGS = tuple(dict.fromkeys([DETECTOR, *_OF_EXTRACTOR.values()]))
 _UNNAMED = "\x01"  # no path and no name; settings take no NUL
-_MOST_KNOWN, _MOST_LOOKED_AT = 1000, 500
+_MAX_KNOWN, _MAX_LOOKED_AT = 1000, 500
 
 
 def trust_code() -> None:
@@ -92,7 +92,7 @@ def remember(settings: Settings, made_from: Mapping[str, Any]) -> None:
     if new == known or folder is None:
         return
     try:
-        write_json(folder / RECORD, dict(list(new.items())[-_MOST_KNOWN:]))
+        write_json(folder / RECORD, dict(list(new.items())[-_MAX_KNOWN:]))
     except (OSError, ValueError):
         return
 
@@ -125,7 +125,7 @@ def _in_folders(name: str) -> Iterator[Path]:
         folder = user_path(said)
         if folder.is_dir():
             some = islice((p for p in folder.iterdir() if p.is_file() or p.name.endswith("_openvino_model")), 10_000)
-            yield from sorted(some, key=lambda path: (path.name != name, path.name))[:_MOST_LOOKED_AT]
+            yield from sorted(some, key=lambda path: (path.name != name, path.name))[:_MAX_LOOKED_AT]
 
 
 def _published(key: str, name: str, sha256: str) -> Path:

@@ -72,7 +72,7 @@ class World(_Record):
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedVideo:
     """What is looked at of one video. rate: None where nobody names it, as of a folder of frames; coloured: None where
     it cannot be said; num_objects (T,): of each described frame, None where nothing looks for objects."""
 
@@ -84,7 +84,7 @@ class Seen:
     num_objects: Int64 | None = None
 
 
-def world_of(videos: Iterable[Seen]) -> World:
+def world_of(videos: Iterable[ObservedVideo]) -> World:
     """What these videos have in common, and how many of them have what."""
     sizes: dict[tuple[int, int], list[int]] = {}
     rates: dict[float, list[int]] = {}

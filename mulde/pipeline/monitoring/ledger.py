@@ -16,13 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mulde.errors import MuldeError, UsageError
-from mulde.files import csv_cell, parse_json, whole_file
+from mulde.files import atomic_write, csv_cell, parse_json
 from mulde.names import valid_text
 from mulde.pipeline.run_folder import LEDGER
 
 TABLE = "watched.csv"
 WAITING, WORKING, DONE, FAILED, REPLACED, GONE = "waiting", "working", "done", "failed", "replaced", "gone"
-MOST_CUT_SHORT = 5
+MAX_CUT_SHORT = 5
 """A file that the process has died on so often is the likely reason."""
 
 _VERSION = 1
@@ -75,7 +75,7 @@ class Stamp(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One content of one file, as the ledger knows it."""
 
     number: int
@@ -168,10 +168,10 @@ class Ledger:
             self._db.execute(
                 "UPDATE files SET state = ?, cut_short = cut_short + 1 WHERE state = ?", (WAITING, WORKING)
             )
-            reason = f"the watcher died {MOST_CUT_SHORT} times while it worked on it"
+            reason = f"the watcher died {MAX_CUT_SHORT} times while it worked on it"
             self._db.execute(
                 "UPDATE files SET state = ?, reason = ? WHERE state = ? AND cut_short >= ?",
-                (FAILED, reason, WAITING, MOST_CUT_SHORT),
+                (FAILED, reason, WAITING, MAX_CUT_SHORT),
             )
         return videos
 
@@ -185,12 +185,14 @@ class Ledger:
         rows = self._db.execute(f"SELECT path, cut_short FROM files WHERE state = '{WAITING}'")
         return dict(rows.fetchall())
 
-    def find(self, path: str) -> Entry | None:
+    def find(self, path: str) -> LedgerEntry | None:
         """The entry of a file that counts."""
         row = next(self._rows("path = ? AND state != ?", key(path), REPLACED), None)
-        return None if row is None else Entry(row["entry"], row["video"], row["state"], row["tries"], row["sha256"])
+        return (
+            None if row is None else LedgerEntry(row["entry"], row["video"], row["state"], row["tries"], row["sha256"])
+        )
 
-    def take(self, path: str, stamp: Stamp) -> Entry:
+    def take(self, path: str, stamp: Stamp) -> LedgerEntry:
         """Mark a file as being worked on. Content that was scored before gets an entry beside the old one; content that
         was not is tried from the first try on."""
         known = self.find(path)
@@ -213,25 +215,25 @@ class Ledger:
         assert taken is not None
         return taken
 
-    def done(self, entry: Entry, scored: Scored, scored_at: str) -> None:
+    def done(self, entry: LedgerEntry, scored: Scored, scored_at: str) -> None:
         self._set(entry, state=DONE, reason="", scored_at=scored_at, **vars(scored))
 
-    def failed(self, entry: Entry, reason: str, *, for_good: bool) -> None:
+    def failed(self, entry: LedgerEntry, reason: str, *, for_good: bool) -> None:
         """Count a try that came to nothing."""
         self._set(entry, state=FAILED if for_good else WAITING, tries=entry.tries + 1, reason=key(reason))
 
-    def put_back(self, entry: Entry) -> None:
+    def put_back(self, entry: LedgerEntry) -> None:
         """Let a file that is still being worked on wait again; nothing is held against it."""
         with self._db:
             self._db.execute(
                 "UPDATE files SET state = ? WHERE entry = ? AND state = ?", (WAITING, entry.number, WORKING)
             )
 
-    def gone(self, entry: Entry) -> None:
+    def gone(self, entry: LedgerEntry) -> None:
         """A file was removed before it was scored; it goes on where it was if it comes back."""
         self._set(entry, state=GONE, reason="removed before it was scored")
 
-    def touched(self, entry: Entry, stamp: Stamp) -> None:
+    def touched(self, entry: LedgerEntry, stamp: Stamp) -> None:
         """A file has another time and the same content."""
         self._set(entry, size=stamp.size, mtime_ns=stamp.mtime_ns)
 
@@ -243,7 +245,7 @@ class Ledger:
     def export(self, path: Path) -> None:
         """All entries as CSV."""
         rows = self._db.execute("SELECT * FROM files ORDER BY entry")
-        with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow([column[0] for column in rows.description])
             writer.writerows([csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
@@ -261,7 +263,7 @@ class Ledger:
     def _rows(self, condition: str, *values: object) -> Iterator[sqlite3.Row]:
         return iter(self._db.execute(f"SELECT * FROM files WHERE {condition}", values))
 
-    def _set(self, entry: Entry, **values: object) -> None:
+    def _set(self, entry: LedgerEntry, **values: object) -> None:
         columns = ", ".join(f"{name} = ?" for name in values)
         with self._db:
             self._db.execute(f"UPDATE files SET {columns} WHERE entry = ?", (*values.values(), entry.number))

@@ -27,23 +27,23 @@ from mulde.datasets.sources import absolute_source
 from mulde.datasets.tree import walk
 from mulde.errors import Failure, MuldeError, UsageError, VideoError
 from mulde.filetypes import suffix_of
-from mulde.media import identity
+from mulde.media import content_hash
 from mulde.pipeline.extraction.engine import Extraction, unexpected
+from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
-from mulde.pipeline.extraction.workplace import Workplace
 from mulde.pipeline.monitoring import ledger as ledgers
-from mulde.pipeline.monitoring.ledger import Entry, Ledger, Scored, Stamp
+from mulde.pipeline.monitoring.ledger import Ledger, LedgerEntry, Scored, Stamp
 from mulde.pipeline.outcome import Outcome
-from mulde.pipeline.predictor import Scorer, Wishes
+from mulde.pipeline.predictor import ScoreOptions, Scorer
 from mulde.pipeline.run_claim import claim
 from mulde.pipeline.run_folder import LEDGER, RECORD, RunFolder, read_record
 from mulde.progress import Advance, Reporter
-from mulde.records import ScoredVideo, SeenEvent
+from mulde.records import Event, ScoredVideo
 from mulde.store.store import lacks_locks
 
 LOCK_FILE = ".watch.lock"
-_LONGEST_PAUSE_S = 3600.0
-_MOST_SETTLES = 10
+_MAX_PAUSE_S = 3600.0
+_MAX_SETTLES = 10
 """With `once`, a file that is still growing after so many times `settle_s` is left for another time."""
 _EXPORT_S = 60.0
 _BATCH_FILES, _BATCH_BYTES = 16, 2**26
@@ -52,7 +52,7 @@ _OWN_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 @dataclass(frozen=True)
-class Patience:
+class WatchOptions:
     """every_s: between two looks at the folder; settle_s: how long a file must stay as it is to be complete; tries: how
     often a file that fails is tried; once: end when the files that are there at the start are done."""
 
@@ -62,7 +62,7 @@ class Patience:
     once: bool = False
 
 
-class Worker(Protocol):
+class VideoProcessor(Protocol):
     """Who brings features of videos into the store, and scores them. What either raises ends the watching."""
 
     def extract(self, videos: Sequence[Video]) -> Extraction: ...
@@ -89,7 +89,7 @@ class _Arrival:
 @dataclass(frozen=True)
 class _Taken:
     path: str
-    entry: Entry
+    entry: LedgerEntry
 
 
 @dataclass
@@ -98,8 +98,8 @@ class Watcher:
 
     folder: Path
     ledger: Ledger
-    worker: Worker
-    patience: Patience
+    worker: VideoProcessor
+    patience: WatchOptions
     reporter: Reporter
     table: Path
     leave_out: tuple[Path, ...] = ()
@@ -214,7 +214,7 @@ class Watcher:
             else:
                 self._has_failed(one, outcome.reason)
 
-    def _was_changed(self, entry: Entry, file: Path) -> None:
+    def _was_changed(self, entry: LedgerEntry, file: Path) -> None:
         if file.exists():
             self.ledger.put_back(entry)
             self.reporter.say(f"{entry.video}: changed while it was worked on, so again when it is complete")
@@ -228,7 +228,7 @@ class Watcher:
         if for_good:
             self.reporter.warn(f"{entry.video}: left alone after {tries} tries, until the file changes")
             return
-        pause_s = min(self.patience.every_s * 2**tries, _LONGEST_PAUSE_S)
+        pause_s = min(self.patience.every_s * 2**tries, _MAX_PAUSE_S)
         self._arrivals[one.path] = replace(self._arrivals[one.path], not_before=self.clock() + pause_s)
         self.reporter.say(f"{entry.video}: try {tries} of {self.patience.tries} failed, again in {pause_s:g} s")
 
@@ -238,7 +238,7 @@ class Watcher:
             return _Arrival(stamp, now, now)
         return before if before.stamp == stamp else _Arrival(stamp, now, before.first_seen)
 
-    def _gone(self, entry: Entry | None) -> None:
+    def _gone(self, entry: LedgerEntry | None) -> None:
         if entry is not None:
             self.ledger.gone(entry)
             self.reporter.say(f"{entry.video}: removed before it was scored")
@@ -286,7 +286,7 @@ class Watcher:
 
     def _grows_for_ever(self, path: str) -> bool:
         one, now, settle_s = self._arrivals[path], self.clock(), self.patience.settle_s
-        return now - one.since < settle_s and now - one.first_seen >= _MOST_SETTLES * settle_s
+        return now - one.since < settle_s and now - one.first_seen >= _MAX_SETTLES * settle_s
 
     def _outcome(self, seen: frozenset[str]) -> Outcome:
         failed, settled = self.ledger.failures(seen), self.ledger.settled()
@@ -316,7 +316,7 @@ def _batches(ready: Mapping[str, Stamp], suspects: set[str]) -> list[list[str]]:
 
 def _has_content(file: Path, sha256: str | None) -> bool:
     try:
-        return identity(file) == sha256
+        return content_hash(file) == sha256
     except VideoError:
         return False
 
@@ -328,11 +328,11 @@ def _in_words(scored: Scored) -> str:
 
 
 @dataclass(frozen=True)
-class _VideoWorker:
+class _StoreProcessor:
     """The worker of the command: the store's extraction, and a model."""
 
     scorer: Scorer
-    place: Workplace
+    place: Session
     run: RunFolder
 
     def extract(self, videos: Sequence[Video]) -> Extraction:
@@ -361,7 +361,7 @@ class _VideoWorker:
         return {one.video.name: _summary(one, scored[one.video.name], events) for one in stored}
 
 
-def _summary(stored: StoredVideo, scored: ScoredVideo, events: Sequence[SeenEvent]) -> Scored:
+def _summary(stored: StoredVideo, scored: ScoredVideo, events: Sequence[Event]) -> Scored:
     own = [event for event in events if event.video == stored.video.name]
     worst = min(own, key=lambda event: (event.p_value, -event.score), default=None)
     p_value = scored.track.p_value
@@ -378,8 +378,8 @@ def run_watch(
     folder: Path,
     model: Path,
     out: Path,
-    place: Workplace,
-    patience: Patience,
+    place: Session,
+    patience: WatchOptions,
     *,
     changes: Sequence[str] = (),
     exemptions: Path | None = None,
@@ -391,7 +391,7 @@ def run_watch(
     _check(folder, out)
     out.mkdir(parents=True, exist_ok=True)
     with _sigterm_as_ctrl_c(), _alone(out):
-        scorer = Scorer.open(model, changes, place, Wishes(exemptions=exemptions))
+        scorer = Scorer.open(model, changes, place, ScoreOptions(exemptions=exemptions))
         facts = {
             "folder": str(folder.resolve()),
             "model (sha256)": scorer.model.sha256,
@@ -401,7 +401,7 @@ def run_watch(
         try:
             with Ledger.open(out) as ledger:
                 ledger.claim(facts, "another --out")
-                worker = _VideoWorker(scorer, place, _run_folder(out, folder, model, scorer, place))
+                worker = _StoreProcessor(scorer, place, _run_folder(out, folder, model, scorer, place))
                 place.reporter.say(f"{folder} is watched; scores, events and {ledgers.TABLE}: {out}")
                 table = out / ledgers.TABLE
                 return Watcher(folder, ledger, worker, patience, place.reporter, table, (out, place.store.root)).watch()
@@ -427,7 +427,7 @@ def _other_settings(settings: Settings) -> dict[str, object]:
     }
 
 
-def _run_folder(out: Path, folder: Path, model: Path, scorer: Scorer, place: Workplace) -> RunFolder:
+def _run_folder(out: Path, folder: Path, model: Path, scorer: Scorer, place: Session) -> RunFolder:
     run = RunFolder(out)
     if (out / RECORD).exists():
         run.record = {**read_record(out), **run.record}

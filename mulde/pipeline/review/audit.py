@@ -26,7 +26,7 @@ from mulde.pipeline.scoring.frames import score_frames
 from mulde.pipeline.scoring.threshold import DEFAULT_RATE_PER_HOUR, seen_events
 from mulde.pipeline.training.exclusions import MARK
 from mulde.progress import Reporter
-from mulde.records import FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack, SeenEvent, UInt8
+from mulde.records import Event, FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack, UInt8
 from mulde.report import text
 from mulde.store.store import BOX_COLUMNS
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 AUDIT = "audit"
-MOST_MOMENTS = 50
+MAX_MOMENTS = 50
 _HIGHEST_SHARE = 0.1  # of the normal frames: what moments are made of
 _MUCH = 0.5
-_LEAST_BOX_SHARE, _MARGIN = 0.5, 0.5
-_MOST_SAID = 3
+_MIN_BOX_SHARE, _MARGIN = 0.5, 0.5
+_MAX_SAID = 3
 _COLUMNS = (
     "rank", "video", "start_frame", "end_frame", "start_s", "end_s", "peak_frame", "peak_s", "score", "p_value",
     "stream", "reason", "region_frame", *BOX_COLUMNS, MARK,
@@ -56,7 +56,7 @@ def write_audit(
     A row of the table whose column leave_out a person fills in with `yes` is what `mulde train --leave-out` leaves out.
     """
     parts = _parts(bundle, videos)
-    moments = _explained(find_moments(bundle, parts), parts, bundle)
+    moments = _explained(find_reference_samples(bundle, parts), parts, bundle)
     path, sheet = folder / f"{AUDIT}.csv", folder / f"{AUDIT}.png"
     write_csv(audit_table(moments), path, float_format="%.8g")
     if not moments:
@@ -64,7 +64,7 @@ def write_audit(
         reporter.say("no moment of the normal footage looks less normal than the rest")
         return path
     _write_sheet(moments, {stored.video.name: stored for stored in videos}, plan, sheet, reporter)
-    said = ", ".join(f"{one.video} {text.clock(one.peak_s)} ({_stream(one)})" for one in moments[:_MOST_SAID])
+    said = ", ".join(f"{one.video} {text.clock(one.peak_s)} ({_stream(one)})" for one in moments[:_MAX_SAID])
     reporter.say(
         f"the least normal training moments, {manner(bundle.training)}: {said}; see {sheet}. Mark rows of {path} with "
         f"{MARK}=yes and train again with --leave-out {path}"
@@ -75,7 +75,7 @@ def write_audit(
 
 
 @dataclass(frozen=True)
-class Part:
+class HeldOutPart:
     """What of a video was held out together: its entry in `bundle.normal`, the fold that has not seen it, its frames
     (T,) and their scores (T,), smoothed both ways."""
 
@@ -91,17 +91,17 @@ class Part:
         return self.stored.time_s[np.searchsorted(self.stored.frame_index, self.frame_index)]
 
 
-def _parts(bundle: Bundle, videos: Sequence[StoredVideo]) -> list[Part]:
+def _parts(bundle: Bundle, videos: Sequence[StoredVideo]) -> list[HeldOutPart]:
     by_name = {stored.video.name: stored for stored in videos}
     parts = []
     for one, smoothed in zip(bundle.training["normal_parts"], bundle.smoothed_normal["centred"], strict=True):
         stored = by_name[one["video"]]
         first, last = np.searchsorted(stored.frame_index, [one["start_frame"], one["end_frame"]])
-        parts.append(Part(one["name"], stored, one["fold"], stored.frame_index[first:last], smoothed.scores))
+        parts.append(HeldOutPart(one["name"], stored, one["fold"], stored.frame_index[first:last], smoothed.scores))
     return parts
 
 
-def find_moments(bundle: Bundle, parts: Sequence[Part]) -> list[tuple[SeenEvent, Part]]:
+def find_reference_samples(bundle: Bundle, parts: Sequence[HeldOutPart]) -> list[tuple[Event, HeldOutPart]]:
     """The highest of the stretches that the highest tenth of the normal frames form, highest first, at most 50.
 
     Their p-value is what an event of new video with such a peak would get.
@@ -125,13 +125,15 @@ def find_moments(bundle: Bundle, parts: Sequence[Part]) -> list[tuple[SeenEvent,
             rules,
         )
     ]
-    found = sorted(found, key=lambda one: -one[0].score)[:MOST_MOMENTS]
+    found = sorted(found, key=lambda one: -one[0].score)[:MAX_MOMENTS]
     peaks = np.array([event.score for event, _ in found])
     p_values = event_p_values(peaks, bundle.smoothed_normal["centred"], merge_gap_s=rules.merge_gap_s)
     return [(replace(event, p_value=float(p)), part) for (event, part), p in zip(found, p_values, strict=True)]
 
 
-def _explained(moments: Sequence[tuple[SeenEvent, Part]], parts: Sequence[Part], bundle: Bundle) -> list[SeenEvent]:
+def _explained(
+    moments: Sequence[tuple[Event, HeldOutPart]], parts: Sequence[HeldOutPart], bundle: Bundle
+) -> list[Event]:
     """The moments with their reasons, as the density sees them that has not seen them; in their order."""
     reasons = {}
     for part in parts:
@@ -148,7 +150,7 @@ def _explained(moments: Sequence[tuple[SeenEvent, Part]], parts: Sequence[Part],
     return [replace(event, reason=reasons[event.event_id]) for event, _ in moments]
 
 
-def _scored(part: Part, bundle: Bundle) -> ScoredVideo:
+def _scored(part: HeldOutPart, bundle: Bundle) -> ScoredVideo:
     """The part as the streams of `bundle` score it."""
     stored, fusion = part.stored, bundle.settings.fusion
 
@@ -162,7 +164,7 @@ def _scored(part: Part, bundle: Bundle) -> ScoredVideo:
     return ScoredVideo(track, fusion.smoothing_s * rate, int(frames.empty.sum()), rate)
 
 
-def audit_table(moments: Sequence[SeenEvent]) -> pd.DataFrame:
+def audit_table(moments: Sequence[Event]) -> pd.DataFrame:
     """One row per moment, as audit.csv holds it."""
     table = events_table(moments)
     table["rank"], table[MARK] = np.arange(1, len(table) + 1), ""
@@ -184,7 +186,7 @@ def manner(training: Mapping[str, Any]) -> str:
     return f"each video scored by a model that has not seen it ({how})"
 
 
-def sets_the_level(moment: SeenEvent, bundle: Bundle) -> str | None:
+def sets_the_level(moment: Event, bundle: Bundle) -> str | None:
     """A sentence where the video of the highest moment alone makes up half of what the alarm level lies above the score
     of most frames. On clips that are all normal (UCSD Ped2) it makes up a seventh to a third."""
     normal, parts = bundle.smoothed_normal["centred"], bundle.training["normal_parts"]
@@ -211,12 +213,12 @@ def _level(normal: Sequence[NormalVideo], settings: AlarmSettings) -> float | No
         return None
 
 
-def _stream(moment: SeenEvent) -> str:
+def _stream(moment: Event) -> str:
     return moment.reason.stream if moment.reason else ""
 
 
 def _write_sheet(
-    moments: Sequence[SeenEvent],
+    moments: Sequence[Event],
     videos: Mapping[str, StoredVideo],
     plan: ExtractionPlan,
     path: Path,
@@ -243,7 +245,7 @@ def _write_sheet(
     write_png(path, np.concatenate(rows))
 
 
-def _thumbnails(moments: Sequence[SeenEvent], stored: StoredVideo, plan: ExtractionPlan) -> dict[str, UInt8]:
+def _thumbnails(moments: Sequence[Event], stored: StoredVideo, plan: ExtractionPlan) -> dict[str, UInt8]:
     """The pictures of the moments of one video by event id, in one pass up to the last of them."""
     found: dict[str, UInt8] = {}
     for frame, image in wanted_frames(stored.video, plan, map(shown_frame, moments)):
@@ -251,7 +253,7 @@ def _thumbnails(moments: Sequence[SeenEvent], stored: StoredVideo, plan: Extract
     return found
 
 
-def _picture(image: UInt8, moment: SeenEvent) -> UInt8:
+def _picture(image: UInt8, moment: Event) -> UInt8:
     """The thumbnail of a moment, and in a corner what is small in it enlarged."""
     import cv2
 
@@ -263,7 +265,7 @@ def _picture(image: UInt8, moment: SeenEvent) -> UInt8:
         return small
     box = np.array(region.box_xyxy, np.float32)
     longer = float((box[2:] - box[:2]).max())
-    if longer * width / image.shape[1] > _LEAST_BOX_SHARE * height:
+    if longer * width / image.shape[1] > _MIN_BOX_SHARE * height:
         return small
     size_wh = np.array(image.shape[1::-1], np.float32)
     half = min(longer * (0.5 + _MARGIN), float(size_wh.min()) / 2)
@@ -275,7 +277,7 @@ def _picture(image: UInt8, moment: SeenEvent) -> UInt8:
     return small
 
 
-def _tile(rank: int, moment: SeenEvent, picture: UInt8 | None, height: int) -> UInt8:
+def _tile(rank: int, moment: Event, picture: UInt8 | None, height: int) -> UInt8:
     line = _FONT_PX + 4
     tile = np.full((height + _LINES * line + 2 * _APART_PX, _TILE_PX + _APART_PX, 3), _PAPER, np.uint8)
     if picture is not None:

@@ -31,7 +31,7 @@ from mulde.pipeline.events.tables import write_events
 from mulde.pipeline.run_folder import REPORT
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.progress import Reporter
-from mulde.records import SeenEvent
+from mulde.records import Event
 
 NORMAL, REVIEWED = "normal", "reviewed"
 _WIDTH = 160
@@ -120,7 +120,7 @@ def _normal_marks(marks: Sequence[Mark], reviewed: Reviewed, path: Path) -> list
     return [mark for mark in one_each.values() if mark.normal]
 
 
-def _check_same_event(mark: Mark, event: SeenEvent, path: Path) -> None:
+def _check_same_event(mark: Mark, event: Event, path: Path) -> None:
     here, there = ((one.video, one.start_frame, one.end_frame) for one in (event, mark))
     if here != there:
         raise UsageError(

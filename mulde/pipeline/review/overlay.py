@@ -11,7 +11,7 @@ from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video, listing
 from mulde.datasets.sources import distinct_names, open_source
 from mulde.errors import Failure, LabelError, MuldeError, UsageError, VideoError, sentence, stops_all
-from mulde.media import identity
+from mulde.media import content_hash
 from mulde.names import output_path, printable, valid_text
 from mulde.pipeline.evaluation.evaluate import read_labels
 from mulde.pipeline.events.drawing import Findings, draw_clips, draw_copy
@@ -22,7 +22,7 @@ from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.scoring.regions import read_regions_of
 from mulde.pipeline.scoring.threshold import recorded_level
 from mulde.progress import Reporter
-from mulde.records import LabelTrack, ScoredVideo, SeenEvent
+from mulde.records import Event, LabelTrack, ScoredVideo
 from mulde.report.timeline import write_timeline
 
 TIMELINE = "timeline.png"
@@ -91,7 +91,7 @@ def _draw_each(
 
 
 def _findings(
-    seen: Sequence[SeenEvent],
+    seen: Sequence[Event],
     record: Mapping[str, Any],
     scored: Mapping[str, ScoredVideo],
     labels: Mapping[str, LabelTrack],
@@ -140,7 +140,7 @@ def _checked(name: str, videos: Mapping[str, Video], record: Mapping[str, Any]) 
         sources = ", ".join(record.get("sources", [])) or "none"
         raise VideoError("the video is not there any more", expected=f"one of that name in {sources}")
     known = record.get("video_sha256", {}).get(name)
-    if known is not None and identity(videos[name].path) != known:
+    if known is not None and content_hash(videos[name].path) != known:
         raise VideoError(f"{videos[name].path} is not the video that was scored", hint="mulde score, to score this one")
     return videos[name]
 

@@ -36,12 +36,12 @@ from mulde.pipeline.run_folder import (
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.scoring.threshold import recorded_level
 from mulde.progress import Reporter
-from mulde.records import SeenEvent
+from mulde.records import Event
 from mulde.report.evaluation_tables import evaluation_tables
-from mulde.report.page import Exempted, Report, ReportEvent, ReportVideo, build_page
+from mulde.report.page import ReportEvent, ReportPage, ReportVideo, SuppressedEvent, build_page
 from mulde.typed import Count, read_typed
 
-MOST_CLIP_BYTES = 150_000_000  # of embedded clips: browsers open larger pages slowly or not at all
+MAX_CLIP_BYTES = 150_000_000  # of embedded clips: browsers open larger pages slowly or not at all
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run_report(run: Path, out: Path | None, reporter: Reporter, *, embed_clips: 
     return place.page
 
 
-def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> Report:
+def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> ReportPage:
     root = place.root
     record = read_record(root) if (root / RECORD).is_file() else {}
     alarm = record.get("alarm") or {}
@@ -84,7 +84,7 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> Report:
     exempted, num_alarms = _exemptions(root, events)
     tables, remarks = _figures(root / METRICS)
     settings = root / SETTINGS
-    return Report(
+    return ReportPage(
         title=root.resolve().name,
         videos=_videos(place, scores, alarm),
         events=[
@@ -114,7 +114,7 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> Report:
     )
 
 
-def _known(events: Sequence[SeenEvent], scores: Mapping[str, Any], reporter: Reporter) -> list[SeenEvent]:
+def _known(events: Sequence[Event], scores: Mapping[str, Any], reporter: Reporter) -> list[Event]:
     known = [event for event in events if event.video in scores]
     if len(known) < len(events):
         reporter.warn(f"{len(events) - len(known)} events are of videos without scores: left out")
@@ -149,10 +149,10 @@ def _truth(path: Path) -> dict[str, list[tuple[int, int]]]:
     return {name: [(start, end) for start, end in spans] for name, spans in found.items()}
 
 
-def _clips(place: _Place, events: Sequence[SeenEvent], reporter: Reporter) -> dict[str, bytes]:
+def _clips(place: _Place, events: Sequence[Event], reporter: Reporter) -> dict[str, bytes]:
     """Clips by event, in the order of rank, as many as fit."""
     clips: dict[str, bytes] = {}
-    left, missing = MOST_CLIP_BYTES, 0
+    left, missing = MAX_CLIP_BYTES, 0
     for event in events:
         path = picture_path(place.root / CLIPS, event, ".mp4")
         size = path.stat().st_size if path.is_file() else None
@@ -164,23 +164,23 @@ def _clips(place: _Place, events: Sequence[SeenEvent], reporter: Reporter) -> di
     if missing:
         reporter.warn(
             f"{missing} of {len(events)} events are without a clip in the page: there is none (mulde overlay "
-            f"{place.root} --clips makes them), or the page would have more than {MOST_CLIP_BYTES / 1e6:g} MB of them"
+            f"{place.root} --clips makes them), or the page would have more than {MAX_CLIP_BYTES / 1e6:g} MB of them"
         )
     return clips
 
 
-def _exemptions(root: Path, events: Sequence[SeenEvent]) -> tuple[list[Exempted], tuple[int, int]]:
+def _exemptions(root: Path, events: Sequence[Event]) -> tuple[list[SuppressedEvent], tuple[int, int]]:
     """The operator's words, and the number of alarms before and after those that are only proposed."""
     if not (root / EXEMPTIONS).is_file():
         return [], (0, 0)
     outlook = preview(root)
 
-    def one(exemption: Exemption) -> Exempted:
+    def one(exemption: Exemption) -> SuppressedEvent:
         state = "undone" if exemption.undone else "proposed" if exemption.proposed else "in force"
         covers = outlook.covers.get(exemption.id) or [
             event.event_id for event in events if event.exemption == exemption.id
         ]
-        return Exempted(
+        return SuppressedEvent(
             exemption.id, exemption.event_id, state, exemption.who, exemption.when, exemption.why, tuple(covers)
         )
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from mulde.errors import BundleError, MuldeError
 from mulde.evaluation.conformal import frame_p_values
 from mulde.evaluation.smoothing import smooth
-from mulde.files import whole_file, write_csv
+from mulde.files import atomic_write, write_csv
 from mulde.names import output_path
 from mulde.parquet import METADATA_KEY, Kind, finite, read_parquet, reading
 from mulde.pipeline.extraction.video import StoredVideo
@@ -136,7 +136,7 @@ def write_scores(scored: ScoredVideo, folder: Path) -> Path:
     }
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: json.dumps(extra)})
     write_csv(frame, path.with_suffix(".csv"))
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         pq.write_table(table, partial)
     return path
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mulde.errors import MuldeError
-from mulde.files import whole_file, write_json
+from mulde.files import atomic_write, write_json
 from mulde.names import output_path
 from mulde.pipeline.model.calibration import combine
 from mulde.records import Float64, Int64, RegionScores, ScoreTrack
 
-MOST_CELLS = 64
+MAX_CELLS = 64
 """Along the longer side of a frame."""
 _FRAMES_AT_ONCE = 256
 _HIGHEST = float(np.finfo(np.float16).max)
@@ -32,13 +32,13 @@ def write_heat_maps(
     """
     if regions is not None and regions.size_hw != size_hw:
         raise MuldeError(f"boxes of {track.video}", expected=f"frames of {size_hw}", got=f"{regions.size_hw}")
-    cell_px = -(-max(size_hw) // MOST_CELLS)
+    cell_px = -(-max(size_hw) // MAX_CELLS)
     grid_hw = (-(-size_hw[0] // cell_px), -(-size_hw[1] // cell_px))
     on_boxes = set(regions.streams) if regions is not None else set()
     on_frames = {name: values for name, values in track.streams.items() if name not in on_boxes}
     path = output_path(folder, track.video, ".npy")
     shape = (len(track), *grid_hw)
-    with whole_file(path) as partial, partial.open("wb") as file:
+    with atomic_write(path) as partial, partial.open("wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for maps in _maps(track, regions, on_frames, how, cell_px, grid_hw):

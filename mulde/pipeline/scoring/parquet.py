@@ -9,7 +9,7 @@ import numpy as np
 
 from mulde.density.base import Density
 from mulde.errors import StoreError
-from mulde.files import whole_file
+from mulde.files import atomic_write
 from mulde.progress import Advance
 from mulde.records import Float32
 
@@ -31,7 +31,7 @@ def score_parquet(
 
     count = 0
     schema = pa.schema([(SCORE_COLUMN, pa.float64())])
-    with whole_file(target) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with atomic_write(target) as partial, pq.ParquetWriter(partial, schema) as writer:
         for rows in _pieces(source, column):
             writer.write_table(pa.table({SCORE_COLUMN: density.anomaly_score(rows)}, schema=schema))
             count += len(rows)

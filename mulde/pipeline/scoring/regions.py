@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from mulde.errors import MuldeError
-from mulde.files import whole_file
+from mulde.files import atomic_write
 from mulde.filetypes import is_hidden
 from mulde.images import MAX_PIXELS
 from mulde.names import output_path
@@ -101,7 +101,7 @@ def write_regions(regions: RegionScores, folder: Path) -> Path:
     }
     facts = {"video": regions.video, "size_hw": regions.size_hw}
     path = _path(folder, regions.video)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         pq.write_table(pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)}), partial)
     return path
 

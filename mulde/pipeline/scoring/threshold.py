@@ -12,17 +12,17 @@ import numpy as np
 from mulde.config import AlarmSettings
 from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules, FalseAlarmCurve
-from mulde.evaluation.conformal import Alarm, NormalVideo, alarm_level, event_p_values, least_rate
+from mulde.evaluation.conformal import NormalVideo, Threshold, alarm_level, event_p_values, least_rate
 from mulde.evaluation.events import find_events
-from mulde.evaluation.metrics import ScoredVideo as EvaluatedVideo
+from mulde.evaluation.metrics import LabelledScores
 from mulde.evaluation.smoothing import SmoothingMode
 from mulde.pipeline.model.bundle import Bundle
 from mulde.progress import Reporter
-from mulde.records import Float64, Int64, ScoredVideo, SeenEvent
+from mulde.records import Event, Float64, Int64, ScoredVideo
 
 DEFAULT_RATE_PER_HOUR = 1.0
 _NAME = "alarm"  # of the level in tables
-_MOST_LEVELS = 500
+_MAX_LEVELS = 500
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class AlarmRule:
     normal video (smoothed both ways) from which they and the p-values of events come."""
 
     rules: EventRules
-    centred: Alarm
-    causal: Alarm
+    centred: Threshold
+    causal: Threshold
     normal: tuple[NormalVideo, ...]
 
     @property
@@ -55,13 +55,13 @@ class AlarmRule:
         """How many events the held-out normal video has at levels (K,), falling, and how many hours it lasts: what a
         person sees who moves the level. Scores smoothed both ways."""
         videos = [
-            EvaluatedVideo(str(i), video.scores, np.zeros(len(video.scores), np.bool_))
+            LabelledScores(str(i), video.scores, np.zeros(len(video.scores), np.bool_))
             for i, video in enumerate(self.normal)
         ]
         rates = {str(i): video.rate for i, video in enumerate(self.normal)}
         curve = FalseAlarmCurve.of(videos, rates, self.rules)
         shown = np.unique(
-            np.rint(np.linspace(0, curve.levels.size - 1, min(curve.levels.size, _MOST_LEVELS))).astype(int)
+            np.rint(np.linspace(0, curve.levels.size - 1, min(curve.levels.size, _MAX_LEVELS))).astype(int)
         )
         return {
             "levels": curve.levels[shown].tolist(),
@@ -77,7 +77,7 @@ def recorded_level(record: Mapping[str, Any]) -> float | None:
     return None if alarm is None else float(next(iter(alarm["levels"]["centred"].values())))
 
 
-def learn_alarm(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> AlarmRule | None:
+def learn_threshold(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> AlarmRule | None:
     """The alarm level for `settings.false_alarms_per_hour`; None where the model came without normal scores.
 
     0 asks for one an hour, or as few as the held-out footage supports; where no level has that many, for fewer, and
@@ -105,7 +105,7 @@ def learn_alarm(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> 
 
 def _default_levels(
     normal: Mapping[SmoothingMode, list[NormalVideo]], options: Mapping[str, float], reporter: Reporter
-) -> tuple[Alarm, Alarm] | None:
+) -> tuple[Threshold, Threshold] | None:
     least = max(least_rate(videos, **options) for videos in normal.values())
     if least > DEFAULT_RATE_PER_HOUR:
         enough = math.ceil(10 * least - 1e-6) / 10  # rounded up, so that asking for it is not refused
@@ -122,7 +122,7 @@ def _default_levels(
 
 def _asked_levels(
     normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float], reporter: Reporter
-) -> tuple[Alarm, Alarm]:
+) -> tuple[Threshold, Threshold]:
     """The level of the events, of scores smoothed both ways, is for the rate that was asked for, or refused; that of
     causal scores, which only figures have, may be for more where the footage supports no fewer."""
     centred = alarm_level(normal["centred"], wanted, **options)
@@ -136,13 +136,13 @@ def _asked_levels(
 
 def _levels(
     normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float]
-) -> tuple[Alarm, Alarm]:
+) -> tuple[Threshold, Threshold]:
     """For scores smoothed both ways, and for causal ones."""
     centred, causal = (alarm_level(normal[mode], wanted, **options) for mode in ("centred", "causal"))
     return centred, causal
 
 
-def find_alarms(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> list[SeenEvent]:
+def find_alarms(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> list[Event]:
     """The events of the videos (scores smoothed both ways), lowest p-value first, without reasons."""
     found = [
         event
@@ -165,13 +165,13 @@ def find_alarms(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> list[See
 
 def seen_events(
     video: str, frame_index: Int64, time_s: Float64, scores: Float64, rate: float, level: float, rules: EventRules
-) -> Iterator[SeenEvent]:
+) -> Iterator[Event]:
     """The events of scores (T,) at a level, in order of time, with the frames (T,) and times (T,) that these are of;
     without reasons, their p-values still to be had."""
     merge_gap, min_length = rules.merge_gap(rate), rules.min_length(rate)
     for event in find_events(scores, level, merge_gap=merge_gap, min_length=min_length):
         last = event.end - 1
-        yield SeenEvent(
+        yield Event(
             video=video,
             start_frame=int(frame_index[event.start]),
             end_frame=int(frame_index[last]) + 1,

@@ -18,13 +18,13 @@ MARK = "leave_out"
 _COLUMNS = ("video", "start_frame", "end_frame")
 _YES = frozenset({"yes", "y", "true", "1", "x"})
 _NO = frozenset({"", "no", "n", "false", "0"})
-_MOST_NAMES = 5
+_MAX_NAMES = 5
 
 Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class LeaveOut:
+class Exclusions:
     """Frames that are neither learnt from nor calibrated on: video -> half-open ranges, in order, with gaps between."""
 
     ranges: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class LeaveOut:
         ]
 
     @classmethod
-    def of_record(cls, record: Sequence[Mapping[str, Any]]) -> LeaveOut:
+    def of_record(cls, record: Sequence[Mapping[str, Any]]) -> Exclusions:
         """From what `as_record` gave."""
         ranges: dict[str, tuple[Range, ...]] = {}
         for one in record:
@@ -49,13 +49,13 @@ class LeaveOut:
 
 
 def kept(frame_index: Int64, ranges: Sequence[Range]) -> Bool:
-    """Which of the frames (T,) lie in none of the ranges, as `LeaveOut` holds them."""
+    """Which of the frames (T,) lie in none of the ranges, as `Exclusions` holds them."""
     starts, ends = np.array(ranges, np.int64).reshape(-1, 2).T
     inside = np.searchsorted(starts, frame_index, "right") > np.searchsorted(ends, frame_index, "right")
     return np.asarray(~inside, np.bool_)
 
 
-def read_leave_out(path: Path, videos: Sequence[StoredVideo]) -> LeaveOut:
+def read_exclusions(path: Path, videos: Sequence[StoredVideo]) -> Exclusions:
     """The rows of a CSV with video, start_frame and end_frame (0-based, half-open).
 
     Where it has a column leave_out only rows with yes, true, 1 or x count. Raises UsageError for a file that cannot be
@@ -67,7 +67,7 @@ def read_leave_out(path: Path, videos: Sequence[StoredVideo]) -> LeaveOut:
     for line, cells in marked:
         video, start, end = _range(f"{path} line {line}", cells, num_frames)
         left_out.setdefault(video, np.zeros(num_frames[video], np.bool_))[start:end] = True
-    return LeaveOut({video: tuple(spans(flags)) for video, flags in sorted(left_out.items())})
+    return Exclusions({video: tuple(spans(flags)) for video, flags in sorted(left_out.items())})
 
 
 def _marked_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -98,8 +98,8 @@ def _range(source: str, cells: Mapping[str, str], num_frames: Mapping[str, int])
     video = cells["video"]
     if video not in num_frames:
         known = sorted(num_frames)
-        more = f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
-        expected = f"a training video ({', '.join(known[:_MOST_NAMES])}{more})"
+        more = f" and {len(known) - _MAX_NAMES} more" if len(known) > _MAX_NAMES else ""
+        expected = f"a training video ({', '.join(known[:_MAX_NAMES])}{more})"
         raise UsageError(f"{source}: video", expected=expected, got=repr(video))
     try:
         start, end = whole_number(cells["start_frame"]), whole_number(cells["end_frame"])

@@ -16,7 +16,7 @@ from mulde.config import DensitySettings, FusionSettings, Settings
 from mulde.density.base import Density
 from mulde.density.presets import PRESETS
 from mulde.density.registry import build_density
-from mulde.density.rows import Look
+from mulde.density.rows import TrainingProgress
 from mulde.errors import FitError, UsageError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.extractors.threads import one_core_per_call
@@ -24,13 +24,13 @@ from mulde.pipeline.extraction.registry import choose_threads
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.calibration import calibrate, combine, frame_maximum, learn_surprise
-from mulde.pipeline.training.exclusions import LeaveOut, Range, kept
+from mulde.pipeline.training.exclusions import Exclusions, Range, kept
 from mulde.pipeline.training.tensorboard import TrainingLog
 from mulde.progress import Advance, Reporter
 from mulde.records import Bool, FeatureTable, Float32, Float64, Int64
 
 CHECKPOINTS = "checkpoints"
-NOTHING = LeaveOut()
+NOTHING = Exclusions()
 _SEEDS_APART = 1_000_003  # of two folds, so that no run's seed meets another's
 
 
@@ -82,7 +82,7 @@ class Fold:
 
 
 def split_folds(
-    videos: Sequence[StoredVideo], settings: FusionSettings, seed: int, leave_out: LeaveOut = NOTHING
+    videos: Sequence[StoredVideo], settings: FusionSettings, seed: int, leave_out: Exclusions = NOTHING
 ) -> list[Fold]:
     """`settings.folds` folds of whole videos, drawn by `seed`, each of which is held out once; 1: a share held out.
 
@@ -133,7 +133,7 @@ def train(
     device: str,
     reporter: Reporter,
     folder: Path,
-    leave_out: LeaveOut = NOTHING,
+    leave_out: Exclusions = NOTHING,
 ) -> Bundle:
     """Fit densities on normal videos, one per extractor and fold, and calibrate each on the videos that it was not
     fitted on. The frames of `leave_out` are in neither.
@@ -326,11 +326,13 @@ def _build(settings: DensitySettings, seed: int, device: str) -> Density:
     return build_density(settings.method, **{**sizes, **settings.options, "seed": seed, "device": device})
 
 
-def shown_and_logged(advance: Advance, log: TrainingLog, stopped: Event | None = None) -> Callable[[Look], None]:
+def shown_and_logged(
+    advance: Advance, log: TrainingLog, stopped: Event | None = None
+) -> Callable[[TrainingProgress], None]:
     """The course of a training on a bar and in TensorBoard; ends it with FitError once `stopped` is set."""
     last = 0
 
-    def progress(look: Look) -> None:
+    def progress(look: TrainingProgress) -> None:
         nonlocal last
         if stopped is not None and stopped.is_set():
             raise FitError("training", expected="to end", got="a stop at another fold")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from mulde.density.rows import Look
+from mulde.density.rows import TrainingProgress
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 
 class TrainingLog:
-    """Writes what `Look` records say, and pictures, as event files into `folder`; `log.log` is a `Progress`.
+    """Writes what `TrainingProgress` says, and pictures, as event files into `folder`; `log.log` is a `Progress`.
 
     A later log in the same folder hides what an earlier one wrote from its own first step on: a training that is begun
     anew replaces the curve, one that goes on from a checkpoint continues it.
@@ -36,7 +36,7 @@ class TrainingLog:
         if self._writer is not None:
             self._writer.close()
 
-    def log(self, look: Look) -> None:
+    def log(self, look: TrainingProgress) -> None:
         """One point on every curve, at the look's step; on the held-out ones when they were measured anew."""
         self._step = look.step
         self._add("loss/dsm", look.loss_dsm)

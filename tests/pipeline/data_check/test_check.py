@@ -15,7 +15,7 @@ from mulde.errors import UsageError
 from mulde.media import write_video
 from mulde.pipeline.data_check.check import check_data
 from mulde.pipeline.data_check.decoding import gaps
-from mulde.pipeline.data_check.findings import KINDS, Report
+from mulde.pipeline.data_check.findings import KINDS, CheckReport
 from mulde.progress import Reporter
 from mulde.records import spans
 from tests.conftest import moving_square
@@ -26,11 +26,11 @@ TRAIN = [f"Train{i:03d}" for i in (1, 2, 3, 4, 5)]
 TEST = [f"Test{i:03d}" for i in range(1, 12)]
 
 
-def check(source: str) -> Report:
+def check(source: str) -> CheckReport:
     return check_data(source, Reporter(quiet=True))
 
 
-def found(report: Report) -> set[tuple[str, str]]:
+def found(report: CheckReport) -> set[tuple[str, str]]:
     return {(finding.kind, finding.video) for finding in report.faults}
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules, operating_point
-from mulde.evaluation.conformal import Alarm, NormalVideo
-from mulde.evaluation.metrics import ScoredVideo as EvaluatedVideo
+from mulde.evaluation.conformal import NormalVideo, Threshold
+from mulde.evaluation.metrics import LabelledScores
 from mulde.pipeline.evaluation.events_found import events_found, print_events_found, write_events_found
 from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms
-from mulde.records import LabelTrack, Reason, ScoredVideo, ScoreTrack, SeenEvent
+from mulde.records import Event, LabelTrack, Reason, ScoredVideo, ScoreTrack
 
 RATE = 10.0
 RECORD = {"false_alarms_per_hour": 60.0, "levels": {"centred": {"alarm": 1.0}}}
@@ -25,11 +25,9 @@ def scored(video: str, scores: np.ndarray, frames: np.ndarray | None = None, rat
     return ScoredVideo(ScoreTrack(video, frames, frames / rate, scores, scores), 0.0, 0, rate)
 
 
-def event(video: str, start: int, end: int, p_value: float, **more: object) -> SeenEvent:
+def event(video: str, start: int, end: int, p_value: float, **more: object) -> Event:
     reason = Reason("velocity", f"reason of {start}")
-    return SeenEvent(
-        video, start, end, start / RATE, (end - 1) / RATE, start, start / RATE, 5.0, p_value, reason, **more
-    )
+    return Event(video, start, end, start / RATE, (end - 1) / RATE, start, start / RATE, 5.0, p_value, reason, **more)
 
 
 def labels(video: str, length: int, *ranges: tuple[int, int]) -> LabelTrack:
@@ -107,10 +105,10 @@ def test_counts_are_those_of_the_event_figures(seed):
         videos[f"v{i}"] = scored(f"v{i}", scores)
         truth[f"v{i}"] = LabelTrack(f"v{i}", np.repeat(rng.random(len(scores) // 6 + 1) < 0.2, 6)[: len(scores)])
     level = float(rng.uniform(0.1, 0.7))
-    alarm = Alarm(level, 60.0, 60.0, 60.0, 0, 1.0, 1.0, 1)
+    alarm = Threshold(level, 60.0, 60.0, 60.0, 0, 1.0, 1.0, 1)
     events = find_alarms(videos, AlarmRule(rules, alarm, alarm, (NormalVideo(rng.normal(size=50), RATE),)))
     found = events_found(videos, truth, RECORD, events)
-    evaluated = [EvaluatedVideo(name, one.track.smoothed, truth[name].anomalous) for name, one in videos.items()]
+    evaluated = [LabelledScores(name, one.track.smoothed, truth[name].anomalous) for name, one in videos.items()]
     point = operating_point("alarm", level, evaluated, dict.fromkeys(videos, RATE), rules)
     assert (len(found.table), int(found.table["found"].sum())) == (point.num_true_events, point.num_found)
     assert (found.num_alarms, found.num_false) == (point.num_alarms, point.num_false_alarms)

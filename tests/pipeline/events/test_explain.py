@@ -19,8 +19,8 @@ from mulde.pipeline.events.explain import chosen_rows, explain, stream_shares
 from mulde.pipeline.events.wording import cause_of
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.calibration import Calibration, Surprise, combine
-from mulde.pipeline.model.normal_index import Moments
-from mulde.records import FeatureTable, Regions, ScoredVideo, ScoreTrack, SeenEvent
+from mulde.pipeline.model.normal_index import NormalIndex
+from mulde.records import Event, FeatureTable, Regions, ScoredVideo, ScoreTrack
 
 SIGMA = 3.0
 SIZE_HW = (240, 320)
@@ -67,11 +67,9 @@ def scored_of(streams: dict[str, np.ndarray], how: str = "sum", sigma: float = S
     return ScoredVideo(track, sigma, 0, 25.0)
 
 
-def event_at(scored: ScoredVideo, start: int, end: int) -> SeenEvent:
+def event_at(scored: ScoredVideo, start: int, end: int) -> Event:
     peak = start + int(np.argmax(scored.track.smoothed[start:end]))
-    return SeenEvent(
-        "v", start, end, start / 25, (end - 1) / 25, peak, peak / 25, float(scored.track.smoothed[peak]), 0.01
-    )
+    return Event("v", start, end, start / 25, (end - 1) / 25, peak, peak / 25, float(scored.track.smoothed[peak]), 0.01)
 
 
 def boxes_at(frames: list[int], *, x0: float = 100, width: float = 20, height: float = 40) -> np.ndarray:
@@ -90,13 +88,13 @@ def stored_of(found: dict[str, FeatureTable], regions: Regions | None = None) ->
     return SimpleNamespace(passports=passports, size_hw=SIZE_HW, **kept)
 
 
-def moments_of(rows: dict[str, np.ndarray], box_xyxy: np.ndarray, size_hw: tuple[int, int] = SIZE_HW) -> Moments:
+def moments_of(rows: dict[str, np.ndarray], box_xyxy: np.ndarray, size_hw: tuple[int, int] = SIZE_HW) -> NormalIndex:
     n = len(box_xyxy)
     every = {name: (np.arange(n), np.asarray(values, np.float32)) for name, values in rows.items()}
     video = tuple(f"normal{i % 3}" for i in range(n))
     size = np.tile(size_hw, (n, 1))
     none = np.full(n, -1)
-    return Moments(video, np.arange(n), np.arange(n) / 25, np.asarray(box_xyxy, np.float32), none, size, every, [])
+    return NormalIndex(video, np.arange(n), np.arange(n) / 25, np.asarray(box_xyxy, np.float32), none, size, every, [])
 
 
 def explain_one(
@@ -233,7 +231,7 @@ def test_frames_that_could_not_be_decoded_do_not_shift_the_region():
     frames = np.array([*range(10), *range(500, 520)])
     track = ScoreTrack("v", frames, frames / 25, np.ones(30), np.ones(30), {"a": np.ones(30)})
     scored = ScoredVideo(track, SIGMA, 0, 25.0)
-    event = SeenEvent("v", 0, 520, 0.0, 20.0, 501, 20.04, 1.0, 0.1)
+    event = Event("v", 0, 520, 0.0, 20.0, 501, 20.04, 1.0, 0.1)
     table = table_of([[9.0], [1.0], [1.0]], [9, 505, 519])
     assert chosen_rows(table, stream_of([0.0]), [event], scored).tolist() == [0]  # frame 9 is two positions away
 

@@ -10,11 +10,11 @@ from mulde.media import write_video
 from mulde.pipeline.events.explain import Explained, explain
 from mulde.pipeline.events.wording import cause_of
 from mulde.pipeline.extraction.plan import ExtractionPlan
-from mulde.pipeline.model.normal_index import MOMENTS, Moments
+from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
 from mulde.pipeline.scoring.frames import score_video
-from mulde.pipeline.scoring.threshold import find_alarms, learn_alarm
+from mulde.pipeline.scoring.threshold import find_alarms, learn_threshold
 from mulde.pipeline.training.fit import train
-from mulde.pipeline.training.normal_sample import write_moments
+from mulde.pipeline.training.reference_samples import write_normal_index
 from tests.pipeline.clips import QUIET, run
 
 TRUE_CAUSES = {
@@ -39,11 +39,11 @@ def world(tmp_path_factory):
     plan = ExtractionPlan(settings, "cpu")
     normal, test = (run(list(dataset.videos(split)), plan, root / "store").done for split in ("train", "test"))
     bundle = train(normal, settings, plan.fingerprint(), seed=0, device="cpu", reporter=QUIET, folder=root / "run")
-    write_moments(normal, bundle, plan, root / MOMENTS, seed=0, reporter=QUIET)
+    write_normal_index(normal, bundle, plan, root / MOMENTS, seed=0, reporter=QUIET)
     stored = {one.video.name: one for one in test}
     scored = {name: score_video(one, bundle) for name, one in stored.items()}
-    events = find_alarms(scored, learn_alarm(bundle, settings.alarms, QUIET))
-    return dataset, (events, scored, stored, bundle), Moments.read(root / MOMENTS)
+    events = find_alarms(scored, learn_threshold(bundle, settings.alarms, QUIET))
+    return dataset, (events, scored, stored, bundle), NormalIndex.read(root / MOMENTS)
 
 
 @pytest.mark.parametrize("with_moments", [True, False])

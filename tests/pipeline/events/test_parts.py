@@ -21,12 +21,12 @@ from mulde.pipeline.events import parts as event_parts
 from mulde.pipeline.events import tables as events
 from mulde.pipeline.events.parts import PARTS, EventParts
 from mulde.pipeline.events.tables import read_event_rows, read_events, sorted_events, write_event_rows, write_events
-from mulde.records import EventRegion, NormalMoment, Reason, SeenEvent
+from mulde.records import Event, EventRegion, Reason, ReferenceSample
 
 NAMES = ("events.json", "events.csv", "events.parquet", "event_rows.parquet")
 
 
-def event(video: str, number: int, stream: str = "velocity") -> SeenEvent:
+def event(video: str, number: int, stream: str = "velocity") -> Event:
     reason = Reason(
         stream=stream,
         text=f'=moves "oddly",\n{number} times' if number % 3 == 0 else "moves",
@@ -35,23 +35,23 @@ def event(video: str, number: int, stream: str = "velocity") -> SeenEvent:
         scales=((0.1, 3.0), (0.2, 5.0)),
         groups=(("left", 0.75),),
         facts={"speed_ratio": 3.1},
-        nearest=(NormalMoment(4, "n", 55, 2.2, 1.75),),
+        nearest=(ReferenceSample(4, "n", 55, 2.2, 1.75),),
     )
     p_value = round(1 / (1 + number + 7 * len(video)), 6)
-    return SeenEvent(video, 10 * number, 10 * number + 8, 0.4, 0.7, 10 * number + 4, 0.5, 2.5 + number, p_value, reason)
+    return Event(video, 10 * number, 10 * number + 8, 0.4, 0.7, 10 * number + 4, 0.5, 2.5 + number, p_value, reason)
 
 
-def rows_of(found: Sequence[SeenEvent]) -> events.EventRows:
+def rows_of(found: Sequence[Event]) -> events.EventRows:
     """Not every event has one."""
     having = [one for one in found if one.reason and one.reason.region]
     return {one.event_id: ("velocity", np.arange(3, dtype=np.float32) + one.peak_frame) for one in having}
 
 
-def as_they_are(found: Sequence[SeenEvent], rows: events.EventRows) -> list[SeenEvent]:
+def as_they_are(found: Sequence[Event], rows: events.EventRows) -> list[Event]:
     return list(found)
 
 
-def in_one_go(folder: Path, found: Sequence[SeenEvent]) -> Path:
+def in_one_go(folder: Path, found: Sequence[Event]) -> Path:
     write_event_rows(rows_of(found), folder)
     write_events(sorted_events(found), folder)
     return folder
@@ -71,7 +71,7 @@ def content(folder: Path) -> list[object]:
 
 
 def test_batch_by_batch_gives_the_tables_of_one_go(tmp_path: Path) -> None:
-    found: list[SeenEvent] = []
+    found: list[Event] = []
     for number in range(6):
         parts = EventParts(tmp_path / "run")
         videos = [f"v{number}", f"w,{number}", f"=w{number}", f"none{number}"]
@@ -105,7 +105,7 @@ def test_a_stream_that_no_old_event_has_gets_a_column(tmp_path: Path) -> None:
     assert table["score_pose"].notna().to_dict() == {"a": False, "b": True, "c": False}
 
 
-def exempting(found: Sequence[SeenEvent], rows: events.EventRows) -> list[SeenEvent]:
+def exempting(found: Sequence[Event], rows: events.EventRows) -> list[Event]:
     return [replace(one, exemption="3") for one in found]
 
 

@@ -15,8 +15,8 @@ from mulde.errors import MuldeError
 from mulde.pipeline.events.suppression import (
     Alike,
     Exemption,
-    Model,
     Reviewed,
+    ScoringModel,
     Undone,
     alike_of,
     alone_because,
@@ -30,14 +30,14 @@ from mulde.pipeline.events.suppression import (
     read_exemptions,
     write_exemptions,
 )
-from mulde.records import EventRegion, Float32, Float64, Int64, Reason, SeenEvent
+from mulde.records import Event, EventRegion, Float32, Float64, Int64, Reason
 
 SHA = "5ea"
 WHEN = "2026-11-23T03:00:00+00:00"
 
 
 @dataclass(frozen=True)
-class Moments:
+class NormalIndex:
     """Distances in units of `scale`, by a loop over numbers."""
 
     normal: dict[str, Float32]
@@ -57,11 +57,11 @@ class Moments:
         return order, np.take_along_axis(every, order, axis=1)
 
 
-def event(i: int, video: str = "a") -> SeenEvent:
-    return SeenEvent(video, 10 * i, 10 * i + 8, 0.4 * i, 0.4 * i + 0.28, 10 * i + 3, 0.4 * i + 0.12, 5.0, 0.01)
+def event(i: int, video: str = "a") -> Event:
+    return Event(video, 10 * i, 10 * i + 8, 0.4 * i, 0.4 * i + 0.28, 10 * i + 3, 0.4 * i + 0.12, 5.0, 0.01)
 
 
-def exemption(number: int, of: SeenEvent, stream: str = "velocity", alike: Alike | None = None) -> Exemption:
+def exemption(number: int, of: Event, stream: str = "velocity", alike: Alike | None = None) -> Exemption:
     return Exemption(
         str(number), of.event_id, of.video, of.start_frame, of.end_frame, stream, "jo", WHEN, "", WHEN, alike=alike
     )
@@ -70,7 +70,9 @@ def exemption(number: int, of: SeenEvent, stream: str = "velocity", alike: Alike
 def world(seed: int, num_events: int = 60) -> Reviewed:
     """Events whose rows lie where nothing normal does, of two streams side by side, and an exemption of every sixth."""
     rng = np.random.default_rng(seed)
-    model = Model(SHA, Moments({name: rng.normal(size=(40, 3)).astype(np.float32) for name in ("velocity", "pose")}))
+    model = ScoringModel(
+        SHA, NormalIndex({name: rng.normal(size=(40, 3)).astype(np.float32) for name in ("velocity", "pose")})
+    )
     events = tuple(event(i, "ab"[i % 2]) for i in range(num_events))
     rows = {
         one.event_id: ("velocity" if rng.random() < 0.5 else "pose", (3 + rng.normal(size=3)).astype(np.float32))
@@ -120,7 +122,7 @@ def test_what_is_covered_is_nearer_to_the_marked_event_than_to_anything_normal()
 
 def test_an_event_of_another_stream_is_never_covered():
     row = np.array([5, 5], np.float32)
-    model = Model(SHA, Moments({name: np.zeros((1, 2), np.float32) for name in ("velocity", "pose")}))
+    model = ScoringModel(SHA, NormalIndex({name: np.zeros((1, 2), np.float32) for name in ("velocity", "pose")}))
     rows = {"a@3": ("velocity", row), "a@13": ("velocity", row), "a@23": ("pose", row)}
     events = [event(0), event(1), event(2), event(3)]  # the last without a row
     one = exemption(1, event(0), alike=alike_of("velocity", row, model))
@@ -129,7 +131,7 @@ def test_an_event_of_another_stream_is_never_covered():
 
 def test_an_event_of_another_kind_of_object_is_never_covered():
     row = np.array([5, 5], np.float32)
-    model = Model(SHA, Moments({"velocity": np.zeros((1, 2), np.float32)}))
+    model = ScoringModel(SHA, NormalIndex({"velocity": np.zeros((1, 2), np.float32)}))
     kinds = ["bicycle", "bicycle", "truck"]
     events = [
         replace(event(i), reason=Reason("velocity", "", region=EventRegion(10 * i, (0, 0, 5, 5), -1, what)))
@@ -141,7 +143,7 @@ def test_an_event_of_another_kind_of_object_is_never_covered():
 
 
 def test_the_radius_is_no_part_of_what_is_covered():
-    model = Model(SHA, Moments({"velocity": np.zeros((1, 1), np.float32)}, scale=1.0))
+    model = ScoringModel(SHA, NormalIndex({"velocity": np.zeros((1, 1), np.float32)}, scale=1.0))
     rows = {event(i).event_id: ("velocity", np.array([x], np.float32)) for i, x in enumerate((8, 4, 4.001, 11.999, 12))}
     one = exemption(1, event(0), alike=alike_of(*rows["a@3"], model))
     assert one.alike == Alike(SHA, 4.0, (8.0,))
@@ -151,21 +153,21 @@ def test_the_radius_is_no_part_of_what_is_covered():
 def test_no_event_is_an_ordinary_value():
     one = world(0).exemptions[0]
     assert apply_exemptions([], {}, [one], world(0).model) == []
-    assert apply_exemptions([event(0)], {}, [], Model(None, None)) == [event(0)]
+    assert apply_exemptions([event(0)], {}, [], ScoringModel(None, None)) == [event(0)]
 
 
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (Model("0ther", Moments({"velocity": np.zeros((1, 3), np.float32)})), "a run of another model"),
-        (Model(SHA, None), "normal_moments.parquet of the model"),
-        (Model(SHA, Moments({"pose": np.zeros((1, 3), np.float32)})), "moments of velocity, is not there"),
+        (ScoringModel("0ther", NormalIndex({"velocity": np.zeros((1, 3), np.float32)})), "a run of another model"),
+        (ScoringModel(SHA, None), "normal_moments.parquet of the model"),
+        (ScoringModel(SHA, NormalIndex({"pose": np.zeros((1, 3), np.float32)})), "moments of velocity, is not there"),
     ],
     ids=["another model", "no moments", "no moments of the stream"],
 )
 def test_without_the_model_and_its_moments_the_marked_event_alone_stays_exempt(model, reason):
     row = np.full(3, 9, np.float32)
-    mine = Model(SHA, Moments({"velocity": np.zeros((1, 3), np.float32)}))
+    mine = ScoringModel(SHA, NormalIndex({"velocity": np.zeros((1, 3), np.float32)}))
     rows = {"a@3": ("velocity", row), "a@13": ("velocity", row)}
     one = exemption(1, event(0), alike=alike_of("velocity", row, mine))
     assert (covered(one, [event(0), event(1)], rows, mine), alone_because(one, mine)) == (["a@3", "a@13"], "")
@@ -176,10 +178,10 @@ def test_without_the_model_and_its_moments_the_marked_event_alone_stays_exempt(m
 @pytest.mark.parametrize(
     "model",
     [
-        Model(None, Moments({"velocity": np.zeros((1, 1), np.float32)})),
-        Model(SHA, None),
-        Model(SHA, Moments({"pose": np.zeros((1, 1), np.float32)})),
-        Model(SHA, Moments({"velocity": np.zeros((0, 1), np.float32)})),
+        ScoringModel(None, NormalIndex({"velocity": np.zeros((1, 1), np.float32)})),
+        ScoringModel(SHA, None),
+        ScoringModel(SHA, NormalIndex({"pose": np.zeros((1, 1), np.float32)})),
+        ScoringModel(SHA, NormalIndex({"velocity": np.zeros((0, 1), np.float32)})),
     ],
     ids=["no digest", "no moments", "no such stream", "no moment of the stream"],
 )
@@ -189,8 +191,8 @@ def test_nothing_is_alike_without_something_normal(model):
 
 
 def test_an_event_names_the_exemption_made_of_it_and_else_the_earliest():
-    far = Moments({"velocity": np.full((1, 1), 100, np.float32)})
-    model = Model(SHA, far)
+    far = NormalIndex({"velocity": np.full((1, 1), 100, np.float32)})
+    model = ScoringModel(SHA, far)
     rows = {event(i).event_id: ("velocity", np.array([i], np.float32)) for i in range(4)}
     made = [exemption(n, event(i), alike=alike_of(*rows[event(i).event_id], model)) for n, i in ((1, 3), (2, 1))]
     named = [e.exemption for e in apply_exemptions([event(i) for i in range(4)], rows, made, model)]
@@ -202,7 +204,7 @@ def test_only_what_is_in_force_is_applied():
     undone = replace(exemption(2, event(1)), undone=Undone("al", WHEN, "a thief"))
     in_force = exemption(3, event(2))
     events = [replace(event(i), exemption="left over") for i in range(4)]
-    model = Model(None, None)
+    model = ScoringModel(None, None)
     named = [e.exemption for e in apply_exemptions(events, {}, [proposal, undone, in_force], model)]
     assert named == ["", "", "3", ""]
     assert apply_exemptions(apply_exemptions(events, {}, [in_force], model), {}, [in_force], model) == apply_exemptions(
@@ -245,7 +247,7 @@ def test_what_was_written_is_read_again(tmp_path):
 
 def test_the_row_that_is_kept_is_the_row_of_the_event(tmp_path):
     row = np.random.default_rng(0).normal(size=50).astype(np.float32)
-    model = Model(SHA, Moments({"velocity": np.zeros((1, 50), np.float32)}))
+    model = ScoringModel(SHA, NormalIndex({"velocity": np.zeros((1, 50), np.float32)}))
     write_exemptions([exemption(1, event(0), alike=alike_of("velocity", row, model))], tmp_path / "x.json")
     (read,) = read_exemptions(tmp_path / "x.json")
     assert read.alike is not None

@@ -20,9 +20,9 @@ from mulde.pipeline.events.tables import (
     write_event_rows,
     write_events,
 )
-from mulde.records import EventRegion, NormalMoment, Reason, SeenEvent
+from mulde.records import Event, EventRegion, Reason, ReferenceSample
 
-BARE = SeenEvent("b", 3, 9, 0.3, 0.8, 8, 0.8, 2.5, 0.25)
+BARE = Event("b", 3, 9, 0.3, 0.8, 8, 0.8, 2.5, 0.25)
 REASON = Reason(
     stream="velocity",
     text="moves 3.1 times as fast as usual here, heading left",
@@ -31,9 +31,9 @@ REASON = Reason(
     scales=((0.1, 3.0), (0.2, 5.0)),
     groups=(("left", 0.75), ("right", 0.25)),
     facts={"speed_ratio": 3.1},
-    nearest=(NormalMoment(4, "n", 55, 2.2, 1.75),),
+    nearest=(ReferenceSample(4, "n", 55, 2.2, 1.75),),
 )
-FULL = SeenEvent("a/x", 0, 20, 0.0, 0.76, 6, 0.24, 5.5, 0.01, REASON, exemption="7")
+FULL = Event("a/x", 0, 20, 0.0, 0.76, 6, 0.24, 5.5, 0.01, REASON, exemption="7")
 
 
 def test_what_was_written_is_read_again(tmp_path):

@@ -12,15 +12,15 @@ import pytest
 from mulde.errors import VideoError
 from mulde.pipeline.events.tables import picture_path
 from mulde.pipeline.events.thumbnails import shown_frame, thumbnail, write_normal_pictures, write_pictures
-from mulde.records import EventRegion, NormalMoment, Reason, SeenEvent
+from mulde.records import Event, EventRegion, Reason, ReferenceSample
 from tests.pipeline.clips import clips, plan_of
 
-NEAR = NormalMoment(4, "normal1", 8, 0.32, 1.5)
+NEAR = ReferenceSample(4, "normal1", 8, 0.32, 1.5)
 
 
-def event_of(peak: int, region: EventRegion | None = None, video: str = "clip0") -> SeenEvent:
+def event_of(peak: int, region: EventRegion | None = None, video: str = "clip0") -> Event:
     reason = Reason("velocity", "moves", region=region, nearest=(NEAR, replace(NEAR, moment=2)))
-    return SeenEvent(video, 0, 20, 0.0, 0.8, peak, peak / 25, 5.0, 0.01, reason)
+    return Event(video, 0, 20, 0.0, 0.8, peak, peak / 25, 5.0, 0.01, reason)
 
 
 def region_of(frame: int) -> EventRegion:

@@ -14,7 +14,7 @@ from mulde.errors import UsageError
 from mulde.media import write_video
 from mulde.pipeline.experiments.record import across, changed_settings, portable
 from mulde.pipeline.experiments.reproduce import pinned_config, run_reproduce, weights_as_changes
-from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.extraction.session import Session
 from mulde.progress import Reporter
 from mulde.report.published import PUBLISHED
 from mulde.report.reproduction_page import leaves, to_markdown
@@ -68,7 +68,7 @@ def reproduced(world, config, store, tmp_path_factory) -> Path:
 
 
 def reproduce(world: Path, out: Path, config: Path, store: Path, **options):
-    place = Workplace.open(store, "cpu", Reporter(quiet=True))
+    place = Session.open(store, "cpu", Reporter(quiet=True))
     return run_reproduce("synthetic", world, out, place, config=config, **options)
 
 
@@ -157,7 +157,7 @@ def test_a_finished_seed_is_evaluated_again_but_not_trained(world, config, store
 def test_other_settings_or_other_videos_are_trained_anew(world, config, store, tmp_path, capsys):
     out, own = tmp_path / "out", tmp_path / "own"
     shutil.copytree(world, own)
-    place = Workplace.open(store, "cpu", Reporter())
+    place = Session.open(store, "cpu", Reporter())
     run_reproduce("synthetic", own, out, place, config=config, seeds=[0])
     first = trained(out, 0)
     run_reproduce("synthetic", own, out, place, config=config, seeds=[0], changes=["fusion.smoothing_s=1"])

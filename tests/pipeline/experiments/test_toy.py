@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mulde import cli
 from mulde.density.estimator import MuldeDensity
 from mulde.density.presets import PRESETS
-from mulde.density.rows import Look
+from mulde.density.rows import TrainingProgress
 from mulde.density.toy import GaussianTruth, draw_toy_set, toy_truth
 from mulde.errors import UsageError
 from mulde.pipeline.experiments import toy
@@ -31,7 +31,7 @@ from mulde.pipeline.experiments.toy_comparison import (
     LevelRow,
     Plane,
     compare,
-    judge,
+    evaluator,
 )
 from mulde.progress import Reporter
 from mulde.report import plots as figures
@@ -186,12 +186,12 @@ def level(sigma, learnt=1.0, correlation=1.0):
 )
 def test_promises_are_judged_at_their_levels(levels, aggregate_auc, kept):
     aggregates = [AggregateRow("max", 1.0, 1.0, 0.5, 0.5), AggregateRow("mean", aggregate_auc, 1.0, 0.5, 0.5)]
-    assert [promise.kept for promise in judge(levels, aggregates)] == kept
+    assert [promise.kept for promise in evaluator(levels, aggregates)] == kept
 
 
 def test_what_was_found_is_said_with_its_place():
     levels = [level(s, learnt=0.97 if s == SIGMA[2] else 1.0, correlation=0.9 if s == SIGMA[6] else 1) for s in SIGMA]
-    found = [p.found for p in judge(levels, [AggregateRow("median", 0.75, 1.0, 0.5, 0.5)])]
+    found = [p.found for p in evaluator(levels, [AggregateRow("median", 0.75, 1.0, 0.5, 0.5)])]
     assert found == [
         "largest difference 0.0300, at sigma 0.134",
         "least 0.7500, median",
@@ -255,7 +255,10 @@ def test_curves_and_bars_show_the_table(truth, plane, drawn_figures, tmp_path):
 
 
 def test_the_course_of_a_training_is_drawn_as_it_was_told(drawn_figures, tmp_path):
-    looks = [Look(10, 30, 1.0, 0.5, 2.0, 0.1), Look(20, 30, 0.9, 0.4, 3.0, 0.05, 0.8, (0.9, 0.7))]
+    looks = [
+        TrainingProgress(10, 30, 1.0, 0.5, 2.0, 0.1),
+        TrainingProgress(20, 30, 0.9, 0.4, 3.0, 0.05, 0.8, (0.9, 0.7)),
+    ]
     figures.plot_training(looks, tmp_path / "t.png", band_names=["low", "high"], least_losses=[0.6, 0.65, 0.55])
     loss, heldout, gradient, rate = drawn_figures["t.png"].axes
     curves = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in loss.lines}
@@ -268,7 +271,7 @@ def test_the_course_of_a_training_is_drawn_as_it_was_told(drawn_figures, tmp_pat
 
 
 def test_a_training_without_held_out_rows_is_drawn_too(tmp_path):
-    figures.plot_training([Look(10, 30, 1.0, 0.0, 2.0, 0.1)], tmp_path / "t.png")
+    figures.plot_training([TrainingProgress(10, 30, 1.0, 0.0, 2.0, 0.1)], tmp_path / "t.png")
     assert imread(tmp_path / "t.png").shape[2] == 4
 
 

@@ -16,14 +16,14 @@ import pytest
 
 from mulde.datasets.base import Video
 from mulde.errors import UsageError
-from mulde.media import identity
+from mulde.media import content_hash
 from mulde.pipeline.extraction import engine
-from mulde.pipeline.extraction.engine import Crew, worker_devices
+from mulde.pipeline.extraction.engine import WorkerConfig, worker_devices
 from mulde.store.store import FeatureStore
 from tests.pipeline.clips import QUIET, clips, content, leftovers, plan_of, run
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-TWO = Crew(workers=2)
+TWO = WorkerConfig(workers=2)
 
 
 def wait_until(what: Callable[[], object], most_s: float = 60) -> None:
@@ -34,7 +34,7 @@ def wait_until(what: Callable[[], object], most_s: float = 60) -> None:
 
 
 def folder(store: Path, video: Video) -> Path:
-    return store / identity(video.path)[:16]
+    return store / content_hash(video.path)[:16]
 
 
 def command_line(videos: list[Video], store: Path, *more: str) -> subprocess.Popen[str]:
@@ -142,7 +142,7 @@ def test_two_processes_on_one_store_compute_each_video_once(tmp_path):
 def test_who_waits_for_another_process_says_so_and_then_finds_it_done(tmp_path, capsys):
     video, store, plan = clips(tmp_path, 1)[0], FeatureStore(tmp_path / "store"), plan_of()
     let_go = threading.Timer(1, lambda: lock.__exit__(None, None, None))
-    lock = store.lock(identity(video.path), lambda: pytest.fail("nobody has it"))
+    lock = store.lock(content_hash(video.path), lambda: pytest.fail("nobody has it"))
     lock.__enter__()
     let_go.start()
     reporter = engine.Reporter()
@@ -177,7 +177,7 @@ def test_ctrl_c_on_a_group_with_workers_ends_all_of_them(tmp_path):
 
 def test_ctrl_c_ends_one_that_waits_for_another_process(tmp_path):
     video, store = clips(tmp_path, 1)[0], FeatureStore(tmp_path / "store")
-    with store.lock(identity(video.path), lambda: None), command_line([video], store.root) as process:
+    with store.lock(content_hash(video.path), lambda: None), command_line([video], store.root) as process:
         assert process.stderr is not None
         assert "another process is at it" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
@@ -185,11 +185,11 @@ def test_ctrl_c_ends_one_that_waits_for_another_process(tmp_path):
     assert process.returncode == 130
 
 
-@pytest.mark.parametrize("crew", [Crew(), TWO])
-def test_settings_that_fit_no_video_stop_all(tmp_path, crew):
+@pytest.mark.parametrize("workers_config", [WorkerConfig(), TWO])
+def test_settings_that_fit_no_video_stop_all(tmp_path, workers_config):
     plan = plan_of('regions.finders=["yolo"]', "regions.yolo.weights=nowhere/a.pt")
     with pytest.raises(UsageError, match=r"detector weights nowhere/a\.pt"):
-        run(clips(tmp_path, 6), plan, tmp_path / "store", crew)
+        run(clips(tmp_path, 6), plan, tmp_path / "store", workers_config)
     assert content(tmp_path / "store") == {}
 
 
@@ -222,9 +222,9 @@ def test_workers_take_the_gpus_in_turn(monkeypatch):
 
 
 def test_a_crew_that_cannot_be_is_a_sentence():
-    assert Crew.of("local", 3, None) == Crew(workers=3)
-    assert Crew.of("ray", 0, "auto").address == "auto"
+    assert WorkerConfig.of("local", 3, None) == WorkerConfig(workers=3)
+    assert WorkerConfig.of("ray", 0, "auto").address == "auto"
     with pytest.raises(UsageError, match="engine 'rai': expected local or ray"):
-        Crew.of("rai", 0, None)
+        WorkerConfig.of("rai", 0, None)
     with pytest.raises(UsageError, match="expected --engine ray beside it, got --engine local"):
-        Crew.of("local", 0, "10.0.0.1:6379")
+        WorkerConfig.of("local", 0, "10.0.0.1:6379")

@@ -18,7 +18,7 @@ import pytest
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError
 from mulde.media.pyav_reader import PyAVReader
-from mulde.media.reader import Picture, Reading, VideoReader
+from mulde.media.reader import Picture, ReadOptions, VideoReader
 from mulde.pipeline.extraction import plan as planning
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.tables import Undecoded
@@ -177,7 +177,7 @@ class Nothing(Gappy):
 
 
 def read_by(monkeypatch: pytest.MonkeyPatch, reader: type[VideoReader]) -> None:
-    monkeypatch.setattr(planning, "open_video", lambda path, **options: reader(path, Reading()))
+    monkeypatch.setattr(planning, "open_video", lambda path, **options: reader(path, ReadOptions()))
 
 
 @pytest.mark.parametrize("size", [1, 4, 50])

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mulde.pipeline.extraction.windows import ahead, in_order, windows
+from mulde.pipeline.extraction.windows import ordered_map, prefetch, windows
 from mulde.records import Frames, Window
 
 context = st.integers(0, 7)
@@ -136,7 +136,7 @@ def test_ahead_gives_all_in_order_and_makes_one_while_the_caller_works(one):
             yield i
 
     taken = []
-    for item in ahead(items(), one):
+    for item in prefetch(items(), one):
         taken.append(item)
         one.submit(int).result()  # behind the item that is made ahead
         assert made == list(range(min(item + 2, 5)))
@@ -149,7 +149,7 @@ def test_an_error_of_what_runs_ahead_comes_where_the_caller_stood(one):
         yield 2
         raise OSError("the cable was pulled")
 
-    coming = ahead(items(), one)
+    coming = prefetch(items(), one)
     assert [next(coming), next(coming)] == [1, 2]
     with pytest.raises(OSError, match="the cable was pulled"):
         next(coming)
@@ -178,7 +178,7 @@ def test_results_come_in_order_whatever_takes_longest_and_never_too_many_at_a_ti
             yield i
 
     results = []
-    for result in in_order(work, items(), several, most):
+    for result in ordered_map(work, items(), several, most):
         results.append(result)
         assert started - len(results) < most
     assert results == [i * i for i in range(20)]
@@ -195,7 +195,7 @@ def test_after_a_failure_nothing_new_is_started(several):
         done.append(i)
         return i
 
-    results = in_order(work, itertools.count(), several, 5)
+    results = ordered_map(work, itertools.count(), several, 5)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="item 3"):
         next(results)
@@ -216,7 +216,7 @@ def test_an_error_of_the_items_comes_to_the_caller_and_what_waits_is_dropped(one
         raise OSError("no more of it")
 
     with pytest.raises(OSError, match="no more of it"):
-        list(in_order(work, items(), one, 8))
+        list(ordered_map(work, items(), one, 8))
     hold.set()
     one.shutdown()
     assert done == [0]
@@ -231,7 +231,7 @@ def test_a_caller_that_leaves_half_way_drops_what_waits(one):
         done.append(i)
         return i
 
-    coming = in_order(work, range(10), one, 4)
+    coming = ordered_map(work, range(10), one, 4)
     assert next(coming) == 0
     coming.close()
     hold.set()

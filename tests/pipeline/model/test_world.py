@@ -29,7 +29,7 @@ from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.model.bundle import load_bundle
 from mulde.pipeline.model.world import (
     Match,
-    Seen,
+    ObservedVideo,
     World,
     in_lines,
     match,
@@ -45,8 +45,14 @@ from tests.pipeline.clips import run
 from tests.test_cli import run_main
 
 RATE = Fraction(10)
-ONE = world_of([Seen("a", (240, 360), 10.0, 100), Seen("b", (240, 360), 10.0, 50)])
-SEVERAL = world_of([Seen("a", (240, 320), 25.0, 10), Seen("b", (240, 360), 10.0, 90), Seen("c", (480, 720), 10.0, 5)])
+ONE = world_of([ObservedVideo("a", (240, 360), 10.0, 100), ObservedVideo("b", (240, 360), 10.0, 50)])
+SEVERAL = world_of(
+    [
+        ObservedVideo("a", (240, 320), 25.0, 10),
+        ObservedVideo("b", (240, 360), 10.0, 90),
+        ObservedVideo("c", (480, 720), 10.0, 5),
+    ]
+)
 
 
 def matched(world: World, size_hw, rate, how="convert", **facts) -> Match:
@@ -117,7 +123,10 @@ def test_a_rate_that_nobody_named_is_not_converted_but_said():
 
 
 def test_a_world_is_the_same_after_it_is_written_and_no_other_is_read():
-    seen = [Seen("a", (4, 6), 10.0, 3, True, np.array([0, 2, 5])), Seen("b", (4, 6), None, 2, False, np.array([1, 1]))]
+    seen = [
+        ObservedVideo("a", (4, 6), 10.0, 3, True, np.array([0, 2, 5])),
+        ObservedVideo("b", (4, 6), None, 2, False, np.array([1, 1])),
+    ]
     world = world_of(seen)
     assert World.model_validate(json.loads(world.model_dump_json())) == world
     assert (world.coloured, world.grey) == (1, 1)
@@ -135,14 +144,24 @@ def test_a_world_is_the_same_after_it_is_written_and_no_other_is_read():
 @pytest.mark.parametrize(
     ("seen", "sentences"),
     [
-        ([Seen("a", (4, 6), 10.0, 3, True), Seen("b", (4, 6), 10.5, 3, True), Seen("c", (4, 6), None, 1, None)], []),
         (
-            [Seen("a", (4, 6), 10.0, 9), Seen("b", (8, 12), 10.0, 3)],
+            [
+                ObservedVideo("a", (4, 6), 10.0, 3, True),
+                ObservedVideo("b", (4, 6), 10.5, 3, True),
+                ObservedVideo("c", (4, 6), None, 1, None),
+            ],
+            [],
+        ),
+        (
+            [ObservedVideo("a", (4, 6), 10.0, 9), ObservedVideo("b", (8, 12), 10.0, 3)],
             ["several sizes: 6 x 4 (1 video), 12 x 8 (1 video)"],
         ),
-        ([Seen("a", (4, 6), 10.0, 9), Seen("b", (4, 6), 25.0, 3)], ["per second: 10 (1 video), 25 (1 video); convert"]),
         (
-            [Seen("a", (4, 6), 10.0, 9, True), Seen("b", (4, 6), 10.0, 3, False)],
+            [ObservedVideo("a", (4, 6), 10.0, 9), ObservedVideo("b", (4, 6), 25.0, 3)],
+            ["per second: 10 (1 video), 25 (1 video); convert"],
+        ),
+        (
+            [ObservedVideo("a", (4, 6), 10.0, 9, True), ObservedVideo("b", (4, 6), 10.0, 3, False)],
             ["colour (1 video) and grey (1 video)"],
         ),
     ],
@@ -160,7 +179,7 @@ def test_a_mixture_is_said_with_what_to_do(seen, sentences):
     (True, None, None), (None, True, None),
 ])  # fmt: skip
 def test_grey_and_colour_are_told_apart_both_ways(learnt, got, said):
-    found = other_colour(world_of([Seen("a", (4, 6), 10.0, 3, learnt)]), got)
+    found = other_colour(world_of([ObservedVideo("a", (4, 6), 10.0, 3, learnt)]), got)
     assert found is None if said is None else str(found).startswith(said)
 
 
@@ -175,7 +194,7 @@ def test_grey_and_colour_are_told_apart_both_ways(learnt, got, said):
     ],
 )
 def test_far_fewer_and_far_more_objects_are_said(counts, said):
-    world = world_of([Seen("a", (4, 6), 10.0, 100, None, np.array([1] * 60 + [2] * 30 + [5] * 10))])
+    world = world_of([ObservedVideo("a", (4, 6), 10.0, 100, None, np.array([1] * 60 + [2] * 30 + [5] * 10))])
     found = other_objects(world, np.array(counts, np.int64))
     assert found is None if said is None else str(found).startswith(said)
     assert other_objects(world_of([]), np.array(counts, np.int64)) is None
@@ -448,7 +467,7 @@ def test_rows_boxes_and_tracks_of_a_thinned_video_are_those_of_the_slow_one(tmp_
         (tmp_path / name).mkdir()
         for i, frame in enumerate(frames):
             cv2.imwrite(str(tmp_path / name / f"{i:04d}.png"), frame)
-    world = world_of([Seen("a", (96, 128), 10.0, 100)])
+    world = world_of([ObservedVideo("a", (96, 128), 10.0, 100)])
     changes = ["video.batch_frames=7", "tracks.tracker=bytetrack", "tracks.average_frames=2"]
     videos = [Video(name, "all", tmp_path / name, rate) for name, rate in (("slow", RATE), ("fast", 3 * RATE))]
     slow, fast = run(videos, ExtractionPlan(load_settings(overrides=changes), "cpu", world=world), tmp_path / "s").done

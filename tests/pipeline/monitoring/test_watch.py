@@ -30,15 +30,15 @@ from mulde.media import write_video
 from mulde.pipeline import predictor as scorer
 from mulde.pipeline.events.tables import read_events, write_event_rows, write_events
 from mulde.pipeline.extraction.engine import Extraction
-from mulde.pipeline.extraction.workplace import Workplace
+from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.monitoring import ledger as watch_ledger
 from mulde.pipeline.monitoring import watch
 from mulde.pipeline.monitoring.ledger import Ledger, Scored, Stamp
-from mulde.pipeline.monitoring.watch import Patience, Watcher
+from mulde.pipeline.monitoring.watch import Watcher, WatchOptions
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.stages import run_train
 from mulde.progress import Reporter
-from mulde.records import Reason, SeenEvent
+from mulde.records import Event, Reason
 from tests.conftest import moving_square
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX file names and signals")
@@ -117,7 +117,7 @@ class World:
             if self.now >= start + until_s:
                 raise KeyboardInterrupt
 
-        wanted = Patience(**{"every_s": 1, "settle_s": 3, "tries": 3, **patience})
+        wanted = WatchOptions(**{"every_s": 1, "settle_s": 3, "tries": 3, **patience})
         table = self.out / watch_ledger.TABLE
         with Ledger.open(self.out) as ledger:
             watcher = Watcher(
@@ -441,7 +441,7 @@ def test_a_file_that_kills_the_watcher_comes_last_and_is_given_up(world):
     assert world.desk.names == ["sound", "deadly"]
     world.put("deadly.mp4", b"deadlier", at=1)
     stamp = Stamp.of(world.folder / "deadly.mp4")
-    for _ in range(watch_ledger.MOST_CUT_SHORT):
+    for _ in range(watch_ledger.MAX_CUT_SHORT):
         with Ledger.open(world.out) as ledger:
             ledger.recover()
             ledger.take("deadly.mp4", stamp)
@@ -455,7 +455,7 @@ def test_whatever_happens_each_file_ends_with_one_score_of_its_last_content(worl
     """Files are written, changed, moved and removed at random while the watcher dies at random."""
     chance = random.Random(seed)
     monkeypatch.setattr(Ledger, "put_back", lambda self, entry: None)  # nobody does, when a process is killed
-    monkeypatch.setattr(watch_ledger, "MOST_CUT_SHORT", 1000)
+    monkeypatch.setattr(watch_ledger, "MAX_CUT_SHORT", 1000)
     counter = iter(range(10**6))
     names = [f"{folder}{name}.{ending}" for folder in ("", "s/") for name in "ab" for ending in ("mp4", "avi")]
 
@@ -537,7 +537,7 @@ def test_one_video_that_cannot_be_scored_costs_no_other():
         return {one.video.name: SimpleNamespace(track=track) for one in stored}, []
 
     said = Said()
-    worker = watch._VideoWorker(
+    worker = watch._StoreProcessor(
         SimpleNamespace(score_part=score, look=lambda *_: None, draw=lambda *_, events: None),
         SimpleNamespace(reporter=said),
         SimpleNamespace(root=Path("nowhere")),
@@ -579,7 +579,7 @@ def model(tmp_path_factory) -> Path:
     for i in range(3):
         write_video(root / "train" / f"{i}.mp4", iter(moving_square(40, seed=i, speed_px=1 + i)), Fraction(25))
     settings = load_settings(overrides=QUICK)
-    run_train([str(root / "train")], settings, root, 0, Workplace.open(root / "store", "cpu", Reporter(quiet=True)))
+    run_train([str(root / "train")], settings, root, 0, Session.open(root / "store", "cpu", Reporter(quiet=True)))
     return root / "model.safetensors"
 
 
@@ -754,12 +754,12 @@ def test_old_events_cost_a_new_file_nothing(mulde, model, contents, tmp_path, mo
         run = tmp_path / str(num_old)
         times_s = [0.1 * i for i in range(num_old)]
         why = Reason("geometry", "", {"geometry": 1.0})
-        old = [SeenEvent("old", 9 * i, 9 * i + 5, s, s + 0.2, 9 * i, s, 1.0, 0.5, why) for i, s in enumerate(times_s)]
+        old = [Event("old", 9 * i, 9 * i + 5, s, s + 0.2, 9 * i, s, 1.0, 0.5, why) for i, s in enumerate(times_s)]
         write_event_rows({}, run)
         write_events(old, run)
         with monkeypatch.context() as patch:
             count = Counter()
-            patch.setattr(SeenEvent, "__post_init__", lambda self, count=count: count.update(["made"]))
+            patch.setattr(Event, "__post_init__", lambda self, count=count: count.update(["made"]))
             command = ["watch-folder", folder, "--model", model, "--out", run, "--store", "s", "--once", "-q"]
             assert mulde(*command, "--every-s", 0.05, "--settle-s", 0)[0] == 0
         made.append(count["made"])

@@ -17,13 +17,13 @@ from mulde.evaluation.smoothing import smooth
 from mulde.media import write_video
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
-from mulde.pipeline.review.audit import MOST_MOMENTS, audit_table, manner, write_audit
+from mulde.pipeline.review.audit import MAX_MOMENTS, audit_table, manner, write_audit
 from mulde.pipeline.scoring.frames import score_video
-from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_alarm
-from mulde.pipeline.training.exclusions import LeaveOut, kept, read_leave_out
+from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
+from mulde.pipeline.training.exclusions import Exclusions, kept, read_exclusions
 from mulde.pipeline.training.fit import NOTHING, train
 from mulde.progress import Reporter
-from mulde.records import SeenEvent
+from mulde.records import Event
 from tests.conftest import moving_square
 from tests.pipeline.clips import plan_of, run
 
@@ -60,7 +60,7 @@ def videos(tmp_path_factory) -> list[StoredVideo]:
     return run(clips, plan_of(*OPTIONS), folder / "store").done
 
 
-def trained(videos: list[StoredVideo], folder: Path, left_out: LeaveOut = NOTHING) -> Bundle:
+def trained(videos: list[StoredVideo], folder: Path, left_out: Exclusions = NOTHING) -> Bundle:
     plan = plan_of(*OPTIONS)
     return train(
         videos, plan.settings, plan.fingerprint(), seed=0, device="cpu", reporter=Told(), folder=folder,
@@ -81,7 +81,7 @@ def audit(bundle, videos, tmp_path):
 
 
 def rule_of(bundle: Bundle) -> AlarmRule:
-    rule = learn_alarm(bundle, bundle.settings.alarms, Told())
+    rule = learn_threshold(bundle, bundle.settings.alarms, Told())
     assert rule is not None
     return rule
 
@@ -90,7 +90,7 @@ def level(bundle: Bundle) -> float:
     return rule_of(bundle).centred.level
 
 
-def alarms(bundle: Bundle, stored: StoredVideo) -> list[SeenEvent]:
+def alarms(bundle: Bundle, stored: StoredVideo) -> list[Event]:
     return find_alarms({stored.video.name: score_video(stored, bundle)}, rule_of(bundle))
 
 
@@ -105,7 +105,7 @@ def test_what_does_not_belong_comes_first_and_is_left_out(audit, videos, bundle,
     assert (table["leave_out"] == "").all()
     table.loc[table["video"] == "clip2", "leave_out"] = "yes"
     table.to_csv(path, index=False)
-    left_out = read_leave_out(path, videos)
+    left_out = read_exclusions(path, videos)
     again = trained(videos, tmp_path / "again", left_out)
     assert level(again) < level(bundle)
     assert alarms(bundle, videos[2]) == []  # the anomaly hid itself
@@ -123,7 +123,7 @@ def test_rows_are_the_highest_stretches_of_the_normal_scores(audit, bundle, vide
     highest_tenth = np.quantile(np.concatenate(list(smoothed.values())), 0.9)
     assert table["rank"].tolist() == list(range(1, len(table) + 1))
     assert table["score"].is_monotonic_decreasing
-    assert len(table) <= MOST_MOMENTS
+    assert len(table) <= MAX_MOMENTS
     seen = {name: np.zeros(LENGTH, bool) for name in smoothed}
     for row in table.itertuples():
         inside = slice(row.start_frame, row.end_frame)
@@ -165,7 +165,7 @@ def test_the_streams_shares_are_those_of_the_model_that_has_not_seen_the_video(b
 
 
 def test_parts_of_a_single_video_keep_its_frame_numbers(videos, tmp_path):
-    left_out = LeaveOut({"clip2": ((0, 5), (38, 40))})
+    left_out = Exclusions({"clip2": ((0, 5), (38, 40))})
     alone = trained(videos[2:3], tmp_path, left_out)
     assert len(alone.normal) == 5
     table = pd.read_csv(write_audit(alone, videos[2:3], plan_of(*OPTIONS), tmp_path, Told()))

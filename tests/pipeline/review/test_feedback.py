@@ -20,20 +20,20 @@ from mulde.pipeline.events.tables import read_events, write_event_rows, write_ev
 from mulde.pipeline.review import feedback
 from mulde.pipeline.review.feedback import COLUMNS, read_marks
 from mulde.pipeline.scoring.frames import write_scores
-from mulde.records import Reason, ScoredVideo, ScoreTrack, SeenEvent
+from mulde.records import Event, Reason, ScoredVideo, ScoreTrack
 
 STREAMS = ("velocity", "geometry")
 MARKED_AT = "2026-11-23T03:00:05.125Z"
 WAY = {"cam/1@13": 9.0, "cam/1@33": 8.5, "cam/1@53": 4.0, "cam/2@13": 9.5}  # the nearest moment is at 0
 EVENTS = [
-    SeenEvent("cam/1", 10, 18, 0.4, 0.68, 13, 0.52, 5.1, 0.01, Reason("velocity", "runs", {"velocity": 5.1})),
-    SeenEvent("cam/1", 30, 38, 1.2, 1.48, 33, 1.32, 5.0, 0.02, Reason("velocity", "runs", {"velocity": 5.0})),
-    SeenEvent("cam/1", 50, 58, 2.0, 2.28, 53, 2.12, 4.9, 1 / 30, Reason("velocity", "walks", {"velocity": 4.9})),
-    SeenEvent("cam/2", 10, 18, 0.4, 0.68, 13, 0.52, 0.1 + 0.2, 1 / 3, Reason("geometry", "tall", {"geometry": 0.3})),
+    Event("cam/1", 10, 18, 0.4, 0.68, 13, 0.52, 5.1, 0.01, Reason("velocity", "runs", {"velocity": 5.1})),
+    Event("cam/1", 30, 38, 1.2, 1.48, 33, 1.32, 5.0, 0.02, Reason("velocity", "runs", {"velocity": 5.0})),
+    Event("cam/1", 50, 58, 2.0, 2.28, 53, 2.12, 4.9, 1 / 30, Reason("velocity", "walks", {"velocity": 4.9})),
+    Event("cam/2", 10, 18, 0.4, 0.68, 13, 0.52, 0.1 + 0.2, 1 / 3, Reason("geometry", "tall", {"geometry": 0.3})),
 ]
 
 
-def write_moments(path: Path) -> None:
+def write_normal_index(path: Path) -> None:
     """Two moments of each of two videos, at 0 and -1."""
     at = [[0.0], [-1.0], [0.0], [-1.0]]
     zeros = np.zeros(4, np.int64)
@@ -57,7 +57,7 @@ def run(tmp_path) -> Path:
     root, model = tmp_path / "run", tmp_path / "model"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")
-    write_moments(model / "normal_moments.parquet")
+    write_normal_index(model / "normal_moments.parquet")
     write_json(
         root / "run.json",
         {

@@ -15,13 +15,13 @@ import pytest
 from mulde.config import dump_toml, load_settings
 from mulde.datasets.base import Video
 from mulde.errors import UsageError, VideoError
-from mulde.media import identity, open_video
+from mulde.media import content_hash, open_video
 from mulde.pipeline.events.drawing import draw_overlay
 from mulde.pipeline.events.tables import write_events
 from mulde.pipeline.review.overlay import TIMELINE, run_overlay
 from mulde.pipeline.scoring.frames import write_scores
 from mulde.pipeline.scoring.regions import write_regions
-from mulde.records import EventRegion, Reason, RegionScores, ScoredVideo, ScoreTrack, SeenEvent
+from mulde.records import Event, EventRegion, Reason, RegionScores, ScoredVideo, ScoreTrack
 from tests.media.media_samples import encode, overwrite_packets, write_images
 from tests.media.test_writer import add_sound, sound_packets
 from tests.pipeline.clips import QUIET
@@ -58,12 +58,12 @@ def boxes(name: str, index: np.ndarray, size_hw: tuple[int, int] = SIZE_HW) -> R
     return RegionScores(name, size_hw, box, index, np.full(len(index), 6.0), np.full(len(index), 3), {})
 
 
-def event(name: str, track: ScoreTrack) -> SeenEvent:
+def event(name: str, track: ScoreTrack) -> Event:
     reason = Reason(
         "velocity", "person is 3.1 × as fast as usual", region=EventRegion(15, (32, 24, 64, 48), 3, "person")
     )
     times = track.time_s
-    return SeenEvent(name, 10, 20, float(times[10]), float(times[19]), 15, float(times[15]), 8.0, 0.01, reason)
+    return Event(name, 10, 20, float(times[10]), float(times[19]), 15, float(times[15]), 8.0, 0.01, reason)
 
 
 def make_run(folder: Path, source: Path, names: list[str], *, with_digests: bool = True) -> Path:
@@ -77,7 +77,7 @@ def make_run(folder: Path, source: Path, names: list[str], *, with_digests: bool
         write_scores(ScoredVideo(track, 1.0, 0, 25.0), run / "scores")
         write_regions(boxes(name, track.frame_index), run / "regions")
         events.append(event(name, track))
-        digests[name] = identity(path)
+        digests[name] = content_hash(path)
     write_events(events, run)
     alarm = {"levels": {"centred": {"alarm": 4.0}, "causal": {"alarm": 4.0}}}
     record = {"sources": [str(source)], "alarm": alarm, "video_sha256": digests if with_digests else {}}
@@ -199,7 +199,7 @@ def test_clips_and_sheets_of_events(tmp_path: Path) -> None:
     encode(source / "still.mp4", ground(30), rate=5)
     run = make_run(tmp_path, source, ["a", "still"])
     track = track_of(source / "a.mp4", "a")
-    second = SeenEvent("a", 30, 40, 6.0, 7.8, 39, 7.8, 5.0, 0.2)
+    second = Event("a", 30, 40, 6.0, 7.8, 39, 7.8, 5.0, 0.2)
     write_events([event("a", track), second], run)
     outcome = run_overlay(run, QUIET, only=[], clips=True, labels=None)
     assert (outcome.done, outcome.failures) == (1, [])
@@ -227,7 +227,7 @@ def test_a_long_event_is_cut_around_its_peak(tmp_path: Path) -> None:
     source.mkdir()
     encode(source / "a.mp4", ground(150), rate=5)
     run = make_run(tmp_path, source, ["a"])
-    write_events([SeenEvent("a", 0, 150, 0.0, 29.8, 75, 15.0, 8.0, 0.1)], run)
+    write_events([Event("a", 0, 150, 0.0, 29.8, 75, 15.0, 8.0, 0.1)], run)
     run_overlay(run, QUIET, only=["a"], clips=True, labels=None)
     images, *_ = decoded(run / "clips" / "a" / "000075.mp4")
     assert len(images) == 101  # 10 s on each side

@@ -10,12 +10,12 @@ import pytest
 from mulde.config import AlarmSettings, Settings, load_settings
 from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules
-from mulde.evaluation.conformal import Alarm, NormalVideo, alarm_level, count_events, event_p_values, least_rate
+from mulde.evaluation.conformal import NormalVideo, Threshold, alarm_level, count_events, event_p_values, least_rate
 from mulde.evaluation.smoothing import smooth
 from mulde.pipeline.model.bundle import Bundle
-from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_alarm
+from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
 from mulde.progress import Reporter
-from mulde.records import ScoredVideo, ScoreTrack, SeenEvent
+from mulde.records import Event, ScoredVideo, ScoreTrack
 
 RATE = 2.0
 GAPS = {"merge_gap_s": 1.0, "min_length_s": 0.0}
@@ -33,7 +33,7 @@ def noise(num_videos: int, minutes: float) -> list[np.ndarray]:
 
 
 def learn(bundle: Bundle, **settings: float) -> AlarmRule | None:
-    return learn_alarm(bundle, AlarmSettings(**settings), Reporter())
+    return learn_threshold(bundle, AlarmSettings(**settings), Reporter())
 
 
 @pytest.mark.parametrize("smoothing_s", [0.0, 2.0])
@@ -102,7 +102,7 @@ def test_a_default_run_without_any_level_warns_and_goes_on(capsys):
 
 
 def rule_at(level: float, *, merge_gap_s: float = 1.0, min_length_s: float = 0.0) -> AlarmRule:
-    alarm = Alarm(level, 1.0, 1.0, 1.0, 0, 1.0, 1.0, 1)
+    alarm = Threshold(level, 1.0, 1.0, 1.0, 0, 1.0, 1.0, 1)
     return AlarmRule(EventRules(merge_gap_s, min_length_s), alarm, alarm, (NormalVideo(np.arange(10.0), RATE),))
 
 
@@ -116,7 +116,7 @@ def scored(video: str, smoothed: list[float], frames: list[int] | None = None) -
 HAND = scored("a", [0, 5, 0, 0, 6, 7, 0, 0, 0, 5, 0, 9])
 
 
-def facts(event: SeenEvent) -> tuple:
+def facts(event: Event) -> tuple:
     return (event.video, event.start_frame, event.end_frame, event.start_s, event.end_s, event.peak_frame, event.peak_s)
 
 

@@ -16,7 +16,7 @@ from mulde.datasets.base import Video
 from mulde.errors import FitError, UsageError
 from mulde.files import write_csv
 from mulde.pipeline.extraction.video import StoredVideo
-from mulde.pipeline.training.exclusions import LeaveOut, kept, read_leave_out
+from mulde.pipeline.training.exclusions import Exclusions, kept, read_exclusions
 from mulde.pipeline.training.fit import split_folds
 from mulde.store.store import FeatureStore
 
@@ -38,7 +38,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_ranges_are_merged_and_sorted(tmp_path):
     path = written(tmp_path, "video,start_frame,end_frame\nb,0,50\na,30,40\na,10,20\na,15,25\na,40,41\n")
-    left_out = read_leave_out(path, VIDEOS)
+    left_out = read_exclusions(path, VIDEOS)
     assert left_out.ranges == {"a": ((10, 25), (30, 41)), "b": ((0, 50),)}
     assert left_out.of("dir/ü c") == ()
     assert left_out.as_record()[1] == {"video": "a", "start_frame": 30, "end_frame": 41}
@@ -48,19 +48,19 @@ def test_ranges_are_merged_and_sorted(tmp_path):
 def test_where_rows_can_be_marked_only_marked_ones_count(tmp_path, mark):
     """Columns in any order, further ones, a byte order mark, spaces: what spreadsheets make of the table."""
     rows = f"\ufeffleave_out, end_frame,start_frame ,note,video\n{mark},20,10,,dir/ü c\n,30,20,,a\nno,9,1,,gone\n"
-    assert read_leave_out(written(tmp_path, rows), VIDEOS).ranges == {"dir/ü c": ((10, 20),)}
+    assert read_exclusions(written(tmp_path, rows), VIDEOS).ranges == {"dir/ü c": ((10, 20),)}
 
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "-1", "@x", "'=x"])
 def test_a_video_whose_name_is_a_formula_is_found(tmp_path, name):
     frame = pd.DataFrame({"video": [name], "start_frame": [1], "end_frame": [2]})
     write_csv(frame, tmp_path / "out.csv")
-    assert read_leave_out(tmp_path / "out.csv", [video(name)]).ranges == {name: ((1, 2),)}
+    assert read_exclusions(tmp_path / "out.csv", [video(name)]).ranges == {name: ((1, 2),)}
 
 
 def test_semicolons_of_a_spreadsheet_are_read(tmp_path):
     path = written(tmp_path, "video;start_frame;end_frame\na;1;2\n")
-    assert read_leave_out(path, VIDEOS).ranges == {"a": ((1, 2),)}
+    assert read_exclusions(path, VIDEOS).ranges == {"a": ((1, 2),)}
 
 
 @pytest.mark.parametrize(
@@ -89,17 +89,17 @@ def test_semicolons_of_a_spreadsheet_are_read(tmp_path):
 )
 def test_what_cannot_be_left_out_is_refused_with_a_sentence(tmp_path, text, sentence):
     with pytest.raises(UsageError, match=sentence):
-        read_leave_out(written(tmp_path, text), VIDEOS)
+        read_exclusions(written(tmp_path, text), VIDEOS)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
-        read_leave_out(tmp_path / "none.csv", VIDEOS)
+        read_exclusions(tmp_path / "none.csv", VIDEOS)
 
 
 def test_of_many_videos_a_few_are_named(tmp_path):
     with pytest.raises(UsageError, match=r"\(v0, v1, v2, v3, v4 and 3 more\)"):
-        read_leave_out(written(tmp_path, "video,start_frame,end_frame\nx,1,2\n"), [video(f"v{i}") for i in range(8)])
+        read_exclusions(written(tmp_path, "video,start_frame,end_frame\nx,1,2\n"), [video(f"v{i}") for i in range(8)])
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=4), st.sets(st.integers(0, 40)))
@@ -113,7 +113,7 @@ def test_kept_frames_lie_in_no_range(drawn, frames):
     assert kept(index, ranges).tolist() == [not any(a <= f < b for a, b in ranges) for f in index]
 
 
-def folds(videos: list[StoredVideo], left_out: LeaveOut, count: int):
+def folds(videos: list[StoredVideo], left_out: Exclusions, count: int):
     settings = load_settings(overrides=[f"fusion.folds={count}"])
     return split_folds(videos, settings.fusion, 0, left_out)
 
@@ -122,7 +122,7 @@ def folds(videos: list[StoredVideo], left_out: LeaveOut, count: int):
 @pytest.mark.parametrize("num_videos", [1, 2, 5])
 def test_every_frame_that_is_left_is_fitted_on_or_held_out_and_no_other(count, num_videos):
     videos = [video(f"v{i}") for i in range(num_videos)]
-    left_out = LeaveOut({"v0": ((0, 10), (40, 60)), "v1": ((0, 100),)})
+    left_out = Exclusions({"v0": ((0, 10), (40, 60)), "v1": ((0, 100),)})
     wanted = {
         (v.video.name, f) for v in videos for f in range(100) if kept(np.array([f]), left_out.of(v.video.name))[0]
     }
@@ -142,23 +142,23 @@ def test_every_frame_that_is_left_is_fitted_on_or_held_out_and_no_other(count, n
 
 
 def test_nothing_left_out_leaves_the_folds_as_they_were_without_the_option():
-    cut = folds([video("a")], LeaveOut(), 4)
+    cut = folds([video("a")], Exclusions(), 4)
     assert [fold.heldout[0].label for fold in cut] == ["a 0-25", "a 25-50", "a 50-75", "a 75-100"]
     order = np.random.default_rng(0).permutation(5)
     drawn = [
-        [share.label for share in fold.heldout] for fold in folds([video(f"v{i}") for i in range(5)], LeaveOut(), 2)
+        [share.label for share in fold.heldout] for fold in folds([video(f"v{i}") for i in range(5)], Exclusions(), 2)
     ]
     assert drawn == [[f"v{i}" for i in sorted(order[start::2])] for start in range(2)]
 
 
 def test_a_gap_cuts_a_share_in_pieces():
-    (whole,) = [s for fold in folds([video("a"), video("b")], LeaveOut({"a": ((30, 40), (90, 100))}), 2)
+    (whole,) = [s for fold in folds([video("a"), video("b")], Exclusions({"a": ((30, 40), (90, 100))}), 2)
                 for s in fold.heldout if s.name == "a"]  # fmt: skip
     assert [(piece.label, len(piece.frame_index)) for piece in whole.pieces()] == [("a 0-30", 30), ("a 40-90", 50)]
-    one = folds([video("a")], LeaveOut({"a": ((45, 55),)}), 2)
+    one = folds([video("a")], Exclusions({"a": ((45, 55),)}), 2)
     assert [[p.label for s in fold.heldout for p in s.pieces()] for fold in one] == [["a 0-45"], ["a 55-100"]]
 
 
 def test_with_everything_left_out_nothing_is_trained():
     with pytest.raises(FitError, match="got 2 with every frame left out"):
-        folds([video("a"), video("b")], LeaveOut({"a": ((0, 100),), "b": ((0, 100),)}), 2)
+        folds([video("a"), video("b")], Exclusions({"a": ((0, 100),), "b": ((0, 100),)}), 2)

@@ -10,14 +10,14 @@ import numpy as np
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, load_bundle
 from mulde.pipeline.scoring.frames import score_frames, score_video
-from mulde.pipeline.training.exclusions import LeaveOut
+from mulde.pipeline.training.exclusions import Exclusions
 from mulde.pipeline.training.fit import CHECKPOINTS, NOTHING, train
 from tests.pipeline.clips import QUIET, clips, plan_of, run
 
 OPTIONS = ('features.extractors=["velocity","geometry"]', "density.options={steps=20, hidden=[16]}")
 
 
-def trained(videos: list[StoredVideo], folder: Path, folds: int = 1, left_out: LeaveOut = NOTHING) -> Bundle:
+def trained(videos: list[StoredVideo], folder: Path, folds: int = 1, left_out: Exclusions = NOTHING) -> Bundle:
     """Trained, saved and loaded again."""
     plan = plan_of(*OPTIONS, f"fusion.folds={folds}")
     made_from = plan.fingerprint()
@@ -91,7 +91,7 @@ def test_folds_side_by_side_give_what_one_after_the_other_gives(tmp_path, monkey
 
 def test_what_is_left_out_is_in_no_count_and_cuts_the_normal_scores(tmp_path):
     videos = stored(tmp_path, 3, 20)
-    left_out = LeaveOut({"clip1": ((5, 9),), "clip2": ((0, 20),)})
+    left_out = Exclusions({"clip1": ((5, 9),), "clip2": ((0, 20),)})
     bundle = trained(videos, tmp_path, 2, left_out)
     assert bundle.training["left_out"] == left_out.as_record()
     assert {name: len(video.scores) for name, video in bundle.normal.items()} == {
@@ -121,14 +121,14 @@ def test_frames_that_are_left_out_decide_nothing(tmp_path):
     videos = stored(tmp_path, 4, 20)
     (tmp_path / "without").mkdir()
     alone = trained(videos[:3], tmp_path / "without", 3).normal
-    left_out = trained(videos, tmp_path, 3, LeaveOut({"clip3": ((0, 20),)})).normal
+    left_out = trained(videos, tmp_path, 3, Exclusions({"clip3": ((0, 20),)})).normal
     assert list(alone) == list(left_out)
     for name, video in alone.items():
         np.testing.assert_array_equal(video.scores, left_out[name].scores)
 
 
 def test_the_checkpoints_of_a_training_on_everything_are_not_gone_on_from(tmp_path, caplog):
-    videos, left_out = stored(tmp_path, 3, 20), LeaveOut({"clip1": ((5, 9),)})
+    videos, left_out = stored(tmp_path, 3, 20), Exclusions({"clip1": ((5, 9),)})
     (tmp_path / "fresh").mkdir()
     fresh = trained(videos, tmp_path / "fresh", 2, left_out).normal
     trained(videos, tmp_path, 2)

@@ -8,12 +8,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mulde.density.estimator import MuldeDensity
-from mulde.density.rows import Look
+from mulde.density.rows import TrainingProgress
 from mulde.pipeline.training.tensorboard import TrainingLog
 
 
-def look(step: int, value: float, heldout: float | None = None, bands: tuple[float, ...] = ()) -> Look:
-    return Look(step, 1000, value, value / 8, 3 * value, 1 / step, heldout, bands)
+def look(step: int, value: float, heldout: float | None = None, bands: tuple[float, ...] = ()) -> TrainingProgress:
+    return TrainingProgress(step, 1000, value, value / 8, 3 * value, 1 / step, heldout, bands)
 
 
 def events(folder) -> EventAccumulator:

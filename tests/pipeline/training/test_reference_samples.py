@@ -17,10 +17,10 @@ from mulde.datasets.base import Video
 from mulde.errors import MuldeError, RecordError
 from mulde.media import write_video
 from mulde.pipeline.model.bundle import Bundle
-from mulde.pipeline.model.normal_index import Moments
+from mulde.pipeline.model.normal_index import NormalIndex
 from mulde.pipeline.model.world import Match
-from mulde.pipeline.training.exclusions import LeaveOut
-from mulde.pipeline.training.normal_sample import draw_moments, write_moments
+from mulde.pipeline.training.exclusions import Exclusions
+from mulde.pipeline.training.reference_samples import draw_reference_samples, write_normal_index
 from mulde.progress import Reporter
 from mulde.records import FeatureTable, Frames
 from tests.pipeline.clips import QUIET, clips, plan_of, run
@@ -88,10 +88,10 @@ class NoPictures:
         raise MuldeError(f"{video.name} is gone")
 
 
-def made(tmp_path, videos, most: int = 3000, seed: int = 0, plan=None) -> Moments:
+def made(tmp_path, videos, most: int = 3000, seed: int = 0, plan=None) -> NormalIndex:
     path = tmp_path / "moments.parquet"
-    write_moments(videos, bundle_of(videos, most), plan or NoPictures(), path, seed=seed, reporter=Recorder())
-    moments = Moments.read(path)
+    write_normal_index(videos, bundle_of(videos, most), plan or NoPictures(), path, seed=seed, reporter=Recorder())
+    moments = NormalIndex.read(path)
     assert moments is not None
     return moments
 
@@ -130,9 +130,9 @@ def test_all_moments_are_there_where_they_are_few_each_with_its_row_in_every_str
 def test_a_frame_is_drawn_twice_only_when_no_other_is_left():
     crowd = stored("a", speed=boxes([0] * 50 + [1, 2, 3, 4, 4], 1))
     for seed in range(5):
-        drawn = draw_moments([crowd], {"speed": 1}, 5, seed)
+        drawn = draw_reference_samples([crowd], {"speed": 1}, 5, seed)
         assert drawn["frame_index"].tolist() == [0, 1, 2, 3, 4]
-        more = draw_moments([crowd], {"speed": 1}, 7, seed)
+        more = draw_reference_samples([crowd], {"speed": 1}, 7, seed)
         assert more["frame_index"].tolist() == [0, 0, 1, 2, 3, 4, 4]
 
 
@@ -141,7 +141,7 @@ def test_every_row_of_every_video_has_the_same_chance():
     videos = [stored("a", speed=boxes(list(range(800)), 1)), stored("b", speed=boxes(list(range(200)), 1))]
     for video in videos:
         video.frame_index, video.time_s = np.arange(800), np.arange(800) / 25
-    drawn = [draw_moments(videos, {"speed": 1}, 100, seed) for seed in range(20)]
+    drawn = [draw_reference_samples(videos, {"speed": 1}, 100, seed) for seed in range(20)]
     of_b = np.mean([(one["video"] == 1).sum() for one in drawn])
     assert 18 < of_b < 22  # its standard deviation is 0.85
     thirds = np.histogram(np.concatenate([one["frame_index"][one["video"] == 0] for one in drawn]), 3, (0, 800))[0]
@@ -153,7 +153,7 @@ def test_every_row_of_every_video_has_the_same_chance():
 )
 def test_boxes_and_frames_share_what_is_kept(num_boxes, most, shares):
     video = stored("a", speed=boxes(sorted(list(range(30)) * 2)[:num_boxes], 1), clip=whole(25, 2))
-    drawn = draw_moments([video], {"speed": 1, "clip": 2}, most, 0)
+    drawn = draw_reference_samples([video], {"speed": 1, "clip": 2}, most, 0)
     is_frame = np.isnan(drawn["box_xyxy"]).all(axis=1)
     assert ((~is_frame).sum(), is_frame.sum()) == shares
     np.testing.assert_array_equal(np.isnan(drawn["values_speed"]).all(axis=1), is_frame)
@@ -162,24 +162,24 @@ def test_boxes_and_frames_share_what_is_kept(num_boxes, most, shares):
 
 def test_what_was_left_out_is_no_normal_moment():
     videos = [stored("a", velocity=boxes([0, 1, 2, 3, 4], 2)), stored("b", velocity=boxes([1, 2], 2))]
-    left_out = LeaveOut({"a": ((1, 3), (4, 9))})
-    drawn = draw_moments(videos, {"velocity": 2}, 100, 0, left_out)
+    left_out = Exclusions({"a": ((1, 3), (4, 9))})
+    drawn = draw_reference_samples(videos, {"velocity": 2}, 100, 0, left_out)
     assert list(zip(drawn["video"].tolist(), drawn["frame_index"].tolist(), strict=True)) == [
         (0, 0),
         (0, 3),
         (1, 1),
         (1, 2),
     ]
-    assert LeaveOut.of_record(left_out.as_record()) == left_out
+    assert Exclusions.of_record(left_out.as_record()) == left_out
 
 
 def test_the_same_seed_writes_the_same_bytes_and_another_one_draws_others(tmp_path):
     videos = [stored("a", speed=boxes(list(range(30)), 2)), stored("b", speed=boxes(list(range(25)), 2, seed=1))]
     paths = [tmp_path / f"{i}.parquet" for i in range(3)]
     for path, seed in zip(paths, (4, 4, 5), strict=True):
-        write_moments(videos, bundle_of(videos, 10), NoPictures(), path, seed=seed, reporter=Recorder())
+        write_normal_index(videos, bundle_of(videos, 10), NoPictures(), path, seed=seed, reporter=Recorder())
     assert paths[0].read_bytes() == paths[1].read_bytes() != paths[2].read_bytes()
-    first, _, third = map(Moments.read, paths)
+    first, _, third = map(NormalIndex.read, paths)
     assert set(zip(first.video, first.frame_index, strict=True)) != set(
         zip(third.video, third.frame_index, strict=True)
     )
@@ -254,7 +254,7 @@ def test_far_more_moments_than_the_unit_is_learnt_from_give_nearly_the_same_unit
     videos = [stored(f"v{i}", speed=boxes(sorted(list(range(30)) * 3), 3, seed=i)) for i in range(4)]
     a, b = np.zeros((1, 3), np.float32), np.ones((1, 3), np.float32)
     exact = made(tmp_path, videos).distance("speed", a, b)
-    monkeypatch.setattr("mulde.pipeline.model.normal_index._MOST_FOR_UNIT", 100)
+    monkeypatch.setattr("mulde.pipeline.model.normal_index._MAX_FOR_UNIT", 100)
     np.testing.assert_allclose(made(tmp_path, videos).distance("speed", a, b), exact, rtol=0.25)
 
 
@@ -301,12 +301,12 @@ def test_no_moments_at_all_are_an_ordinary_value(tmp_path):
 
 def test_a_model_without_moments_has_no_file(tmp_path):
     path = tmp_path / "moments.parquet"
-    assert Moments.read(path) is None
+    assert NormalIndex.read(path) is None
     videos = [stored("a", speed=boxes([0], 1))]
     made(tmp_path, videos)
     assert path.exists()
-    write_moments(videos, bundle_of(videos, 0), NoPictures(), path, seed=0, reporter=QUIET)
-    assert Moments.read(path) is None
+    write_normal_index(videos, bundle_of(videos, 0), NoPictures(), path, seed=0, reporter=QUIET)
+    assert NormalIndex.read(path) is None
 
 
 def test_what_cannot_be_asked_is_a_sentence(tmp_path):
@@ -332,7 +332,7 @@ def test_a_damaged_file_is_a_sentence(tmp_path, damage):
     path = tmp_path / "moments.parquet"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(MuldeError, match=r"moments\.parquet cannot be read .*\. Try: copy the file again, or train"):
-        Moments.read(path)
+        NormalIndex.read(path)
 
 
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
@@ -345,7 +345,7 @@ def test_a_file_of_another_version_is_a_sentence(tmp_path, version):
     facts = json.loads(table.schema.metadata[b"mulde"]) | {"schema": version}
     pq.write_table(table.replace_schema_metadata({b"mulde": json.dumps(facts)}), path)
     with pytest.raises(MuldeError, match=r"moments\.parquet, schema version: expected one that mulde"):
-        Moments.read(path)
+        NormalIndex.read(path)
 
 
 def red_square(num_frames: int = 30) -> np.ndarray:
@@ -366,7 +366,7 @@ def filmed(tmp_path) -> Stored:
     return Stored(Video("red", "train", path), {"speed": table, "clip": whole(2, 1)})
 
 
-def pixels(moments: Moments, moment: int) -> np.ndarray:
+def pixels(moments: NormalIndex, moment: int) -> np.ndarray:
     import cv2
 
     coded = moments.jpeg(moment)
@@ -439,8 +439,8 @@ def test_a_video_that_is_gone_costs_its_pictures_alone(tmp_path, filmed):
     lost = Stored(Video("lost", "train", tmp_path / "lost.mkv"), {"speed": boxes([3], 1), "clip": whole(1, 1)})
     reporter = Recorder()
     path = tmp_path / "m.parquet"
-    write_moments([lost, filmed], bundle_of([filmed]), plan_of(), path, seed=0, reporter=reporter)
-    moments = Moments.read(path)
+    write_normal_index([lost, filmed], bundle_of([filmed]), plan_of(), path, seed=0, reporter=reporter)
+    moments = NormalIndex.read(path)
     have = {
         name: [moments.jpeg(i) is not None for i, v in enumerate(moments.video) if v == name]
         for name in ("lost", "red")
@@ -456,8 +456,8 @@ def test_of_extracted_clips_each_moment_has_the_rows_that_the_store_has(tmp_path
     done = run(clips(tmp_path, 2), plan, tmp_path / "store").done
     streams = {name: SimpleNamespace(dim=done[0].features(name).dim) for name in plan.streams}
     settings = load_settings(overrides=["reasons.normal_moments=12"])
-    write_moments(done, Bundle(streams, settings, {}, {}), plan, tmp_path / "m.parquet", seed=1, reporter=QUIET)
-    moments = Moments.read(tmp_path / "m.parquet")
+    write_normal_index(done, Bundle(streams, settings, {}, {}), plan, tmp_path / "m.parquet", seed=1, reporter=QUIET)
+    moments = NormalIndex.read(tmp_path / "m.parquet")
     assert len(moments) == 12
     assert set(moments.video) == {"clip0", "clip1"}
     assert len(moments.rows_of("velocity")) == len(moments.rows_of("flow_histogram")) == 6

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mulde.datasets.base import Video
-from mulde.pipeline.extraction.engine import THIS_MACHINE, Crew, Extraction, extract
+from mulde.pipeline.extraction.engine import THIS_MACHINE, Extraction, WorkerConfig, extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.registry import choose_device
 from mulde.pipeline.model.weights import remember
@@ -16,24 +16,30 @@ from mulde.store.store import FeatureStore
 
 
 @dataclass(frozen=True)
-class Workplace:
+class Session:
     """Where and how a command works: its store, its device, how it talks to a person, who extracts, and whether
     footage that is left out is an error (`strict`)."""
 
     store: FeatureStore
     device: str
     reporter: Reporter
-    crew: Crew = THIS_MACHINE
+    workers_config: WorkerConfig = THIS_MACHINE
     strict: bool = False
 
     @classmethod
     def open(
-        cls, store: Path, device: str, reporter: Reporter, crew: Crew = THIS_MACHINE, *, strict: bool = False
-    ) -> Workplace:
-        return cls(FeatureStore(store), choose_device(device), reporter, crew, strict)
+        cls,
+        store: Path,
+        device: str,
+        reporter: Reporter,
+        workers_config: WorkerConfig = THIS_MACHINE,
+        *,
+        strict: bool = False,
+    ) -> Session:
+        return cls(FeatureStore(store), choose_device(device), reporter, workers_config, strict)
 
     def extract(self, videos: Sequence[Video], plan: ExtractionPlan) -> Extraction:
-        extraction = extract(videos, plan, self.store, self.reporter, self.crew)
+        extraction = extract(videos, plan, self.store, self.reporter, self.workers_config)
         if extraction.done:
             remember(plan.settings, plan.fingerprint())
         return extraction

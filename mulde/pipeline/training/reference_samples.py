@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from mulde.errors import MuldeError, sentence
 from mulde.extractors.boxes import crop
-from mulde.files import whole_file
+from mulde.files import atomic_write
 from mulde.parquet import METADATA_KEY
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.extraction.tracking import row_keys
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.model.normal_index import SCHEMA_VERSION, VALUES
-from mulde.pipeline.training.exclusions import LeaveOut, Range, kept
+from mulde.pipeline.training.exclusions import Exclusions, Range, kept
 from mulde.progress import Reporter
 from mulde.records import FeatureTable, Float32, Int64, UInt8
 from mulde.store.store import BOX_COLUMNS
@@ -32,7 +32,7 @@ Columns = dict[str, NDArray[Any]]
 """Arrays with one entry per moment; a stream's values are NaN where the moment has no row in it."""
 
 
-def write_moments(
+def write_normal_index(
     videos: Sequence[StoredVideo],
     bundle: Bundle,
     plan: ExtractionPlan,
@@ -51,19 +51,19 @@ def write_moments(
     if most == 0:
         path.unlink(missing_ok=True)  # one of an earlier training would be of another model
         return
-    left_out = LeaveOut.of_record(bundle.training.get("left_out", ()))
+    left_out = Exclusions.of_record(bundle.training.get("left_out", ()))
     dims = {name: stream.dim for name, stream in bundle.streams.items()}
-    moments = draw_moments(videos, dims, most, seed, left_out)
+    moments = draw_reference_samples(videos, dims, most, seed, left_out)
     pictures = _pictures(videos, moments, plan, reporter)
     _write(path, videos, moments, tuple(bundle.streams), pictures)
 
 
-def draw_moments(
+def draw_reference_samples(
     videos: Sequence[StoredVideo],
     dims: Mapping[str, int],
     most: int,
     seed: int,
-    left_out: LeaveOut = LeaveOut(),  # noqa: B008 - frozen
+    left_out: Exclusions = Exclusions(),  # noqa: B008 - frozen
 ) -> Columns:
     """At most `most` moments, in order of video and frame: random boxes, every one of every video with the same chance,
     but a second one of a frame only when no other frame is left; and likewise random frames, as many as boxes, where
@@ -223,7 +223,7 @@ def _write(
     }
     facts = {"schema": SCHEMA_VERSION, "dims": {name: moments[VALUES + name].shape[1] for name in streams}}
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)})
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 

@@ -17,7 +17,7 @@ _COARSEST_CLOCK_NS = 2 * 10**9
 """How far apart two writes may be to get the same time: 2 s on FAT."""
 
 
-def identity(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """Hex SHA-256 of a video's content: a file's bytes, or the ordered names and bytes of a folder's images.
 
     Raises VideoError where there is nothing to read, SourceError where it changes meanwhile.
@@ -66,7 +66,7 @@ class Snapshot:
         except OSError as error:
             raise unreadable(self.path, error) from error
 
-    def _compare(self, files: Sequence[Path], before: Sequence[_Look]) -> int:
+    def _compare(self, files: Sequence[Path], before: Sequence[_FileState]) -> int:
         """When the files were last changed, in ns since 1970. Raises SourceError where they do not look as before."""
         for file, was, now in zip(files, before, _look(files), strict=True):
             if was != now:
@@ -74,7 +74,7 @@ class Snapshot:
         return max(max(look.modified_ns, look.changed_ns) for look in before)
 
 
-class _Look(NamedTuple):
+class _FileState(NamedTuple):
     """What tells a changed file. Not its number or its disk: some networks give it another each time."""
 
     size: int
@@ -83,15 +83,15 @@ class _Look(NamedTuple):
     link_changed_ns: int
 
 
-def _look(files: Sequence[Path]) -> list[_Look]:
+def _look(files: Sequence[Path]) -> list[_FileState]:
     looks = []
     for file in files:
         found, link = os.stat(file), os.lstat(file)
-        looks.append(_Look(found.st_size, found.st_mtime_ns, found.st_ctime_ns, link.st_ctime_ns))
+        looks.append(_FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns, link.st_ctime_ns))
     return looks
 
 
-def _changed(path: Path, was: _Look | None = None, now: _Look | None = None) -> SourceError:
+def _changed(path: Path, was: _FileState | None = None, now: _FileState | None = None) -> SourceError:
     other_size = was is not None and now is not None and was.size != now.size
     return SourceError(
         f"{path} was changed while it was read",
