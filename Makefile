@@ -9,7 +9,7 @@ STAMP := .venv/installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 UV := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
 
-.PHONY: help demo test test-ray check build clean
+.PHONY: help demo test test-ray check docs build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test     set up, then run the tests         (make test ARGS='-k smoothing')"
 	@echo "make test-ray set up with Ray, then run the tests of the engine for many machines"
 	@echo "make check    set up, then format, lint and types"
+	@echo "make docs     set up, then build the documentation in site/"
 	@echo "make build    set up, then make the sdist and the wheel in dist/"
 	@echo "make clean    remove the environment and the tools' caches"
 	@echo
@@ -41,6 +42,11 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "the documentation: site/index.html"
 
 # The wheel is made from the sdist, so that what lies in the checkout but is not handed out cannot get into it.
 build: $(STAMP)
@@ -67,4 +73,4 @@ endif
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
