@@ -51,7 +51,7 @@ docs: $(STAMP)
 # The wheel is made from the sdist, so that what lies in the checkout but is not handed out cannot get into it.
 build: $(STAMP)
 	rm -rf dist
-	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m build --quiet --no-isolation
 	$(BIN)/twine check --strict dist/*
 
 # The environment is made anew and the stamp comes last, so nothing of an interrupted installation is left in use.
