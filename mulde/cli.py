@@ -502,7 +502,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Write a small synthetic world to disk and run everything on it. Needs no download."""
-    from mulde.pipeline.demo import run_demo
+    from mulde.pipeline.experiments.demo import run_demo
 
     place = _session(out / "features", device, quiet)
     _finish(run_demo(out, seed, place), place.reporter)

@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pipeline.predictor", "pipeline.evaluation"),
     ("pipeline.review", "pipeline.monitoring", "pipeline.data_check"),
     ("pipeline.stages",),
-    ("pipeline.demo", "pipeline.experiments"),
+    ("pipeline.experiments",),
     ("commands",),
     ("cli",),
     ("__main__",),

@@ -14,7 +14,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from mulde.datasets.benchmarks import Download, Facts, facts
+from mulde.datasets.facts import Download, Facts, facts
 from mulde.errors import MuldeError
 from mulde.progress import Reporter
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mulde.datasets import avenue
 from mulde.datasets.base import Dataset
-from mulde.datasets.folder import open_folder
-from mulde.datasets.mvtec_ad import open_mvtec_ad
-from mulde.datasets.nwpu_campus import open_nwpu_campus
-from mulde.datasets.shanghaitech import open_shanghaitech
-from mulde.datasets.street_scene import open_street_scene
+from mulde.datasets.benchmarks import avenue
+from mulde.datasets.benchmarks.mvtec_ad import open_mvtec_ad
+from mulde.datasets.benchmarks.nwpu_campus import open_nwpu_campus
+from mulde.datasets.benchmarks.shanghaitech import open_shanghaitech
+from mulde.datasets.benchmarks.street_scene import open_street_scene
+from mulde.datasets.benchmarks.ubnormal import open_ubnormal
+from mulde.datasets.benchmarks.ucf_crime import open_ucf_crime
+from mulde.datasets.benchmarks.ucsd import open_ped1, open_ped2
+from mulde.datasets.folder.dataset import open_folder
 from mulde.datasets.synthetic.world import open_synthetic
-from mulde.datasets.ubnormal import open_ubnormal
-from mulde.datasets.ucf_crime import open_ucf_crime
-from mulde.datasets.ucsd import open_ped1, open_ped2
 from mulde.errors import UsageError
 
 DATASETS: dict[str, Callable[[Path], Dataset]] = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mulde.datasets.base import SPLITS, Dataset, Video
-from mulde.datasets.folder import FolderDataset, split_folders
+from mulde.datasets.folder.dataset import FolderDataset, split_folders
 from mulde.datasets.left_out import LeftOut, Reason, in_words
 from mulde.datasets.registry import DATASETS, open_dataset
 from mulde.datasets.tree import holds_videos, walk

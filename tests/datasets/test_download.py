@@ -18,8 +18,8 @@ import pytest
 from mulde.commands.console.data import print_data_sets, print_report
 from mulde.datasets import DATASETS
 from mulde.datasets import download as data_get
-from mulde.datasets.benchmarks import BENCHMARKS, Download, Facts
 from mulde.datasets.download import DownloadError, get_data, unpack
+from mulde.datasets.facts import BENCHMARKS, Download, Facts
 from mulde.errors import UsageError
 from mulde.pipeline.data_check.findings import CheckReport, Finding
 from mulde.progress import Reporter

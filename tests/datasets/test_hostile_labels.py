@@ -27,15 +27,15 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from mulde.datasets import mat_files
 from mulde.datasets.base import Video
-from mulde.datasets.folder_labels import ArrayLabels, CsvLabels
-from mulde.datasets.folder_tracks import TrackLabels
-from mulde.datasets.ground_truth import iter_masks
-from mulde.datasets.label_files import MatIntervals, NpzFlags
-from mulde.datasets.mask_files import MatMasks, NpyMasks
-from mulde.datasets.mat_files import read_mat
-from mulde.datasets.tracks import CornerTracks
+from mulde.datasets.folder.labels import ArrayLabels, CsvLabels
+from mulde.datasets.folder.tracks import TrackLabels
+from mulde.datasets.labels import mat_files
+from mulde.datasets.labels.ground_truth import iter_masks
+from mulde.datasets.labels.label_files import MatIntervals, NpzFlags
+from mulde.datasets.labels.mask_files import MatMasks, NpyMasks
+from mulde.datasets.labels.mat_files import read_mat
+from mulde.datasets.labels.tracks import CornerTracks
 from mulde.errors import LabelError, MuldeError
 
 NUM_FRAMES = 6

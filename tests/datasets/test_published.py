@@ -16,7 +16,7 @@ import pytest
 
 from mulde.datasets import DATASETS, SPLITS, open_dataset
 from mulde.datasets.base import Dataset
-from mulde.datasets.benchmarks import BENCHMARKS
+from mulde.datasets.facts import BENCHMARKS
 from mulde.datasets.sources import open_source
 from mulde.errors import LabelError, UsageError
 from mulde.pipeline.data_check.check import check_data

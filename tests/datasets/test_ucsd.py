@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mulde.datasets import open_dataset
-from mulde.datasets.ucsd import parse_intervals
+from mulde.datasets.benchmarks.ucsd import parse_intervals
 from mulde.errors import LabelError, UsageError
 
 from .dataset_copies import flags, ped1, ped2, write_images

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from rich.table import Table
 
 from mulde.console import output, print_json
-from mulde.datasets.benchmarks import BENCHMARKS, Facts
+from mulde.datasets.facts import BENCHMARKS, Facts
 from mulde.pipeline.data_check.findings import FAULT, CheckReport
 
 _WIDTH = 160

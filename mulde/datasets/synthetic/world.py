@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mulde.datasets.base import SPLITS, Video
-from mulde.datasets.folder import FolderDataset
+from mulde.datasets.folder.dataset import FolderDataset
 from mulde.errors import LabelError, UsageError
 from mulde.files import read_csv, read_json, whole_number
 from mulde.records import LabelTrack

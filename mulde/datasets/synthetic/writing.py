@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mulde.datasets.base import SPLITS
-from mulde.datasets.folder import COLUMNS, CSV_FILE
+from mulde.datasets.folder.dataset import COLUMNS, CSV_FILE
 from mulde.datasets.synthetic.world import (
     CAUSES,
     CAUSES_FILE,

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from mulde.datasets.base import SPLITS, Dataset, listing
-from mulde.datasets.benchmark import Benchmark
-from mulde.datasets.benchmarks import BENCHMARKS
-from mulde.datasets.folder import FolderDataset, split_folders
+from mulde.datasets.benchmarks.benchmark import Benchmark
+from mulde.datasets.benchmarks.ucsd import UcsdDataset, is_clip
+from mulde.datasets.facts import BENCHMARKS
+from mulde.datasets.folder.dataset import FolderDataset, split_folders
 from mulde.datasets.left_out import LeftOut, Reason, in_words
 from mulde.datasets.sources import VideoCollection, open_source, parse_source, refuse_left_out
-from mulde.datasets.ucsd import UcsdDataset, is_clip
 from mulde.errors import UsageError
 from mulde.filetypes import is_clutter
 from mulde.pipeline.data_check.decoding import VideoSummary, gaps, movement, summarise_video

@@ -11,12 +11,12 @@ from itertools import combinations
 import numpy as np
 
 from mulde.datasets.base import Dataset, Video, listing, with_times
-from mulde.datasets.benchmark import Benchmark
-from mulde.datasets.benchmarks import BENCHMARKS
-from mulde.datasets.folder import FolderDataset
+from mulde.datasets.benchmarks.benchmark import Benchmark
+from mulde.datasets.benchmarks.ucsd import UcsdDataset
+from mulde.datasets.facts import BENCHMARKS
+from mulde.datasets.folder.dataset import FolderDataset
 from mulde.datasets.layout import number_in
 from mulde.datasets.tree import sub_folders
-from mulde.datasets.ucsd import UcsdDataset
 from mulde.errors import LabelError, MuldeError, sentence
 from mulde.pipeline.data_check.decoding import THUMB_HW, VideoSummary, small
 from mulde.pipeline.data_check.findings import Finding

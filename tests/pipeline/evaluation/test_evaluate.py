@@ -13,7 +13,7 @@ import pytest
 
 from mulde.config import Settings, load_settings
 from mulde.datasets.base import Video
-from mulde.datasets.folder import FolderDataset
+from mulde.datasets.folder.dataset import FolderDataset
 from mulde.errors import LabelError
 from mulde.pipeline.evaluation.evaluate import evaluate, read_labels, region_pool
 from mulde.progress import Reporter

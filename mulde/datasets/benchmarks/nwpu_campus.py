@@ -15,9 +15,10 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from mulde.datasets.benchmark import Benchmark, NoLabels, in_folders, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
-from mulde.datasets.label_files import NpzFlags
+from mulde.datasets.benchmarks.benchmark import Benchmark, in_folders, wrong_layout
+from mulde.datasets.benchmarks.common import COMMON_LAYOUT, beside, common_layout, open_common
+from mulde.datasets.labels.label_files import NpzFlags
+from mulde.datasets.labels.truth import NoLabels
 from mulde.datasets.layout import first_file, folders_layout, locate, named, names_in, subfolder
 
 FRAME_RATE = Fraction(25)

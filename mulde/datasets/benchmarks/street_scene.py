@@ -15,10 +15,10 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
-from mulde.datasets.benchmark import Benchmark, in_folders, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
+from mulde.datasets.benchmarks.benchmark import Benchmark, in_folders, wrong_layout
+from mulde.datasets.benchmarks.common import COMMON_LAYOUT, beside, common_layout, open_common
+from mulde.datasets.labels.tracks import CentreTracks, TrackFlags
 from mulde.datasets.layout import first_file, folders_layout, locate, named, subfolder
-from mulde.datasets.tracks import CentreTracks, TrackFlags
 from mulde.datasets.tree import sub_folders
 
 FRAME_RATE = Fraction(15)

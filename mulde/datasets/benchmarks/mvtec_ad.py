@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from mulde.datasets.base import Video, listing
-from mulde.datasets.benchmark import Benchmark, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, common_layout, open_common
-from mulde.datasets.ground_truth import iter_masks
+from mulde.datasets.benchmarks.benchmark import Benchmark, wrong_layout
+from mulde.datasets.benchmarks.common import COMMON_LAYOUT, common_layout, open_common
+from mulde.datasets.labels.ground_truth import iter_masks
 from mulde.datasets.layout import Layout, folders_layout, locate, names_in, number_in, subfolder
 from mulde.datasets.tree import sub_folders
 from mulde.errors import LabelError, UsageError

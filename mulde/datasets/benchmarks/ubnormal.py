@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mulde.datasets.base import Video, listing
-from mulde.datasets.benchmark import Benchmark, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
-from mulde.datasets.ground_truth import track_from_ranges
+from mulde.datasets.benchmarks.benchmark import Benchmark, wrong_layout
+from mulde.datasets.benchmarks.common import COMMON_LAYOUT, beside, common_layout, open_common
+from mulde.datasets.labels.ground_truth import track_from_ranges
+from mulde.datasets.labels.tracks import Box, truth_from_boxes
 from mulde.datasets.layout import Layout, find_files, locate, names_in, whatever_case
-from mulde.datasets.tracks import Box, truth_from_boxes
 from mulde.datasets.tree import sub_folders
 from mulde.errors import ImageError, LabelError, UsageError
 from mulde.files import read_text

@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from mulde.datasets.base import Dataset, Video, check_split, listing
-from mulde.datasets.benchmark import check_decoded, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, open_common
-from mulde.datasets.ground_truth import iter_masks, track_from_masks, track_from_ranges
+from mulde.datasets.benchmarks.benchmark import check_decoded, wrong_layout
+from mulde.datasets.benchmarks.common import COMMON_LAYOUT, beside, common_layout, open_common
+from mulde.datasets.labels.ground_truth import iter_masks, track_from_masks, track_from_ranges
+from mulde.datasets.labels.tracks import CentreTracks, centre_file
 from mulde.datasets.layout import (
     folders_layout,
     locate,
@@ -37,7 +38,6 @@ from mulde.datasets.layout import (
     subfolder,
     whatever_case,
 )
-from mulde.datasets.tracks import CentreTracks, centre_file
 from mulde.datasets.tree import sub_folders
 from mulde.errors import LabelError, UsageError
 from mulde.files import read_text

@@ -19,10 +19,10 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from mulde.datasets.benchmark import Benchmark, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, open_common
+from mulde.datasets.benchmarks.benchmark import Benchmark, wrong_layout
+from mulde.datasets.benchmarks.common import COMMON_LAYOUT, open_common
+from mulde.datasets.labels.tracks import CornerTracks
 from mulde.datasets.layout import folders_layout, locate, named, names_in, subfolder
-from mulde.datasets.tracks import CornerTracks
 
 FRAME_RATE = Fraction(24)
 _PUBLISHED = {"train": "videos", "test": "frames"}

@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from mulde.datasets.base import Video, listing
-from mulde.datasets.ground_truth import track_from_masks, track_from_ranges
-from mulde.datasets.label_files import flags_track, read_npy, track_from_inclusive
-from mulde.datasets.mat_files import read_mat, variables
+from mulde.datasets.labels.ground_truth import track_from_masks, track_from_ranges
+from mulde.datasets.labels.label_files import flags_track, read_npy, track_from_inclusive
+from mulde.datasets.labels.mat_files import read_mat, variables
 from mulde.datasets.tree import frame_folders, visible_files
 from mulde.errors import LabelError
 from mulde.files import read_csv, whole_number

@@ -26,9 +26,9 @@ from functools import cached_property
 from pathlib import Path
 
 from mulde.datasets.base import SPLITS, Video, check_split, listing
-from mulde.datasets.folder_labels import ArrayLabels, CsvLabels, FolderLabels, MaskLabels
-from mulde.datasets.folder_tracks import TrackLabels
-from mulde.datasets.ground_truth import iter_masks
+from mulde.datasets.folder.labels import ArrayLabels, CsvLabels, FolderLabels, MaskLabels
+from mulde.datasets.folder.tracks import TrackLabels
+from mulde.datasets.labels.ground_truth import iter_masks
 from mulde.datasets.left_out import LeftOut, Reason, in_words
 from mulde.datasets.own_output import is_demo
 from mulde.datasets.tree import Walk, check_frames_below, holds_videos, sub_folders, walk

@@ -22,11 +22,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from mulde.datasets.base import listing
-from mulde.datasets.benchmark import Benchmark, FrameTruth, NoLabels, in_folders, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, beside, common_layout, find_masks, find_tracks, open_common
-from mulde.datasets.label_files import MatIntervals
+from mulde.datasets.benchmarks.benchmark import Benchmark, in_folders, wrong_layout
+from mulde.datasets.benchmarks.common import COMMON_LAYOUT, beside, common_layout, find_masks, find_tracks, open_common
+from mulde.datasets.labels.label_files import MatIntervals
+from mulde.datasets.labels.mask_files import MaskFlags, MatMasks, NpyMasks
+from mulde.datasets.labels.truth import FrameTruth, NoLabels
 from mulde.datasets.layout import find_folders, first_file, folders_layout, locate
-from mulde.datasets.mask_files import MaskFlags, MatMasks, NpyMasks
 from mulde.errors import UsageError
 
 FRAME_RATE = Fraction(25)

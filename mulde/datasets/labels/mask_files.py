@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mulde.datasets.base import Video, listing
-from mulde.datasets.benchmark import MaskTruth
-from mulde.datasets.ground_truth import track_from_mask_arrays
-from mulde.datasets.label_files import read_npy
-from mulde.datasets.mat_files import read_mat
+from mulde.datasets.labels.ground_truth import track_from_mask_arrays
+from mulde.datasets.labels.label_files import read_npy
+from mulde.datasets.labels.mat_files import read_mat
+from mulde.datasets.labels.truth import MaskTruth
 from mulde.errors import LabelError
 from mulde.records import Bool, LabelTrack
 

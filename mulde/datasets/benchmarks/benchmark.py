@@ -7,33 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mulde.datasets.base import Video, check_split, listing
-from mulde.datasets.ground_truth import track_from_ranges
+from mulde.datasets.labels.ground_truth import track_from_ranges
+from mulde.datasets.labels.truth import FrameTruth, MaskTruth, RegionTruth
 from mulde.datasets.layout import LEVELS_BELOW, names_in, subfolder
 from mulde.datasets.tree import find_videos
 from mulde.errors import LabelError, UsageError
 from mulde.filetypes import list_frames
 from mulde.records import Bool, LabelTrack, TruthRegions
-
-
-class FrameTruth(Protocol):
-    """Where one label per frame comes from; raises LabelError for labels that are missing, damaged or do not fit."""
-
-    def track(self, video: Video, num_frames: int) -> LabelTrack: ...
-
-
-class MaskTruth(Protocol):
-    """Where the anomalous pixels come from: (H, W) bool per frame, read one at a time."""
-
-    def masks(self, video: Video) -> Iterator[Bool] | None: ...
-
-
-class RegionTruth(Protocol):
-    """Where annotated boxes come from."""
-
-    def regions(self, video: Video) -> TruthRegions | None: ...
 
 
 @dataclass(frozen=True)
@@ -76,18 +59,6 @@ class Benchmark:
 
     def regions(self, video: Video) -> TruthRegions | None:
         return self.boxes.regions(video) if self.boxes is not None and video.split == "test" else None
-
-
-@dataclass(frozen=True)
-class NoLabels:
-    """Stands where labels should: training works without them, asking for them says what is missing."""
-
-    name: str
-    expected: str
-    got: str = "none of them"
-
-    def track(self, video: Video, num_frames: int) -> LabelTrack:
-        raise LabelError(f"{self.name}: labels of {video.name}", expected=self.expected, got=self.got)
 
 
 def check_decoded(name: str, video: Video, num_frames: int) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mulde.datasets.base import Video, listing
-from mulde.datasets.ground_truth import COUNT_HINT, track_from_ranges
-from mulde.datasets.mat_files import read_mat
+from mulde.datasets.labels.ground_truth import COUNT_HINT, track_from_ranges
+from mulde.datasets.labels.mat_files import read_mat
 from mulde.errors import LabelError
 from mulde.records import LabelTrack
 

@@ -19,11 +19,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from mulde.datasets.base import listing
-from mulde.datasets.benchmark import Benchmark, FrameTruth, NoLabels, videos_below
-from mulde.datasets.label_files import MatIntervals, NpyFlags
+from mulde.datasets.benchmarks.benchmark import Benchmark, videos_below
+from mulde.datasets.labels.label_files import MatIntervals, NpyFlags
+from mulde.datasets.labels.mask_files import NpyMasks
+from mulde.datasets.labels.tracks import CornerTracks
+from mulde.datasets.labels.truth import FrameTruth, NoLabels
 from mulde.datasets.layout import Layout, first_file, folders_layout, named, names_in, subfolder
-from mulde.datasets.mask_files import NpyMasks
-from mulde.datasets.tracks import CornerTracks
 from mulde.datasets.tree import find_videos
 from mulde.errors import UsageError
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mulde.datasets.base import Video
-from mulde.datasets.benchmark import RegionTruth
-from mulde.datasets.ground_truth import COUNT_HINT
+from mulde.datasets.labels.ground_truth import COUNT_HINT
+from mulde.datasets.labels.truth import RegionTruth
 from mulde.datasets.layout import whatever_case
 from mulde.errors import LabelError
 from mulde.files import read_text

@@ -23,10 +23,10 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from mulde.datasets.base import SPLITS, Video, listing
-from mulde.datasets.benchmark import Benchmark, wrong_layout
-from mulde.datasets.common import COMMON_LAYOUT, common_layout, open_common
-from mulde.datasets.ground_truth import COUNT_HINT
-from mulde.datasets.label_files import track_from_inclusive
+from mulde.datasets.benchmarks.benchmark import Benchmark, wrong_layout
+from mulde.datasets.benchmarks.common import COMMON_LAYOUT, common_layout, open_common
+from mulde.datasets.labels.ground_truth import COUNT_HINT
+from mulde.datasets.labels.label_files import track_from_inclusive
 from mulde.datasets.layout import LEVELS_ABOVE, LEVELS_BELOW, find_files, locate
 from mulde.errors import LabelError, MuldeError, UsageError
 from mulde.files import read_text

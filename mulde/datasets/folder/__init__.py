@@ -1,0 +1,1 @@
+"""Own footage: a folder with train/ and test/, and its labels."""

@@ -1,0 +1,1 @@
+"""Label files and masks, one class per form, read into one label per frame, masks or boxes."""
