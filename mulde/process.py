@@ -16,7 +16,7 @@ from typing import Any
 from mulde.errors import MuldeError, sentence
 from mulde.names import printable
 
-EXIT_STOPPED, EXIT_PIPE = 130, 141
+EXIT_NOTHING_DONE, EXIT_PARTLY_DONE, EXIT_STOPPED, EXIT_PIPE = 1, 3, 130, 141
 DEBUG = "MULDE_DEBUG"
 _GRACE_S = 8.0
 """From a signal to the end, whatever is still at work then: container engines kill after 10 s."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from mulde import cli
+from mulde.commands import options
 from mulde.process import DEBUG, run
 
 _COMMAND = """
@@ -159,10 +160,10 @@ def _paths(command: typing.Any) -> list[typing.Any]:
 
 
 def test_every_option_and_argument_that_is_a_path_goes_through_one_door():
-    commands = [one.callback for app in (cli.app, cli.cache, cli.data) for one in app.registered_commands]
+    commands = [command for table in (cli.COMMANDS, cli.CACHE, cli.DATA) for command in table.values()]
     found = [info for command in commands for info in _paths(command)]
     assert len(found) > 30
-    assert all(info.parser is cli.path for info in found)
+    assert all(info.parser is options.path for info in found)
 
 
 def test_a_path_of_an_option_or_the_environment_is_the_one_that_is_meant(mulde, monkeypatch, tmp_path):

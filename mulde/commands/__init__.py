@@ -1,1 +1,1 @@
-"""What commands print; the commands themselves stand in `mulde.cli`."""
+"""The commands: typed functions, each of which calls one function of the pipeline, and what they print."""

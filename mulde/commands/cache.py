@@ -1,0 +1,133 @@
+"""`mulde cache`: look after the store of features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mulde.commands.ending import finish
+from mulde.commands.options import (
+    STORE,
+    Config,
+    Detector,
+    Json,
+    Quiet,
+    Set,
+    Sources,
+    Store,
+    path,
+    read_settings,
+    reporter_of,
+)
+from mulde.process import EXIT_NOTHING_DONE
+
+OfDataset = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only videos of this data set.", show_default=False)
+]
+OfExtractor = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only these: frames, regions, or an extractor.", show_default=False)
+]
+
+
+def ls(
+    store: Store = STORE,
+    dataset: OfDataset = None,
+    extractor: OfExtractor = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="One row per dataset, extractor, video or file. [default: data set, extractor, settings]"),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """List what lies in the store: data sets, features, settings, rows, size, age."""
+    from mulde.commands.console.cache import print_rows
+    from mulde.store.maintenance import list_cache
+
+    print_rows(list_cache(store, dataset, extractor, by), json_=json_)
+
+
+def verify(
+    store: Store = STORE,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove damaged files; the next run makes them again.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare the checksum of every stored file. Exit code 1 when any is damaged."""
+    from mulde.store import maintenance
+
+    checked = maintenance.verify(store, reporter_of(quiet), delete=delete)
+    removed = f", {checked.num_removed} removed" if delete else ""
+    typer.echo(f"{checked.num_checked} files checked, {len(checked.damaged)} damaged{removed}")
+    if checked.damaged:
+        raise typer.Exit(EXIT_NOTHING_DONE)
+
+
+def prune(
+    store: Store = STORE,
+    dataset: OfDataset = None,
+    extractor: OfExtractor = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Made longer ago than this, as 30d, 12h.")
+    ] = None,
+    unused_for: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Of videos that no run used for this long, as 30d.")
+    ] = None,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Whose checksum differs.")] = False,
+    leftovers: Annotated[
+        bool, typer.Option("--leftovers", help="Unfinished parts of videos that nobody works on.")
+    ] = False,
+    missing_videos: Annotated[
+        bool, typer.Option("--missing-videos", help="Of videos that are at none of their known paths any more.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it the files are only listed.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove stored files to which everything that is given applies."""
+    from mulde.commands.console.cache import print_pruning
+    from mulde.store import maintenance
+    from mulde.store.maintenance import Criteria, parse_age
+
+    ages = parse_age(older_than, "--older-than"), parse_age(unused_for, "--unused-for")
+    criteria = Criteria(dataset, extractor, *ages, damaged, leftovers, missing_videos)
+    print_pruning(maintenance.prune(store, criteria, reporter_of(quiet), yes=yes))
+
+
+def export(
+    sources: Sources,
+    extractor: Annotated[str, typer.Option(help="Features to export, as velocity, clip or imported-NAME.")],
+    out: Annotated[
+        Path, typer.Option(parser=path, help="File to write: .parquet, or .npy with .index.parquet beside it.")
+    ],
+    config: Config = None,
+    set_: Set = None,
+    detector: Detector = None,
+    store: Store = STORE,
+    quiet: Quiet = False,
+) -> None:
+    """Write stored features of all videos into one file. Nothing is computed."""
+    from mulde.pipeline.extraction.export_features import run_export
+
+    reporter = reporter_of(quiet)
+    settings = read_settings(config, set_, detector, command="cache export")
+    finish(run_export(sources, settings, extractor, out, store, reporter), reporter)
+
+
+def import_(
+    sources: Sources,
+    name: Annotated[str, typer.Option(help="Name of the features, for features.imported.")],
+    from_: Annotated[Path, typer.Option("--from", parser=path, help="Folder with <video>.npy or <video>.npz.")],
+    config: Config = None,
+    set_: Set = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what was imported under this name.")] = False,
+    store: Store = STORE,
+    quiet: Quiet = False,
+) -> None:
+    """Bring features made elsewhere into the store, each checked against its video."""
+    from mulde.pipeline.extraction.import_features import run_import
+
+    reporter = reporter_of(quiet)
+    settings = read_settings(config, set_, None, command="cache import")
+    finish(run_import(sources, settings, name, from_, store, reporter, replace=replace), reporter)

@@ -1,0 +1,111 @@
+"""Commands that hold the method against papers, parts of itself and exact answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mulde.commands.ending import finish
+from mulde.commands.options import (
+    STORE,
+    Address,
+    Compat,
+    Device,
+    Engine,
+    Quiet,
+    Seed,
+    Set,
+    Store,
+    Trust,
+    Workers,
+    open_session,
+    path,
+    reporter_of,
+)
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Benchmark, as ucsd-ped2; its settings are pinned.")],
+    root: Annotated[Path, typer.Option(parser=path, help="Folder of the data set.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            help="Folder to write: seed-<n>/, reproduction.json and .md. [default: runs/reproduce-NAME]",
+            show_default=False,
+        ),
+    ] = None,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="The config with one row per frame, where the benchmark has one.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option(parser=path, help="Settings in the place of the pinned ones.")] = None,
+    set_: Set = None,
+    detector: Annotated[str | None, typer.Option(help="Where the detector's weights lie.")] = None,
+    pose: Annotated[str | None, typer.Option(help="Where the pose network's weights lie.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Where the weights of `backbone` lie.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(min=0, help="Seed; repeatable. [default: those of the config, 0 to 4]")
+    ] = None,
+    compat: Compat = None,
+    trust_weights: Trust = False,
+    store: Store = STORE,
+    device: Device = "auto",
+    workers: Workers = 0,
+    engine: Engine = "local",
+    address: Address = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a benchmark with pinned settings and several seeds, beside published figures; leaves a record to diff.
+
+    A seed that is finished is not trained anew: the same command goes on where it was stopped.
+    """
+    from mulde.pipeline.experiments.reproduce import run_reproduce
+
+    place = open_session(store, device, quiet, workers, engine, address)
+    weights = {"detector": detector, "pose": pose, "backbone": backbone}
+    outcome = run_reproduce(
+        name,
+        root,
+        out,
+        place,
+        frames=frames,
+        config=config,
+        weights=weights,
+        changes=set_ or (),
+        seeds=seed or (),
+        compat=compat,
+    )
+    finish(outcome, place.reporter)
+
+
+def ablate(
+    run: Annotated[
+        Path, typer.Argument(parser=path, help="Run folder with scores, or one that holds seed-<n> folders.")
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:ROOT", help="Data set with the labels; default: the one that was scored."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show what each stream adds: all, each alone, each left out. Nothing is trained."""
+    from mulde.pipeline.evaluation.ablation import print_ablation, run_ablate
+
+    print_ablation(run_ablate(run, labels, reporter_of(quiet)))
+
+
+def toy(
+    out: Annotated[
+        Path, typer.Option(parser=path, help="Folder for the figures, pictures and TensorBoard events.")
+    ] = Path("toy"),
+    seed: Seed = 0,
+    device: Device = "auto",
+    preset: Annotated[str, typer.Option(help="Sizes of the network and the training: fast or paper.")] = "fast",
+    quiet: Quiet = False,
+) -> None:
+    """Train on four Gaussians, whose exact answers are known, and show learnt beside exact."""
+    from mulde.pipeline.experiments.toy import print_comparison, run_toy
+
+    print_comparison(run_toy(out, seed=seed, device=device, preset=preset, reporter=reporter_of(quiet)))
