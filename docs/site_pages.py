@@ -16,6 +16,7 @@ ABOVE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "docker/README.md": "docker.md",
+    "CITATION.cff": "CITATION.cff",
     "LICENSE": "LICENSE.txt",
 }
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
