@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.sources import open_source
 from mulde.extractors.boxes import crop
@@ -43,6 +43,7 @@ from mulde.pipeline.extraction.registry import choose_threads
 from mulde.pipeline.extraction.session import Session
 from mulde.progress import Reporter
 from mulde.records import Frames, Regions, UInt8
+from mulde.settings_file import load_settings
 from mulde.store.store import FeatureStore, regions_from_arrow
 
 SAMPLE_FRAMES, LOOP_FRAMES = 96, 24

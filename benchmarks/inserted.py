@@ -21,7 +21,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.datasets.sources import open_source
 from mulde.datasets.synthetic import figures
@@ -34,6 +33,7 @@ from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.progress import Reporter
 from mulde.records import Bool, UInt8, spans
+from mulde.settings_file import load_settings
 from mulde.store import store as tables
 
 PERSON, STEPS, MIN_PIXELS = 0, 10, 30

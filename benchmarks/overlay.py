@@ -30,13 +30,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.media import VideoWriter, open_video
 from mulde.pipeline.events.drawing import draw_overlay
 from mulde.progress import Reporter
 from mulde.records import Event, EventRegion, LabelTrack, Reason, RegionScores, ScoreTrack, UInt8
 from mulde.report.painter import Painter
+from mulde.settings_file import load_settings
 
 RATE, SIZE_HW, BOXES, EVENT_EVERY_S = Fraction(25), (720, 1280), 12, 30
 LEVEL, GROWTH = 6.0, 1.1

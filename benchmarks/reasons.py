@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from mulde.config import load_settings
 from mulde.datasets import open_dataset, write_world
 from mulde.media import write_video
 from mulde.pipeline.events.tables import read_events
@@ -24,6 +23,7 @@ from mulde.pipeline.events.wording import cause_of
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.stages import run_score, run_train
 from mulde.progress import Reporter
+from mulde.settings_file import load_settings
 
 CAUSES = {
     "fast": "fast",

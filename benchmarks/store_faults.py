@@ -26,12 +26,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.media import write_video
 from mulde.pipeline.extraction.engine import extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.progress import Reporter
+from mulde.settings_file import load_settings
 from mulde.store.store import FeatureStore
 
 SETTINGS = ('features.extractors=["flow_histogram"]', "video.batch_frames=4")

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.datasets.base import Dataset
 from mulde.datasets.sources import open_source
 from mulde.pipeline.evaluation.evaluate import evaluate, read_labels
@@ -28,6 +28,7 @@ from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.scoring.frames import score_video
 from mulde.pipeline.training.fit import train
 from mulde.progress import Reporter
+from mulde.settings_file import load_settings
 
 DEFAULT = ("mulde", "msma", "mixture", "neighbours", "mahalanobis")
 

@@ -1,22 +1,14 @@
-"""Settings of every stage: validated, read from and written to TOML, overridden one by one, fingerprinted.
-
-The bounds stand beside each field and are the only place where they stand.
-"""
+"""Settings of every stage, validated. The bounds stand beside each field and are the only place where they stand."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import reprlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from mulde.errors import UsageError
-from mulde.names import json_text, user_path
-from mulde.toml import merge, parse_override, read_toml
+from mulde.names import user_path
 
 
 def _text(value: str) -> str:
@@ -334,65 +326,3 @@ class Settings(_Section):
         if unknown := sorted(set(self.fusion.only_high) - streams):
             raise ValueError(f"fusion.only_high with streams of features.extractors, {unknown[0]!r} is none of them")
         return self
-
-
-def fingerprint(value: object) -> str:
-    """Hex sha256 of plain JSON data, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def load_settings(path: Path | None = None, overrides: Sequence[str] = (), base: Settings | None = None) -> Settings:
-    """Settings from a TOML file (or `base`, or the defaults) with `section.key=value` overrides on top.
-
-    Raises UsageError naming the key, what is allowed and what came.
-    """
-    data: dict[str, Any] = (base or Settings()).model_dump(mode="json")
-    if path is not None:
-        data = merge(data, read_toml(path))
-    for override in overrides:
-        data = merge(data, parse_override(override))
-    try:
-        return Settings.model_validate(data)
-    except ValidationError as error:
-        raise _usage_error(error) from None
-
-
-def dump_toml(settings: Settings) -> str:
-    """The settings as TOML, each value under a comment that says what it means and what is allowed."""
-    import tomli_w
-
-    return json_text(_dump_section(settings, "", tomli_w.dumps))  # whose strings are written as those of JSON
-
-
-def _dump_section(section: BaseModel, name: str, dumps: Any) -> str:
-    lines, tables = [f"[{name}]"] if name else [], []
-    for key, field in type(section).model_fields.items():
-        value = getattr(section, key)
-        if isinstance(value, BaseModel):
-            tables.append(_dump_section(value, f"{name}.{key}" if name else key, dumps))
-            continue
-        plain, comment = section.model_dump(mode="json")[key], f"# {field.description}{_bounds(field.metadata)}"
-        if isinstance(plain, dict):
-            tables.append(f"[{name}.{key}]\n{comment}\n{dumps(plain)}".strip())
-        else:
-            lines += [comment, dumps({key: plain}).strip()]
-    return "\n\n".join(["\n".join(lines), *tables] if lines else tables) + ("" if name else "\n")
-
-
-def _bounds(metadata: Sequence[object]) -> str:
-    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "multiple_of": "a multiple of"}
-    said = [f"{word} {getattr(limit, key)}" for limit in metadata for key, word in words.items() if hasattr(limit, key)]
-    return f" ({', '.join(said)})" if said else ""
-
-
-def _usage_error(error: ValidationError) -> UsageError:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    said = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    expected = {"extra_forbidden": "a setting that there is", "model_type": "a table", "dict_type": "a table"}
-    return UsageError(
-        f"setting {key}" if key else "settings",
-        expected=expected.get(first["type"], said),
-        got=reprlib.repr(first["input"]) if key else None,  # else all of the settings: the sentence names the one
-        hint="`mulde settings` lists every setting with its default and bounds",
-    )

@@ -12,11 +12,11 @@ import mulde
 ROOT = Path(mulde.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("names", "filetypes"),
+    ("names", "filetypes", "digests"),
     ("files",),
-    ("console", "images", "toml", "typed"),
+    ("console", "images", "typed"),
     ("config", "process", "progress", "records"),
-    ("parquet",),
+    ("parquet", "settings_file"),
     ("media", "datasets", "extractors", "density", "evaluation", "store"),
     ("report",),
     ("pipeline.outcome", "pipeline.run_folder", "pipeline.model"),

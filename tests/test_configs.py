@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mulde.config import load_settings
 from mulde.datasets import DATASETS
 from mulde.pipeline.experiments.reproduce import CONFIG_OF, pinned_config
 from mulde.pipeline.extraction.registry import EXTRACTORS, Features, Machine
+from mulde.settings_file import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))

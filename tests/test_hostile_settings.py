@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import tomli_w
 
-from mulde.config import Settings, dump_toml, load_settings
+from mulde.config import Settings
 from mulde.errors import UsageError
 from mulde.pipeline.training.fit import check_density
+from mulde.settings_file import dump_toml, load_settings
 
 VALUES = (
     "9" * 5000, "-" + "9" * 4000, "0x" + "f" * 5000, "nan", "-inf", "1e400", "1979-05-27", "07:32:00", "[]", "{}",

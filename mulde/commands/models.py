@@ -69,7 +69,7 @@ def export_detector(
 
 def settings(config: Config = None, set_: Set = None, detector: Detector = None) -> None:
     """Print every setting with its meaning, bounds and value, as a TOML file for --config."""
-    from mulde.config import dump_toml
+    from mulde.settings_file import dump_toml
 
     for line in dump_toml(read_settings(config, set_, detector)).splitlines():
         echo(line)

@@ -117,7 +117,7 @@ def read_settings(
     command: str | None = None,
 ) -> Settings:
     """command: of which a change must be a setting; None: any will do."""
-    from mulde.config import load_settings
+    from mulde.settings_file import load_settings
 
     overrides = [f"density.preset={quoted(preset)}"] if preset is not None else []
     if detector is not None:

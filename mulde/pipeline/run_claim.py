@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mulde import __version__
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.sources import absolute_source, open_sources
 from mulde.errors import MuldeError, UsageError
@@ -32,6 +32,7 @@ from mulde.pipeline.run_folder import (
     RunFolder,
     read_record,
 )
+from mulde.settings_file import load_settings
 
 Kind = Literal["train", "score", "run", "watch-folder"]
 RUNS = Path("runs")

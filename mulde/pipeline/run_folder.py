@@ -25,10 +25,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mulde import __version__
-from mulde.config import AlarmSettings, Settings, dump_toml
+from mulde.config import AlarmSettings, Settings
 from mulde.errors import MuldeError
 from mulde.evaluation.protocol import Evaluation
 from mulde.files import write_json, write_text
+from mulde.settings_file import dump_toml
 from mulde.typed import Count, FileModel, FilePath, Number, Positive, SourcePath, read_typed, validated
 
 _LIBRARIES = (

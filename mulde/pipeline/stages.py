@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.datasets.base import SPLITS, Dataset
 from mulde.datasets.left_out import as_record
 from mulde.datasets.sources import Opened, VideoCollection, absolute_source, open_source, open_sources
@@ -38,6 +38,7 @@ from mulde.progress import Reporter
 from mulde.records import LabelTrack, ScoredVideo
 from mulde.report.curves import truth_frames
 from mulde.report.evaluation_page import write_evaluation_page
+from mulde.settings_file import load_settings
 
 
 def run_extract(sources: Sequence[str], settings: Settings, place: Session) -> Outcome:

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mulde.config import fingerprint
+from mulde.digests import fingerprint
 from mulde.errors import MuldeError, StoreError, cannot
 from mulde.files import file_kind, parse_json
 

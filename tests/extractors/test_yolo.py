@@ -185,7 +185,7 @@ def test_everything_but_the_detector_works_without_ultralytics():
         "import sys\n"
         "sys.modules['ultralytics'] = None\n"
         "import numpy as np\n"
-        "from mulde.config import load_settings\n"
+        "from mulde.settings_file import load_settings\n"
         "from mulde.errors import UsageError\n"
         "from mulde.pipeline.extraction.registry import build_extractors, build_regions\n"
         "from mulde.records import *\n"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mulde.config import load_settings
 from mulde.extractors.clip import clip_appearance
 from mulde.extractors.zoo import _CLIP, _IMAGE_DIMS, _VIDEO_DIMS, KINDS, list_models
+from mulde.settings_file import load_settings
 
 
 @pytest.fixture(autouse=True)

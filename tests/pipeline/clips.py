@@ -6,13 +6,13 @@ import hashlib
 from fractions import Fraction
 from pathlib import Path
 
-from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.media import write_video
 from mulde.pipeline.extraction.engine import THIS_MACHINE, Extraction, WorkerConfig, extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.progress import Reporter
 from mulde.records import Window
+from mulde.settings_file import load_settings
 from mulde.store.store import FeatureStore
 from tests.conftest import moving_square
 

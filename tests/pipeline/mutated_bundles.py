@@ -30,11 +30,11 @@ Header, Arrays = dict[str, Any], dict[str, np.ndarray]
 
 def write_sound(path: Path) -> None:
     """A bundle with all that one can hold: several streams and kinds of density, scales, normal scores, a detector."""
-    from mulde.config import load_settings
     from mulde.evaluation.conformal import NormalVideo
     from mulde.pipeline.model.bundle import load_bundle
     from mulde.pipeline.model.calibration import Surprise
     from mulde.pipeline.model.world import FrameRate, FrameSize, World
+    from mulde.settings_file import load_settings
 
     old = load_bundle(VERSION_1)
     changes = [

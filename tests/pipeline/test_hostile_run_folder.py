@@ -28,7 +28,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mulde.config import load_settings
 from mulde.errors import MuldeError
 from mulde.media import write_video
 from mulde.parquet import read_parquet
@@ -47,6 +46,7 @@ from mulde.pipeline.scoring.regions import read_regions
 from mulde.pipeline.stages import run_evaluate
 from mulde.progress import Reporter
 from mulde.records import ScoredVideo, ScoreTrack
+from mulde.settings_file import load_settings
 from tests.conftest import moving_square
 from tests.test_cli import run_main
 

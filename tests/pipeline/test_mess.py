@@ -12,13 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mulde.config import load_settings
 from mulde.media import write_video
 from mulde.names import output_path, printable
 from mulde.pipeline import predictor as scorer
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.stages import run_train
 from mulde.progress import Reporter
+from mulde.settings_file import load_settings
 from tests.conftest import moving_square
 from tests.pipeline.mess import LOCKED, Mess, write_mess
 

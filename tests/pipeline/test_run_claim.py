@@ -14,12 +14,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mulde.config import Settings, dump_toml, load_settings
+from mulde.config import Settings
 from mulde.errors import UsageError
 from mulde.files import write_json, write_text
 from mulde.media import write_video
 from mulde.pipeline.run_claim import claim, new_run, prune
 from mulde.pipeline.run_folder import RunFolder
+from mulde.settings_file import dump_toml, load_settings
 from tests.pipeline.model.test_world import ODD, PLAIN, QUICK, RATE, STREAMS, scene
 from tests.test_cli import run_main
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError, UsageError
 from mulde.media import write_video
@@ -26,6 +25,7 @@ from mulde.pipeline.extraction.engine import WorkerConfig, extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.ray_runner import _absolute_weights, choose_workers
 from mulde.progress import Reporter
+from mulde.settings_file import load_settings
 from mulde.store.store import FeatureStore
 from tests.conftest import moving_square
 

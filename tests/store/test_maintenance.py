@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError, UsageError
 from mulde.media import content_hash, write_video
@@ -24,6 +24,7 @@ from mulde.pipeline.extraction.export_features import plan_for
 from mulde.pipeline.extraction.feature_files import read_features
 from mulde.pipeline.extraction.plan import decoder_facts
 from mulde.records import FeatureTable, Regions
+from mulde.settings_file import load_settings
 from mulde.store import catalogue
 from mulde.store.imported import imported_passport
 from mulde.store.maintenance import check_file, parse_age

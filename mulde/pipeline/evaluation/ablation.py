@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mulde.config import FusionSettings, load_settings
+from mulde.config import FusionSettings
 from mulde.console import output
 from mulde.datasets.sources import open_source
 from mulde.errors import LabelError, MuldeError, UsageError
@@ -25,6 +25,7 @@ from mulde.pipeline.run_folder import read_record
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.progress import Reporter
 from mulde.records import Float64, LabelTrack, ScoredVideo
+from mulde.settings_file import load_settings
 
 ALL = "all"
 AGREEMENT = "rank_correlation_with_all"

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from mulde.config import Settings, fingerprint
+from mulde.config import Settings
 from mulde.datasets.sources import open_source
+from mulde.digests import fingerprint
 from mulde.errors import Failure, MuldeError
 from mulde.evaluation.protocol import evaluate_tracks
 from mulde.extractors.base import digest

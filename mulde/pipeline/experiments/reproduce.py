@@ -8,8 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mulde.config import Settings, fingerprint, load_settings
+from mulde.config import Settings
 from mulde.datasets.sources import VideoCollection, open_source
+from mulde.digests import fingerprint
 from mulde.errors import MuldeError, UsageError, VideoError
 from mulde.evaluation.compat import VARIANTS
 from mulde.files import read_json, write_json, write_text
@@ -23,6 +24,7 @@ from mulde.pipeline.run_folder import versions
 from mulde.pipeline.stages import run_all, run_evaluate
 from mulde.progress import Reporter
 from mulde.report.reproduction_page import to_markdown
+from mulde.settings_file import load_settings
 from mulde.typed import validated
 
 CONFIG_OF = {"avenue-masks": "avenue", "avenue-intervals": "avenue"}

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.sources import open_sources
 from mulde.errors import Failure, MuldeError, StoreError, UsageError
@@ -22,6 +22,7 @@ from mulde.pipeline.extraction.plan import ExtractionPlan, decoder_facts
 from mulde.pipeline.extraction.video import Extracted, StoredVideo, look_up
 from mulde.pipeline.outcome import Outcome
 from mulde.progress import Reporter
+from mulde.settings_file import load_settings
 from mulde.store import store as tables
 from mulde.store.imported import PREFIX
 from mulde.store.store import FeatureStore

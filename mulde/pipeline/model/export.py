@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mulde import __version__
-from mulde.config import fingerprint
 from mulde.density.base import Density
 from mulde.density.onnx import to_onnx
+from mulde.digests import fingerprint
 from mulde.errors import UsageError
 from mulde.files import atomic_write, write_json
 from mulde.pipeline.model.bundle import SCHEMA_VERSION, load_bundle

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.errors import UsageError
-from mulde.toml import parse_override
+from mulde.settings_file import load_settings, parse_override
 
 _FEATURES = ("video", "regions", "tracks", "features")
 _MODEL = (*_FEATURES, "density", "fusion", "alarms", "reasons")

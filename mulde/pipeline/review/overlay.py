@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.datasets.base import Video, listing
 from mulde.datasets.sources import distinct_names, open_source
 from mulde.errors import Failure, LabelError, MuldeError, UsageError, VideoError, sentence, stops_all
@@ -24,6 +24,7 @@ from mulde.pipeline.scoring.threshold import recorded_level
 from mulde.progress import Reporter
 from mulde.records import Event, LabelTrack, ScoredVideo
 from mulde.report.timeline import write_timeline
+from mulde.settings_file import load_settings
 
 TIMELINE = "timeline.png"
 

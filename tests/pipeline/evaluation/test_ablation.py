@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.errors import LabelError, MuldeError, UsageError
 from mulde.evaluation.smoothing import smooth
 from mulde.files import write_json
@@ -20,6 +20,7 @@ from mulde.pipeline.run_folder import RunFolder
 from mulde.pipeline.scoring.frames import write_scores
 from mulde.progress import Reporter
 from mulde.records import ScoredVideo, ScoreTrack
+from mulde.settings_file import load_settings
 
 NUM_FRAMES, SIGMA = 40, 2.0
 TRUTH = {"a": np.arange(NUM_FRAMES) >= 25, "b": (np.arange(NUM_FRAMES) // 10) % 2 == 1}

@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.folder.dataset import FolderDataset
 from mulde.errors import LabelError
 from mulde.pipeline.evaluation.evaluate import evaluate, read_labels, region_pool
 from mulde.progress import Reporter
 from mulde.records import LabelTrack, RegionScores, ScoredVideo, ScoreTrack, TruthRegions
+from mulde.settings_file import load_settings
 
 SHRUNK = load_settings(overrides=["video.working_size_px=64"])
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.density.standardise import Standardiser
 from mulde.errors import StoreError
 from mulde.evaluation.smoothing import smooth
@@ -21,6 +21,7 @@ from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.calibration import Calibration, Surprise, combine
 from mulde.pipeline.model.normal_index import NormalIndex
 from mulde.records import Event, FeatureTable, Regions, ScoredVideo, ScoreTrack
+from mulde.settings_file import load_settings
 
 SIGMA = 3.0
 SIZE_HW = (240, 320)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from mulde.config import load_settings
 from mulde.datasets import open_dataset, write_world
 from mulde.media import write_video
 from mulde.pipeline.events.explain import Explained, explain
@@ -15,6 +14,7 @@ from mulde.pipeline.scoring.frames import score_video
 from mulde.pipeline.scoring.threshold import find_alarms, learn_threshold
 from mulde.pipeline.training.fit import train
 from mulde.pipeline.training.reference_samples import write_normal_index
+from mulde.settings_file import load_settings
 from tests.pipeline.clips import QUIET, run
 
 TRUE_CAUSES = {

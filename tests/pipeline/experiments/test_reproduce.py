@@ -205,7 +205,7 @@ def test_habits_of_papers_stand_apart(world, config, store, tmp_path):
 def test_weights_that_nothing_would_load_are_refused(world, config, store, tmp_path):
     with pytest.raises(UsageError, match=r"--pose p\.pt: expected settings that use features\.pose\.weights"):
         reproduce(world, tmp_path, config, store, weights={"pose": "p.pt", "detector": None})
-    from mulde.config import load_settings
+    from mulde.settings_file import load_settings
 
     both = load_settings(overrides=['regions.finders=["yolo"]', 'features.extractors=["backbone"]'])
     assert weights_as_changes(both, {"detector": 'a "b".pt', "backbone": "c", "pose": None}) == [
@@ -215,7 +215,7 @@ def test_weights_that_nothing_would_load_are_refused(world, config, store, tmp_p
 
 
 def test_local_paths_of_weights_are_not_part_of_the_settings():
-    from mulde.config import load_settings
+    from mulde.settings_file import load_settings
 
     here = load_settings(overrides=["regions.yolo.weights=/a/b/yolo.pt", "run.out=/somewhere"])
     there = load_settings(overrides=["regions.yolo.weights=/c/yolo.pt"])

@@ -11,11 +11,11 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from mulde import __version__
-from mulde.config import load_settings
 from mulde.errors import BundleError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.pipeline.model.bundle import SCHEMA_VERSION, Stream, load_bundle
 from mulde.pipeline.model.calibration import Calibration, Surprise
+from mulde.settings_file import load_settings
 
 VERSION_1 = Path(__file__).resolve().parents[2] / "data" / "bundle-v1.safetensors"
 """Written by the first release; the rows and scores beside it are that release's own."""

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from mulde import __version__
-from mulde.config import fingerprint, load_settings
 from mulde.density.registry import build_density
+from mulde.digests import fingerprint
 from mulde.errors import BundleError, UsageError
 from mulde.pipeline.model.bundle import SCHEMA_VERSION, Bundle, Stream, load_bundle
 from mulde.pipeline.model.calibration import calibrate, combine, frame_maximum, learn_surprise
 from mulde.pipeline.model.export import FORMATS, export
+from mulde.settings_file import load_settings
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

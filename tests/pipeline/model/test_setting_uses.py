@@ -16,10 +16,11 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
-from mulde.config import Settings, load_settings
+from mulde.config import Settings
 from mulde.errors import UsageError
 from mulde.media import write_video
 from mulde.pipeline.model.setting_uses import USES, check_used, scoring_settings
+from mulde.settings_file import load_settings
 from tests.pipeline.model.test_world import ODD, QUICK, RATE, STREAMS, scene
 from tests.test_cli import run_main
 

@@ -16,7 +16,6 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from mulde.config import load_settings
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import digest, weights_source
 from mulde.extractors.formats import check_format
@@ -24,6 +23,7 @@ from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.model import weights as own_weights
 from mulde.pipeline.model.bundle import load_bundle
 from mulde.pipeline.model.weights import RECORD, plain_name, remember
+from mulde.settings_file import load_settings
 from tests.pipeline.mutated_bundles import VERSION_1
 
 NAMED = {

@@ -20,7 +20,6 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.errors import BundleError, VideoError
 from mulde.media import Conversion, ConvertedReader, open_video, write_video
@@ -40,6 +39,7 @@ from mulde.pipeline.model.world import (
 )
 from mulde.pipeline.scoring.regions import held_regions, read_regions_of
 from mulde.records import RegionScores
+from mulde.settings_file import load_settings
 from tests.media.media_samples import encode, remux
 from tests.pipeline.clips import run
 from tests.test_cli import run_main

@@ -23,7 +23,6 @@ import pytest
 from filelock import FileLock
 
 from mulde import cli
-from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.errors import Failure, MuldeError, UsageError
 from mulde.media import write_video
@@ -39,6 +38,7 @@ from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.stages import run_train
 from mulde.progress import Reporter
 from mulde.records import Event, Reason
+from mulde.settings_file import load_settings
 from tests.conftest import moving_square
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX file names and signals")

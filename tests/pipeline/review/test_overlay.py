@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 
-from mulde.config import dump_toml, load_settings
 from mulde.datasets.base import Video
 from mulde.errors import UsageError, VideoError
 from mulde.media import content_hash, open_video
@@ -22,6 +21,7 @@ from mulde.pipeline.review.overlay import TIMELINE, run_overlay
 from mulde.pipeline.scoring.frames import write_scores
 from mulde.pipeline.scoring.regions import write_regions
 from mulde.records import Event, EventRegion, Reason, RegionScores, ScoredVideo, ScoreTrack
+from mulde.settings_file import dump_toml, load_settings
 from tests.media.media_samples import encode, overwrite_packets, write_images
 from tests.media.test_writer import add_sound, sound_packets
 from tests.pipeline.clips import QUIET

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from mulde.config import AlarmSettings, Settings, load_settings
+from mulde.config import AlarmSettings, Settings
 from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.conformal import NormalVideo, Threshold, alarm_level, count_events, event_p_values, least_rate
@@ -16,6 +16,7 @@ from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
 from mulde.progress import Reporter
 from mulde.records import Event, ScoredVideo, ScoreTrack
+from mulde.settings_file import load_settings
 
 RATE = 2.0
 GAPS = {"merge_gap_s": 1.0, "min_length_s": 0.0}

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.errors import FitError, UsageError
 from mulde.files import write_csv
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.training.exclusions import Exclusions, kept, read_exclusions
 from mulde.pipeline.training.fit import split_folds
+from mulde.settings_file import load_settings
 from mulde.store.store import FeatureStore
 
 

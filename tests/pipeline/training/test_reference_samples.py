@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mulde.config import load_settings
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError, RecordError
 from mulde.media import write_video
@@ -23,6 +22,7 @@ from mulde.pipeline.training.exclusions import Exclusions
 from mulde.pipeline.training.reference_samples import draw_reference_samples, write_normal_index
 from mulde.progress import Reporter
 from mulde.records import FeatureTable, Frames
+from mulde.settings_file import load_settings
 from tests.pipeline.clips import QUIET, clips, plan_of, run
 
 RED = (220, 30, 40)

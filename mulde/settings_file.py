@@ -1,0 +1,140 @@
+"""Settings from TOML files and `--set section.key=value`, read within bounds, and back to TOML with their meanings."""
+
+from __future__ import annotations
+
+import reprlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from mulde.config import Settings
+from mulde.errors import UsageError
+from mulde.files import MAX_DEPTH, is_deep, read_text
+from mulde.names import json_text
+
+_MAX_BYTES = 2**20
+
+
+def load_settings(path: Path | None = None, overrides: Sequence[str] = (), base: Settings | None = None) -> Settings:
+    """Settings from a TOML file (or `base`, or the defaults) with `section.key=value` overrides on top.
+
+    Raises UsageError naming the key, what is allowed and what came.
+    """
+    data: dict[str, Any] = (base or Settings()).model_dump(mode="json")
+    if path is not None:
+        data = merge(data, read_toml(path))
+    for override in overrides:
+        data = merge(data, parse_override(override))
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise _usage_error(error) from None
+
+
+def dump_toml(settings: Settings) -> str:
+    """The settings as TOML, each value under a comment that says what it means and what is allowed."""
+    import tomli_w
+
+    return json_text(_dump_section(settings, "", tomli_w.dumps))  # whose strings are written as those of JSON
+
+
+def _dump_section(section: BaseModel, name: str, dumps: Any) -> str:
+    lines, tables = [f"[{name}]"] if name else [], []
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if isinstance(value, BaseModel):
+            tables.append(_dump_section(value, f"{name}.{key}" if name else key, dumps))
+            continue
+        plain, comment = section.model_dump(mode="json")[key], f"# {field.description}{_bounds(field.metadata)}"
+        if isinstance(plain, dict):
+            tables.append(f"[{name}.{key}]\n{comment}\n{dumps(plain)}".strip())
+        else:
+            lines += [comment, dumps({key: plain}).strip()]
+    return "\n\n".join(["\n".join(lines), *tables] if lines else tables) + ("" if name else "\n")
+
+
+def _bounds(metadata: Sequence[object]) -> str:
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "multiple_of": "a multiple of"}
+    bounds = [
+        f"{word} {getattr(limit, key)}" for limit in metadata for key, word in words.items() if hasattr(limit, key)
+    ]
+    return f" ({', '.join(bounds)})" if bounds else ""
+
+
+def _usage_error(error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    expected = {"extra_forbidden": "a setting that there is", "model_type": "a table", "dict_type": "a table"}
+    return UsageError(
+        f"setting {key}" if key else "settings",
+        expected=expected.get(first["type"], reason),
+        got=reprlib.repr(first["input"]) if key else None,  # else all of the settings: the sentence names the one
+        hint="`mulde settings` lists every setting with its default and bounds",
+    )
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a settings file holds. Raises UsageError for a file that cannot be read, is not TOML, is nested too deep or
+    holds numbers of thousands of digits."""
+    name = f"settings file {path}"
+    return _parse(read_text(path, max_bytes=_MAX_BYTES, error=UsageError), name)
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """`section.key=value` as nested tables; a value that is not TOML is a string. Raises UsageError."""
+    key, sign, raw = text.partition("=")
+    if not sign or not key.strip():
+        raise UsageError(f"setting {text[:300]!r}", expected="KEY=VALUE, as density.preset=paper")
+    parts = key.strip().split(".")
+    if len(text) > _MAX_BYTES or len(parts) > MAX_DEPTH:
+        raise UsageError(f"setting {key[:300]!r}", expected="KEY=VALUE, as density.preset=paper", got="a longer one")
+    value: Any
+    try:
+        value = _parse(f"value = {raw}", f"setting {key.strip()}")["value"]
+    except _NotTomlError:
+        value = raw.strip()  # a bare word is a string
+    for part in reversed(parts):
+        value = {part: value}
+    return dict(value)
+
+
+class _NotTomlError(UsageError):
+    """Text that is not TOML, unlike TOML that holds too much."""
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    hint = "`mulde settings` prints a valid file"
+    deep = UsageError(f"{name} is nested too deep", expected=f"at most {MAX_DEPTH} levels")
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _NotTomlError(f"{name} is not TOML ({error})", hint=hint) from None
+    except ValueError as error:  # numbers of more digits than Python reads, dates that there are not
+        reason = str(error).partition(";")[0]
+        raise UsageError(f"{name} cannot be read ({reason})", hint=hint) from None
+    except RecursionError:
+        raise deep from None
+    if is_deep(data):
+        raise deep
+    if _has_wide_number(data):
+        raise UsageError(f"{name} cannot be read", expected="whole numbers of 64 bits", got="a longer one", hint=hint)
+    return data
+
+
+def _has_wide_number(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_wide_number, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
+
+
+def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of `base` with the values of `top` in the place of those of the same keys."""
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
