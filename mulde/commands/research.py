@@ -91,7 +91,8 @@ def ablate(
     quiet: Quiet = False,
 ) -> None:
     """Show what each stream adds: all, each alone, each left out. Nothing is trained."""
-    from mulde.pipeline.evaluation.ablation import print_ablation, run_ablate
+    from mulde.commands.console.research import print_ablation
+    from mulde.pipeline.evaluation.ablation import run_ablate
 
     print_ablation(run_ablate(run, labels, reporter_of(quiet)))
 
@@ -106,6 +107,7 @@ def toy(
     quiet: Quiet = False,
 ) -> None:
     """Train on four Gaussians, whose exact answers are known, and show learnt beside exact."""
-    from mulde.pipeline.experiments.toy import print_comparison, run_toy
+    from mulde.commands.console.research import print_comparison
+    from mulde.pipeline.experiments.toy import run_toy
 
     print_comparison(run_toy(out, seed=seed, device=device, preset=preset, reporter=reporter_of(quiet)))

@@ -9,12 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mulde.config import FusionSettings
-from mulde.console import output
 from mulde.datasets.sources import open_source
 from mulde.errors import LabelError, MuldeError, UsageError
 from mulde.evaluation.protocol import TableCell, evaluate_tracks
@@ -190,48 +188,3 @@ def _write(ablation: Ablation, root: Path) -> None:
         table.to_parquet(partial, index=False)
     data = {"lines": ablation.lines, "correlations": ablation.correlations}
     write_text(root / "ablation.json", json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def print_ablation(ablation: Ablation) -> None:
-    """AUCs by choice of streams, and how alike the streams are; the mean of the runs where there are several."""
-    from rich.table import Table
-
-    console = output(110)
-    num_runs = len(ablation.correlations)
-    smoothings = list(dict.fromkeys(line["smoothing"] for line in ablation.lines if "smoothing" in line))
-    table = Table(title=f"mean of {num_runs} runs" if num_runs > 1 else None)
-    table.add_column("streams", no_wrap=True)
-    for kind in ("micro", "macro") if smoothings else ():
-        for smoothing in smoothings:
-            table.add_column(f"{kind} AUC % {smoothing}", justify="right")
-    table.add_column("like all (rank)", justify="right")
-    for streams, score in dict.fromkeys((line["streams"], line.get("score")) for line in ablation.lines):
-        mine = [line for line in ablation.lines if (line["streams"], line.get("score")) == (streams, score)]
-        cells = [
-            _mean([line[f"{kind}_auc"] for line in mine if line["smoothing"] == smoothing], 100)
-            for kind in ("micro", "macro")
-            for smoothing in smoothings
-        ]
-        title = str(streams) if streams != "none" else f"null: {score}"
-        table.add_row(title, *cells, _mean([line[AGREEMENT] for line in mine]))
-    if smoothings:
-        table.caption = "To pick streams by these figures is to pick them on test labels."
-    console.print(table)
-    console.print(_correlation_table(list(ablation.correlations.values())))
-
-
-def _correlation_table(runs: Sequence[Mapping[str, Mapping[str, float | None]]]) -> Any:
-    from rich.table import Table
-
-    table = Table(title="rank correlation of the streams")
-    table.add_column("")
-    for name in runs[0]:
-        table.add_column(name, justify="right")
-    for a in runs[0]:
-        table.add_row(a, *(_mean([run[a][b] for run in runs]) for b in runs[0]))
-    return table
-
-
-def _mean(values: Sequence[TableCell], scale: float = 1) -> str:
-    numbers = [float(value) for value in values if isinstance(value, float | int)]
-    return f"{scale * np.mean(numbers):.2f}" if numbers else "-"

@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.table import Table
 
 from mulde import __version__
-from mulde.console import output
 from mulde.density.estimator import MuldeDensity
 from mulde.density.heldout import NUM_BANDS
 from mulde.density.presets import PRESETS
@@ -183,47 +181,3 @@ def _write_csv(comparison: Comparison, path: Path) -> None:
 
     rows = [asdict(row) for row in comparison.levels] + [asdict(row) for row in comparison.aggregates]
     write_csv(pd.DataFrame(rows), path)
-
-
-def print_comparison(comparison: Comparison) -> None:
-    """Both tables, and whether the promises are kept."""
-    console = output(110)
-    console.print(_level_table(comparison))
-    console.print(_aggregate_table(comparison))
-    kept = all(promise.kept for promise in comparison.promises)
-    console.print("All promises are kept:" if kept else "Not all promises are kept:")
-    for promise in comparison.promises:
-        verdict = "kept" if promise.kept else "BROKEN"
-        console.print(f"  {verdict}: {promise.promise} ({promise.found})", soft_wrap=True)
-
-
-def _level_table(comparison: Comparison) -> Table:
-    table = Table(title="learnt against exact, per noise level")
-    for name in (
-        "sigma",
-        "AUC energy",
-        "exact",
-        "AUC score norm",
-        "exact",
-        "correlation",
-        "DSM loss",
-        "exact",
-        "least",
-    ):
-        table.add_column(name, justify="right")
-    for row in comparison.levels:
-        values = asdict(row)
-        sigma = values.pop("sigma")
-        table.add_row(f"{sigma:.4f}", *(f"{value:.4f}" for value in values.values()))
-    table.caption = "DSM loss: of held-out points, learnt and exact energy under the same noise; least possible"
-    return table
-
-
-def _aggregate_table(comparison: Comparison) -> Table:
-    table = Table(title="AUC of the aggregates")
-    for name in ("aggregate", "energy", "exact", "score norm", "exact"):
-        table.add_column(name, justify="left" if name == "aggregate" else "right")
-    for row in comparison.aggregates:
-        values = asdict(row)
-        table.add_row(values.pop("aggregate"), *(f"{value:.4f}" for value in values.values()))
-    return table

@@ -11,11 +11,12 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
+from mulde.commands.console.research import print_ablation
 from mulde.config import Settings
 from mulde.errors import LabelError, MuldeError, UsageError
 from mulde.evaluation.smoothing import smooth
 from mulde.files import write_json
-from mulde.pipeline.evaluation.ablation import choices_of, print_ablation, rank_correlation, run_ablate
+from mulde.pipeline.evaluation.ablation import choices_of, rank_correlation, run_ablate
 from mulde.pipeline.run_folder import RunFolder
 from mulde.pipeline.scoring.frames import write_scores
 from mulde.progress import Reporter

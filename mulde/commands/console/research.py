@@ -1,0 +1,92 @@
+"""What `mulde ablate` and `mulde toy` print on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+from rich.table import Table
+
+from mulde.console import output
+from mulde.evaluation.protocol import TableCell
+from mulde.pipeline.evaluation.ablation import AGREEMENT, Ablation
+from mulde.pipeline.experiments.toy_comparison import Comparison
+
+_WIDTH = 110
+
+
+def print_ablation(ablation: Ablation) -> None:
+    """AUCs by choice of streams, and how alike the streams are; the mean of the runs where there are several."""
+    console = output(_WIDTH)
+    num_runs = len(ablation.correlations)
+    smoothings = list(dict.fromkeys(line["smoothing"] for line in ablation.lines if "smoothing" in line))
+    table = Table(title=f"mean of {num_runs} runs" if num_runs > 1 else None)
+    table.add_column("streams", no_wrap=True)
+    for kind in ("micro", "macro") if smoothings else ():
+        for smoothing in smoothings:
+            table.add_column(f"{kind} AUC % {smoothing}", justify="right")
+    table.add_column("like all (rank)", justify="right")
+    for streams, score in dict.fromkeys((line["streams"], line.get("score")) for line in ablation.lines):
+        rows = [line for line in ablation.lines if (line["streams"], line.get("score")) == (streams, score)]
+        cells = [
+            _mean([line[f"{kind}_auc"] for line in rows if line["smoothing"] == smoothing], 100)
+            for kind in ("micro", "macro")
+            for smoothing in smoothings
+        ]
+        title = str(streams) if streams != "none" else f"null: {score}"
+        table.add_row(title, *cells, _mean([line[AGREEMENT] for line in rows]))
+    if smoothings:
+        table.caption = "To pick streams by these figures is to pick them on test labels."
+    console.print(table)
+    console.print(_correlation_table(list(ablation.correlations.values())))
+
+
+def _correlation_table(runs: Sequence[Mapping[str, Mapping[str, float | None]]]) -> Table:
+    table = Table(title="rank correlation of the streams")
+    table.add_column("")
+    for name in runs[0]:
+        table.add_column(name, justify="right")
+    for a in runs[0]:
+        table.add_row(a, *(_mean([run[a][b] for run in runs]) for b in runs[0]))
+    return table
+
+
+def _mean(values: Sequence[TableCell], scale: float = 1) -> str:
+    numbers = [float(value) for value in values if isinstance(value, float | int)]
+    return f"{scale * np.mean(numbers):.2f}" if numbers else "-"
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """The toy set, learnt beside exact: both tables, and whether the promises are kept."""
+    console = output(_WIDTH)
+    console.print(_level_table(comparison))
+    console.print(_aggregate_table(comparison))
+    kept = all(promise.kept for promise in comparison.promises)
+    console.print("All promises are kept:" if kept else "Not all promises are kept:")
+    for promise in comparison.promises:
+        verdict = "kept" if promise.kept else "BROKEN"
+        console.print(f"  {verdict}: {promise.promise} ({promise.found})", soft_wrap=True)
+
+
+def _level_table(comparison: Comparison) -> Table:
+    table = Table(title="learnt against exact, per noise level")
+    columns = ("sigma", "AUC energy", "exact", "AUC score norm", "exact", "correlation", "DSM loss", "exact", "least")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in comparison.levels:
+        values = asdict(row)
+        sigma = values.pop("sigma")
+        table.add_row(f"{sigma:.4f}", *(f"{value:.4f}" for value in values.values()))
+    table.caption = "DSM loss: of held-out points, learnt and exact energy under the same noise; least possible"
+    return table
+
+
+def _aggregate_table(comparison: Comparison) -> Table:
+    table = Table(title="AUC of the aggregates")
+    for name in ("aggregate", "energy", "exact", "score norm", "exact"):
+        table.add_column(name, justify="left" if name == "aggregate" else "right")
+    for row in comparison.aggregates:
+        values = asdict(row)
+        table.add_row(values.pop("aggregate"), *(f"{value:.4f}" for value in values.values()))
+    return table
