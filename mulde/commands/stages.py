@@ -167,10 +167,14 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Compare scores with ground truth, beside null scores that never look at the video; writes a page with curves."""
+    from mulde.commands.console.evaluation import print_events_found
     from mulde.pipeline.stages import run_evaluate
 
     reporter = reporter_of(quiet)
-    finish(run_evaluate(run, labels, reporter, bootstrap=bootstrap, compat=compat, events=events), reporter)
+    outcome = run_evaluate(run, labels, reporter, bootstrap=bootstrap, compat=compat, events=events)
+    if outcome.events_found is not None:
+        print_events_found(outcome.events_found)
+    finish(outcome, reporter)
 
 
 def watch_folder(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from mulde.errors import LabelError, UsageError
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
 from mulde.files import read_text, write_json
 from mulde.pipeline.evaluation.evaluate import evaluate, mean_and_spread, read_labels, region_pool
-from mulde.pipeline.evaluation.events_found import show_events_found
+from mulde.pipeline.evaluation.events_found import EventsFound, write_events_found
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
@@ -39,6 +39,13 @@ from mulde.records import LabelTrack, ScoredVideo
 from mulde.report.curves import truth_frames
 from mulde.report.evaluation_page import write_evaluation_page
 from mulde.settings_file import load_settings
+
+
+@dataclass
+class Evaluated(Outcome):
+    """events_found: which event found which annotated anomaly; None where nobody asked."""
+
+    events_found: EventsFound | None = None
 
 
 def run_extract(sources: Sequence[str], settings: Settings, place: Session) -> Outcome:
@@ -181,7 +188,7 @@ def run_evaluate(
     bootstrap: int = NUM_RESAMPLES,
     compat: str | None = None,
     events: bool = False,
-) -> Outcome:
+) -> Evaluated:
     """Figures of the scores in a run folder against the labels of a data set; `<root>/metrics.json` and
     `<root>/evaluation/` with curves and a page. events: besides, which event found which annotated anomaly."""
     if source is None:
@@ -198,9 +205,8 @@ def run_evaluate(
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
     labels = read_labels(dataset, scored)
     evaluation = _evaluate(root, scored, labels, dataset, reporter, bootstrap=bootstrap, compat=compat)
-    if events:
-        show_events_found(root, scored, labels, reporter)
-    return Outcome(done=len(scored), evaluations={0: evaluation})
+    found = write_events_found(root, scored, labels, reporter) if events else None
+    return Evaluated(len(scored), evaluations={0: evaluation}, events_found=found)
 
 
 def _evaluate(

@@ -11,18 +11,21 @@ from mulde.console import output
 from mulde.errors import Failure
 from mulde.evaluation.alarms import OperatingPoint
 from mulde.evaluation.compat import CompatFigures
+from mulde.evaluation.conformal import COVERAGE
 from mulde.evaluation.metrics import Figures
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionFigures
+from mulde.pipeline.evaluation.events_found import MIN_LENGTH_S, EventsFound
 from mulde.progress import Reporter
 
 _UNDEFINED = "-"
+_WIDTH = 110
 _COMPAT_COLUMNS = {"micro_auc": "micro AUC", "macro_padded_auc": "macro_padded AUC"}
 
 
 def print_evaluations(evaluations: Mapping[int, Evaluation]) -> None:
     """The tables of each seed and, for several seeds, the mean and spread of the AUCs."""
-    console = output(110)
+    console = output(_WIDTH)
     for seed, evaluation in evaluations.items():
         console.print(_frame_table(evaluation, f"seed {seed}" if len(evaluations) > 1 else ""))
         if any(row.alarms for row in evaluation.rows):
@@ -154,6 +157,58 @@ def _interval(ends: tuple[float, float] | None) -> str:
 
 def _number(value: float | None) -> str:
     return _UNDEFINED if value is None else f"{value:.2f}"
+
+
+def print_events_found(events: EventsFound) -> None:
+    """The annotated anomalies as a table, and the summary below it."""
+    console = output(_WIDTH)
+    table = Table(title="annotated anomalies")
+    for column in ("video", "start", "length s", "found", "delay s", "p-value", "stream", "reason"):
+        table.add_column(column, justify="right" if column in ("start", "length s", "delay s", "p-value") else "left")
+    for row in events.table.to_dict(orient="records"):
+        word = "yes" if row["found"] else f"exempt {row['exemption']}" if row["exemption"] else "no"
+        delay, p_value = row["delay_s"], row["p_value"]
+        table.add_row(
+            row["video"],
+            f"{row['start_s']:.2f}",
+            f"{row['length_s']:.2f}",
+            word,
+            _UNDEFINED if np.isnan(delay) else f"{delay:.2f}",
+            _UNDEFINED if np.isnan(p_value) else f"{p_value:.2g}",
+            row["stream"],
+            row["reason"],
+        )
+    console.print(table)
+    for sentence in summary_of(events):
+        console.print(sentence)
+
+
+def summary_of(events: EventsFound) -> list[str]:
+    """In sentences."""
+    sentences = [
+        f"{events.num_long_found} of {events.num_long} annotated anomalies of at least {MIN_LENGTH_S:g} s are found; "
+        f"all of a clip's in {events.num_clips_found} of {events.num_clips} clips with any",
+        f"{events.num_false} of {events.num_alarms} alarms are false{_false_alarm_rate(events)}",
+        f"the alarm level was set for {events.wanted_per_hour:.4g} false alarms an hour "
+        f"({events.wanted_per_hour / 60:.3g} a minute) on held-out normal video, without labels",
+    ]
+    if events.num_exempt:
+        sentences.append(
+            f"{events.num_exempt} exempt {'event counts' if events.num_exempt == 1 else 'events count'} neither as "
+            "found nor as a false alarm"
+        )
+    return sentences
+
+
+def _false_alarm_rate(events: EventsFound) -> str:
+    per_hour, highest = events.false_per_hour, events.max_false_per_hour
+    if per_hour is None or highest is None:
+        return "; no frame is labelled normal, so there is no rate"
+    return (
+        f": {per_hour:.4g} an hour, {per_hour / 60:.3g} a minute of the {60 * events.normal_hours:.3g} minutes "
+        f"labelled normal, of which {100 * events.share_flagged:.3g} % lie inside alarms; as much footage leaves room "
+        f"for {highest / 60:.3g} a minute ({100 * COVERAGE:.0f} % confidence, were alarms independent)"
+    )
 
 
 def print_failures(failures: Sequence[Failure], reporter: Reporter) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mulde.console import output
 from mulde.errors import UsageError
 from mulde.evaluation.conformal import COVERAGE
 from mulde.files import atomic_write, write_csv
@@ -29,7 +28,6 @@ _COLUMNS = {
     "found": np.bool_, "delay_s": float, "event_id": str, "p_value": float, "stream": str, "reason": str,
     "exemption": str,
 }  # fmt: skip
-_WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -54,46 +52,31 @@ class EventsFound:
     share_flagged: float
     wanted_per_hour: float
 
-    def summary(self) -> list[str]:
-        """In sentences."""
-        sentences = [
-            f"{self.num_long_found} of {self.num_long} annotated anomalies of at least {MIN_LENGTH_S:g} s are found; "
-            f"all of a clip's in {self.num_clips_found} of {self.num_clips} clips with any",
-            f"{self.num_false} of {self.num_alarms} alarms are false{self._rate()}",
-            f"the alarm level was set for {self.wanted_per_hour:.4g} false alarms an hour "
-            f"({self.wanted_per_hour / 60:.3g} a minute) on held-out normal video, without labels",
-        ]
-        if self.num_exempt:
-            sentences.append(
-                f"{self.num_exempt} exempt {'event counts' if self.num_exempt == 1 else 'events count'} neither as "
-                "found nor as a false alarm"
-            )
-        return sentences
+    @property
+    def false_per_hour(self) -> float | None:
+        """Of the frames labelled normal; None where there are none."""
+        return self.num_false / self.normal_hours if self.normal_hours else None
 
-    def _rate(self) -> str:
-        if not self.normal_hours:
-            return "; no frame is labelled normal, so there is no rate"
+    @property
+    def max_false_per_hour(self) -> float | None:
+        """Upper end of the rate at `COVERAGE` confidence, were alarms independent (Garwood, 1936)."""
         from scipy import stats
 
-        per_hour = self.num_false / self.normal_hours
-        most = float(stats.chi2.ppf(COVERAGE, 2 * self.num_false + 2)) / 2 / self.normal_hours  # Garwood, 1936
-        return (
-            f": {per_hour:.4g} an hour, {per_hour / 60:.3g} a minute of the {60 * self.normal_hours:.3g} minutes "
-            f"labelled normal, of which {100 * self.share_flagged:.3g} % lie inside alarms; as much footage leaves "
-            f"room for {most / 60:.3g} a minute ({100 * COVERAGE:.0f} % confidence, were alarms independent)"
-        )
+        if not self.normal_hours:
+            return None
+        return float(stats.chi2.ppf(COVERAGE, 2 * self.num_false + 2)) / 2 / self.normal_hours
 
 
-def show_events_found(
+def write_events_found(
     folder: Path, scored: Mapping[str, ScoredVideo], labels: Mapping[str, LabelTrack], reporter: Reporter
 ) -> EventsFound:
-    """Hold the events of a run folder against labels, as `read_labels` gives them: printed, and as tables beside them.
+    """Hold the events of a run folder against labels, as `read_labels` gives them; `<folder>/events_found.csv` and
+    `.parquet`.
 
     Raises UsageError for a run without an alarm level, MuldeError for a folder that is no run or is damaged.
     """
     found = events_found(scored, labels, read_record(folder).get("alarm"), read_events(folder))
-    write_events_found(found, folder)
-    print_events_found(found)
+    write_tables(found, folder)
     reporter.say(f"annotated anomalies and what found them: {folder / EVENTS_FOUND}.csv")
     return found
 
@@ -184,30 +167,8 @@ def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[E
         }
 
 
-def write_events_found(found: EventsFound, folder: Path) -> None:
+def write_tables(found: EventsFound, folder: Path) -> None:
     """`<folder>/events_found.csv` and `.parquet`, each whole."""
     write_csv(found.table, folder / f"{EVENTS_FOUND}.csv")
     with atomic_write(folder / f"{EVENTS_FOUND}.parquet") as partial:
         found.table.to_parquet(partial, index=False)
-
-
-def print_events_found(found: EventsFound) -> None:
-    """The anomalies as a table on standard output, and the summary below it."""
-    from rich.table import Table
-
-    console = output(_WIDTH)
-    table = Table(title="annotated anomalies")
-    for column in ("video", "start", "length s", "found", "delay s", "p-value", "stream", "reason"):
-        table.add_column(column, justify="right" if column in ("start", "length s", "delay s", "p-value") else "left")
-    for row in found.table.to_dict(orient="records"):
-        word = "yes" if row["found"] else f"exempt {row['exemption']}" if row["exemption"] else "no"
-        numbers = (_number(row["delay_s"], ".2f"), _number(row["p_value"], ".2g"))
-        times = (f"{row['start_s']:.2f}", f"{row['length_s']:.2f}")
-        table.add_row(row["video"], *times, word, *numbers, row["stream"], row["reason"])
-    console.print(table)
-    for sentence in found.summary():
-        console.print(sentence)
-
-
-def _number(value: float, form: str) -> str:
-    return "-" if np.isnan(value) else f"{value:{form}}"
