@@ -9,12 +9,13 @@ STAMP := .venv/installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 UV := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
 
-.PHONY: help demo test test-ray check docs build clean
+.PHONY: help demo test test-all test-ray check docs build clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     set up, then train, score and evaluate on a small synthetic world"
 	@echo "make test     set up, then run the tests         (make test ARGS='-k smoothing')"
+	@echo "make test-all set up, then run the long tests as well"
 	@echo "make test-ray set up with Ray, then run the tests of the engine for many machines"
 	@echo "make check    set up, then format, lint and types"
 	@echo "make docs     set up, then build the documentation in site/"
@@ -27,10 +28,13 @@ help:
 demo: $(STAMP)
 	$(BIN)/mulde demo $(ARGS)
 
-# The tests' arrays are small: more threads than this only wait for each other.
-test: export OMP_NUM_THREADS ?= 2
+# The tests' arrays are small: two processes of one thread each take half the time of one that has two.
+test test-all: export OMP_NUM_THREADS ?= 1
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m '' $(ARGS)
 
 # Apart, because Ray is an extra of 240 MB and its tests start clusters.
 test-ray: export OMP_NUM_THREADS ?= 1
