@@ -40,6 +40,11 @@ def test_the_citation_is_of_this_version():
     assert citation["license"] == PROJECT["license"]
 
 
+def test_the_changelog_has_a_section_for_this_version_below_the_unreleased_one():
+    sections = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert sections[:2] == ["Unreleased", mulde.__version__]
+
+
 def test_ci_tests_the_oldest_and_the_newest_python_that_the_package_names():
     named = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python :: 3." in line]
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
