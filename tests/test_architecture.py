@@ -117,6 +117,18 @@ def test_heavy_libraries_have_one_door(library, door):
     assert users == {door}
 
 
+def test_commands_alone_print():
+    """All else hands over data, or speaks through the reporter that it was given."""
+    printing = set()
+    for path in FILES:
+        source = path.read_text()
+        calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)}
+        if "print" in calls or {"rich.table", "mulde.console.output"} & imports(source):
+            printing.add(path.relative_to(ROOT).as_posix())
+    assert {name for name in printing if not name.startswith("commands/")} == {"console.py", "process.py"}
+    assert "commands/console/review.py" in printing
+
+
 def test_density_knows_arrays_only():
     for path in (ROOT / "density").glob("*.py"):
         text = path.read_text()

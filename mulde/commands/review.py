@@ -76,6 +76,9 @@ def feedback(
     quiet: Quiet = False,
 ) -> None:
     """Let events marked as normal, and those alike, raise no alarm; this can be undone, and nothing is trained."""
+    from mulde.commands.console.review import print_feedback
     from mulde.pipeline.review.feedback import run_feedback
 
-    run_feedback(run, marks, reporter_of(quiet), apply=apply, who=who, why=why, undo=undo or ())
+    reporter = reporter_of(quiet)
+    outcome = run_feedback(run, marks, reporter, apply=apply, who=who, why=why, undo=undo or ())
+    print_feedback(outcome, run, reporter)

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-from rich.table import Table
-
-from mulde.console import output
 from mulde.errors import UsageError
 from mulde.files import read_csv, whole_number
 from mulde.pipeline.events.suppression import (
@@ -19,7 +17,6 @@ from mulde.pipeline.events.suppression import (
     Reviewed,
     Undone,
     alike_of,
-    alone_because,
     free_id,
     num_alarms,
     object_of,
@@ -34,7 +31,6 @@ from mulde.progress import Reporter
 from mulde.records import Event
 
 NORMAL, REVIEWED = "normal", "reviewed"
-_WIDTH = 160
 COLUMNS = ("event_id", "video", "start_frame", "end_frame", "mark", "why", "marked_at")
 """Of the marks that the report exports."""
 
@@ -52,9 +48,32 @@ class Mark:
     marked_at: str
 
 
+@dataclass(frozen=True)
+class AlarmChange:
+    """How many events are alarms before and after; hours: of the video that was scored, None where unknown."""
+
+    before: int
+    after: int
+    hours: float | None
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What came of the command.
+
+    exemptions: all of the run where they are listed, else those that are proposed or now applied. change: what they, or
+    what is undone, change; None where nothing is new.
+    """
+
+    action: Literal["list", "propose", "apply", "undo"]
+    reviewed: Reviewed
+    exemptions: tuple[Exemption, ...] = ()
+    change: AlarmChange | None = None
+
+
 def run_feedback(
     run: Path, marks: Path | None, reporter: Reporter, *, apply: bool, who: str | None, why: str, undo: Sequence[str]
-) -> None:
+) -> Feedback:
     """Propose, apply or undo exemptions of a run; without marks, `apply` and `undo`, list them.
 
     Raises UsageError for marks, ids or flags that cannot be used, before anything is written; MuldeError for a folder
@@ -64,20 +83,17 @@ def run_feedback(
         raise UsageError("--undo", expected="no marks and no --apply beside it", hint="one command after the other")
     reviewed, now = read_reviewed(run), _utc(datetime.now(UTC))
     if undo:
-        _undo(run, reviewed, undo, Undone(who or _user(), now, why), reporter)
-        return
+        return _undo(run, reviewed, undo, Undone(who or _user(), now, why), reporter)
     if marks is not None:
         named = _normal_marks(read_marks(marks), reviewed, marks)
         reviewed = _with_proposals(reviewed, named, who or _user(), why, now, reporter)
     elif not apply:
-        _print_list(reviewed, reporter)
-        return
+        return Feedback("list", reviewed, reviewed.exemptions)
     elif not any(one.proposed for one in reviewed.exemptions):
         raise UsageError("--apply", expected="MARKS.csv, or a proposal made with it before", got="neither")
     if apply:
-        _apply(run, reviewed, who, why, now, reporter)
-    else:
-        _propose(run, reviewed, reporter)
+        return _apply(run, reviewed, who, why, now, reporter)
+    return _propose(run, reviewed, reporter)
 
 
 def read_marks(path: Path) -> list[Mark]:
@@ -139,7 +155,7 @@ def _with_proposals(
     known = [mark for mark in marks if mark.event_id in exempt]
     if known:
         by = ", ".join(sorted({exempt[mark.event_id] for mark in known}, key=_by_number))
-        reporter.say(f"{_count(known, 'event is', 'events are')} exempt already, by {by}")
+        reporter.say(f"{len(known)} {'event is' if len(known) == 1 else 'events are'} exempt already, by {by}")
     kept = [one for one in reviewed.exemptions if not one.proposed]
     first_id = free_id(kept)
     new = [mark for mark in marks if mark.event_id not in exempt]
@@ -165,17 +181,16 @@ def _proposal(number: str, mark: Mark, reviewed: Reviewed, who: str, why: str, n
     )
 
 
-def _propose(run: Path, reviewed: Reviewed, reporter: Reporter) -> None:
+def _propose(run: Path, reviewed: Reviewed, reporter: Reporter) -> Feedback:
     _write(run, reviewed, reporter, events=False)
     seen = preview_of(reviewed)
     if not seen.proposals:
         reporter.say("nothing to change: no event is newly marked as normal")
-        return
-    _print_table(seen.proposals, reviewed, reporter)
-    _print(f"{_change(run, seen.num_before, seen.num_after)}, if applied: mulde feedback {run} --apply")
+        return Feedback("propose", reviewed)
+    return Feedback("propose", reviewed, tuple(seen.proposals), _change(run, seen.num_before, seen.num_after))
 
 
-def _apply(run: Path, reviewed: Reviewed, who: str | None, why: str, now: str, reporter: Reporter) -> None:
+def _apply(run: Path, reviewed: Reviewed, who: str | None, why: str, now: str, reporter: Reporter) -> Feedback:
     proposals = [one for one in reviewed.exemptions if one.proposed]
     before = num_alarms(reviewed.exempt())
     exemptions = tuple(
@@ -186,12 +201,12 @@ def _apply(run: Path, reviewed: Reviewed, who: str | None, why: str, now: str, r
     _write(run, reviewed, reporter, events=True)
     if not proposals:
         reporter.say("nothing changed: no event is newly marked as normal")
-        return
-    _print_table(exemptions[-len(proposals) :], reviewed, reporter)
-    _print(_change(run, before, num_alarms(reviewed.exempt())))
+        return Feedback("apply", reviewed)
+    change = _change(run, before, num_alarms(reviewed.exempt()))
+    return Feedback("apply", reviewed, exemptions[-len(proposals) :], change)
 
 
-def _undo(run: Path, reviewed: Reviewed, ids: Sequence[str], undone: Undone, reporter: Reporter) -> None:
+def _undo(run: Path, reviewed: Reviewed, ids: Sequence[str], undone: Undone, reporter: Reporter) -> Feedback:
     """Ends exemptions that are in force and drops proposals. Raises UsageError for ids that there are none of."""
     known = {one.id: one for one in reviewed.exemptions}
     unknown = [number for number in ids if number not in known]
@@ -208,7 +223,7 @@ def _undo(run: Path, reviewed: Reviewed, ids: Sequence[str], undone: Undone, rep
         exemptions=tuple(replace(one, undone=undone) if one.id in ids and one.in_force else one for one in kept),
     )
     _write(run, after, reporter, events=True)
-    _print(_change(run, before, num_alarms(after.exempt())))
+    return Feedback("undo", after, change=_change(run, before, num_alarms(after.exempt())))
 
 
 def _write(run: Path, reviewed: Reviewed, reporter: Reporter, *, events: bool) -> None:
@@ -222,52 +237,11 @@ def _write(run: Path, reviewed: Reviewed, reporter: Reporter, *, events: bool) -
         run_report(run, None, reporter, embed_clips=False)
 
 
-def _change(run: Path, before: int, after: int) -> str:
-    """How many events are alarms, and how many in an hour of the video that was scored."""
-    become = _count(range(before), "alarm becomes", "alarms become")
-    text = f"{become} {after}" if before != after else f"alarms stay {before}"
-    if (run / "scores").is_dir() and before:
-        hours = sum(len(one.track) / one.rate for one in read_scores(run / "scores").values()) / 3600
-        text += f" ({before / hours:.4g} -> {after / hours:.4g} per hour of the {hours:.3g} h scored)"
-    return text
-
-
-def _print_list(reviewed: Reviewed, reporter: Reporter) -> None:
-    if not reviewed.exemptions:
-        _print("no exemptions")
-        return
-    table = Table("id", "state", "event", "covers", "who", "marked", "why")
-    for one in reviewed.exemptions:
-        state = "proposed" if one.proposed else "in force"
-        if one.undone is not None:
-            state = f"undone by {one.undone.who}, {one.undone.when}"
-        covers = _count(reviewed.covers(one), "event", "events")
-        table.add_row(one.id, state, one.event_id, covers, one.who, one.when, one.why)
-    output(_WIDTH).print(table)
-    _warn_of_narrow([one for one in reviewed.exemptions if one.undone is None], reviewed, reporter)
-
-
-def _print_table(exemptions: Sequence[Exemption], reviewed: Reviewed, reporter: Reporter) -> None:
-    table = Table("id", "event", "driven by", "covers", "who", "why")
-    for one in exemptions:
-        covers = _count(reviewed.covers(one), "event", "events")
-        table.add_row(one.id, one.event_id, one.stream, covers, one.who, one.why)
-    output(_WIDTH).print(table)
-    _warn_of_narrow(exemptions, reviewed, reporter)
-
-
-def _warn_of_narrow(exemptions: Sequence[Exemption], reviewed: Reviewed, reporter: Reporter) -> None:
-    for one in exemptions:
-        if reason := alone_because(one, reviewed.model):
-            reporter.warn(f"exemption {one.id} covers {one.event_id} alone: {reason}")
-
-
-def _print(text: str) -> None:
-    output(_WIDTH).print(text, soft_wrap=True)
-
-
-def _count(what: Sequence[object], one: str, many: str) -> str:
-    return f"{len(what)} {one if len(what) == 1 else many}"
+def _change(run: Path, before: int, after: int) -> AlarmChange:
+    if not (run / "scores").is_dir() or not before:
+        return AlarmChange(before, after, None)
+    scored = read_scores(run / "scores").values()
+    return AlarmChange(before, after, sum(len(video.track) / video.rate for video in scored) / 3600)
 
 
 def _by_number(number: str) -> tuple[int, str]:
