@@ -35,11 +35,11 @@ import numpy as np
 from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.sources import open_source
+from mulde.devices import choose_threads
 from mulde.extractors.boxes import crop
 from mulde.media import write_video
 from mulde.pipeline.extraction.engine import extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
-from mulde.pipeline.extraction.registry import choose_threads
 from mulde.pipeline.extraction.session import Session
 from mulde.progress import Reporter
 from mulde.records import Frames, Regions, UInt8

@@ -15,7 +15,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("names", "filetypes", "digests"),
     ("files",),
     ("console", "images", "typed"),
-    ("config", "process", "progress", "records"),
+    ("config", "devices", "process", "progress", "records"),
     ("parquet", "settings_file"),
     ("media", "datasets", "extractors", "density", "evaluation", "store"),
     ("report",),

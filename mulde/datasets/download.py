@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tarfile
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mulde.datasets.facts import Download, Facts, facts
+from mulde.digests import file_digest
 from mulde.errors import MuldeError
 from mulde.progress import Reporter
 
@@ -161,8 +161,7 @@ def _compare(download: Download, path: Path, reporter: Reporter) -> None:
         reporter.warn(f"{path.name}: no checksum is published, so it was not compared")
         return
     kind, _, expected = download.checksum.partition(":")
-    with path.open("rb") as file:
-        got = hashlib.file_digest(file, kind).hexdigest()
+    got = file_digest(path, kind)
     if got != expected:
         bad = path.with_name(f"{path.name.removesuffix('.part')}.bad")
         path.replace(bad)

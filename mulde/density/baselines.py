@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from mulde.density.base import Density, Limits
-from mulde.density.devices import resolve_device
 from mulde.density.mixture import Mixture, fit_mixture, score_in_torch, square_distance, thin
 from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors, parts
 from mulde.density.state import take, under_prefix, with_prefix
+from mulde.devices import choose_device
 from mulde.errors import BundleError, UsageError
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class MixtureDensity(Density):
         self.device = device
 
     def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
-        self.device_ = resolve_device(self.device)
+        self.device_ = torch.device(choose_device(self.device))
         self.mixture_ = fit_mixture(
             rows, self.components, self.seed, "mixture of features", heldout, self.standardiser_.apply
         )
@@ -57,7 +57,7 @@ class MixtureDensity(Density):
         return with_prefix("mixture.", self.mixture_.tensors())
 
     def _restore(self, tensors: Tensors, learnt: Meta) -> None:
-        self.device_ = resolve_device(self.device)
+        self.device_ = torch.device(choose_device(self.device))
         self.mixture_ = Mixture.from_tensors(under_prefix("mixture.", tensors), self.n_features_in_)
 
 
@@ -80,7 +80,7 @@ class MahalanobisDensity(Density):
     def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
         from sklearn.covariance import LedoitWolf
 
-        self.device_ = resolve_device(self.device)
+        self.device_ = torch.device(choose_device(self.device))
         x = self.standardiser_.apply(thin(rows, self.seed, "mahalanobis"))
         if len(x) == 1:
             x = np.repeat(x, 2, axis=0)  # scikit-learn asks for two
@@ -103,7 +103,7 @@ class MahalanobisDensity(Density):
         return {"mean": self.mean_, "factor": self.factor_}
 
     def _restore(self, tensors: Tensors, learnt: Meta) -> None:
-        self.device_ = resolve_device(self.device)
+        self.device_ = torch.device(choose_device(self.device))
         d = self.n_features_in_
         self.mean_ = take(tensors, "mean", np.float64, (d,))
         self.factor_ = take(tensors, "factor", np.float64, (d, d))

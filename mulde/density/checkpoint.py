@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from mulde.density.rows import Rows
+from mulde.digests import arrays_digest
 from mulde.files import write_bytes
 
 _log = logging.getLogger(__name__)
@@ -59,10 +58,6 @@ class Checkpoint:
 
 
 def fingerprint(facts: Any, *arrays: Rows | None) -> str:
-    """Hex sha256 of JSON facts and of the contents, shapes and types of arrays."""
-    total = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for array in arrays:
-        total.update(b"none" if array is None else f"{array.dtype}{array.shape}".encode())
-        if array is not None:
-            total.update(np.ascontiguousarray(array).data)
-    return total.hexdigest()
+    """Hex SHA-256 of JSON facts and of the contents, shapes and types of arrays."""
+    labelled = [("none" if array is None else f"{array.dtype}{array.shape}", array) for array in arrays]
+    return arrays_digest(json.dumps(facts, sort_keys=True), labelled)

@@ -1,4 +1,4 @@
-"""The machine: which device, how much memory is left on it, in which number format it multiplies."""
+"""What a device has and does: how much memory is left on it, in which number format it multiplies."""
 
 from __future__ import annotations
 
@@ -9,24 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from mulde.errors import UsageError
-
 PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 """Number format of the activations by name of the precision; tf32 rounds float32 inside the products alone."""
 _SHARE_FOR_ROWS = 0.5
 _UNKNOWN_MEMORY = 2**32
-
-
-def resolve_device(device: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one. Raises UsageError when it cannot be used."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError("device", expected="a device of this machine", got=repr(device), hint="cpu or auto") from error
-    return resolved
 
 
 def memory_at_hand(device: torch.device) -> int:

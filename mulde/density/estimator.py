@@ -16,7 +16,7 @@ from torch import Tensor
 from mulde.density.aggregate import AGGREGATES, Aggregate
 from mulde.density.base import Density, Limits, check_number
 from mulde.density.checkpoint import Checkpoint, fingerprint
-from mulde.density.devices import PRECISIONS, fits_on, products_in, resolve_device
+from mulde.density.devices import PRECISIONS, fits_on, products_in
 from mulde.density.energy import EnergyNet
 from mulde.density.heldout import TrainingResult
 from mulde.density.noise import sigma_levels
@@ -27,6 +27,7 @@ from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors
 from mulde.density.state import take, under_prefix, with_prefix
 from mulde.density.trainer import SCHEDULES, Training, train
 from mulde.density.whiten import Whitener
+from mulde.devices import choose_device
 from mulde.errors import UsageError
 
 _FAST = PRESETS["fast"]
@@ -203,7 +204,7 @@ class MuldeDensity(Density):
                 raise UsageError(name, expected=f"one of {', '.join(known)}", got=repr(getattr(self, name)))
 
     def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
-        self.device_ = resolve_device(self.device)
+        self.device_ = torch.device(choose_device(self.device))
         self.whitener_ = None if self.whiten is None else Whitener.fit(self.standardiser_.apply(rows), self.whiten)
         self._make_net()
         self.net_.initialise(torch.Generator().manual_seed(int(self.seed)))
@@ -244,7 +245,7 @@ class MuldeDensity(Density):
 
     def _restore(self, tensors: Tensors, learnt: Meta) -> None:
         self.trained_ = TrainingResult.of(learnt)
-        self.device_ = resolve_device(self.device)
+        self.device_ = torch.device(choose_device(self.device))
         whitening = under_prefix("whiten.", tensors)
         self.whitener_ = None if self.whiten is None else Whitener.from_tensors(whitening, self.n_features_in_)
         with torch.device("meta"):  # sizes alone: a state that asks for more than it holds takes no memory

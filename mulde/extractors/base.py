@@ -6,13 +6,11 @@ caller can stream a video of any length through them.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from mulde.errors import UsageError
+from mulde.digests import path_digest
 from mulde.records import FeatureTable, Regions, Window
 
 Fingerprint = dict[str, object]
@@ -47,7 +45,6 @@ class Extractor(Protocol):
 
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_MAX_FILES = 1000
 
 
 def is_tag(weights: str) -> bool:
@@ -65,21 +62,4 @@ def local_weights(weights: str) -> Path | None:
 def weights_source(weights: str) -> Fingerprint:
     """Where weights come from: the digest of a local file, else the tag of published ones."""
     path = local_weights(weights)
-    return {"weights_sha256": digest(path)} if path is not None else {"weights": weights}
-
-
-def digest(path: Path) -> str:
-    """Hex sha256 of a file, as `sha256sum` prints it, or of the names and digests of all files below a folder.
-
-    Raises UsageError for a folder with more than 1000 files: no weights lie so.
-    """
-    if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    files = list(islice((p for p in path.rglob("*") if p.is_file()), _MAX_FILES + 1))
-    if len(files) > _MAX_FILES:
-        raise UsageError(f"weights {path}", expected=f"a file, or a folder with at most {_MAX_FILES} files")
-    total = hashlib.sha256()
-    for file in sorted(files):
-        total.update(f"{file.relative_to(path).as_posix()} {digest(file)}\n".encode())
-    return total.hexdigest()
+    return {"weights_sha256": path_digest(path)} if path is not None else {"weights": weights}

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from mulde.digests import path_digest
 from mulde.errors import MuldeError, UsageError
-from mulde.extractors.base import Fingerprint, digest
+from mulde.extractors.base import Fingerprint
 from mulde.extractors.formats import FORMATS, check_format
 from mulde.extractors.signals import signal_stack_kept
 from mulde.records import Float32, UInt8
@@ -175,7 +176,7 @@ class YoloNetwork:
 
     @cached_property
     def _weights_sha256(self) -> str:
-        return digest(self._path)
+        return path_digest(self._path)
 
     @property
     def _loaded(self) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mulde.digests import file_digest
 from mulde.errors import SourceError, VideoError
 from mulde.filetypes import IMAGE_SUFFIXES, list_frames
 from mulde.media.source_file import unreadable
@@ -126,13 +127,9 @@ def _frames(path: Path) -> list[Path]:
 def _digest(path: Path, frames: Sequence[Path]) -> str:
     """Each image adds its name, a zero byte and the digest of its bytes, so that no two lists of files run together."""
     if not frames:
-        return _file_digest(path).hexdigest()
-    digest = hashlib.sha256()
+        return file_digest(path)
+    total = hashlib.sha256()
     for frame in frames:
-        digest.update(frame.name.encode("utf-8", "surrogateescape") + b"\0" + _file_digest(frame).digest())
-    return digest.hexdigest()
-
-
-def _file_digest(path: Path) -> hashlib._Hash:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256")
+        name = frame.name.encode("utf-8", "surrogateescape")
+        total.update(name + b"\0" + bytes.fromhex(file_digest(frame)))
+    return total.hexdigest()

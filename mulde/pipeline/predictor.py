@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mulde.config import Settings
+from mulde.digests import file_digest
 from mulde.errors import UsageError, VideoError, sentence, stops_all
-from mulde.extractors.base import digest
 from mulde.extractors.class_names import class_names
 from mulde.names import output_path
 from mulde.pipeline.events.drawing import draw_overlay
@@ -136,7 +136,7 @@ class Scorer:
         options: ScoreOptions,
     ) -> Scorer:
         moments = NormalIndex.read(model.with_name(MOMENTS))
-        known = ScoringModel(digest(model), moments)
+        known = ScoringModel(file_digest(model), moments)
         given = tuple(read_exemptions(options.exemptions)) if options.exemptions else ()
         for one in given:
             if why := alone_because(one, known):

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mulde.devices import one_core_per_call
 from mulde.errors import UsageError
 from mulde.extractors.detector import YoloRegions
-from mulde.extractors.threads import one_core_per_call
 from mulde.extractors.yolo import YoloNetwork, import_ultralytics
 from mulde.media import open_video
 from mulde.records import Frames, Regions, UInt8, Window

@@ -231,13 +231,13 @@ def test_a_change_of_a_folder_is_seen(tmp_path: Path, trusted_times: None, chang
 def test_what_changes_while_it_is_hashed_has_no_hash(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(np.arange(1000).tobytes())
-    digest = content_hash_module._file_digest
+    digest = content_hash_module.file_digest
 
     def slowly(file: Path) -> object:
         found = digest(file)
         append(file)
         return found
 
-    monkeypatch.setattr(content_hash_module, "_file_digest", slowly)
+    monkeypatch.setattr(content_hash_module, "file_digest", slowly)
     with pytest.raises(VideoError, match="expected 8,000 bytes as at the start, got 8,004 bytes"):
         content_hash(path)

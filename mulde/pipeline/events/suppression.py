@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import Field
 
+from mulde.digests import file_digest
 from mulde.errors import MuldeError
-from mulde.extractors.base import digest
 from mulde.files import write_json
 from mulde.parquet import reading
 from mulde.pipeline.events.tables import EVENTS, read_event_rows, read_events
@@ -305,7 +305,7 @@ def read_reviewed(run: Path) -> Reviewed:
 def model_of(run: Path, record: Mapping[str, Any]) -> ScoringModel:
     """The model that scored a run: that of `mulde score` is on record, that of `mulde run` lies in its folder."""
     bundle = Path(record["model"]) if "model" in record else RunFolder(run).model
-    sha256 = record.get("model_sha256") or (digest(bundle) if bundle.is_file() else None)
+    sha256 = record.get("model_sha256") or (file_digest(bundle) if bundle.is_file() else None)
     return ScoringModel(sha256, NormalIndex.read(bundle.with_name(MOMENTS)))
 
 

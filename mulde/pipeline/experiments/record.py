@@ -18,10 +18,9 @@ import numpy as np
 
 from mulde.config import Settings
 from mulde.datasets.sources import open_source
-from mulde.digests import fingerprint
+from mulde.digests import file_digest, fingerprint
 from mulde.errors import Failure, MuldeError
 from mulde.evaluation.protocol import evaluate_tracks
-from mulde.extractors.base import digest
 from mulde.pipeline.evaluation.evaluate import read_labels
 from mulde.pipeline.run_folder import METRICS, RECORD, RunRecord, check_metrics, read_record
 from mulde.pipeline.scoring.frames import read_scores
@@ -260,7 +259,7 @@ def _volatile(done: Reproduction, runs: Mapping[int, Plain]) -> Plain:
                 "started": run["started"],
                 "command": run["command"],
                 "wall_time_s": run["wall_time_s"],
-                "model_file_sha256": digest(done.folders[seed] / "model.safetensors"),
+                "model_file_sha256": file_digest(done.folders[seed] / "model.safetensors"),
             }
             for seed, run in runs.items()
         },

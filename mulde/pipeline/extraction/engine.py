@@ -24,8 +24,8 @@ from typing import Any, Literal
 
 from mulde.config import Settings
 from mulde.datasets.base import Video
+from mulde.devices import one_core_per_call
 from mulde.errors import Failure, MuldeError, UsageError, cannot, sentence
-from mulde.extractors.threads import one_core_per_call
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.video import Extracted, StoredVideo, extract_video, look_up
 from mulde.pipeline.model.world import World

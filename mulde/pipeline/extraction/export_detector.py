@@ -6,9 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from mulde.devices import choose_device
 from mulde.errors import UsageError
 from mulde.extractors.yolo import EXPORTS, export_network, locate
-from mulde.pipeline.extraction.registry import choose_device
 
 
 def export_detector(

@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from mulde.config import Settings, VideoSettings
 from mulde.datasets.base import Video
+from mulde.devices import choose_threads
 from mulde.extractors.base import Extractor
 from mulde.extractors.class_names import class_names, shown
 from mulde.extractors.detector import YoloRegions
 from mulde.extractors.finders import UnitedRegions
 from mulde.extractors.tracks import Tracker
 from mulde.media import Conversion, ConvertedReader, VideoReader, open_video
-from mulde.pipeline.extraction.registry import Machine, build_extractors, build_regions, build_tracker, choose_threads
+from mulde.pipeline.extraction.registry import Machine, build_extractors, build_regions, build_tracker
 from mulde.pipeline.model.world import Match, World, match
 from mulde.records import Regions, UInt8, Window
 from mulde.store import store as tables

@@ -1,15 +1,13 @@
-"""Names of region finders, extractors and trackers, and how each is built from its settings; devices and threads."""
+"""Names of region finders, extractors and trackers, and how each is built from its settings."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mulde.config import FeatureSettings, RegionSettings, TrackSettings
-from mulde.errors import UsageError
 from mulde.extractors.base import Extractor, RegionFinder
 from mulde.extractors.finders import UnitedRegions
 
@@ -174,31 +172,3 @@ def build_tracker(settings: TrackSettings) -> Tracker | None:
     from mulde.extractors.tracks import Tracker
 
     return Tracker(settings.tracker, lost_frames=settings.lost_frames) if settings.tracker != "none" else None
-
-
-def choose_threads(device: str, wanted: int = 0) -> int:
-    """How many windows to work on at the same time; 0: a core each, or two where a GPU does the work.
-
-    OMP_NUM_THREADS, where somebody set it, is the number of cores to use.
-    """
-    if wanted:
-        return wanted
-    if device != "cpu":
-        return 2
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdigit() and int(said) else len(os.sched_getaffinity(0))
-
-
-def choose_device(wanted: str = "auto") -> str:
-    """A torch device name; `auto` takes a CUDA device where there is one. Raises UsageError for a device not here."""
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"device {wanted!r} cannot be used ({str(error).splitlines()[0]})", hint="--device cpu, or auto"
-        ) from None
-    return wanted

@@ -6,16 +6,15 @@ well, so everything is checked by type, shape and value too, whatever the digest
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mulde.digests import arrays_digest
 from mulde.errors import BundleError
 from mulde.files import parse_json, write_bytes
 from mulde.pipeline.model.world import World
@@ -111,13 +110,9 @@ def read_bundle_file(path: Path) -> tuple[dict[str, Any], Tensors, str | None]:
 
 
 def digest_of(text: str, tensors: Tensors) -> str:
-    """Hex sha256 of the JSON as it is written and, by name, of the type, shape and bytes of each tensor."""
-    total = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        array = tensors[name]
-        total.update(json.dumps([name, str(array.dtype), array.shape]).encode())
-        total.update(np.ascontiguousarray(array).data if array.size else b"")
-    return total.hexdigest()
+    """Hex SHA-256 of the JSON as it is written and, by name, of the type, shape and bytes of each tensor."""
+    by_name = sorted(tensors.items())
+    return arrays_digest(text, ((json.dumps([name, str(array.dtype), array.shape]), array) for name, array in by_name))
 
 
 def typed_header(path: Path, header: Mapping[str, Any]) -> Header:

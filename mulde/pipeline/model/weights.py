@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mulde.config import Settings
+from mulde.digests import path_digest
 from mulde.errors import MuldeError, UsageError
-from mulde.extractors.base import digest, is_tag, local_weights
+from mulde.extractors.base import is_tag, local_weights
 from mulde.extractors.formats import TRUST
 from mulde.extractors.yolo import fetch, official_names
 from mulde.files import read_json, write_json
@@ -110,9 +111,9 @@ def _find(key: str, name: str, facts: Mapping[str, Any]) -> str:
     if sha256 is None and key not in (DETECTOR, POSE) and isinstance(tag, str) and is_tag(tag):
         return tag  # never a path; the library knows it, or refuses it
     if sha256 is not None:
-        remembered = [Path(known) for digest_, known in _known().items() if digest_ == sha256]
+        remembered = [Path(known) for digest, known in _known().items() if digest == sha256]
         for path in (*remembered, *_in_folders(name)):
-            if path.exists() and digest(path) == sha256:
+            if path.exists() and path_digest(path) == sha256:
                 return str(path)
         if key in (DETECTOR, POSE) and name.endswith(".pt") and name in official_names():
             return str(_published(key, name, sha256))
@@ -131,7 +132,7 @@ def _in_folders(name: str) -> Iterator[Path]:
 def _published(key: str, name: str, sha256: str) -> Path:
     what = "pose network" if key == POSE else "detector"
     path = fetch(name, what)
-    if (got := digest(path)) != sha256:
+    if (got := path_digest(path)) != sha256:
         raise UsageError(
             f"{what} weights {path}", expected=f"those of the model, sha256 {sha256}", got=got, hint=_ways(key)
         )

@@ -17,10 +17,9 @@ from mulde.density.base import Density
 from mulde.density.presets import PRESETS
 from mulde.density.registry import build_density
 from mulde.density.rows import TrainingProgress
+from mulde.devices import choose_threads, one_core_per_call
 from mulde.errors import FitError, UsageError
 from mulde.evaluation.conformal import NormalVideo
-from mulde.extractors.threads import one_core_per_call
-from mulde.pipeline.extraction.registry import choose_threads
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.calibration import calibrate, combine, frame_maximum, learn_surprise

@@ -16,8 +16,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from mulde.digests import path_digest
 from mulde.errors import MuldeError, UsageError
-from mulde.extractors.base import digest, weights_source
+from mulde.extractors.base import weights_source
 from mulde.extractors.formats import check_format
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.model import weights as own_weights
@@ -79,15 +80,15 @@ def record(monkeypatch, tmp_path):
 @pytest.mark.parametrize("key", NAMED)
 def test_no_path_of_a_model_is_opened(key, planted):
     with pytest.raises(UsageError, match=rf"the model needs the weights .* \({key}, sha256 .*Try: .*--set {key}=PATH"):
-        bundle_of(key, planted, digest(planted)).with_settings([])
+        bundle_of(key, planted, path_digest(planted)).with_settings([])
 
 
 @pytest.mark.parametrize("key", NAMED)
 def test_what_the_user_names_is_taken_by_option_record_and_folder(key, planted, record, monkeypatch):
-    bundle = bundle_of(key, "/elsewhere/other.pt", digest(planted))
+    bundle = bundle_of(key, "/elsewhere/other.pt", path_digest(planted))
     assert value(bundle.with_settings([f"{key}={planted}"]).settings, key) == str(planted)
     remember(settings_of(key, planted), bundle.made_from)
-    assert json.loads(record.read_text()) == {digest(planted): str(planted)}
+    assert json.loads(record.read_text()) == {path_digest(planted): str(planted)}
     assert value(bundle.with_settings([]).settings, key) == str(planted)
     planted.write_bytes(b"other weights")
     with pytest.raises(UsageError, match=r"the model needs the weights 'other\.pt'"):
@@ -100,14 +101,14 @@ def test_what_the_user_names_is_taken_by_option_record_and_folder(key, planted, 
 @pytest.mark.parametrize("content", ["", "[", "[1]", '{"a": 1}', '{"%s": "net.pt"}', '{"%s": ["net.pt"]}', "\x00"])
 def test_a_damaged_record_of_the_user_is_none(content, planted, record):
     record.parent.mkdir()
-    record.write_text(content.replace("%s", digest(planted)))
+    record.write_text(content.replace("%s", path_digest(planted)))
     with pytest.raises(UsageError, match="the model needs the weights"):
-        bundle_of("features.pose.weights", planted, digest(planted)).with_settings([])
+        bundle_of("features.pose.weights", planted, path_digest(planted)).with_settings([])
 
 
 def test_a_record_that_cannot_be_written_is_no_failure(planted, record):
     record.parent.write_text("a file where the folder should be")
-    remember(settings_of("features.pose.weights", planted), made_from_of("features.pose.weights", digest(planted)))
+    remember(settings_of("features.pose.weights", planted), made_from_of("features.pose.weights", path_digest(planted)))
     assert record.parent.is_file()
 
 
@@ -126,7 +127,7 @@ def test_a_file_planted_under_an_official_name_is_not_taken(tmp_path, monkeypatc
 def test_a_published_tag_is_never_a_path(tmp_path):
     (tmp_path / "DEFAULT").write_bytes(b"planted")
     assert weights_source("DEFAULT") == {"weights": "DEFAULT"}
-    assert weights_source("./DEFAULT") == {"weights_sha256": digest(tmp_path / "DEFAULT")}
+    assert weights_source("./DEFAULT") == {"weights_sha256": path_digest(tmp_path / "DEFAULT")}
     for tag in ("./DEFAULT", "~/x", "/etc/passwd", 7, None):
         bundle = bundle_of("features.backbone.weights", "DEFAULT", None)
         made_from = {"regions": None, "extractors": {"backbone": {"weights": tag}}}

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mulde.extractors.base import digest
+from mulde.digests import file_digest
 from mulde.files import csv_cell, write_json
 from mulde.pipeline.events.suppression import exemptions_of, preview
 from mulde.pipeline.events.tables import read_events, write_event_rows, write_events
@@ -62,7 +62,7 @@ def run(tmp_path) -> Path:
         root / "run.json",
         {
             "model": str(model / "model.safetensors"),
-            "model_sha256": digest(model / "model.safetensors"),
+            "model_sha256": file_digest(model / "model.safetensors"),
             "num_events": 4,
         },
     )

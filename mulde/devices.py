@@ -1,0 +1,55 @@
+"""Where work is done: on which device, in how many threads, with how many cores for each call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mulde.errors import UsageError
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """The name of a torch device; `auto` takes a CUDA device where there is one.
+
+    Raises UsageError for a device that this machine does not have.
+    """
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {wanted!r} cannot be used ({reason})", hint="cpu or auto") from None
+    return wanted
+
+
+def choose_threads(device: str, wanted: int = 0) -> int:
+    """How many windows to work on at the same time; 0: one per core, or two where a GPU does the work.
+
+    OMP_NUM_THREADS, where somebody set it, is the number of cores to use.
+    """
+    if wanted:
+        return wanted
+    if device != "cpu":
+        return 2
+    cores = os.environ.get("OMP_NUM_THREADS", "")
+    return int(cores) if cores.isdigit() and int(cores) else len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def one_core_per_call() -> Iterator[None]:
+    """Torch and OpenCV work with one core per call, so that several callers do not wait for each other."""
+    import cv2
+    import torch
+
+    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(torch_threads)
+        cv2.setNumThreads(cv2_threads)
