@@ -46,8 +46,9 @@ def test_what_the_paper_reports_frame_by_frame_has_such_a_config(name):
 def test_the_command_that_a_config_shows_finds_it(path):
     shown = re.search(r"mulde reproduce (\S+)( --frames)?", path.read_text())
     assert shown is not None
-    assert pinned_config(shown[1], frames=bool(shown[2])).resolve() == path
+    assert pinned_config(shown[1], frames=bool(shown[2])).name == path.name
 
 
 def test_the_package_and_the_checkout_have_the_same_configs():
-    assert (ROOT / "mulde" / "configs").resolve() == ROOT / "configs"
+    inside = (ROOT / "mulde" / "configs").glob("*.toml")  # a link in the checkout, copies in an sdist
+    assert {path.name: path.read_text() for path in inside} == {path.name: path.read_text() for path in CONFIGS}
