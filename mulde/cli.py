@@ -46,6 +46,8 @@ CACHE: Table = {
     "import": cache.import_,
 }
 DATA: Table = {"list": data.list_, "get": data.get, "check": data.check}
+OLD_OPTIONS = {"leave-out": "exclude", "exemptions": "suppressions"}
+"""Earlier names of options, still accepted, and what they are called now."""
 
 
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
@@ -64,6 +66,7 @@ def new_app(commands: Table, help_: str) -> typer.Typer:
         add_completion=False,
         rich_markup_mode=None,  # boxes around the help would double the time it takes to answer
         pretty_exceptions_enable=False,
+        context_settings={"token_normalize_func": lambda name: OLD_OPTIONS.get(name, name)},
     )
     for name, command in commands.items():
         new.command(name)(command)

@@ -106,7 +106,7 @@ def test_the_operators_word_is_shown_applied_carried_over_and_undone(mulde, plac
     assert mulde("feedback", run, "--apply", "--who", "Ada", "-q")[0] == 0
     assert events_of(run).iloc[0]["exemption"] == 1
     model = place / "model" / "model.safetensors"
-    again = ["--exemptions", run / "exemptions.json", "--store", place / "store", *RATE, "-q"]
+    again = ["--suppressions", run / "exemptions.json", "--store", place / "store", *RATE, "-q"]
     assert mulde("score", place / "footage", "--model", model, "--out", "again", *again)[0] == 0
     assert events_of(tmp_path / "again").iloc[0]["exemption"] == 1
     kept = json.loads((tmp_path / "again" / "exemptions.json").read_text())
@@ -121,9 +121,9 @@ def test_what_looks_least_normal_is_listed_and_can_be_left_out(mulde, place, tmp
     assert cv2.imread(str(place / "model" / "audit.png")) is not None
     (tmp_path / "mine.csv").write_text("video,start_frame,end_frame\nnormal1,10,60\n")
     command = ["train", place / "footage", "--out", "less", "--store", place / "store", *QUICK]
-    assert mulde(*command, "--leave-out", "mine.csv")[0] == 0
+    assert mulde(*command, "--exclude", "mine.csv")[0] == 0
     training = json.loads((tmp_path / "less" / "run.json").read_text())["training"]
     assert training["left_out"] == [{"video": "normal1", "start_frame": 10, "end_frame": 60}]
     moments = pd.read_parquet(tmp_path / "less" / "normal_moments.parquet")
     assert moments.query("video == 'normal1'")["frame_index"].max() < 10
-    assert mulde(*command, "--leave-out", "none.csv")[0] == 2
+    assert mulde(*command, "--exclude", "none.csv")[0] == 2

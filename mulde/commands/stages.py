@@ -67,7 +67,7 @@ def train(
     set_: Set = None,
     detector: Detector = None,
     preset: Preset = None,
-    leave_out: Annotated[
+    exclude: Annotated[
         Path | None,
         typer.Option(
             parser=path,
@@ -91,7 +91,7 @@ def train(
 
     settings = read_settings(config, set_, detector, preset, command="train")
     place = open_session(store, device, quiet, workers, engine, address, strict=strict)
-    finish(run_train(sources, settings, out, seed, place, leave_out=leave_out), place.reporter)
+    finish(run_train(sources, settings, out, seed, place, leave_out=exclude), place.reporter)
 
 
 def score(
@@ -117,7 +117,7 @@ def score(
         ),
     ] = None,
     false_alarms_per_hour: FalseAlarms = None,
-    exemptions: Annotated[
+    suppressions: Annotated[
         Path | None,
         typer.Option(
             parser=path,
@@ -146,7 +146,7 @@ def score(
 
     place = open_session(store, device, quiet, workers, engine, address, strict=strict)
     changes = scoring_changes(set_, detector, false_alarms_per_hour)
-    options = ScoreOptions(exemptions=exemptions, overlay=overlay, heat_maps=heat_maps)
+    options = ScoreOptions(exemptions=suppressions, overlay=overlay, heat_maps=heat_maps)
     finish(run_score(sources, model, changes, out, place, options, add=add), place.reporter)
 
 
@@ -192,7 +192,7 @@ def watch_folder(
         ),
     ] = None,
     false_alarms_per_hour: FalseAlarms = None,
-    exemptions: Annotated[
+    suppressions: Annotated[
         Path | None, typer.Option(parser=path, help="exemptions.json of `mulde feedback`.", show_default=False)
     ] = None,
     every_s: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks at the folder.")] = 5.0,
@@ -213,7 +213,7 @@ def watch_folder(
     place = open_session(store, device, quiet)
     changes = scoring_changes(set_, detector, false_alarms_per_hour)
     patience = WatchOptions(every_s=every_s, settle_s=settle_s, tries=tries, once=once)
-    finish(run_watch(folder, model, out, place, patience, changes=changes, exemptions=exemptions), place.reporter)
+    finish(run_watch(folder, model, out, place, patience, changes=changes, exemptions=suppressions), place.reporter)
 
 
 def run(

@@ -53,7 +53,7 @@ def write_audit(
     """`<folder>/audit.csv`, the least normal moments of the footage that `bundle` was just trained on, highest score
     first, and `audit.png` with a picture of each; the path of the table.
 
-    A row of the table whose column leave_out a person fills in with `yes` is what `mulde train --leave-out` leaves out.
+    A row of the table whose column leave_out a person fills in with `yes` is what `mulde train --exclude` leaves out.
     """
     parts = _parts(bundle, videos)
     moments = _explained(find_reference_samples(bundle, parts), parts, bundle)
@@ -67,7 +67,7 @@ def write_audit(
     said = ", ".join(f"{one.video} {text.clock(one.peak_s)} ({_stream(one)})" for one in moments[:_MAX_SAID])
     reporter.say(
         f"the least normal training moments, {manner(bundle.training)}: {said}; see {sheet}. Mark rows of {path} with "
-        f"{MARK}=yes and train again with --leave-out {path}"
+        f"{MARK}=yes and train again with --exclude {path}"
     )
     if (warning := sets_the_level(moments[0], bundle)) is not None:
         reporter.warn(warning)

@@ -75,7 +75,7 @@ def _marked_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     table = read_csv(path, error=UsageError)
     if not set(_COLUMNS) <= set(table.columns):
         got = ",".join(table.columns) or "an empty file"
-        raise UsageError(f"--leave-out {path}: header", expected=",".join(_COLUMNS), got=got)
+        raise UsageError(f"--exclude {path}: header", expected=",".join(_COLUMNS), got=got)
     rows = [
         (line, {name: cell.strip() for name, cell in cells.items() if name in (*_COLUMNS, MARK)})
         for line, cells in table.rows
@@ -83,7 +83,7 @@ def _marked_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     marked = [(line, cells) for line, cells in rows if _is_marked(f"{path} line {line}", cells)]
     if not marked:
         wanted = f"rows with {MARK}=yes" if MARK in table.columns else "a row per moment"
-        raise UsageError(f"--leave-out {path}", expected=wanted, got=f"none among {len(rows)} rows")
+        raise UsageError(f"--exclude {path}", expected=wanted, got=f"none among {len(rows)} rows")
     return marked
 
 
