@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,40 @@ def test_a_row_reads_the_same_to_the_last_bit_whatever_stands_beside_it():
     whole = read_levels(net, x, SIGMA, "energy", torch.from_numpy)
     for piece in (slice(4999, 5000), slice(100, 4200), slice(3, 4)):
         assert (read_levels(net, x[piece], SIGMA, "energy", torch.from_numpy) == whole[piece]).all()
+
+
+@pytest.mark.parametrize(
+    ("num_columns", "hidden", "options"),
+    [
+        (1, (32,), {}),
+        (3, (32, 16), {"precision": torch.bfloat16}),
+        (8, (512, 512), {}),
+        (34, (100, 70), {"layer_norm": True, "sigma_everywhere": True}),
+        (512, (128, 128), {}),
+    ],
+)
+@pytest.mark.parametrize("indicator", ["energy", "score_norm"])
+def test_few_rows_read_as_if_they_were_many(num_columns, hidden, options, indicator, monkeypatch):
+    """Few rows are padded to the least power of two; a row's bits are those of the same row among 256."""
+    monkeypatch.setattr(reading, "_MAX_ROWS", 256)
+    net = EnergyNet(num_columns, hidden, **options)
+    net.initialise(torch.Generator().manual_seed(1))
+    assert rows_at_a_time(net, 16) == 256
+    x = np.random.default_rng(2).normal(size=(300, num_columns)).astype(np.float32)
+    read = functools.partial(read_levels, net, sigma=SIGMA, indicator=indicator, prepare=torch.from_numpy)
+    with monkeypatch.context() as always:
+        always.setattr(reading, "_padded_size", lambda num_rows, size, device: size)
+        among_256 = read(rows=x)
+    for num_rows in range(1, 301) if max(hidden) < 64 else (*range(1, 10), 16, 17, 33, 64, 100, 129, 257):
+        first = (7 * num_rows) % (301 - num_rows)
+        np.testing.assert_array_equal(read(rows=x[first : first + num_rows]), among_256[first : first + num_rows])
+
+
+@pytest.mark.parametrize(("num_rows", "padded"), [(1, 8), (8, 8), (9, 16), (129, 256), (256, 256)])
+def test_few_rows_are_padded_little(num_rows, padded):
+    assert reading._padded_size(num_rows, 256, torch.device("cpu")) == padded
+    assert reading._padded_size(num_rows, 256, torch.device("cuda")) == 256
+    assert reading._padded_size(1, 4, torch.device("cpu")) == 4  # where memory is short
 
 
 def test_fewer_rows_at_a_time_where_memory_is_short(monkeypatch):
