@@ -1,12 +1,10 @@
-"""Many videos: worker processes, those that die, several runs on one store, Ctrl-C. Processes take seconds to start."""
+"""Many videos: worker processes, those that die, several runs on one store, Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from mulde.pipeline.extraction import engine
 from mulde.pipeline.extraction.engine import WorkerConfig, worker_devices
 from mulde.store.store import FeatureStore
 from tests.pipeline.clips import QUIET, clips, content, leftovers, plan_of, run
+from tests.processes import CONTEXT, Command
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 TWO = WorkerConfig(workers=2)
@@ -37,16 +36,15 @@ def folder(store: Path, video: Video) -> Path:
     return store / content_hash(video.path)[:16]
 
 
-def command_line(videos: list[Video], store: Path, *more: str) -> subprocess.Popen[str]:
-    # A test session in the background may have been told to ignore SIGINT, and its children inherit that.
-    code = "import signal; signal.signal(2, signal.default_int_handler); from mulde.cli import main; main()"
-    sources, settings = [str(v.path) for v in videos], ["--device", "cpu", "--set", "video.batch_frames=7"]
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "extract", *sources, "--store", str(store), *settings, *more],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def command_line(videos: list[Video], store: Path, *more: str) -> Command:
+    settings = ["--device", "cpu", "--set", "video.batch_frames=7"]
+    return Command("extract", *[v.path for v in videos], "--store", store, *settings, *more)
+
+
+@pytest.fixture
+def quick_workers(monkeypatch):
+    """Workers that need no imports."""
+    monkeypatch.setattr(engine.multiprocessing, "get_context", lambda method: CONTEXT)
 
 
 def children(pid: int) -> list[int]:
@@ -76,8 +74,8 @@ def test_worker_processes_fill_the_store_as_one_process_does(tmp_path, capsys):
     assert leftovers(tmp_path / "two") == []
 
 
-def test_a_worker_that_dies_is_replaced_and_its_video_tried_once_more(tmp_path, monkeypatch):
-    videos, store, deaths = clips(tmp_path, 4, 200), tmp_path / "store", {"clip0": 1, "clip1": 99}
+def test_a_worker_that_dies_is_replaced_and_its_video_tried_once_more(tmp_path, monkeypatch, quick_workers):
+    videos, store, deaths = clips(tmp_path, 4, 80), tmp_path / "store", {"clip0": 1, "clip1": 99}
     submit = engine._Slot.submit
 
     def kill(slot: engine._Slot, video: Video) -> None:
@@ -103,7 +101,7 @@ def test_a_worker_that_dies_is_replaced_and_its_video_tried_once_more(tmp_path, 
     assert content(store) == content(tmp_path / "undisturbed")
 
 
-def test_a_worker_that_died_while_it_had_nothing_to_do_is_replaced(tmp_path):
+def test_a_worker_that_died_while_it_had_nothing_to_do_is_replaced(tmp_path, quick_workers):
     video, plan = clips(tmp_path, 1)[0], plan_of()
     slot = engine._Slot((plan.settings, "cpu", 1, tmp_path / "store", None))
     try:
@@ -128,10 +126,10 @@ def test_workers_end_when_their_parent_was_killed(tmp_path):
 
 
 def test_two_processes_on_one_store_compute_each_video_once(tmp_path):
-    videos, store = clips(tmp_path, 4, 120), tmp_path / "store"
-    both = [command_line(videos, store), command_line(videos[::-1], store)]
-    said = [process.communicate(timeout=120)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    videos, store = clips(tmp_path, 4, 50), tmp_path / "store"
+    with command_line(videos, store) as one, command_line(videos[::-1], store) as other:
+        codes, said = zip(one.ended(), other.ended(), strict=True)
+    assert codes == (0, 0)
     computed = [int(text.partition(" videos computed")[0].split()[-1]) for text in said]
     assert sum(computed) == 4
     run(videos, plan_of(), tmp_path / "undisturbed")
@@ -155,8 +153,8 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_done(tmp_path):
     with command_line(clips(tmp_path, 6, 60), store, "-q") as process:
         wait_until(lambda: list(store.glob("*/frames-*.parquet")))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+        code, err = process.ended()
+    assert code == 130
     assert "finished videos are kept" in err
     assert "Traceback" not in err
     assert all("/.parts-" in name for name in leftovers(store))
@@ -168,8 +166,8 @@ def test_ctrl_c_on_a_group_with_workers_ends_all_of_them(tmp_path):
         wait_until(lambda: len(list(store.glob("*/.lock"))) == 2)
         workers = children(process.pid)
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+        code, err = process.ended()
+    assert code == 130
     assert "finished videos are kept" in err
     assert "Traceback" not in err
     wait_until(lambda: not any(map(running, workers)), 10)
@@ -178,15 +176,13 @@ def test_ctrl_c_on_a_group_with_workers_ends_all_of_them(tmp_path):
 def test_ctrl_c_ends_one_that_waits_for_another_process(tmp_path):
     video, store = clips(tmp_path, 1)[0], FeatureStore(tmp_path / "store")
     with store.lock(content_hash(video.path), lambda: None), command_line([video], store.root) as process:
-        assert process.stderr is not None
-        assert "another process is at it" in process.stderr.readline()
+        assert "another process is at it" in process.said.readline()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
-    assert process.returncode == 130
+        assert process.ended()[0] == 130
 
 
 @pytest.mark.parametrize("workers_config", [WorkerConfig(), TWO])
-def test_settings_that_fit_no_video_stop_all(tmp_path, workers_config):
+def test_settings_that_fit_no_video_stop_all(tmp_path, workers_config, quick_workers):
     plan = plan_of('regions.finders=["yolo"]', "regions.yolo.weights=nowhere/a.pt")
     with pytest.raises(UsageError, match=r"detector weights nowhere/a\.pt"):
         run(clips(tmp_path, 6), plan, tmp_path / "store", workers_config)
