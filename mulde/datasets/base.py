@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from mulde.datasets.left_out import LeftOut
 from mulde.errors import UsageError
 from mulde.names import valid_text
 from mulde.records import Bool, Float64, Int64, LabelTrack, TruthRegions
@@ -52,7 +53,60 @@ def with_times(video: Video, rate: Fraction | None, frame_index: Int64, time_s: 
     return replace(video, frame_rate=rate, time_s=None if is_even else times)
 
 
-class Dataset(Protocol):
+class LabelFinding(NamedTuple):
+    """What is wrong with labels as a data set sees it: `kind` is one of those that `mulde data check` knows, `video` a
+    split and a name ("test/Test001"), or "" for the data set as a whole."""
+
+    kind: Literal["bad labels", "stray labels", "anomalous training"]
+    video: str
+    what: str
+
+
+class DataChecks(Protocol):
+    """What `mulde data check` asks a data set about its own files.
+
+    A data set that inherits from this overrides what it knows more about; the answers here are those of one that knows
+    its videos and labels alone.
+    """
+
+    def labels(self, video: Video, num_frames: int) -> LabelTrack | None: ...
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """What lies beside the videos and is none."""
+        return ()
+
+    def split_folders(self, split: str) -> Mapping[str, Path]:
+        """The folders that hold the videos of a split, by what the names of the videos there begin with."""
+        return {}
+
+    def is_video_folder(self, name: str, split: str) -> bool:
+        """Whether a folder of this name, in one of `split_folders`, should hold the frames of a video."""
+        return True
+
+    def tolerant(self) -> Self:
+        """The same data set, which uses what can be read of a label file with faults instead of refusing it."""
+        return self
+
+    def label_findings(self) -> Iterable[LabelFinding]:
+        """What is wrong with label files, whatever the videos hold, and labels of videos that are not there."""
+        return ()
+
+    def labels_for_count(self, video: Video, num_frames: int) -> LabelTrack | None:
+        """As `labels`, without comparing `num_frames` with the images of a frame folder."""
+        return self.labels(video, num_frames)
+
+    def flags_without_masks(self, video: Video, num_frames: int) -> Bool | None:
+        """The labels (T,) that stand beside the masks of a video which `labels` refuses; T is `num_frames`, or more
+        where they run past the end. None where masks are all there is. Raises LabelError."""
+        return None
+
+    def labels_read_as(self, video: Video, num_frames: int) -> str:
+        """How the labels of a test video were read where they could be read in two ways; else ""."""
+        return ""
+
+
+class Dataset(DataChecks, Protocol):
     """A data set on disk. Opening one reads folder listings only; label files are read by `labels` and `masks`."""
 
     @property

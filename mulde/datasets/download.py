@@ -13,7 +13,8 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from mulde.datasets.facts import Download, Facts, facts
+from mulde.datasets.facts import Download, Facts
+from mulde.datasets.registry import find_dataset
 from mulde.digests import file_digest
 from mulde.errors import MuldeError
 from mulde.progress import Reporter
@@ -33,7 +34,7 @@ def get_data(name: str, out: Path, reporter: Reporter) -> list[str]:
     Where there is no open address, nothing is downloaded and the sentences say how to obtain it. What was downloaded
     before is kept and gone on with. Raises UsageError for an unknown name, DownloadError for what fails.
     """
-    known = facts(name)
+    known = find_dataset(name).facts
     if not known.downloads:
         return instructions(known)
     reporter.say(f"{known.title}: {known.licence}. Cite {known.citation}.")

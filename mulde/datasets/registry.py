@@ -1,37 +1,37 @@
-"""The known data sets. A new one is a module with a builder and one line here."""
+"""The known data sets. A new one is a file with its `DatasetSpec`, and one line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 
 from mulde.datasets.base import Dataset
-from mulde.datasets.benchmarks import avenue
-from mulde.datasets.benchmarks.mvtec_ad import open_mvtec_ad
-from mulde.datasets.benchmarks.nwpu_campus import open_nwpu_campus
-from mulde.datasets.benchmarks.shanghaitech import open_shanghaitech
-from mulde.datasets.benchmarks.street_scene import open_street_scene
-from mulde.datasets.benchmarks.ubnormal import open_ubnormal
-from mulde.datasets.benchmarks.ucf_crime import open_ucf_crime
-from mulde.datasets.benchmarks.ucsd import open_ped1, open_ped2
-from mulde.datasets.folder.dataset import open_folder
-from mulde.datasets.synthetic.world import open_synthetic
+from mulde.datasets.facts import DatasetSpec
 from mulde.errors import UsageError
 
-DATASETS: dict[str, Callable[[Path], Dataset]] = {
-    "folder": open_folder,
-    "synthetic": open_synthetic,
-    "ucsd-ped1": open_ped1,
-    "ucsd-ped2": open_ped2,
-    "avenue-masks": avenue.open_masks,
-    "avenue-intervals": avenue.open_intervals,
-    "shanghaitech": open_shanghaitech,
-    "ubnormal": open_ubnormal,
-    "ucf-crime": open_ucf_crime,
-    "street-scene": open_street_scene,
-    "nwpu-campus": open_nwpu_campus,
-    "mvtec-ad": open_mvtec_ad,
+DATASETS: dict[str, str] = {
+    "folder": "mulde.datasets.folder.dataset:FOLDER",
+    "synthetic": "mulde.datasets.synthetic.world:SYNTHETIC",
+    "ucsd-ped1": "mulde.datasets.benchmarks.ucsd:PED1",
+    "ucsd-ped2": "mulde.datasets.benchmarks.ucsd:PED2",
+    "avenue-masks": "mulde.datasets.benchmarks.avenue:AVENUE_MASKS",
+    "avenue-intervals": "mulde.datasets.benchmarks.avenue:AVENUE_INTERVALS",
+    "shanghaitech": "mulde.datasets.benchmarks.shanghaitech:SHANGHAITECH",
+    "ubnormal": "mulde.datasets.benchmarks.ubnormal:UBNORMAL",
+    "ucf-crime": "mulde.datasets.benchmarks.ucf_crime:UCF_CRIME",
+    "street-scene": "mulde.datasets.benchmarks.street_scene:STREET_SCENE",
+    "nwpu-campus": "mulde.datasets.benchmarks.nwpu_campus:NWPU_CAMPUS",
+    "mvtec-ad": "mulde.datasets.benchmarks.mvtec_ad:MVTEC_AD",
 }
+"""Name of each data set and where its `DatasetSpec` stands, imported when it is asked for."""
+
+
+def find_dataset(name: str) -> DatasetSpec:
+    """What the registry knows of the data set `name`. Raises UsageError for an unknown name."""
+    if name not in DATASETS:
+        raise UsageError("name of a data set", expected=f"one of {', '.join(DATASETS)}", got=repr(name))
+    spec: DatasetSpec = resolve_name(DATASETS[name])
+    return spec
 
 
 def open_dataset(name: str, root: Path) -> Dataset:
@@ -39,10 +39,8 @@ def open_dataset(name: str, root: Path) -> Dataset:
 
     Raises UsageError for an unknown name, a root that is no folder, or one without the layout of that data set.
     """
-    builder = DATASETS.get(name)
-    if builder is None:
-        raise UsageError("name of a data set", expected=f"one of {', '.join(DATASETS)}", got=repr(name))
+    spec = find_dataset(name)
     if not root.is_dir():
         got = "a file" if root.is_file() else "nothing there"
         raise UsageError(f"{name} in {root}", expected="a folder", got=got)
-    return builder(root if root.name not in ("", "..") else root.resolve())  # . has no parent to look into
+    return spec.open(root if root.name not in ("", "..") else root.resolve())  # . has no parent to look into

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mulde.datasets.base import SPLITS, Dataset, Video
-from mulde.datasets.folder.dataset import FolderDataset, split_folders
+from mulde.datasets.folder.dataset import FOLDER, split_folders
 from mulde.datasets.left_out import LeftOut, Reason, in_words
-from mulde.datasets.registry import DATASETS, open_dataset
+from mulde.datasets.registry import DATASETS, find_dataset, open_dataset
 from mulde.datasets.tree import holds_videos, walk
 from mulde.errors import Failure, UsageError
 from mulde.filetypes import VIDEO_SUFFIXES
@@ -139,10 +139,10 @@ def open_source(source: str) -> VideoCollection:
 def _folder(source: str, path: Path) -> VideoCollection:
     splits = [folder for split in SPLITS for folder in split_folders(path, split).values()]
     if any(map(holds_videos, splits)):
-        return _dataset("folder", path)
+        return _dataset(FOLDER.name, path)
     found = walk(path)
     if splits and not found.videos:
-        return _dataset("folder", path)  # which says that they are empty
+        return _dataset(FOLDER.name, path)  # which says that they are empty
     if any(one.path == path for one in found.unreadable):
         got = found.unreadable[0].detail
         raise UsageError(f"source {source}", expected="a folder that can be read", got=got, hint="other permissions")
@@ -293,8 +293,9 @@ def _numbered(names: Sequence[str]) -> list[str]:
 
 def _dataset(name: str, root: Path) -> VideoCollection:
     dataset = open_dataset(name, root)
-    own_name = _absolute(root).name if name == "folder" else name
-    splits = {s: tuple(replace(v, dataset=own_name) for v in dataset.videos(s)) for s in SPLITS}
-    left_out = tuple(dataset.left_out) if isinstance(dataset, FolderDataset) else ()
+    known_as = _absolute(root).name if find_dataset(name).is_own_footage else name
+    splits = {s: tuple(replace(v, dataset=known_as) for v in dataset.videos(s)) for s in SPLITS}
     elsewhere = () if dataset.root.resolve() == root.resolve() else (f"{name} is read from {dataset.root}",)
-    return VideoCollection(name, dataset=dataset, splits=splits, left_out=left_out, notes=(*elsewhere, *dataset.notes))
+    return VideoCollection(
+        name, dataset=dataset, splits=splits, left_out=tuple(dataset.left_out), notes=(*elsewhere, *dataset.notes)
+    )

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import socket
+import sys
 import tarfile
 import threading
 import zipfile
@@ -19,12 +20,15 @@ from mulde.commands.console.data import print_data_sets, print_report
 from mulde.datasets import DATASETS
 from mulde.datasets import download as data_get
 from mulde.datasets.download import DownloadError, get_data, unpack
-from mulde.datasets.facts import BENCHMARKS, Download, Facts
+from mulde.datasets.facts import DatasetSpec, Download, Facts
+from mulde.datasets.folder.dataset import open_folder
+from mulde.datasets.registry import find_dataset
 from mulde.errors import UsageError
 from mulde.pipeline.data_check.findings import CheckReport, Finding
 from mulde.progress import Reporter
 
 QUIET = Reporter(quiet=True)
+FACTS = {name: find_dataset(name).facts for name in DATASETS}
 
 
 def archive() -> bytes:
@@ -82,7 +86,8 @@ def known(server, monkeypatch) -> Facts:
     checksum = f"sha256:{hashlib.sha256(archive()).hexdigest()}"
     download = Download(f"http://127.0.0.1:{server.server_port}/data/set.tar.gz?download=1", None, checksum)
     entry = Facts("tiny", "Tiny", "http://x", "direct", "-", "free", "us", "here", downloads=(download,))
-    monkeypatch.setitem(BENCHMARKS, "tiny", entry)
+    monkeypatch.setattr(sys.modules[__name__], "TINY", DatasetSpec(entry, open_folder), raising=False)
+    monkeypatch.setitem(DATASETS, "tiny", f"{__name__}:TINY")
     return entry
 
 
@@ -185,7 +190,7 @@ def test_a_zip_is_unpacked(tmp_path):
 
 
 def test_what_cannot_be_downloaded_is_explained(tmp_path):
-    for name, known in BENCHMARKS.items():
+    for name, known in FACTS.items():
         if not known.downloads:
             said = " ".join(get_data(name, tmp_path / "out", QUIET))
             assert known.how in said
@@ -198,8 +203,7 @@ def test_what_cannot_be_downloaded_is_explained(tmp_path):
 
 
 def test_every_data_set_has_its_facts():
-    assert set(BENCHMARKS) == set(DATASETS)
-    for name, known in BENCHMARKS.items():
+    for name, known in FACTS.items():
         assert known.name == name
         assert (known.link == "direct") == bool(known.downloads)
         assert all([known.title, known.how, known.licence, known.checked])
@@ -212,12 +216,12 @@ def test_every_data_set_has_its_facts():
 def test_the_list_is_for_people_and_programs(capsys):
     print_data_sets()
     table = capsys.readouterr().out
-    assert all(name in table and known.address in table for name, known in BENCHMARKS.items())
-    assert all(f"unpacks to: {known.unpacks_to}\n" in table for known in BENCHMARKS.values() if known.address)
+    assert all(name in table and known.address in table for name, known in FACTS.items())
+    assert all(f"unpacks to: {known.unpacks_to}\n" in table for known in FACTS.values() if known.address)
     print_data_sets(json_=True)
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["ucsd-ped2"]["num_test_frames"] == 2010
-    assert set(rows) == set(BENCHMARKS)
+    assert set(rows) == set(DATASETS)
 
 
 def test_a_report_is_for_people_and_programs(capsys):

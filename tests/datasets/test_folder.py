@@ -346,7 +346,7 @@ def test_every_bad_line_is_a_fault_and_the_others_remain(root):
         ("dor", "labels.csv line 4 names a video that test/ does not hold"),
         ("monday", "labels.csv line 5 names a video that test/ does not hold"),
     ]
-    forgiving = replace(dataset, forgiving=True)
+    forgiving = replace(dataset, keeps_faulty=True)
     video = next(video for video in forgiving.videos("test") if video.name == "door")
     assert forgiving.labels(video, 6).spans() == [(1, 2)]
 

@@ -16,7 +16,7 @@ import pytest
 
 from mulde.datasets import DATASETS, SPLITS, open_dataset
 from mulde.datasets.base import Dataset
-from mulde.datasets.facts import BENCHMARKS
+from mulde.datasets.registry import find_dataset
 from mulde.datasets.sources import open_source
 from mulde.errors import LabelError, UsageError
 from mulde.pipeline.data_check.check import check_data
@@ -145,7 +145,7 @@ def test_a_part_stands_for_the_whole(build, part, tmp_path):
 def test_what_unpacking_makes_is_said_of_each(unpacked, kind):
     top, copy = unpacked(kind)
     made = {path.name for path in (top, top / copy.made) for path in path.iterdir()}
-    said = re.findall(r"([\w. -]+)/", BENCHMARKS[copy.name].unpacks_to)
+    said = re.findall(r"([\w. -]+)/", find_dataset(copy.name).facts.unpacks_to)
     assert made & {name.removeprefix(" ") for name in said}
 
 

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from rich.table import Table
 
 from mulde.console import output, print_json
-from mulde.datasets.facts import BENCHMARKS, Facts
+from mulde.datasets.facts import Facts
+from mulde.datasets.registry import DATASETS, find_dataset
 from mulde.pipeline.data_check.findings import FAULT, CheckReport
 
 _WIDTH = 160
@@ -17,7 +18,7 @@ _SHOWN = {"direct": "mulde data get", "by hand": "by hand", "none": ""}
 
 def print_data_sets(*, json_: bool = False) -> None:
     """The supported data sets: what they hold, how large they are, where and how they are obtained."""
-    every = list(BENCHMARKS.values())
+    every = [find_dataset(name).facts for name in DATASETS]
     if json_:
         print_json([asdict(one) for one in every])
         return

@@ -24,6 +24,7 @@ from pathlib import Path
 from mulde.datasets.base import listing
 from mulde.datasets.benchmarks.benchmark import Benchmark, in_folders, wrong_layout
 from mulde.datasets.benchmarks.common import COMMON_LAYOUT, beside, common_layout, find_masks, find_tracks, open_common
+from mulde.datasets.facts import DatasetSpec, Download, Facts
 from mulde.datasets.labels.label_files import MatIntervals
 from mulde.datasets.labels.mask_files import MaskFlags, MatMasks, NpyMasks
 from mulde.datasets.labels.truth import FrameTruth, NoLabels
@@ -99,3 +100,38 @@ def _mask_folders(root: Path, folders: list[Path]) -> list[Path]:
 
 def _letters(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())
+
+
+_HOME = "http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal"
+_VIDEOS = Download(f"{_HOME}/Avenue_Dataset.zip", None, "md5:b7a34b212ecdd30efbd989a6dcb1aceb")
+_MASKS = Download(f"{_HOME}/ground_truth_demo.zip", None, "md5:e8e3bff99195b6b511534083b9dbe1f5")
+_BY_MASKS = Facts(
+    name="avenue-masks",
+    title="CUHK Avenue, labels from its pixel masks (3,712 anomalous frames)",
+    address=f"{_HOME}/dataset.html",
+    link="direct",
+    how="Two archives: the videos, and the masks in ground_truth_demo.zip.",
+    licence="non-commercial use (as its files say)",
+    citation="Lu, Shi, Jia, Abnormal Event Detection at 150 FPS in MATLAB, ICCV 2013",
+    checked="addresses in published scripts, MD5 in anomalib's loader, counts in published tables",
+    downloads=(_VIDEOS, _MASKS),
+    num_train_videos=16,
+    num_test_videos=21,
+    num_train_frames=15_328,
+    num_test_frames=15_324,
+    one_size_hw=(360, 640),
+    unpacks_to="Avenue Dataset/ with training_videos/ and testing_videos/; ground_truth_demo/ with testing_label_mask/",
+)
+_BY_INTERVALS = replace(
+    _BY_MASKS,
+    name="avenue-intervals",
+    title="CUHK Avenue, labels from the intervals in avenue.mat (3,867 anomalous frames)",
+    link="by hand",
+    how="Get the videos with `mulde data get avenue-masks`. avenue.mat is in the data that the code of Liu et al. links"
+    " to, https://github.com/StevenLiuWen/ano_pred_cvpr2018; its cloud links come and go. Put it into Avenue Dataset/,"
+    " or beside it.",
+    downloads=(),
+    unpacks_to="Avenue Dataset/ with training_videos/ and testing_videos/",
+)
+AVENUE_MASKS = DatasetSpec(_BY_MASKS, open_masks, config="avenue")
+AVENUE_INTERVALS = DatasetSpec(_BY_INTERVALS, open_intervals, config="avenue")

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from mulde.datasets.base import Video, check_split, listing
+from mulde.datasets.base import DataChecks, Video, check_split, listing
 from mulde.datasets.labels.ground_truth import track_from_ranges
 from mulde.datasets.labels.truth import FrameTruth, MaskTruth, RegionTruth
 from mulde.datasets.layout import LEVELS_BELOW, names_in, subfolder
@@ -20,7 +20,7 @@ from mulde.records import Bool, LabelTrack, TruthRegions
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Benchmark(DataChecks):
     """A published data set in one of its layouts. Training videos are wholly normal; `frames` labels the test videos.
 
     `pixels` and `boxes` are None where this copy has no pixel masks or annotated regions. `video_folders` are those
@@ -53,6 +53,12 @@ class Benchmark:
         if video.split == "train":
             return track_from_ranges(video.name, [], num_frames, self.name)
         return self.frames.track(video, num_frames)
+
+    def labels_for_count(self, video: Video, num_frames: int) -> LabelTrack:
+        return self.frames.track(video, num_frames)
+
+    def split_folders(self, split: str) -> dict[str, Path]:
+        return {"": self.video_folders[split]} if split in self.video_folders else {}
 
     def masks(self, video: Video) -> Iterator[Bool] | None:
         return self.pixels.masks(video) if self.pixels is not None and video.split == "test" else None

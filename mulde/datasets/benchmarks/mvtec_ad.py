@@ -21,6 +21,7 @@ import numpy as np
 from mulde.datasets.base import Video, listing
 from mulde.datasets.benchmarks.benchmark import Benchmark, wrong_layout
 from mulde.datasets.benchmarks.common import COMMON_LAYOUT, common_layout, open_common
+from mulde.datasets.facts import DatasetSpec, Facts
 from mulde.datasets.labels.ground_truth import iter_masks
 from mulde.datasets.layout import Layout, folders_layout, locate, names_in, number_in, subfolder
 from mulde.datasets.tree import sub_folders
@@ -105,3 +106,26 @@ def _mask(video: Video) -> Path:
 
 def _is_good(video: Video) -> bool:
     return video.path.parent.name.lower() == _GOOD
+
+
+_FACTS = Facts(
+    name="mvtec-ad",
+    title="MVTec AD, images as videos of one frame",
+    address="https://www.mvtec.com/company/research/datasets/mvtec-ad",
+    link="by hand",
+    how="Fill in the form on that page and accept the licence.",
+    licence="CC BY-NC-SA 4.0",
+    citation="Bergmann, Fauser, Sattlegger, Steger, MVTec AD - A Comprehensive Real-World Dataset for Unsupervised"
+    " Anomaly Detection, CVPR 2019",
+    checked="licence, size and the sum of the counts on cards of copies; the dead link in issues 3121, 3441 and 3608 of"
+    " anomalib",
+    size_bytes=5_260_000_000,
+    dead_link="https://www.mydrive.ch/shares/38536/3830184030e49fe74747669442f0f282/download/420938113-1629952094/"
+    "mvtec_anomaly_detection.tar.xz",
+    num_train_videos=3_629,
+    num_test_videos=1_725,
+    num_train_frames=3_629,
+    num_test_frames=1_725,
+    unpacks_to="mvtec_anomaly_detection/ with a folder for each category, each with train/, test/ and ground_truth/",
+)
+MVTEC_AD = DatasetSpec(_FACTS, open_mvtec_ad)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mulde.datasets.benchmarks.benchmark import Benchmark, in_folders, wrong_layout
 from mulde.datasets.benchmarks.common import COMMON_LAYOUT, beside, common_layout, open_common
+from mulde.datasets.facts import DatasetSpec, Facts
 from mulde.datasets.labels.label_files import NpzFlags
 from mulde.datasets.labels.truth import NoLabels
 from mulde.datasets.layout import first_file, folders_layout, locate, named, names_in, subfolder
@@ -49,3 +50,23 @@ def _is_campus(folder: Path) -> bool:
     """True where the test videos are named as those of this data set, after scene and number: D001_03."""
     test = subfolder(folder, "videos/Test")
     return test is not None and any(_NAME.fullmatch(Path(name).stem) for name in names_in(test))
+
+
+_FACTS = Facts(
+    name="nwpu-campus",
+    title="NWPU Campus",
+    address="https://campusvad.github.io/",
+    link="by hand",
+    how="Follow the page to its archive volumes on a cloud drive, compare the MD5 given there, unpack.",
+    licence="see the page (research use)",
+    citation="Cao, Lu, Wang, Zhang, A New Comprehensive Benchmark for Semi-supervised Video Anomaly Detection and"
+    " Anticipation, CVPR 2023",
+    checked="address, size and counts in published tables",
+    size_bytes=76_600_000_000,
+    num_train_videos=305,
+    num_test_videos=242,
+    num_train_frames=1_082_014,
+    num_test_frames=384_059,
+    unpacks_to="NWPUCampusDataset/ with videos/Train/, videos/Test/ and groundtruth/",
+)
+NWPU_CAMPUS = DatasetSpec(_FACTS, open_nwpu_campus)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mulde.datasets.benchmarks.benchmark import Benchmark, wrong_layout
 from mulde.datasets.benchmarks.common import COMMON_LAYOUT, open_common
+from mulde.datasets.facts import DatasetSpec, Facts
 from mulde.datasets.labels.tracks import CornerTracks
 from mulde.datasets.layout import folders_layout, locate, named, names_in, subfolder
 
@@ -46,3 +47,25 @@ def _is_campus(folder: Path) -> bool:
     """True where a test video is named as those of this data set, after camera and number: 01_0014."""
     kinds = (subfolder(folder, kind) for kind in ("testing/frames", "testing/videos", "testing"))
     return any(_NAME.fullmatch(Path(name).stem) for kind in kinds if kind is not None for name in names_in(kind))
+
+
+_FACTS = Facts(
+    name="shanghaitech",
+    title="ShanghaiTech Campus",
+    address="https://svip-lab.github.io/dataset/campus_dataset.html",
+    link="by hand",
+    how="Download shanghaitech.tar.gz in parts from the cloud drives on that page, join them with cat, unpack. The"
+    " whole file has SHA-256 c13a827043b259ccf8493c9d9130486872992153a9d714fe229e523cd4c94116.",
+    licence="see the page (BSD 2-Clause according to anomalib)",
+    citation="Liu, Luo, Lian, Gao, Future Frame Prediction for Anomaly Detection - A New Baseline, CVPR 2018",
+    checked="address and counts in published scripts and tables (which also give 42,883 test frames, more than"
+    " there are labels); the dead link in issue 1991 of anomalib (April 2024)",
+    dead_link="http://101.32.75.151:8181/dataset/shanghaitech.tar.gz",
+    num_train_videos=330,
+    num_test_videos=107,
+    num_train_frames=274_515,
+    num_test_frames=40_791,
+    one_size_hw=(480, 856),
+    unpacks_to="shanghaitech/ with training/videos/, testing/frames/, testing/test_frame_mask/ and test_pixel_mask/",
+)
+SHANGHAITECH = DatasetSpec(_FACTS, open_shanghaitech)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mulde.datasets.benchmarks.benchmark import Benchmark, in_folders, wrong_layout
 from mulde.datasets.benchmarks.common import COMMON_LAYOUT, beside, common_layout, open_common
+from mulde.datasets.facts import DatasetSpec, Download, Facts
 from mulde.datasets.labels.tracks import CentreTracks, TrackFlags
 from mulde.datasets.layout import first_file, folders_layout, locate, named, subfolder
 from mulde.datasets.tree import sub_folders
@@ -48,3 +49,31 @@ def _is_street(folder: Path) -> bool:
     return any(
         first_file(path.parent, (f"{path.name}/{path.name}_gt.txt", f"{path.name}_gt.txt")) for path in sequences
     )
+
+
+_ARCHIVE = Download(
+    "https://zenodo.org/records/10870472/files/StreetScene.zip?download=1",
+    None,
+    "md5:a74c51e99881c860d97e1ebb51ee1f2c",
+)
+_FACTS = Facts(
+    name="street-scene",
+    title="Street Scene",
+    address="https://zenodo.org/records/10870472",
+    link="direct",
+    how="One archive at Zenodo.",
+    licence="CC BY-SA 4.0",
+    citation="Ramachandra, Jones, Street Scene: A New Dataset and Evaluation Protocol for Video Anomaly Detection,"
+    " WACV 2020",
+    checked="address, size and MD5 of the Zenodo record in published notes; counts in a published table, another source"
+    " gives 202,545 frames in all",
+    size_bytes=48_980_000_000,
+    downloads=(_ARCHIVE,),
+    num_train_videos=46,
+    num_test_videos=35,
+    num_train_frames=56_847,
+    num_test_frames=146_410,
+    one_size_hw=(720, 1280),
+    unpacks_to="StreetScene/ with Train/ and Test/",
+)
+STREET_SCENE = DatasetSpec(_FACTS, open_street_scene)

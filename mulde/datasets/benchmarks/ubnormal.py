@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from mulde.datasets.base import Video, listing
 from mulde.datasets.benchmarks.benchmark import Benchmark, wrong_layout
 from mulde.datasets.benchmarks.common import COMMON_LAYOUT, beside, common_layout, open_common
+from mulde.datasets.facts import DatasetSpec, Facts
 from mulde.datasets.labels.ground_truth import track_from_ranges
 from mulde.datasets.labels.tracks import Box, truth_from_boxes
 from mulde.datasets.layout import Layout, find_files, locate, names_in, whatever_case
@@ -215,3 +216,18 @@ def _largest_part(mask: Bool) -> tuple[float, float, float, float] | None:
         return None
     x, y, w, h = (float(value) for value in parts[int(np.argmax(parts[:, 2] * parts[:, 3]))][:4])
     return x, y, x + w, y + h
+
+
+_FACTS = Facts(
+    name="ubnormal",
+    title="UBnormal",
+    address="https://github.com/lilygeorgescu/UBnormal",
+    link="by hand",
+    how="Follow the Google Drive link in that README, unpack, and put the scripts folder of the repository, which holds"
+    " the split lists, into UBnormal/ or beside it.",
+    licence="CC BY-NC-ND 4.0",
+    citation="Acsintoae et al., UBnormal: New Benchmark for Supervised Open-Set Video Anomaly Detection, CVPR 2022",
+    checked="a stored version of the README; of 268 training videos the one-class protocol takes the normal ones",
+    unpacks_to="UBnormal/ with Scene1/ to Scene29/",
+)
+UBNORMAL = DatasetSpec(_FACTS, open_ubnormal)

@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from mulde.datasets.base import SPLITS, Video, listing
 from mulde.datasets.benchmarks.benchmark import Benchmark, wrong_layout
 from mulde.datasets.benchmarks.common import COMMON_LAYOUT, common_layout, open_common
+from mulde.datasets.facts import DatasetSpec, Facts
 from mulde.datasets.labels.ground_truth import COUNT_HINT
 from mulde.datasets.labels.label_files import track_from_inclusive
 from mulde.datasets.layout import LEVELS_ABOVE, LEVELS_BELOW, find_files, locate
@@ -179,3 +180,23 @@ def _first_words(path: Path) -> list[str]:
 
 def _lines(path: Path, error: type[MuldeError] = LabelError) -> list[str]:
     return read_text(path, error=error).replace("\\", "/").splitlines()
+
+
+_FACTS = Facts(
+    name="ucf-crime",
+    title="UCF-Crime, one-class protocol (normal training videos only)",
+    address="https://www.crcv.ucf.edu/projects/real-world/",
+    link="by hand",
+    how="Download the videos from that page (one archive, or parts on Dropbox), and Anomaly_Train.txt (that of the one"
+    " archive lacks the normal videos) and Temporal_Anomaly_Annotation.txt from"
+    " https://github.com/WaqasSultani/AnomalyDetectionCVPR2018; put these two beside the folders of the videos.",
+    licence="none stated; see the page",
+    citation="Sultani, Chen, Shah, Real-World Anomaly Detection in Surveillance Videos, CVPR 2018",
+    checked="addresses, size and folders in published notes and issues of that repository; the split was not checked",
+    size_bytes=96_000_000_000,
+    num_train_videos=800,
+    num_test_videos=290,
+    unpacks_to="UCF_Crimes/ with Videos/ and Anomaly_Detection_splits/; in parts Anomaly-Videos-Part-1/ to 4/,"
+    " Training-Normal-Videos-Part-1/ and 2/, Testing_Normal_Videos_Anomaly/ side by side",
+)
+UCF_CRIME = DatasetSpec(_FACTS, open_ucf_crime)

@@ -17,16 +17,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from mulde.datasets.base import Dataset, Video, check_split, listing
+from mulde.datasets.base import DataChecks, Dataset, LabelFinding, Video, check_split, listing
 from mulde.datasets.benchmarks.benchmark import check_decoded, wrong_layout
 from mulde.datasets.benchmarks.common import COMMON_LAYOUT, beside, common_layout, open_common
+from mulde.datasets.facts import DatasetSpec, Download, Facts
 from mulde.datasets.labels.ground_truth import iter_masks, track_from_masks, track_from_ranges
 from mulde.datasets.labels.tracks import CentreTracks, centre_file
 from mulde.datasets.layout import (
@@ -52,13 +53,15 @@ _RANGE = re.compile(r"([0-9]{1,9})\s*:\s*([0-9]{1,9})[\s,]*")
 
 
 @dataclass(frozen=True)
-class UcsdDataset:
-    """Ped1 or Ped2; `root` holds Train/ and Test/. `all_masked`: every test clip must have a mask folder."""
+class UcsdDataset(DataChecks):
+    """Ped1 or Ped2; `root` holds Train/ and Test/. `all_masked`: every test clip must have a mask folder;
+    `num_published`: how many test clips there are in a whole copy."""
 
     name: str
     root: Path
     interval_file: str
     all_masked: bool
+    num_published: int
 
     def videos(self, split: str) -> tuple[Video, ...]:
         check_split(split)
@@ -107,6 +110,49 @@ class UcsdDataset:
         how = f" by number, as {paths[0].name} to {frames[0].name}" if by_number else ""
         return f"{self.interval_file}, compared with {len(paths)} masks matched with the frames{how or ' by name'}"
 
+    def split_folders(self, split: str) -> dict[str, Path]:
+        return {"": self.video_folders[split]}
+
+    def is_video_folder(self, name: str, split: str) -> bool:
+        """Only folders named as clips, Train001 or Test001, hold videos."""
+        return _is_clip(name, split)
+
+    def label_findings(self) -> Iterator[LabelFinding]:
+        """Masks of training clips, masks without a clip, and more lines of intervals than clips were published."""
+        for split, folder in self.video_folders.items():
+            names = {video.name.lower() for video in self.videos(split)}
+            for path in sub_folders(folder):
+                name, ending = path.name[:-3], path.name[-3:].lower()
+                where = f"{folder.name}/{path.name}"
+                if ending == "_gt" and split == "train":
+                    what = f"{where} holds masks of a training clip"
+                    yield LabelFinding("anomalous training", f"train/{name}", what)
+                elif ending == "_gt" and name.lower() not in names:
+                    what = f"{where} holds masks, but there is no {name}"
+                    yield LabelFinding("stray labels", f"test/{name}", what)
+        try:
+            num_lines = len(self._intervals)
+        except LabelError:  # which `labels` raises for every clip
+            return
+        if num_lines > self.num_published:
+            what = f"{self.interval_file} has {num_lines} lines for {self.num_published} test clips"
+            yield LabelFinding("stray labels", "", f"{what}: one or more do not belong there")
+
+    def flags_without_masks(self, video: Video, num_frames: int) -> Bool | None:
+        number = number_in(video.name) or 0
+        if video.split != "test" or not 1 <= number <= len(self._intervals):
+            return None
+        ranges = self._intervals[number - 1]
+        flags = np.zeros(max([num_frames, *(last for _, last in ranges)]), np.bool_)
+        for first, last in ranges:
+            flags[first - 1 : last] = True
+        return flags
+
+    def labels_read_as(self, video: Video, num_frames: int) -> str:
+        """Masks whose names are not those of the frames are matched by number."""
+        source = self.label_source(video, num_frames)
+        return source if "by number" in source else ""
+
     def regions(self, video: Video) -> TruthRegions | None:
         """Annotated boxes, where their file lies in the folder of the clip or beside it."""
         annotated = video.split == "test" and centre_file(video).is_file()
@@ -140,13 +186,9 @@ class UcsdDataset:
                 )
         return [(first - 1, last) for first, last in self._intervals[number - 1]]
 
-    @property
-    def intervals(self) -> list[list[tuple[int, int]]]:
-        """What the interval file says of each test clip, 1-based and inclusive. Raises LabelError."""
-        return self._intervals
-
     @cached_property
     def _intervals(self) -> list[list[tuple[int, int]]]:
+        """What the interval file says of each test clip, 1-based and inclusive. Raises LabelError."""
         path = whatever_case(self.video_folders["test"], self.interval_file)
         if not path.is_file():
             raise LabelError(f"{self.name}: interval file", expected=path, got="no such file", hint="get a full copy")
@@ -154,14 +196,14 @@ class UcsdDataset:
 
 
 def open_ped1(root: Path) -> Dataset:
-    return _open("ucsd-ped1", root, "UCSDped1", all_masked=False)
+    return _open(_PED1_FACTS, root, "UCSDped1", all_masked=False)
 
 
 def open_ped2(root: Path) -> Dataset:
-    return _open("ucsd-ped2", root, "UCSDped2", all_masked=True)
+    return _open(_PED2_FACTS, root, "UCSDped2", all_masked=True)
 
 
-def is_clip(name: str, split: str) -> bool:
+def _is_clip(name: str, split: str) -> bool:
     """Whether a folder is named as a clip of a split, Train001 or Test001."""
     return re.fullmatch(rf"{_FOLDERS[split]}[0-9]+", name, re.IGNORECASE) is not None
 
@@ -189,8 +231,8 @@ def parse_intervals(text: str, source: str) -> list[list[tuple[int, int]]]:
     return clips
 
 
-def _open(name: str, root: Path, folder: str, *, all_masked: bool) -> Dataset:
-    common, interval_file = _COMMON[name], f"{folder}.m"
+def _open(facts: Facts, root: Path, folder: str, *, all_masked: bool) -> Dataset:
+    name, common, interval_file = facts.name, _COMMON[facts.name], f"{folder}.m"
     original = folders_layout(
         *_FOLDERS.values(), proves=lambda base, names: _is_of(base, interval_file, named(folder.lower())(base, names))
     )
@@ -203,7 +245,7 @@ def _open(name: str, root: Path, folder: str, *, all_masked: bool) -> Dataset:
     others = _interval_files(base)
     if others and interval_file.lower() not in map(str.lower, others):
         raise UsageError(f"{name} in {base}", expected=f"Test/{interval_file}", got=listing(others))
-    dataset = UcsdDataset(name, base, interval_file, all_masked)
+    dataset = UcsdDataset(name, base, interval_file, all_masked, facts.num_test_videos or 0)
     for split in _FOLDERS:
         dataset.videos(split)
     return dataset
@@ -222,7 +264,7 @@ def _interval_files(base: Path) -> list[str]:
 
 def _find_clips(folder: Path, split: str) -> tuple[Video, ...]:
     """Train001, Train002, ... The pattern leaves out mask folders and what file managers left behind."""
-    clips = [path for path in sub_folders(folder) if is_clip(path.name, split)]
+    clips = [path for path in sub_folders(folder) if _is_clip(path.name, split)]
     if not clips:
         got = listing(names_in(folder), limit=5)
         raise UsageError(f"{folder}", expected=f"clip folders {_FOLDERS[split]}001, ...", got=got)
@@ -267,3 +309,41 @@ def _compare(title: str, source: str, intervals: LabelTrack, masks: LabelTrack, 
         expected=f"{'an anomalous' if inside else 'no anomalous'} pixel, as {source} says",
         got="an empty mask" if inside else "a mask with anomalous pixels",
     )
+
+
+_ARCHIVE = Download(
+    "http://www.svcl.ucsd.edu/projects/anomaly/UCSD_Anomaly_Dataset.tar.gz",
+    740_306_953,
+    "md5:5006421b89885f45a6f93b041145f2eb",
+)
+_PED2_FACTS = Facts(
+    name="ucsd-ped2",
+    title="UCSD Ped2",
+    address="http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm",
+    link="direct",
+    how="One archive holds Ped1 and Ped2. Where the server does not answer, compare the MD5 of a copy from elsewhere.",
+    licence="none stated; research use, cite the paper",
+    citation="Mahadevan, Li, Bhalodia, Vasconcelos, Anomaly Detection in Crowded Scenes, CVPR 2010",
+    checked="address, size and MD5 in several published scripts; counts of Ped2 on a copy, of Ped1 in a table",
+    size_bytes=_ARCHIVE.size_bytes,
+    downloads=(_ARCHIVE,),
+    num_train_videos=16,
+    num_test_videos=12,
+    num_train_frames=2_550,
+    num_test_frames=2_010,
+    one_size_hw=(240, 360),
+    exact=True,
+    unpacks_to="UCSD_Anomaly_Dataset.v1p2/ with UCSDped1/ and UCSDped2/, and in each Train/ and Test/",
+)
+_PED1_FACTS = replace(
+    _PED2_FACTS,
+    name="ucsd-ped1",
+    title="UCSD Ped1",
+    num_train_videos=34,
+    num_test_videos=36,
+    num_train_frames=6_800,
+    num_test_frames=7_200,
+    one_size_hw=(158, 238),
+)
+PED1 = DatasetSpec(_PED1_FACTS, open_ped1)
+PED2 = DatasetSpec(_PED2_FACTS, open_ped2)

@@ -13,7 +13,7 @@ directly in the root and are one of
     labels/NAME.npy      one value per frame, 0 or 1
     labels/NAME.mat      the same, or an N x 2 array of first and last frames, 1-based and inclusive
     masks/NAME/          one image per frame, in natural order; non-zero pixels are anomalous; no jpg
-    tracks.json          boxes of each anomaly, frame by frame (`folder_tracks` says how to write it); a frame with a
+    tracks.json          boxes of each anomaly, frame by frame (`tracks.py` says how to write it); a frame with a
                          box is anomalous, a video that is not named is wholly normal
 """
 
@@ -24,8 +24,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
-from mulde.datasets.base import SPLITS, Video, check_split, listing
+from mulde.datasets.base import SPLITS, DataChecks, LabelFinding, Video, check_split, listing
+from mulde.datasets.facts import DatasetSpec, Facts
 from mulde.datasets.folder.labels import ArrayLabels, CsvLabels, FolderLabels, MaskLabels
 from mulde.datasets.folder.tracks import TrackLabels
 from mulde.datasets.labels.ground_truth import iter_masks
@@ -50,17 +52,17 @@ _KINDS: Mapping[str, Callable[[Path], FolderLabels]] = {
 
 
 @dataclass(frozen=True)
-class FolderDataset:
+class FolderDataset(DataChecks):
     """Own footage under `root`; `mask_folder` is where pixel masks lie.
 
-    `forgiving` keeps what is left of label files in which something is wrong, instead of refusing all of it;
+    `keeps_faulty` uses what can be read of label files in which something is wrong, instead of refusing all of it;
     `label_faults` and `stray_labels` name what that is.
     """
 
     root: Path
     name: str = "folder"
     mask_folder: str = "masks"
-    forgiving: bool = False
+    keeps_faulty: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -70,10 +72,13 @@ class FolderDataset:
         check_split(split)
         return self._videos[split]
 
+    def split_folders(self, split: str) -> dict[str, Path]:
+        return split_folders(self.root, split)
+
     @cached_property
     def walks(self) -> dict[str, list[tuple[str, Walk]]]:
         """By split: what each of its folders holds, with what the names of its videos begin with."""
-        folders = {split: split_folders(self.root, split) for split in SPLITS}
+        folders = {split: self.split_folders(split) for split in SPLITS}
         return {split: [(prefix, walk(path)) for prefix, path in of.items()] for split, of in folders.items()}
 
     @cached_property
@@ -86,7 +91,7 @@ class FolderDataset:
     @cached_property
     def left_out(self) -> list[LeftOut]:
         """What is no video of a split, with the videos that lie outside the splits."""
-        splits = [path for split in SPLITS for path in split_folders(self.root, split).values()]
+        splits = [path for split in SPLITS for path in self.split_folders(split).values()]
         labels = {self.root / kind for kind in (*_KINDS, self.mask_folder, "pixel_masks")}
         outside = walk(self.root, [*splits, *labels])
         found = [
@@ -168,8 +173,29 @@ class FolderDataset:
             if name not in test
         ]
 
+    def tolerant(self) -> Self:
+        return replace(self, keeps_faulty=True)
+
+    def label_findings(self) -> Iterator[LabelFinding]:
+        training = {video.name for video in self.videos("train")}
+        try:
+            for error in self.label_faults:
+                yield LabelFinding("bad labels", "", str(error))
+            for name, error in self.stray_labels:
+                if name in training:
+                    yield LabelFinding("anomalous training", f"train/{name}", str(error))
+                else:
+                    yield LabelFinding("stray labels", f"test/{name}", str(error))
+        except LabelError as error:  # more than one kind of labels
+            yield LabelFinding("bad labels", "", str(error))
+
+    def labels_read_as(self, video: Video, num_frames: int) -> str:
+        """A .mat file may hold flags or intervals: which of them was found."""
+        source = self.label_source(video, num_frames)
+        return source if "variable" in source else ""
+
     def _refuse_faults(self) -> None:
-        if not self.forgiving:
+        if not self.keeps_faulty:
             for error in (*self.label_faults, *(stray for _, stray in self.stray_labels)):
                 raise error
 
@@ -231,3 +257,17 @@ def _bases(root: Path) -> list[Path]:
             return bases
         level = [path for inside in below.values() for path in inside if path.name not in _KINDS and not is_demo(path)]
     return []
+
+
+_FACTS = Facts(
+    name="folder",
+    title="Own footage",
+    address="",
+    link="none",
+    how="Put normal videos or frame folders into train/, others into test/, and labels beside them if there are any:"
+    " labels.csv, labels/, masks/ or tracks.json.",
+    licence="yours",
+    citation="",
+    checked="part of mulde",
+)
+FOLDER = DatasetSpec(_FACTS, open_folder, is_own_footage=True)

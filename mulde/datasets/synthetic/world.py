@@ -11,12 +11,13 @@ how many clips there are.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mulde.datasets.base import SPLITS, Video
-from mulde.datasets.folder.dataset import FolderDataset
+from mulde.datasets.facts import DatasetSpec
+from mulde.datasets.folder.dataset import FOLDER, FolderDataset
 from mulde.errors import LabelError, UsageError
 from mulde.files import read_csv, read_json, whole_number
 from mulde.records import LabelTrack
@@ -117,3 +118,13 @@ def open_synthetic(root: Path) -> SyntheticDataset:
                 hint="to delete the world and write it again",
             )
     return dataset
+
+
+_FACTS = replace(
+    FOLDER.facts,
+    name="synthetic",
+    title="A small drawn world with known anomalies",
+    how="`mulde demo` writes one.",
+    licence="Apache-2.0",
+)
+SYNTHETIC = DatasetSpec(_FACTS, open_synthetic)

@@ -17,12 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from mulde.datasets.base import SPLITS, Dataset, listing
-from mulde.datasets.benchmarks.benchmark import Benchmark
-from mulde.datasets.benchmarks.ucsd import UcsdDataset, is_clip
-from mulde.datasets.facts import BENCHMARKS
-from mulde.datasets.folder.dataset import FolderDataset, split_folders
+from mulde.datasets.folder.dataset import FOLDER
 from mulde.datasets.left_out import LeftOut, Reason, in_words
-from mulde.datasets.sources import VideoCollection, open_source, parse_source, refuse_left_out
+from mulde.datasets.registry import find_dataset
+from mulde.datasets.sources import open_source, parse_source, refuse_left_out
 from mulde.errors import UsageError
 from mulde.filetypes import is_clutter
 from mulde.pipeline.data_check.decoding import VideoSummary, gaps, movement, summarise_video
@@ -57,38 +55,30 @@ def check_data(source: str, reporter: Reporter, *, strict: bool = False) -> Chec
     with tempfile.TemporaryDirectory() as scratch, suppress(UsageError):
         if empty := _empty_folders(root):
             copy = _without(root, set(empty), Path(scratch) / root.name)
-            footage = _open(_same_source(source, copy))
-            report = _check(footage, reporter)
+            dataset = _open(_same_source(source, copy))
+            report = _check(dataset, reporter)
             report.root = report.root.replace(str(copy), str(root))
             report.findings = [replace(f, what=f.what.replace(str(copy), str(root))) for f in report.findings]
-            report.findings[:0] = _empty_clips(footage.dataset, [copy / path.relative_to(root) for path in empty])
+            report.findings[:0] = _empty_videos(dataset, [copy / path.relative_to(root) for path in empty])
     return report
 
 
-def _empty_clips(dataset: Dataset | None, empty: Sequence[Path]) -> list[Finding]:
+def _empty_videos(dataset: Dataset, empty: Sequence[Path]) -> list[Finding]:
     """The `empty` folders where videos of the data set should be; others, which some archives bring, do no harm."""
-    found, ucsd = [], isinstance(dataset, UcsdDataset)  # whose folders of other names are no clips
+    found = []
     for split in SPLITS:
-        for prefix, folder in _video_folders(dataset, split).items():
+        for prefix, folder in dataset.split_folders(split).items():
             names = [path.relative_to(folder).as_posix() for path in empty if path.is_relative_to(folder)]
-            clips = [name for name in names if name != "." and (not ucsd or is_clip(name, split))]
-            found += [Finding("empty", f"{split}/{prefix}{name}", "an empty folder") for name in clips]
+            videos = [name for name in names if name != "." and dataset.is_video_folder(name, split)]
+            found += [Finding("empty", f"{split}/{prefix}{name}", "an empty folder") for name in videos]
     return found
 
 
-def _video_folders(dataset: Dataset | None, split: str) -> dict[str, Path]:
-    """Where the videos of a split lie, by what the names of the videos there begin with."""
-    if isinstance(dataset, FolderDataset):
-        return split_folders(dataset.root, split)
-    known = dataset.video_folders if isinstance(dataset, Benchmark | UcsdDataset) else {}
-    return {"": known[split]} if split in known else {}
-
-
-def _open(source: str) -> VideoCollection:
-    footage = open_source(source)
-    if footage.dataset is None:
+def _open(source: str) -> Dataset:
+    dataset = open_source(source).dataset
+    if dataset is None:
         raise UsageError(f"source {source}", expected="a data set: NAME:ROOT, or a folder with train/ and test/")
-    return footage
+    return dataset
 
 
 def _left_out(source: str) -> Sequence[LeftOut]:
@@ -99,16 +89,14 @@ def _left_out(source: str) -> Sequence[LeftOut]:
 
 def _root(source: str) -> Path:
     """The folder of a source, which must be there."""
-    name, path = parse_source(source)
-    if name is not None and name not in BENCHMARKS:
-        open_source(source)  # raises, with the names that there are
+    path = parse_source(source)[1]
     if not path.is_dir():
         raise UsageError(f"source {source}", expected="NAME:ROOT with a folder as ROOT", got="no such folder")
     return path
 
 
 def _same_source(source: str, root: Path) -> str:
-    return f"{parse_source(source)[0] or 'folder'}:{root}"
+    return f"{parse_source(source)[0] or FOLDER.name}:{root}"
 
 
 def _empty_folders(root: Path) -> list[Path]:
@@ -134,9 +122,7 @@ def _without(folder: Path, left_out: set[Path], copy: Path) -> Path:
     return copy
 
 
-def _check(footage: VideoCollection, reporter: Reporter) -> CheckReport:
-    dataset = footage.dataset
-    assert dataset is not None
+def _check(dataset: Dataset, reporter: Reporter) -> CheckReport:
     report = CheckReport(dataset.name, str(dataset.root))
     looks: list[VideoSummary] = []
     videos = [video for split in SPLITS for video in dataset.videos(split)]
@@ -154,9 +140,9 @@ def _check(footage: VideoCollection, reporter: Reporter) -> CheckReport:
     found += check_labels(dataset, looks)
     found += _whole(report, found)
     found += [Finding("chosen", "", note) for note in dataset.notes]
-    found += _beside(footage.left_out)
-    folders = {folder for split in SPLITS for folder in _video_folders(dataset, split).values()}
-    found += _empty_clips(dataset, [path for folder in sorted(folders) for path in _empty_folders(folder)])
+    found += _beside(dataset.left_out)
+    folders = {folder for split in SPLITS for folder in dataset.split_folders(split).values()}
+    found += _empty_videos(dataset, [path for folder in sorted(folders) for path in _empty_folders(folder)])
     report.findings = sorted(found, key=lambda finding: finding.severity != FAULT)
     return report
 
@@ -238,8 +224,7 @@ def _sizes(dataset: Dataset, looks: Sequence[VideoSummary]) -> Iterator[Finding]
         return
     usual = sizes.most_common(1)[0][0]
     others = [look for look in looks if look.size_hw not in (None, usual)]
-    facts = BENCHMARKS.get(dataset.name)
-    if facts is not None and facts.one_size_hw is not None:
+    if find_dataset(dataset.name).facts.one_size_hw is not None:
         for look in others:
             what = f"frames of {look.size_hw[0]} x {look.size_hw[1]}, the others have {usual[0]} x {usual[1]}"  # type: ignore[index]
             yield Finding("frame size", look.title, what)
@@ -291,9 +276,7 @@ def _mixtures(looks: Sequence[VideoSummary]) -> list[str]:
 
 def _whole(report: CheckReport, found: Sequence[Finding]) -> Iterator[Finding]:
     """Counts against those of the publication, unless a fault that was `found` explains them."""
-    facts = BENCHMARKS.get(report.dataset)
-    if facts is None:
-        return
+    facts = find_dataset(report.dataset).facts
     published = {
         "train": (facts.num_train_videos, facts.num_train_frames),
         "test": (facts.num_test_videos, facts.num_test_frames),

@@ -5,18 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
 from mulde.datasets.base import Dataset, Video, listing, with_times
-from mulde.datasets.benchmarks.benchmark import Benchmark
-from mulde.datasets.benchmarks.ucsd import UcsdDataset
-from mulde.datasets.facts import BENCHMARKS
-from mulde.datasets.folder.dataset import FolderDataset
-from mulde.datasets.layout import number_in
-from mulde.datasets.tree import sub_folders
 from mulde.errors import LabelError, MuldeError, sentence
 from mulde.pipeline.data_check.decoding import THUMB_HW, VideoSummary, small
 from mulde.pipeline.data_check.findings import Finding
@@ -55,9 +49,8 @@ class Truth:
 
 def check_labels(dataset: Dataset, looks: Sequence[VideoSummary]) -> list[Finding]:
     """Everything about labels of the videos that `looks` saw; those whose frames cannot be counted are left out."""
-    findings = list(_strays(dataset))
-    if isinstance(dataset, FolderDataset):
-        dataset = replace(dataset, forgiving=True)
+    findings = [Finding(*finding) for finding in dataset.label_findings()]
+    dataset = dataset.tolerant()
     truths = [_read(dataset, look) for look in looks if look.num_frames]
     test = [truth for truth in truths if truth.video.split == "test"]
     swapped = list(_swaps(test))
@@ -83,7 +76,8 @@ def _read(dataset: Dataset, look: VideoSummary) -> Truth:
     except Exception as error:
         truth.error = _as_label_error(error, look)
     try:
-        truth.flags = _intervals_alone(dataset, video, truth.num_frames, truth.flags)
+        if truth.flags is None:
+            truth.flags = dataset.flags_without_masks(video, truth.num_frames)
         _read_masks(dataset, truth)
     except Exception as error:
         truth.mask_error = _as_label_error(error, look)
@@ -111,56 +105,6 @@ def _read_masks(dataset: Dataset, truth: Truth) -> None:
         flags.append(bool(mask.any()))
     truth.masked, truth.mask_digest = np.array(flags, np.bool_), digest.hexdigest()
     truth.mask_thumbs = np.stack(thumbs) if thumbs else truth.mask_thumbs
-
-
-def _intervals_alone(dataset: Dataset, video: Video, num_frames: int, known: Bool | None) -> Bool | None:
-    """What the interval file of a UCSD set says, also where it and the masks contradict each other; else `known`."""
-    if known is not None or not isinstance(dataset, UcsdDataset) or video.split != "test":
-        return known
-    clips = dataset.intervals
-    number = number_in(video.name) or 0
-    if not 1 <= number <= len(clips):
-        return None
-    flags = np.zeros(max([num_frames, *(last for _, last in clips[number - 1])]), np.bool_)
-    for first, last in clips[number - 1]:
-        flags[first - 1 : last] = True
-    return flags
-
-
-def _strays(dataset: Dataset) -> Iterator[Finding]:
-    """Labels of videos that are not there."""
-    if isinstance(dataset, FolderDataset):
-        training = {video.name for video in dataset.videos("train")}
-        try:
-            for error in dataset.label_faults:
-                yield Finding("bad labels", "", str(error))
-            for name, error in dataset.stray_labels:
-                kind, split = ("anomalous training", "train") if name in training else ("stray labels", "test")
-                yield Finding(kind, f"{split}/{name}", str(error))
-        except LabelError as error:  # more than one kind of labels
-            yield Finding("bad labels", "", str(error))
-    if isinstance(dataset, UcsdDataset):
-        yield from _ucsd_strays(dataset)
-
-
-def _ucsd_strays(dataset: UcsdDataset) -> Iterator[Finding]:
-    for split, folder in dataset.video_folders.items():
-        names = {video.name.lower() for video in dataset.videos(split)}
-        for path in sub_folders(folder):
-            name, ending = path.name[:-3], path.name[-3:].lower()
-            where = f"{folder.name}/{path.name}"
-            if ending == "_gt" and split == "train":
-                yield Finding("anomalous training", f"train/{name}", f"{where} holds masks of a training clip")
-            elif ending == "_gt" and name.lower() not in names:
-                yield Finding("stray labels", f"test/{name}", f"{where} holds masks, but there is no {name}")
-    published = BENCHMARKS[dataset.name].num_test_videos
-    try:
-        lines = len(dataset.intervals)
-    except LabelError:
-        return
-    if published is not None and lines > published:
-        what = f"{dataset.interval_file} has {lines} lines for {published} test clips: one or more do not belong there"
-        yield Finding("stray labels", "", what)
 
 
 def _compare(dataset: Dataset, truth: Truth) -> None:
@@ -222,10 +166,8 @@ def _of_hole(truth: Truth, counted: int) -> str:
 
 
 def _fits(dataset: Dataset, video: Video, num_frames: int) -> bool:
-    # Benchmarks refuse a number that differs from that of the images before they look at labels.
-    labels = dataset.frames.track if isinstance(dataset, Benchmark) else dataset.labels
     try:
-        return num_frames > 0 and labels(video, num_frames) is not None
+        return num_frames > 0 and dataset.labels_for_count(video, num_frames) is not None
     except LabelError:
         return False
 
@@ -239,10 +181,8 @@ def _judge(dataset: Dataset, truth: Truth) -> None:
         truth.found("anomalous training", f"{count} of {truth.num_frames} frames are labelled anomalous")
     if truth.video.split == "test" and count == truth.num_frames > 1:  # a single image is one or the other
         truth.found("wholly anomalous", "all frames are labelled anomalous")
-    if isinstance(dataset, FolderDataset | UcsdDataset) and truth.video.split == "test":
-        source = dataset.label_source(truth.video, truth.num_frames)
-        if "variable" in source or "by number" in source:  # a .mat file may hold two things
-            truth.found("labels read as", source)
+    if truth.video.split == "test" and (how := dataset.labels_read_as(truth.video, truth.num_frames)):
+        truth.found("labels read as", how)
 
 
 def _swaps(truths: Sequence[Truth]) -> Iterator[tuple[tuple[str, ...], Finding]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mulde.config import Settings
+from mulde.datasets.registry import DATASETS, find_dataset
 from mulde.datasets.sources import VideoCollection, open_source
 from mulde.digests import fingerprint
 from mulde.errors import MuldeError, UsageError, VideoError
@@ -27,8 +28,6 @@ from mulde.report.reproduction_page import to_markdown
 from mulde.settings_file import load_settings
 from mulde.typed import validated
 
-CONFIG_OF = {"avenue-masks": "avenue", "avenue-intervals": "avenue"}
-"""Data sets that share a config, because only their labels differ."""
 MADE_BY = "made_by.json"
 """Written beside a seed's run when all of it is done: what made it."""
 
@@ -81,22 +80,14 @@ def run_reproduce(
 def pinned_config(name: str, *, frames: bool = False) -> Path:
     """The config of a benchmark that comes with mulde. Raises UsageError, with those that there are, for another."""
     folder = Path(str(resources.files("mulde") / "configs"))
-    path = folder / f"{CONFIG_OF.get(name, name)}{'-frames' * frames}.toml"
-    known = _with_config(folder, frames=frames)
+    paths = {known: folder / f"{find_dataset(known).config_name}{'-frames' * frames}.toml" for known in DATASETS}
+    known = sorted(known for known, path in paths.items() if path.is_file())
     if name not in known:
         what = "frame-centric config of a benchmark (--frames)" if frames else "config of a benchmark"
         raise UsageError(
             what, expected=f"one of {', '.join(known)}", got=repr(name), hint="--config with settings of your own"
         )
-    return path
-
-
-def _with_config(folder: Path, *, frames: bool) -> list[str]:
-    """The data sets that have a config of this kind."""
-    stems = {path.stem for path in folder.glob("*.toml")}
-    found = {stem.removesuffix("-frames") for stem in stems if stem.endswith("-frames") == frames}
-    sharing = {name for name, stem in CONFIG_OF.items() if stem in found}
-    return sorted(found - set(CONFIG_OF.values()) | sharing)
+    return paths[name]
 
 
 def _default_out(name: str, frames: bool) -> Path:
