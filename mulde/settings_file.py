@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mulde.config import Settings
 from mulde.errors import UsageError
 from mulde.files import MAX_DEPTH, is_deep, read_text
 from mulde.names import json_text
+from mulde.nested import merge
 
 _MAX_BYTES = 2**20
 
@@ -129,12 +130,3 @@ def _has_wide_number(value: Any) -> bool:
     if isinstance(value, dict | list):
         return any(map(_has_wide_number, value.values() if isinstance(value, dict) else value))
     return isinstance(value, int) and not -(2**63) <= value < 2**63
-
-
-def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables of `base` with the values of `top` in the place of those of the same keys."""
-    merged = dict(base)
-    for key, value in top.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged

@@ -12,7 +12,7 @@ import mulde
 ROOT = Path(mulde.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("names", "filetypes", "digests"),
+    ("names", "filetypes", "digests", "nested"),
     ("files",),
     ("console", "images", "typed"),
     ("config", "devices", "process", "progress", "records"),

@@ -17,6 +17,7 @@ from mulde.datasets.base import Video
 from mulde.datasets.sources import absolute_source, open_sources
 from mulde.errors import MuldeError, UsageError
 from mulde.names import output_path
+from mulde.nested import leaves
 from mulde.pipeline.run_folder import (
     CLIPS,
     HEAT_MAPS,
@@ -150,17 +151,9 @@ def _other_setting(path: Path, settings: Settings) -> str | None:
     """The first setting that differs from those on file; None where none does."""
     if not path.is_file():
         return None
-    before, now = (dict(_leaves(one.model_dump(mode="json"))) for one in (load_settings(path), settings))
+    before, now = (dict(leaves(one.model_dump(mode="json"))) for one in (load_settings(path), settings))
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     return next((key for key in differing if key not in _SAME_RUN and not key.endswith(".weights")), None)
-
-
-def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def added(

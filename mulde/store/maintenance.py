@@ -15,6 +15,7 @@ from typing import Any
 
 from mulde.errors import StoreError, UsageError
 from mulde.names import on_disk
+from mulde.nested import leaves
 from mulde.progress import Reporter
 from mulde.store.catalogue import MISPLACED, UNFINISHED, UNREADABLE, VIDEO_FILE, StoredFile, scan, unless_in_use
 from mulde.store.store import LOCK_FILE
@@ -142,7 +143,9 @@ def settings_in_short(files: Iterable[StoredFile]) -> dict[Path, str]:
     flat: dict[str, dict[Path, dict[str, str]]] = {}
     for f in files:
         if f.made_by is not None:
-            flat.setdefault(f.kind, {})[f.path] = dict(_flatten(f.made_by))
+            flat.setdefault(f.kind, {})[f.path] = {
+                name: _in_short(value) for name, value in leaves(f.made_by, into_lists=True)
+            }
     short: dict[Path, str] = {}
     for made in flat.values():
         names = sorted({name for one in made.values() for name in one})
@@ -154,16 +157,9 @@ def settings_in_short(files: Iterable[StoredFile]) -> dict[Path, str]:
     return short
 
 
-def _flatten(value: Any, name: str = "") -> Iterable[tuple[str, str]]:
-    if isinstance(value, Mapping) and value:
-        for key, below in value.items():
-            yield from _flatten(below, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
-        for i, below in enumerate(value):
-            yield from _flatten(below, f"{name}.{i}")
-    else:
-        text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-        yield name, text[:8] if re.fullmatch(r"[0-9a-f]{64}", text) else text
+def _in_short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return text[:8] if re.fullmatch(r"[0-9a-f]{64}", text) else text
 
 
 def verify(store: Path, reporter: Reporter, *, delete: bool = False) -> Verification:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from mulde.digests import fingerprint
 from mulde.errors import MuldeError, StoreError, cannot
 from mulde.files import file_kind, parse_json
+from mulde.nested import differences
 
 SCHEMA_VERSION = 1
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
@@ -298,10 +299,6 @@ def _type_name(kind: pa.DataType) -> str:
     return f"{kind.value_type}[{kind.list_size}]" if pa.types.is_fixed_size_list(kind) else str(kind)
 
 
-def _compare(expected: Mapping[str, Any], stored: Mapping[str, Any], path: Path, prefix: str = "") -> None:
-    for name in sorted(expected.keys() | stored.keys()):
-        want, have = expected.get(name), stored.get(name)
-        if isinstance(want, dict) and isinstance(have, dict):
-            _compare(want, have, path, f"{prefix}{name}.")
-        elif want != have:
-            raise StoreError(f"stored file {path} was made otherwise: {prefix}{name}", expected=want, got=have)
+def _compare(expected: Mapping[str, Any], stored: Mapping[str, Any], path: Path) -> None:
+    for name, wanted, found in differences(expected, stored):
+        raise StoreError(f"stored file {path} was made otherwise: {name}", expected=wanted, got=found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mulde.datasets.sources import open_source
 from mulde.digests import file_digest, fingerprint
 from mulde.errors import Failure, MuldeError
 from mulde.evaluation.protocol import evaluate_tracks
+from mulde.nested import differences, leaves, with_values
 from mulde.pipeline.evaluation.evaluate import read_labels
 from mulde.pipeline.run_folder import METRICS, RECORD, RunRecord, check_metrics, read_record
 from mulde.pipeline.scoring.frames import read_scores
@@ -178,33 +179,13 @@ def _rounded(value: Any) -> Any:
 
 def portable(settings: Settings) -> Plain:
     """The settings as plain data without what belongs to one machine: of local weights only their file names."""
-    return {key: _without_paths(value) for key, value in settings.model_dump(mode="json").items() if key != "run"}
-
-
-def _without_paths(section: Plain) -> Plain:
-    plain = {}
-    for key, value in section.items():
-        if isinstance(value, dict):
-            value = _without_paths(value)
-        elif key == "weights":
-            value = Path(value).name
-        plain[key] = value
-    return plain
+    plain = {key: value for key, value in settings.model_dump(mode="json").items() if key != "run"}
+    return with_values(plain, lambda name, value: Path(value).name if name == "weights" else value)
 
 
 def changed_settings(config: Plain, here: Plain) -> Plain:
     """Dotted key -> value of the config and value here, where they differ; None where one has none."""
-    was, now = dict(_flat(config)), dict(_flat(here))
-    keys = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
-    return {key: {"config": was.get(key), "here": now.get(key)} for key in keys}
-
-
-def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(data, Mapping) and data:
-        for key, value in data.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, data
+    return {key: {"config": was, "here": now} for key, was, now in differences(config, here)}
 
 
 def _read_scores(done: Reproduction, folder: Path) -> _Judged:
@@ -246,7 +227,7 @@ def _learnt_digest(model: Path) -> str:
 
 
 def _volatile(done: Reproduction, runs: Mapping[int, Plain]) -> Plain:
-    weights = {key: value for key, value in _flat(done.settings.model_dump(mode="json")) if key.endswith(".weights")}
+    weights = {key: value for key, value in leaves(done.settings.model_dump(mode="json")) if key.endswith(".weights")}
     return {
         "source": done.source,
         "out": str(done.out.resolve()),

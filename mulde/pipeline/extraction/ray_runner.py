@@ -21,6 +21,7 @@ from typing import Any
 from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.errors import MuldeError, UsageError
+from mulde.nested import differences, with_values
 from mulde.pipeline.extraction.engine import Attempt, RemoteWorker, WorkerConfig, died, unexpected
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.model.world import World
@@ -63,7 +64,7 @@ class _Actor:
         if unseen := [path for path in setup.needed if not path.exists()]:
             return f"{self._node()} does not see {unseen[0]}"
         made_by = ExtractionPlan(setup.settings, setup.device, setup.threads).fingerprint()
-        if name := _difference(setup.made_by, made_by):
+        if name := next((key for key, _, _ in differences(setup.made_by, made_by)), None):
             return f"{self._node()} would make other features ({name} differs), expected the same packages everywhere"
         self._worker = RemoteWorker(
             setup.settings, setup.device, setup.threads, setup.store, lambda frames: None, setup.world
@@ -291,25 +292,13 @@ def _absolute_weights(settings: Settings) -> tuple[Settings, list[Path]]:
     """The settings with weights that are files here under their absolute paths; and these paths."""
     paths: list[Path] = []
 
-    def resolved(value: Any, name: str = "") -> Any:
-        if isinstance(value, dict):
-            return {key: resolved(inner, key) for key, inner in value.items()}
+    def resolved(name: str, value: Any) -> Any:
         if name == "weights" and (path := Path(value).expanduser()).exists():
             paths.append(path.absolute())
             return str(path.absolute())
         return value
 
-    return Settings.model_validate(resolved(settings.model_dump(mode="json"))), paths
-
-
-def _difference(expected: Any, got: Any, name: str = "") -> str:
-    """The name of the first value that differs, or nothing."""
-    if expected == got:
-        return ""
-    if not (isinstance(expected, Mapping) and isinstance(got, Mapping)):
-        return name
-    inner = (_difference(expected.get(key), got.get(key), f"{name}.{key}") for key in {**expected, **got})
-    return next(filter(None, inner)).removeprefix(".")
+    return Settings.model_validate(with_values(settings.model_dump(mode="json"), resolved)), paths
 
 
 def _first_line(error: BaseException) -> str:

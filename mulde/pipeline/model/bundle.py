@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from mulde.evaluation.conformal import NormalVideo
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
 from mulde.extractors.class_names import shown
 from mulde.images import MAX_PIXELS
+from mulde.nested import differences
 from mulde.pipeline.model.bundle_file import (
     MAX_RATE,
     Header,
@@ -236,7 +237,7 @@ def check_extraction(bundle: Bundle, now: Mapping[str, Any]) -> list[str]:
     format that does, which can shift features slightly.
     """
     warnings = []
-    for name, trained, current in _differences(bundle.made_from, now):
+    for name, trained, current in differences(bundle.made_from, now, into_lists=True):
         if name.rsplit(".", 1)[-1] in _ONLY_WARNED:
             warnings.append(f"{name}: trained with {trained}, now {current}; scores may shift slightly")
         else:
@@ -247,14 +248,3 @@ def check_extraction(bundle: Bundle, now: Mapping[str, Any]) -> list[str]:
                 hint="leave that setting out, so that the model's own is used, or train again",
             )
     return warnings
-
-
-def _differences(a: Any, b: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        for key in sorted(a.keys() | b.keys()):
-            yield from _differences(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            yield from _differences(x, y, f"{prefix}[{i}]")
-    elif a != b:
-        yield prefix, a, b

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 from mulde.config import Settings
 from mulde.errors import UsageError
+from mulde.nested import leaves
 from mulde.settings_file import load_settings, parse_override
 
 _FEATURES = ("video", "regions", "tracks", "features")
@@ -94,7 +94,7 @@ def scoring_settings(learnt: Settings, changes: Sequence[str]) -> Settings:
     """The settings of a model with `changes` (KEY=VALUE) for scoring. Raises UsageError, by name, for one that
     scoring cannot change any more, or that has no effect."""
     settings = load_settings(overrides=changes, base=learnt)
-    before, after = dict(_leaves(learnt.model_dump(mode="json"))), dict(_leaves(settings.model_dump(mode="json")))
+    before, after = dict(leaves(learnt.model_dump(mode="json"))), dict(leaves(settings.model_dump(mode="json")))
     changed = [key for key in {**after, **before} if before.get(key) != after.get(key)]
     for key in changed:
         if any(fnmatchcase(key, one) for one in _SCORING):
@@ -112,17 +112,7 @@ def scoring_settings(learnt: Settings, changes: Sequence[str]) -> Settings:
 
 def _keys(changes: Sequence[str]) -> Iterator[str]:
     for change in changes:
-        yield from (key for key, _ in _leaves(parse_override(change)))
-
-
-def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting with its full name; the options of a density, which may be any, one by one."""
-    for name, value in data.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{key}.")
-        else:
-            yield key, value
+        yield from (key for key, _ in leaves(parse_override(change)))
 
 
 def _is_used(key: str, command: str) -> bool:
