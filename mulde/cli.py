@@ -50,7 +50,7 @@ OLD_OPTIONS = {"leave-out": "exclude", "exemptions": "suppressions"}
 """Earlier names of options, still accepted, and what they are called now."""
 
 
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
         from mulde import __version__
 
@@ -73,10 +73,10 @@ def new_app(commands: Table, help_: str) -> typer.Typer:
     return new
 
 
-app = new_app(COMMANDS, "Learn what is normal in video and say when something is not.")
+app = new_app(COMMANDS, "Learn what is normal in video and detect what is not.")
 app.callback(invoke_without_command=True)(_version)
-app.add_typer(new_app(CACHE, "Look after the store of features."), name="cache")
-app.add_typer(new_app(DATA, "Look after data sets."), name="data")
+app.add_typer(new_app(CACHE, "Manage the feature store."), name="cache")
+app.add_typer(new_app(DATA, "Manage data sets."), name="data")
 
 
 def main() -> None:

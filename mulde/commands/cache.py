@@ -1,4 +1,4 @@
-"""`mulde cache`: look after the store of features."""
+"""`mulde cache`: manage the feature store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ OfDataset = Annotated[
     str | None, typer.Option(metavar="NAME", help="Only videos of this data set.", show_default=False)
 ]
 OfExtractor = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Only these: frames, regions, or an extractor.", show_default=False)
+    str | None,
+    typer.Option(metavar="NAME", help="Only frames, regions, or the features of this extractor.", show_default=False),
 ]
 
 
@@ -37,11 +38,16 @@ def ls(
     extractor: OfExtractor = None,
     by: Annotated[
         str | None,
-        typer.Option(help="One row per dataset, extractor, video or file. [default: data set, extractor, settings]"),
+        typer.Option(
+            help="Show one row per dataset, extractor, video or file. [default: data set, extractor, settings]"
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """List what lies in the store: data sets, features, settings, rows, size, age."""
+    """List what is stored.
+
+    Shows data sets, features, settings, rows, size and age.
+    """
     from mulde.commands.console.cache import print_rows
     from mulde.store.maintenance import list_cache
 
@@ -51,11 +57,14 @@ def ls(
 def verify(
     store: Store = STORE,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Remove damaged files; the next run makes them again.")
+        bool, typer.Option("--delete", help="Remove damaged files. The next run computes them again.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare the checksum of every stored file. Exit code 1 when any is damaged."""
+    """Verify the checksum of every stored file.
+
+    Exits with code 1 if any file is damaged.
+    """
     from mulde.store import maintenance
 
     checked = maintenance.verify(store, reporter_of(quiet), delete=delete)
@@ -70,22 +79,24 @@ def prune(
     dataset: OfDataset = None,
     extractor: OfExtractor = None,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Made longer ago than this, as 30d, 12h.")
+        str | None, typer.Option(metavar="AGE", help="Files stored longer ago than this, e.g. 30d or 12h.")
     ] = None,
     unused_for: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Of videos that no run used for this long, as 30d.")
+        str | None, typer.Option(metavar="AGE", help="Files of videos that no run has used for this long, e.g. 30d.")
     ] = None,
-    damaged: Annotated[bool, typer.Option("--damaged", help="Whose checksum differs.")] = False,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Files with a wrong checksum.")] = False,
     leftovers: Annotated[
-        bool, typer.Option("--leftovers", help="Unfinished parts of videos that nobody works on.")
+        bool, typer.Option("--leftovers", help="Unfinished parts of videos that no process works on.")
     ] = False,
     missing_videos: Annotated[
-        bool, typer.Option("--missing-videos", help="Of videos that are at none of their known paths any more.")
+        bool, typer.Option("--missing-videos", help="Files of videos that are no longer at any known path.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it the files are only listed.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove the files. Without this option they are only listed.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Remove stored files to which everything that is given applies."""
+    """Remove the stored files that match all given options."""
     from mulde.commands.console.cache import print_pruning
     from mulde.store import maintenance
     from mulde.store.maintenance import Criteria, parse_age
@@ -97,9 +108,9 @@ def prune(
 
 def export(
     sources: Sources,
-    extractor: Annotated[str, typer.Option(help="Features to export, as velocity, clip or imported-NAME.")],
+    extractor: Annotated[str, typer.Option(help="Features to export, e.g. velocity, clip or imported-NAME.")],
     out: Annotated[
-        Path, typer.Option(parser=path, help="File to write: .parquet, or .npy with .index.parquet beside it.")
+        Path, typer.Option(parser=path, help="File to write: .parquet, or .npy with an .index.parquet next to it.")
     ],
     config: Config = None,
     set_: Set = None,
@@ -107,7 +118,10 @@ def export(
     store: Store = STORE,
     quiet: Quiet = False,
 ) -> None:
-    """Write stored features of all videos into one file. Nothing is computed."""
+    """Write the stored features of all videos to one file.
+
+    Nothing is computed.
+    """
     from mulde.pipeline.extraction.export_features import run_export
 
     reporter = reporter_of(quiet)
@@ -117,15 +131,20 @@ def export(
 
 def import_(
     sources: Sources,
-    name: Annotated[str, typer.Option(help="Name of the features, for features.imported.")],
-    from_: Annotated[Path, typer.Option("--from", parser=path, help="Folder with <video>.npy or <video>.npz.")],
+    name: Annotated[str, typer.Option(help="Name of the features, for the setting features.imported.")],
+    from_: Annotated[Path, typer.Option("--from", parser=path, help="Folder with <video>.npy or <video>.npz files.")],
     config: Config = None,
     set_: Set = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace what was imported under this name.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace features that were imported under this name.")
+    ] = False,
     store: Store = STORE,
     quiet: Quiet = False,
 ) -> None:
-    """Bring features made elsewhere into the store, each checked against its video."""
+    """Import features made elsewhere into the store.
+
+    Each file is checked against its video.
+    """
     from mulde.pipeline.extraction.import_features import run_import
 
     reporter = reporter_of(quiet)

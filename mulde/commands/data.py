@@ -1,4 +1,4 @@
-"""`mulde data`: look after data sets."""
+"""`mulde data`: manage data sets."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ from mulde.process import EXIT_NOTHING_DONE
 
 
 def list_(json_: Json = False) -> None:
-    """List the supported data sets: address, size, licence, citation, how to obtain them."""
+    """List the supported data sets.
+
+    Shows address, size, licence, citation and how to get them.
+    """
     from mulde.commands.console.data import print_data_sets
 
     print_data_sets(json_=json_)
 
 
 def get(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Data set, as `mulde data list` names it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set in `mulde data list`.")],
     out: Annotated[Path, typer.Option(parser=path, help="Folder to download and unpack into.")],
     quiet: Quiet = False,
 ) -> None:
-    """Download a data set where its files lie open; else say what to do."""
+    """Download a data set if its files are public.
+
+    Otherwise, explains how to get it.
+    """
     from mulde.commands.console.data import print_sentences
     from mulde.datasets.download import get_data
 
@@ -37,12 +43,17 @@ def get(
 
 
 def check(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="NAME:ROOT, or a folder with train/ and test/.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A data set as NAME:ROOT, or a folder with train/ and test/.")
+    ],
     json_: Json = False,
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
-    """Open every video and label and list what is wrong. Exit code 1 when there are faults; notes are none."""
+    """Open every video and label of a data set and list faults.
+
+    Exits with code 1 if there are faults. Notes do not affect the exit code.
+    """
     from mulde.commands.console.data import print_report
     from mulde.pipeline.data_check.check import check_data
 

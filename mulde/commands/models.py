@@ -20,18 +20,23 @@ from mulde.commands.options import (
 
 
 def export(
-    model: Annotated[Path, typer.Argument(parser=path, help="Bundle written by `mulde train` or `mulde run`.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", parser=path, help="Model written by `mulde train` or `mulde run`.")
+    ],
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="As ONNX: rows of features in, anomaly_score and readings out.")
+        bool, typer.Option("--onnx", help="Write ONNX: rows of features in, anomaly_score and readings out.")
     ] = False,
-    out: Annotated[Path, typer.Option(parser=path, help="Folder to write: a file per stream, and export.json.")] = Path(
-        "export"
-    ),
+    out: Annotated[
+        Path, typer.Option(parser=path, help="Folder to write: one file per stream, and export.json.")
+    ] = Path("export"),
     stream: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="This stream alone. Repeatable. [default: all]")
+        list[str] | None, typer.Option(metavar="NAME", help="Export only this stream. Repeatable. [default: all]")
     ] = None,
 ) -> None:
-    """Write the densities of a model for other programs, with what is needed to fuse them."""
+    """Export the densities of a model for other programs.
+
+    What is needed to fuse them is written as well.
+    """
     from mulde.pipeline.model.export import export as write_export
 
     formats = [name for name, wanted in {"onnx": onnx}.items() if wanted]
@@ -40,26 +45,35 @@ def export(
 
 
 def export_detector(
-    weights: Annotated[str, typer.Argument(help="Detector or pose weights (.pt), or an official name.")],
+    weights: Annotated[
+        str, typer.Argument(metavar="WEIGHTS", help="Detector or pose weights (.pt), or an official model name.")
+    ],
     format_: Annotated[str, typer.Option("--format", help="openvino, onnx or engine (TensorRT).")] = "openvino",
     int8: Annotated[
-        bool, typer.Option("--int8", help="8-bit numbers, calibrated on pictures of --data: about 3 times as fast.")
+        bool,
+        typer.Option(
+            "--int8", help="Use 8-bit integers, calibrated on the images of --data: about three times faster."
+        ),
     ] = False,
-    half: Annotated[bool, typer.Option("--half", help="16-bit numbers.")] = False,
-    image_size: Annotated[int, typer.Option(min=32, help="Pixels of the longer side inside the network.")] = 640,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 1,
+    half: Annotated[bool, typer.Option("--half", help="Use 16-bit floats.")] = False,
+    image_size: Annotated[int, typer.Option(min=32, help="Longer side of the network input, in pixels.")] = 640,
+    batch: Annotated[int, typer.Option(min=1, help="Number of images per batch.")] = 1,
     data: Annotated[
         str | None,
         typer.Option(
-            help="For --int8: Ultralytics data set YAML, as coco8.yaml, which is downloaded.", show_default=False
+            help="For --int8: YAML of an Ultralytics data set, e.g. coco8.yaml, which is downloaded.",
+            show_default=False,
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(parser=path, help="Where to put it. [default: beside the weights]")
+        Path | None, typer.Option(parser=path, help="Where to write the copy. [default: next to the weights]")
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Make a faster copy of a detector for this kind of machine; use it with --detector."""
+    """Convert a detector to a faster format for this machine.
+
+    Use the result with --detector, here and on machines of the same kind.
+    """
     from mulde.pipeline.extraction.export_detector import export_detector as make
 
     echo(
@@ -68,7 +82,10 @@ def export_detector(
 
 
 def settings(config: Config = None, set_: Set = None, detector: Detector = None) -> None:
-    """Print every setting with its meaning, bounds and value, as a TOML file for --config."""
+    """Print all settings as TOML for --config.
+
+    Each is printed with its meaning, bounds and value.
+    """
     from mulde.settings_file import dump_toml
 
     for line in dump_toml(read_settings(config, set_, detector)).splitlines():
@@ -77,11 +94,14 @@ def settings(config: Config = None, set_: Set = None, detector: Detector = None)
 
 def models(
     kind: Annotated[
-        str | None, typer.Option(help="Only these: detector, pose, image, video, clip or flow.", show_default=False)
+        str | None, typer.Option(help="Only this kind: detector, pose, image, video, clip or flow.", show_default=False)
     ] = None,
     json_: Json = False,
 ) -> None:
-    """List the networks that the settings can name: numbers per row, download, licence, what is here already."""
+    """List the networks that settings can name.
+
+    Shows numbers per row, download size, licence, and whether a network is here already.
+    """
     from mulde.commands.console.cache import print_models
     from mulde.extractors.zoo import list_models, remarks
 

@@ -24,20 +24,27 @@ def path(text: str | Path) -> Path:
         raise typer.BadParameter(str(error)) from None
 
 
-_SOURCE = "A video, a folder of frames, a folder of videos, or NAME:ROOT for a data set (ucsd-ped2:/data/UCSDped2)."
-Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help=_SOURCE, show_default=False)]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE",
+        help="A video, a folder of frames, a folder of videos, or a data set as NAME:ROOT, e.g. "
+        "ucsd-ped2:/data/UCSDped2.",
+        show_default=False,
+    ),
+]
 Config = Annotated[
     Path | None, typer.Option("--config", parser=path, help="TOML file with settings (see `mulde settings`).")
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One setting, as density.preset=paper. Repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, e.g. density.preset=paper. Repeatable."),
 ]
 Detector = Annotated[
     str | None,
     typer.Option(
-        help="Ultralytics weights (.pt, .onnx, OpenVINO folder; see --trust-weights) or an official name; finds "
-        "objects with it and moving regions besides. Without it: moving regions alone."
+        help="Detector of Ultralytics: weights (.pt, .onnx or an OpenVINO folder; see --trust-weights) or an official "
+        "model name. It finds objects in addition to moving regions. Without it, only moving regions are used."
     ),
 ]
 
@@ -55,51 +62,54 @@ Trust = Annotated[
         "--trust-weights",
         callback=_trust_weights,
         envvar="MULDE_TRUST_WEIGHTS",
-        help="Load weights in formats that can run code: .torchscript, .engine. Only from makers whom you trust.",
+        help="Allow weights in formats that can run code (.torchscript, .engine). Use only weights that you trust.",
     ),
 ]
 Store = Annotated[
-    Path, typer.Option(parser=path, help="Folder where features are kept and found again.", envvar="MULDE_STORE")
+    Path, typer.Option(parser=path, help="Folder where features are stored and reused.", envvar="MULDE_STORE")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ..., or auto.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the split, the noise and the networks.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed for the split, the noise and the networks.")]
 Preset = Annotated[
-    str | None, typer.Option(help="Sizes of mulde: fast (minutes on 2 cores) or paper. [default: density.preset]")
+    str | None, typer.Option(help="Size of MULDE: fast (minutes on 2 cores) or paper. [default: density.preset]")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only results and warnings.")]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="End with an error where something beside the videos would be left out.")
+    bool, typer.Option("--strict", help="Fail if files that may matter would be left out of the sources.")
 ]
 Workers = Annotated[
     int,
     typer.Option(
         min=0,
-        help="Processes that extract videos side by side; 0: one, or one for each GPU, or as many as the Ray cluster "
-        "holds. Each keeps all its cores busy: more than one help where there are many cores or short videos.",
+        help="Number of processes that extract videos in parallel. 0: one, one per GPU, or the capacity of the Ray "
+        "cluster. A process already uses all its cores, so more than one helps only with many cores or short videos.",
     ),
 ]
-Engine = Annotated[str, typer.Option(help="local: this machine. ray: the machines of a Ray cluster.")]
+Engine = Annotated[str, typer.Option(help="local (this machine) or ray (a Ray cluster).")]
 Address = Annotated[
-    str | None, typer.Option(help="Address of the Ray cluster, as 10.0.0.1:6379 or auto.", show_default=False)
+    str | None, typer.Option(help="Address of the Ray cluster, e.g. 10.0.0.1:6379, or auto.", show_default=False)
 ]
 
 FalseAlarms = Annotated[
     float | None,
     typer.Option(
         min=0.0001,
-        help="Alarm level: so many false alarms per hour of normal video, set on held-out normal video and refused "
-        "where that is too short. [default: 1, or as few as it supports]",
+        help="Target number of false alarms per hour of normal video. It sets the threshold, on held-out normal video, "
+        "and is refused if that is too short. [default: 1, or the lowest number that it supports]",
         show_default=False,
     ),
 ]
 Compat = Annotated[
     str | None,
-    typer.Option(metavar="HABIT", help="Besides, figures by a paper's habit (as minmax); they are not comparable."),
+    typer.Option(
+        metavar="VARIANT",
+        help="Also compute figures by a paper's protocol variant, e.g. minmax. They are not comparable.",
+    ),
 ]
 
 STORE = Path("mulde-features")
 
-Json = Annotated[bool, typer.Option("--json", help="As JSON, for pandas.read_json.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON that pandas.read_json takes.")]
 
 
 def quoted(text: str) -> str:

@@ -27,26 +27,29 @@ from mulde.commands.options import (
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Benchmark, as ucsd-ped2; its settings are pinned.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Benchmark with pinned settings, e.g. ucsd-ped2.")],
     root: Annotated[Path, typer.Option(parser=path, help="Folder of the data set.")],
     out: Annotated[
         Path | None,
         typer.Option(
             parser=path,
-            help="Folder to write: seed-<n>/, reproduction.json and .md. [default: runs/reproduce-NAME]",
+            help="Folder to write: seed-<n>/, reproduction.json, reproduction.md. [default: runs/reproduce-NAME]",
             show_default=False,
         ),
     ] = None,
     frames: Annotated[
-        bool, typer.Option("--frames", help="The config with one row per frame, where the benchmark has one.")
+        bool, typer.Option("--frames", help="Use the config with one row per frame, if the benchmark has one.")
     ] = False,
-    config: Annotated[Path | None, typer.Option(parser=path, help="Settings in the place of the pinned ones.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(parser=path, help="Settings to use instead of the pinned ones.")
+    ] = None,
     set_: Set = None,
-    detector: Annotated[str | None, typer.Option(help="Where the detector's weights lie.")] = None,
-    pose: Annotated[str | None, typer.Option(help="Where the pose network's weights lie.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Where the weights of `backbone` lie.")] = None,
+    detector: Annotated[str | None, typer.Option(help="Path to the detector weights.")] = None,
+    pose: Annotated[str | None, typer.Option(help="Path to the weights of the pose network.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Path to the weights of the extractor `backbone`.")] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(min=0, help="Seed; repeatable. [default: those of the config, 0 to 4]")
+        list[int] | None,
+        typer.Option(min=0, help="Random seed. Repeatable. [default: the seeds of the config, 0 to 4]"),
     ] = None,
     compat: Compat = None,
     trust_weights: Trust = False,
@@ -57,9 +60,10 @@ def reproduce(
     address: Address = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a benchmark with pinned settings and several seeds, beside published figures; leaves a record to diff.
+    """Run a benchmark with pinned settings and several seeds.
 
-    A seed that is finished is not trained anew: the same command goes on where it was stopped.
+    Writes a record of the results next to published figures. Finished seeds are not trained again: run the same command
+    to continue where it stopped.
     """
     from mulde.pipeline.experiments.reproduce import run_reproduce
 
@@ -82,15 +86,19 @@ def reproduce(
 
 def ablate(
     run: Annotated[
-        Path, typer.Argument(parser=path, help="Run folder with scores, or one that holds seed-<n> folders.")
+        Path,
+        typer.Argument(metavar="RUN", parser=path, help="Run folder with scores, or a folder of seed-<n> run folders."),
     ],
     labels: Annotated[
         str | None,
-        typer.Option(metavar="NAME:ROOT", help="Data set with the labels; default: the one that was scored."),
+        typer.Option(metavar="NAME:ROOT", help="Data set with the labels. [default: the data set that was scored]"),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show what each stream adds: all, each alone, each left out. Nothing is trained."""
+    """Compare all streams, each stream alone, and all but one.
+
+    Uses the stored scores; nothing is trained.
+    """
     from mulde.commands.console.research import print_ablation
     from mulde.pipeline.evaluation.ablation import run_ablate
 
@@ -98,15 +106,18 @@ def ablate(
 
 
 def toy(
-    out: Annotated[
-        Path, typer.Option(parser=path, help="Folder for the figures, pictures and TensorBoard events.")
-    ] = Path("toy"),
+    out: Annotated[Path, typer.Option(parser=path, help="Folder for figures, pictures and TensorBoard events.")] = Path(
+        "toy"
+    ),
     seed: Seed = 0,
     device: Device = "auto",
-    preset: Annotated[str, typer.Option(help="Sizes of the network and the training: fast or paper.")] = "fast",
+    preset: Annotated[str, typer.Option(help="Size of the network and of the training: fast or paper.")] = "fast",
     quiet: Quiet = False,
 ) -> None:
-    """Train on four Gaussians, whose exact answers are known, and show learnt beside exact."""
+    """Train on four Gaussians whose exact densities are known.
+
+    Compares learnt with exact values.
+    """
     from mulde.commands.console.research import print_comparison
     from mulde.pipeline.experiments.toy import run_toy
 

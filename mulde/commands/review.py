@@ -16,21 +16,30 @@ from mulde.commands.options import (
 
 
 def overlay(
-    run: Annotated[Path, typer.Argument(parser=path, help="Run folder of `mulde score` or `mulde run`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", parser=path, help="Run folder written by `mulde score` or `mulde run`.")
+    ],
     video: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="This video alone. Repeatable.", show_default=False)
+        list[str] | None, typer.Option(metavar="NAME", help="Draw only this video. Repeatable.", show_default=False)
     ] = None,
     clips: Annotated[
-        bool, typer.Option("--clips", help="Only the events, each as a short video and as a contact sheet.")
+        bool, typer.Option("--clips", help="Draw only the events, each as a short video and a contact sheet.")
     ] = False,
-    most: Annotated[int, typer.Option(min=1, help="With --clips: of so many events, the clearest.")] = 200,
+    most: Annotated[int, typer.Option(min=1, help="With --clips: maximum number of events, the clearest first.")] = 200,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="NAME:ROOT", help="Data set whose labels are drawn as well.", show_default=False),
+        typer.Option(
+            metavar="NAME:ROOT",
+            help="Data set with labels to draw. [default: the data set that was scored]",
+            show_default=False,
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Draw what was found into copies of the videos: boxes, scores, tracks, reasons and the running curve."""
+    """Draw boxes, scores and reasons into copies of the videos.
+
+    Tracks and the score curve are drawn as well.
+    """
     from mulde.pipeline.review.overlay import run_overlay
 
     reporter = reporter_of(quiet)
@@ -40,42 +49,53 @@ def overlay(
 def report(
     run: Annotated[
         Path,
-        typer.Argument(metavar="RUN_OR_SCORES", parser=path, help="Run folder, or a folder with score tables alone."),
+        typer.Argument(metavar="RUN_OR_SCORES", parser=path, help="Run folder, or a folder of score tables."),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(parser=path, help="The file to write. [default: RUN_OR_SCORES/report.html]", show_default=False),
+        typer.Option(parser=path, help="HTML file to write. [default: RUN_OR_SCORES/report.html]", show_default=False),
     ] = None,
     embed_clips: Annotated[
-        bool, typer.Option("--embed-clips", help="Put the clips of events into the file, not links to them.")
+        bool, typer.Option("--embed-clips", help="Embed the clips of events in the file instead of linking to them.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write one HTML file to review the events from: ranked, with pictures, reasons, curves and a threshold slider."""
+    """Write an HTML file for reviewing the events.
+
+    It ranks them and shows pictures, reasons, curves and a threshold slider.
+    """
     from mulde.pipeline.review.report import run_report
 
     echo(run_report(run, out, reporter_of(quiet), embed_clips=embed_clips))
 
 
 def feedback(
-    run: Annotated[Path, typer.Argument(parser=path, help="Run folder whose events were reviewed.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="Run folder whose events were reviewed.")],
     marks: Annotated[
         Path | None,
-        typer.Argument(parser=path, metavar="[MARKS.csv]", help="Marks exported from the report.", show_default=False),
+        typer.Argument(parser=path, metavar="MARKS.csv", help="Marks exported from the report.", show_default=False),
     ] = None,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Apply it. Without: say, also in the report, what would change.")
+        bool,
+        typer.Option(
+            "--apply", help="Apply the feedback. Without this option, show what would change, here and in the report."
+        ),
     ] = False,
     who: Annotated[
-        str | None, typer.Option(help="Whose word it is. [default: the user's name]", show_default=False)
+        str | None, typer.Option(help="Name of the reviewer. [default: your user name]", show_default=False)
     ] = None,
-    why: Annotated[str, typer.Option(help="Why, where the marks do not say.")] = "",
+    why: Annotated[str, typer.Option(help="Reason, where the marks give none.")] = "",
     undo: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Undo this exemption. Repeatable.", show_default=False)
+        list[str] | None,
+        typer.Option(metavar="ID", help="Undo the suppression with this id. Repeatable.", show_default=False),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Let events marked as normal, and those alike, raise no alarm; this can be undone, and nothing is trained."""
+    """Suppress events marked as normal, and similar events.
+
+    Suppressed events raise no alarm. This can be undone, and no model is trained. Without marks and options, lists the
+    suppressions of the run.
+    """
     from mulde.commands.console.review import print_feedback
     from mulde.pipeline.review.feedback import run_feedback
 

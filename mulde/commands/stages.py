@@ -50,7 +50,7 @@ def extract(
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decode videos, find objects, compute their features and keep them in the store."""
+    """Decode videos, find objects and store their features."""
     from mulde.pipeline.stages import run_extract
 
     settings = read_settings(config, set_, detector, command="extract")
@@ -61,7 +61,7 @@ def extract(
 def train(
     sources: Sources,
     out: Annotated[
-        Path, typer.Option(parser=path, help="Run folder to write: model.safetensors, settings, record.")
+        Path, typer.Option(parser=path, help="Run folder to write: model.safetensors, settings and run record.")
     ] = Path("runs/model"),
     config: Config = None,
     set_: Set = None,
@@ -71,8 +71,8 @@ def train(
         Path | None,
         typer.Option(
             parser=path,
-            help="CSV with video,start_frame,end_frame (0-based, half-open) of moments not to learn from, as audit.csv "
-            "of an earlier training, its column leave_out filled in.",
+            help="CSV with columns video, start_frame, end_frame (0-based, end exclusive) of frames to exclude from "
+            "training, e.g. the audit.csv of an earlier training with its column leave_out filled in.",
             show_default=False,
         ),
     ] = None,
@@ -86,7 +86,10 @@ def train(
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
-    """Learn from normal videos (the training split of a data set) what is normal; list what looks least so."""
+    """Train a model on normal videos.
+
+    Of a data set, the training split is used. Also lists the training moments that look least normal.
+    """
     from mulde.pipeline.stages import run_train
 
     settings = read_settings(config, set_, detector, preset, command="train")
@@ -96,23 +99,23 @@ def train(
 
 def score(
     sources: Sources,
-    model: Annotated[Path, typer.Option(parser=path, help="Bundle written by `mulde train` or `mulde run`.")],
+    model: Annotated[Path, typer.Option(parser=path, help="Model written by `mulde train` or `mulde run`.")],
     out: Annotated[
         Path | None,
         typer.Option(
             parser=path,
-            help="Run folder to write: scores/, figures/, record. [default: a new one, runs/score-N]",
+            help="Run folder to write: scores/, figures/, run record. [default: a new folder, runs/score-N]",
             show_default=False,
         ),
     ] = None,
     add: Annotated[
-        bool, typer.Option("--add", help="Add the videos to the run in --out, made with the same model and settings.")
+        bool, typer.Option("--add", help="Add the videos to the run in --out, which used the same model and settings.")
     ] = False,
     detector: Annotated[
         str | None,
         typer.Option(
-            help="Where the model's detector weights lie; they must be the same weights. [default: where this user "
-            "trained with them, or MULDE_WEIGHTS]",
+            help="Path to the detector weights that the model was trained with. [default: where you last used them, or "
+            "a folder of MULDE_WEIGHTS]",
             show_default=False,
         ),
     ] = None,
@@ -121,13 +124,15 @@ def score(
         Path | None,
         typer.Option(
             parser=path,
-            help="exemptions.json of `mulde feedback`: events that they cover are marked.",
+            help="exemptions.json of `mulde feedback`. Events that it covers raise no alarm.",
             show_default=False,
         ),
     ] = None,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Besides, videos with boxes, scores and reasons.")] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write videos with boxes, scores and reasons.")
+    ] = False,
     heat_maps: Annotated[
-        bool, typer.Option("--heat-maps", help="Besides, heat maps of every frame as arrays: heat_maps/<video>.npy.")
+        bool, typer.Option("--heat-maps", help="Also write heat maps of every frame as arrays, heat_maps/<video>.npy.")
     ] = False,
     set_: Set = None,
     trust_weights: Trust = False,
@@ -139,8 +144,11 @@ def score(
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
-    """Give every frame of the videos (the test split of a data set) an anomaly score and a p-value; list the events,
-    each with a reason. The last line printed is the run folder."""
+    """Score videos and list events with reasons.
+
+    Every frame gets an anomaly score and a p-value. Of a data set, the test split is scored. The last line of the
+    output is the run folder.
+    """
     from mulde.pipeline.predictor import ScoreOptions
     from mulde.pipeline.stages import run_score
 
@@ -151,22 +159,32 @@ def score(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(parser=path, help="Run folder of `mulde score` or `mulde run`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", parser=path, help="Run folder written by `mulde score` or `mulde run`.")
+    ],
     labels: Annotated[
         str | None,
-        typer.Option(metavar="NAME:ROOT", help="Data set with the labels; default: the one that was scored."),
+        typer.Option(metavar="NAME:ROOT", help="Data set with the labels. [default: the data set that was scored]"),
     ] = None,
     compat: Compat = None,
     bootstrap: Annotated[
-        int, typer.Option(min=0, max=100_000, help="Resamples of the videos for 95 % intervals; 0: no intervals.")
+        int,
+        typer.Option(
+            min=0, max=100_000, help="Number of resamples of the videos for 95 % intervals; 0 for no intervals."
+        ),
     ] = 1000,
     events: Annotated[
         bool,
-        typer.Option("--events", help="Besides, each annotated anomaly and the event that found it: events_found.csv."),
+        typer.Option(
+            "--events", help="Also list each annotated anomaly and the event that found it, in events_found.csv."
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare scores with ground truth, beside null scores that never look at the video; writes a page with curves."""
+    """Compare scores with ground truth and with null scores.
+
+    Null scores never look at the video. Also writes a page with curves.
+    """
     from mulde.commands.console.evaluation import print_events_found
     from mulde.pipeline.stages import run_evaluate
 
@@ -178,36 +196,46 @@ def evaluate(
 
 
 def watch_folder(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=path, help="Folder that new video files arrive in.")],
-    model: Annotated[Path, typer.Option(parser=path, help="Bundle written by `mulde train` or `mulde run`.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=path, help="Folder in which new video files arrive.")],
+    model: Annotated[Path, typer.Option(parser=path, help="Model written by `mulde train` or `mulde run`.")],
     out: Annotated[
-        Path, typer.Option(parser=path, help="Run folder to write; the same one goes on where it was stopped.")
+        Path, typer.Option(parser=path, help="Run folder to write. Use the same folder to continue.")
     ] = Path("runs/watch"),
     detector: Annotated[
         str | None,
         typer.Option(
-            help="Where the model's detector weights lie; they must be the same weights. [default: where this user "
-            "trained with them, or MULDE_WEIGHTS]",
+            help="Path to the detector weights that the model was trained with. [default: where you last used them, or "
+            "a folder of MULDE_WEIGHTS]",
             show_default=False,
         ),
     ] = None,
     false_alarms_per_hour: FalseAlarms = None,
     suppressions: Annotated[
-        Path | None, typer.Option(parser=path, help="exemptions.json of `mulde feedback`.", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=path,
+            help="exemptions.json of `mulde feedback`. Events that it covers raise no alarm.",
+            show_default=False,
+        ),
     ] = None,
-    every_s: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks at the folder.")] = 5.0,
+    every_s: Annotated[float, typer.Option(min=0.05, help="Seconds between two checks of the folder.")] = 5.0,
     settle_s: Annotated[
-        float, typer.Option(min=0, help="A file is complete when its size has not changed for so many seconds.")
+        float, typer.Option(min=0, help="Seconds without a change of size after which a file counts as complete.")
     ] = 10.0,
-    tries: Annotated[int, typer.Option(min=1, help="How often a file that fails is tried.")] = 3,
-    once: Annotated[bool, typer.Option("--once", help="End when all files that are there now are done.")] = False,
+    tries: Annotated[int, typer.Option(min=1, help="Maximum number of attempts per file.")] = 3,
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop when all files that are in the folder now are done.")
+    ] = False,
     set_: Set = None,
     trust_weights: Trust = False,
     store: Store = STORE,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Score video files as they arrive in a folder, each once; go on where it was stopped."""
+    """Score video files as they arrive in a folder.
+
+    Every file is scored once. Run the same command again to continue where it stopped.
+    """
     from mulde.pipeline.monitoring.watch import WatchOptions, run_watch
 
     place = open_session(store, device, quiet)
@@ -218,7 +246,7 @@ def watch_folder(
 
 def run(
     source: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="NAME:ROOT, or a folder with train/ and test/.")
+        str | None, typer.Argument(metavar="SOURCE", help="A data set as NAME:ROOT, or a folder with train/ and test/.")
     ] = None,
     out: Annotated[Path | None, typer.Option(parser=path, help="Run folder to write. [default: runs/<name>]")] = None,
     config: Config = None,
@@ -230,7 +258,7 @@ def run(
     store: Store = STORE,
     device: Device = "auto",
     seed: Annotated[
-        list[int] | None, typer.Option(min=0, help="Seed; give it several times for mean and spread.")
+        list[int] | None, typer.Option(min=0, help="Random seed. Repeat it for the mean and spread over several seeds.")
     ] = None,
     workers: Workers = 0,
     engine: Engine = "local",
@@ -238,7 +266,10 @@ def run(
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
-    """Extract, train, score and evaluate in one go, from flags or from a TOML with a [run] table."""
+    """Extract, train, score and evaluate in one go.
+
+    Takes options, or a TOML file with a [run] table.
+    """
     from mulde.pipeline.stages import run_all
 
     changes = list(set_ or [])
@@ -253,13 +284,16 @@ def run(
 
 def demo(
     out: Annotated[
-        Path, typer.Option(parser=path, help="Folder for the synthetic footage, its features and the run.")
+        Path, typer.Option(parser=path, help="Folder for the synthetic videos, their features and the run.")
     ] = Path("demo"),
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Write a small synthetic world to disk and run everything on it. Needs no download."""
+    """Run every stage on a small synthetic data set.
+
+    The data set is written to disk first. Needs no download.
+    """
     from mulde.pipeline.experiments.demo import run_demo
 
     place = open_session(out / "features", device, quiet)

@@ -140,7 +140,7 @@ class Scorer:
         given = tuple(read_exemptions(options.exemptions)) if options.exemptions else ()
         for one in given:
             if why := alone_because(one, known):
-                place.reporter.warn(f"exemption {one.id} covers {one.event_id} alone: {why}")
+                place.reporter.warn(f"suppression {one.id} covers only {one.event_id}: {why}")
         return cls(bundle, plan, alarm, known, moments, place, options, given)
 
     def look(self, videos: Sequence[StoredVideo], folder: RunFolder | None, *, say: bool = True) -> None:
@@ -267,7 +267,7 @@ class Scorer:
             write_exemptions(exemptions, root / EXEMPTIONS)
         folder.note(alarm=alarm.as_record(), num_events=len(events))
         exempt = sum(bool(event.exemption) for event in events)
-        said = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} exempt" if exempt else "")
+        said = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} suppressed" if exempt else "")
         self.place.reporter.say(f"{said}: {root / EVENTS}.csv. {alarm.centred.statement()}")
 
     def draw(

@@ -34,7 +34,7 @@ def test_what_must_stand_beside_a_figure_does(capsys, evaluation):
     for expected in (
         f"{100 * low:.2f} to {100 * high:.2f}",
         "1000 bootstrap resamples of the videos",
-        "oracle: the level was read off the test labels",
+        "oracle: threshold set on the test labels",
         "compat reiss: not comparable",
         f"not comparable: {evaluation.compat.not_comparable}",
         "regions: RBDC - %, TBDC - %",

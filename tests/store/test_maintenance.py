@@ -216,7 +216,7 @@ def test_ls_of_nothing(mulde, tmp_path):
     assert code == 2
     assert "no feature store at absent" in err
     (tmp_path / "empty").mkdir()
-    assert mulde("cache", "ls", "--store", "empty")[:2] == (0, "nothing is stored here\n")
+    assert mulde("cache", "ls", "--store", "empty")[:2] == (0, "the store is empty\n")
     assert json.loads(mulde("cache", "ls", "--store", "empty", "--json")[1]) == []
 
 
@@ -313,7 +313,7 @@ def test_prune_lists_first_and_then_removes_just_that(mulde, store):
     args = ("cache", "prune", "--store", store.root, "--dataset", "ped", "--extractor", "velocity", "-q")
     code, out, _ = mulde(*args)
     assert code == 0
-    assert f"3 files, {size / 1e6:.1f} MB would be removed; --yes removes them" in out
+    assert f"3 files, {size / 1e6:.1f} MB would be removed. To remove them, add --yes." in out
     assert tables(store) == before
     code, out, _ = mulde(*args, "--yes")
     assert (code, out) == (0, f"removed 3 files, {size / 1e6:.1f} MB\n")
@@ -371,7 +371,7 @@ def test_leftovers_go_unless_somebody_holds_the_lock(mulde, store):
         code, out, _ = mulde(*args)
         assert code == 0
         assert "1 files, 0.0 MB would be removed" in out
-        assert "1 files are left: somebody works on their videos" in out
+        assert "1 files are kept because their videos are in use" in out
         mulde(*args, "--yes")
         assert [part.exists() for part in left] == [True, False]
     mulde(*args, "--yes")

@@ -21,13 +21,13 @@ _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 
 
 def print_rows(rows: Sequence[CacheRow], *, json_: bool = False) -> None:
-    """What lies in the store; columns that say nothing are left out of the table."""
+    """What is stored; columns without any value are left out of the table."""
     if json_:
         print_json([_row_as_json(row) for row in rows])
         return
     console = output(_WIDTH)
     if not rows:
-        console.print("nothing is stored here")
+        console.print("the store is empty")
         return
     shown = [name for name in _TITLES if any(getattr(row, name) for row in rows)]
     table = Table(*(_TITLES[name] for name in shown))
@@ -46,21 +46,23 @@ def print_rows(rows: Sequence[CacheRow], *, json_: bool = False) -> None:
 
 
 def print_pruning(pruning: Pruning) -> None:
-    """What was, or would be, removed and what that frees."""
+    """What was removed, or would be, and the space that this frees."""
     console = output(_WIDTH)
     if pruning.files and not pruning.removed:
         print_rows(summarise(pruning.files, settings_in_short(pruning.files)))
     if pruning.in_use:
-        console.print(f"{len(pruning.in_use)} files are left: somebody works on their videos")
-    told = f"{len(pruning.files)} files, {_megabytes(pruning.size_bytes)} MB"
+        console.print(f"{len(pruning.in_use)} files are kept because their videos are in use")
+    total = f"{len(pruning.files)} files, {_megabytes(pruning.size_bytes)} MB"
     if not pruning.files:
         console.print("nothing to remove")
     else:
-        console.print(f"removed {told}" if pruning.removed else f"{told} would be removed; --yes removes them")
+        console.print(
+            f"removed {total}" if pruning.removed else f"{total} would be removed. To remove them, add --yes."
+        )
 
 
 def print_models(models: Sequence[KnownNetwork], remarks: Sequence[str], *, json_: bool = False) -> None:
-    """A table for each kind of model: what to write into the settings, what it costs, whether it is here."""
+    """A table for each kind of network: its name in the settings, its size, and whether it is here."""
     if json_:
         print_json(as_json(models))
         return
@@ -71,9 +73,10 @@ def print_models(models: Sequence[KnownNetwork], remarks: Sequence[str], *, json
         table.add_column("MB", justify="right")
         table.add_column("licence of the weights")
         table.add_column("here")
-        for m in group:
-            size = "?" if m.download_mb is None else f"{m.download_mb:,.0f}"
-            table.add_row(m.setting, str(m.numbers_per_row or ""), size, m.licence, "yes" if m.present else "")
+        for model in group:
+            size = "?" if model.download_mb is None else f"{model.download_mb:,.0f}"
+            here = "yes" if model.present else ""
+            table.add_row(model.setting, str(model.numbers_per_row or ""), size, model.licence, here)
         console.print(table)
     for remark in remarks:
         console.print(remark, soft_wrap=True)

@@ -17,31 +17,31 @@ _SHOWN = {"direct": "mulde data get", "by hand": "by hand", "none": ""}
 
 
 def print_data_sets(*, json_: bool = False) -> None:
-    """The supported data sets: what they hold, how large they are, where and how they are obtained."""
-    every = [find_dataset(name).facts for name in DATASETS]
+    """The supported data sets: contents, size, address, how to get them."""
+    data_sets = [find_dataset(name).facts for name in DATASETS]
     if json_:
-        print_json([asdict(one) for one in every])
+        print_json([asdict(facts) for facts in data_sets])
         return
     console = output(_WIDTH)
     table = Table("name", "data set")
     for name in ("train videos", "test videos", "train frames", "test frames", "GB"):
         table.add_column(name, justify="right")
-    table.add_column("obtain")
-    for one in every:
-        table.add_row(one.name, one.title, *_numbers(one), _SHOWN[one.link])
+    table.add_column("how to get it")
+    for facts in data_sets:
+        table.add_row(facts.name, facts.title, *_numbers(facts), _SHOWN[facts.link])
     console.print(table)
-    for one in every:
-        if one.address:
+    for facts in data_sets:
+        if facts.address:
             lines = [
-                one.address,
-                one.how,
-                f"licence: {one.licence}",
-                f"cite: {one.citation}",
-                f"checked: {one.checked}",
+                facts.address,
+                *([f"dead link: {facts.dead_link}"] if facts.dead_link else []),
+                facts.how,
+                f"unpacks to: {facts.unpacks_to}",
+                f"licence: {facts.licence}",
+                f"cite: {facts.citation}",
+                f"checked: {facts.checked}",
             ]
-            lines[2:2] = [f"unpacks to: {one.unpacks_to}"]
-            lines[1:1] = [f"dead: {one.dead_link}"] if one.dead_link else []
-            for line in (one.name, *(f"  {line}" for line in lines)):
+            for line in (facts.name, *(f"  {line}" for line in lines)):
                 console.print(line, soft_wrap=True)
 
 
@@ -60,12 +60,12 @@ def print_report(report: CheckReport, *, json_: bool = False) -> None:
         if finding.kind not in advised:
             advised.add(finding.kind)
             console.print(f"      to do: {finding.advice}", soft_wrap=True)
-    seen = ", ".join(
+    videos = ", ".join(
         f"{count} {split} videos ({report.num_frames.get(split, 0):,} frames)"
         for split, count in report.num_videos.items()
     )
     notes = len(report.findings) - len(report.faults)
-    console.print(f"{report.dataset} in {report.root}: {seen or 'nothing could be opened'}", soft_wrap=True)
+    console.print(f"{report.dataset} in {report.root}: {videos or 'no video could be opened'}", soft_wrap=True)
     console.print(f"{_some(len(report.faults), 'fault')}, {_some(notes, 'note')}")
 
 
@@ -75,10 +75,10 @@ def print_sentences(sentences: Sequence[str]) -> None:
         console.print(sentence, soft_wrap=True)
 
 
-def _numbers(one: Facts) -> list[str]:
-    counts = (one.num_train_videos, one.num_test_videos, one.num_train_frames, one.num_test_frames)
-    unknown = "" if one.link == "none" else "?"
-    size = unknown if one.size_bytes is None else f"{one.size_bytes / 1e9:,.1f}"
+def _numbers(facts: Facts) -> list[str]:
+    counts = (facts.num_train_videos, facts.num_test_videos, facts.num_train_frames, facts.num_test_frames)
+    unknown = "" if facts.link == "none" else "?"
+    size = unknown if facts.size_bytes is None else f"{facts.size_bytes / 1e9:,.1f}"
     return [*(unknown if count is None else f"{count:,}" for count in counts), size]
 
 

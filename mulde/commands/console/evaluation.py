@@ -76,9 +76,8 @@ def _cells(figures: Figures) -> list[str]:
 
 
 def _alarm_table(evaluation: Evaluation) -> Table:
-    found, delay = ("events found", "best null, as sparing"), "delay s: median (mean)"
-    false = "false alarms (per hour)"
-    table = _new_table("alarms", 2, "smoothing", "level", *found, delay, false, "normal frames flagged %")
+    columns = ("events found", "best null", "delay s: median (mean)", "false alarms (per hour)")
+    table = _new_table("alarms", 2, "smoothing", "threshold", *columns, "normal frames flagged %")
     num_normal = evaluation.num_frames - evaluation.num_anomalous_frames
     for row in evaluation.rows:
         for i, point in enumerate(row.alarms):
@@ -95,8 +94,9 @@ def _alarm_table(evaluation: Evaluation) -> Table:
     rules = evaluation.event_rules
     hours = next(point.normal_hours for row in evaluation.rows for point in row.alarms)
     table.caption = (
-        f"per hour of the {hours:.4g} h labelled normal; alarms at most {rules.merge_gap_s:g} s apart are one, shorter "
-        f"than {rules.min_length_s:g} s none; oracle: the level was read off the test labels"
+        f"per hour of the {hours:.4g} h labelled normal; alarms at most {rules.merge_gap_s:g} s apart are merged, "
+        f"those shorter than {rules.min_length_s:g} s dropped; best null: with no more false alarms and normal frames "
+        "flagged; oracle: threshold set on the test labels"
     )
     return table
 
@@ -109,10 +109,10 @@ def _best_null(point: OperatingPoint) -> str:
 
 
 def _region_line(regions: RegionFigures) -> str:
-    found = f"RBDC {_percent(regions.rbdc)} %, TBDC {_percent(regions.tbdc)} %"
+    criteria = f"RBDC {_percent(regions.rbdc)} %, TBDC {_percent(regions.tbdc)} %"
     pixels = f"pixel-level AUC {_percent(regions.pixel_auc)} %, EER {_percent(regions.pixel_eer)} %"
     return (
-        f"regions: {found} ({regions.num_true_regions} true regions on {regions.num_true_tracks} tracks, from "
+        f"regions: {criteria} ({regions.num_true_regions} true regions on {regions.num_true_tracks} tracks, from "
         f"{regions.regions_from}, {regions.num_region_frames} frames); {pixels} ({regions.num_pixel_frames} frames "
         "with masks)"
     )
@@ -160,13 +160,13 @@ def _number(value: float | None) -> str:
 
 
 def print_events_found(events: EventsFound) -> None:
-    """The annotated anomalies as a table, and the summary below it."""
+    """The annotated anomalies as a table, and a summary below it."""
     console = output(_WIDTH)
     table = Table(title="annotated anomalies")
     for column in ("video", "start", "length s", "found", "delay s", "p-value", "stream", "reason"):
         table.add_column(column, justify="right" if column in ("start", "length s", "delay s", "p-value") else "left")
     for row in events.table.to_dict(orient="records"):
-        word = "yes" if row["found"] else f"exempt {row['exemption']}" if row["exemption"] else "no"
+        word = "yes" if row["found"] else f"suppressed {row['exemption']}" if row["exemption"] else "no"
         delay, p_value = row["delay_s"], row["p_value"]
         table.add_row(
             row["video"],
@@ -184,17 +184,17 @@ def print_events_found(events: EventsFound) -> None:
 
 
 def summary_of(events: EventsFound) -> list[str]:
-    """In sentences."""
+    """The counts in sentences."""
     sentences = [
         f"{events.num_long_found} of {events.num_long} annotated anomalies of at least {MIN_LENGTH_S:g} s are found; "
-        f"all of a clip's in {events.num_clips_found} of {events.num_clips} clips with any",
+        f"all of them in {events.num_clips_found} of {events.num_clips} clips that have any",
         f"{events.num_false} of {events.num_alarms} alarms are false{_false_alarm_rate(events)}",
-        f"the alarm level was set for {events.wanted_per_hour:.4g} false alarms an hour "
-        f"({events.wanted_per_hour / 60:.3g} a minute) on held-out normal video, without labels",
+        f"the threshold was set for {events.wanted_per_hour:.4g} false alarms per hour "
+        f"({events.wanted_per_hour / 60:.3g} per minute) on held-out normal video, without labels",
     ]
     if events.num_exempt:
         sentences.append(
-            f"{events.num_exempt} exempt {'event counts' if events.num_exempt == 1 else 'events count'} neither as "
+            f"{events.num_exempt} suppressed {'event counts' if events.num_exempt == 1 else 'events count'} neither as "
             "found nor as a false alarm"
         )
     return sentences
@@ -205,9 +205,9 @@ def _false_alarm_rate(events: EventsFound) -> str:
     if per_hour is None or highest is None:
         return "; no frame is labelled normal, so there is no rate"
     return (
-        f": {per_hour:.4g} an hour, {per_hour / 60:.3g} a minute of the {60 * events.normal_hours:.3g} minutes "
-        f"labelled normal, of which {100 * events.share_flagged:.3g} % lie inside alarms; as much footage leaves room "
-        f"for {highest / 60:.3g} a minute ({100 * COVERAGE:.0f} % confidence, were alarms independent)"
+        f": {per_hour:.4g} per hour, {per_hour / 60:.3g} per minute of the {60 * events.normal_hours:.3g} minutes "
+        f"labelled normal, {100 * events.share_flagged:.3g} % of which lie inside alarms; the true rate may be up to "
+        f"{highest / 60:.3g} per minute ({100 * COVERAGE:.0f} % confidence if alarms are independent)"
     )
 
 

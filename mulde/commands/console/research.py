@@ -26,7 +26,7 @@ def print_ablation(ablation: Ablation) -> None:
     for kind in ("micro", "macro") if smoothings else ():
         for smoothing in smoothings:
             table.add_column(f"{kind} AUC % {smoothing}", justify="right")
-    table.add_column("like all (rank)", justify="right")
+    table.add_column("rank corr. with all", justify="right")
     for streams, score in dict.fromkeys((line["streams"], line.get("score")) for line in ablation.lines):
         rows = [line for line in ablation.lines if (line["streams"], line.get("score")) == (streams, score)]
         cells = [
@@ -37,7 +37,7 @@ def print_ablation(ablation: Ablation) -> None:
         title = str(streams) if streams != "none" else f"null: {score}"
         table.add_row(title, *cells, _mean([line[AGREEMENT] for line in rows]))
     if smoothings:
-        table.caption = "To pick streams by these figures is to pick them on test labels."
+        table.caption = "Choosing streams by these figures means choosing them on test labels."
     console.print(table)
     console.print(_correlation_table(list(ablation.correlations.values())))
 
@@ -58,27 +58,29 @@ def _mean(values: Sequence[TableCell], scale: float = 1) -> str:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """The toy set, learnt beside exact: both tables, and whether the promises are kept."""
+    """The toy set, learnt beside exact: both tables, and whether the expectations are met."""
     console = output(_WIDTH)
     console.print(_level_table(comparison))
     console.print(_aggregate_table(comparison))
-    kept = all(promise.kept for promise in comparison.promises)
-    console.print("All promises are kept:" if kept else "Not all promises are kept:")
+    met = all(promise.kept for promise in comparison.promises)
+    console.print("All expectations are met:" if met else "Not all expectations are met:")
     for promise in comparison.promises:
-        verdict = "kept" if promise.kept else "BROKEN"
+        verdict = "met" if promise.kept else "NOT MET"
         console.print(f"  {verdict}: {promise.promise} ({promise.found})", soft_wrap=True)
 
 
 def _level_table(comparison: Comparison) -> Table:
     table = Table(title="learnt against exact, per noise level")
-    columns = ("sigma", "AUC energy", "exact", "AUC score norm", "exact", "correlation", "DSM loss", "exact", "least")
+    columns = ("sigma", "AUC energy", "exact", "AUC score norm", "exact", "correlation", "DSM loss", "exact", "lowest")
     for name in columns:
         table.add_column(name, justify="right")
     for row in comparison.levels:
         values = asdict(row)
         sigma = values.pop("sigma")
         table.add_row(f"{sigma:.4f}", *(f"{value:.4f}" for value in values.values()))
-    table.caption = "DSM loss: of held-out points, learnt and exact energy under the same noise; least possible"
+    table.caption = (
+        "DSM loss on held-out points: learnt and exact energy under the same noise, and the lowest possible loss"
+    )
     return table
 
 

@@ -20,16 +20,16 @@ def print_feedback(feedback: Feedback, run: Path, reporter: Reporter) -> None:
     console, exemptions = output(_WIDTH), feedback.exemptions
     if feedback.action == "list":
         if not exemptions:
-            console.print("no exemptions")
+            console.print("no suppressions")
             return
         console.print(_state_table(exemptions, feedback.reviewed))
     elif exemptions:
         console.print(_new_table(exemptions, feedback.reviewed))
     for exemption in exemptions:
         if exemption.undone is None and (reason := alone_because(exemption, feedback.reviewed.model)):
-            reporter.warn(f"exemption {exemption.id} covers {exemption.event_id} alone: {reason}")
+            reporter.warn(f"suppression {exemption.id} covers only {exemption.event_id}: {reason}")
     if feedback.change is not None:
-        hint = f", if applied: mulde feedback {run} --apply" if feedback.action == "propose" else ""
+        hint = f". To apply this: mulde feedback {run} --apply" if feedback.action == "propose" else ""
         console.print(f"{_in_words(feedback.change)}{hint}", soft_wrap=True)
 
 
@@ -58,10 +58,9 @@ def _num_events(exemption: Exemption, reviewed: Reviewed) -> str:
 
 
 def _in_words(change: AlarmChange) -> str:
-    """How many events are alarms, and how many in an hour of the video that was scored."""
+    """How many events are alarms, and how many per hour of the video that was scored."""
     before, after, hours = change.before, change.after, change.hours
-    become = f"{before} {'alarm becomes' if before == 1 else 'alarms become'} {after}"
-    text = become if before != after else f"alarms stay {before}"
+    text = f"alarms: {before} -> {after}" if before != after else f"alarms: {before}, unchanged"
     if hours:
         text += f" ({before / hours:.4g} -> {after / hours:.4g} per hour of the {hours:.3g} h scored)"
     return text

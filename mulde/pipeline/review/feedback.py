@@ -155,7 +155,7 @@ def _with_proposals(
     known = [mark for mark in marks if mark.event_id in exempt]
     if known:
         by = ", ".join(sorted({exempt[mark.event_id] for mark in known}, key=_by_number))
-        reporter.say(f"{len(known)} {'event is' if len(known) == 1 else 'events are'} exempt already, by {by}")
+        reporter.say(f"{len(known)} {'event is' if len(known) == 1 else 'events are'} already suppressed, by {by}")
     kept = [one for one in reviewed.exemptions if not one.proposed]
     first_id = free_id(kept)
     new = [mark for mark in marks if mark.event_id not in exempt]
@@ -211,11 +211,11 @@ def _undo(run: Path, reviewed: Reviewed, ids: Sequence[str], undone: Undone, rep
     known = {one.id: one for one in reviewed.exemptions}
     unknown = [number for number in ids if number not in known]
     if unknown:
-        there = f"one of {', '.join(known)}" if known else "an exemption, of which this run has none"
+        there = f"one of {', '.join(known)}" if known else "the id of a suppression; this run has none"
         raise UsageError("--undo", expected=there, got=", ".join(unknown))
     for number in ids:
         if known[number].undone is not None:
-            reporter.say(f"exemption {number} was undone before")
+            reporter.say(f"suppression {number} was undone before")
     before = num_alarms(reviewed.exempt())
     kept = [one for one in reviewed.exemptions if not (one.proposed and one.id in ids)]
     after = replace(

@@ -84,14 +84,14 @@ def test_the_summary_says_rates_and_where_the_level_comes_from(found):
     text = ". ".join(summary_of(found))
     for part in (
         "1 of 3 annotated anomalies of at least 1 s are found",
-        "0 of 2 clips",
-        "2 of 5 alarms are false: 282.4 an hour, 4.71 a minute of the 0.425 minutes labelled normal",
-        "13.3 % lie inside alarms; as much footage leaves room for 14.8 a minute (95 % confidence",
-        "set for 60 false alarms an hour (1 a minute) on held-out normal video, without labels",
-        "3 exempt events count neither as found nor as a false alarm",
+        "all of them in 0 of 2 clips that have any",
+        "2 of 5 alarms are false: 282.4 per hour, 4.71 per minute of the 0.425 minutes labelled normal",
+        "13.3 % of which lie inside alarms; the true rate may be up to 14.8 per minute (95 % confidence",
+        "set for 60 false alarms per hour (1 per minute) on held-out normal video, without labels",
+        "3 suppressed events count neither as found nor as a false alarm",
     ):
         assert part in text
-    assert "exempt" not in ". ".join(summary_of(replace(found, num_exempt=0)))
+    assert "suppressed" not in ". ".join(summary_of(replace(found, num_exempt=0)))
     assert "no rate" in ". ".join(summary_of(replace(found, normal_hours=0.0)))
 
 
@@ -154,12 +154,12 @@ def test_what_is_printed_fits_the_page(found, capsys):
     printed = capsys.readouterr().out
     assert max(len(line.rstrip()) for line in printed.splitlines()) <= 110
     text = " ".join(printed.split())
-    for part in ("exempt x1", "reason of 39", "0.20", *summary_of(found)):
+    for part in ("suppressed x1", "reason of 39", "0.20", *summary_of(found)):
         assert part in text
 
 
 def test_no_false_alarm_in_a_minute_leaves_room_for_three(found):
     """The rule of three: exp(-3) is 5 %."""
     text = summary_of(replace(found, num_false=0, normal_hours=1 / 60))[1]
-    assert "0 a minute of the 1 minutes" in text
-    assert "room for 3 a minute" in text
+    assert "0 per minute of the 1 minutes" in text
+    assert "up to 3 per minute" in text

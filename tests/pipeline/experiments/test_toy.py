@@ -325,9 +325,9 @@ def test_json_csv_and_print_agree(done):
         assert {name: in_table[name] for name in row} == row
         assert all(f"{value:.4f}" in printed for value in row.values() if isinstance(value, float))
     text = " ".join(printed.split())
-    assert "Not all promises are kept:" in text
+    assert "Not all expectations are met:" in text
     for promise in stored["promises"]:
-        assert f"{'kept' if promise['kept'] else 'BROKEN'}: {promise['promise']} ({promise['found']})" in text
+        assert f"{'met' if promise['kept'] else 'NOT MET'}: {promise['promise']} ({promise['found']})" in text
 
 
 def test_tensorboard_has_every_curve_and_picture(done):

@@ -112,7 +112,7 @@ def test_a_proposal_says_what_would_change_and_leaves_the_events(mulde, run):
     before, written_ns = files(run), (run / "events.json").stat().st_mtime_ns
     code, out, err = mulde("feedback", run, marks(run, of={**RUNNER, "cam/1@53": "reviewed"}), "--who", "jo")
     assert code == 0, err
-    assert "4 alarms become 2 (1800 -> 900 per hour of the 0.00222 h scored), if applied" in out
+    assert "alarms: 4 -> 2 (1800 -> 900 per hour of the 0.00222 h scored). To apply this: mulde feedback" in out
     assert "2 events" in out
     shown = preview(run)
     assert (shown.num_before, shown.num_after, shown.covers) == (4, 2, {"1": ("cam/1@13", "cam/1@33")})
@@ -127,7 +127,7 @@ def test_a_proposal_says_what_would_change_and_leaves_the_events(mulde, run):
 def test_exempt_are_the_marked_event_and_those_alike(mulde, run):
     before = files(run)
     code, out, err = mulde("feedback", run, marks(run, of=RUNNER), "--apply", "--who", "jo")
-    assert (code, "4 alarms become 2" in out) == (0, True), err
+    assert (code, "alarms: 4 -> 2" in out) == (0, True), err
     # 8.5 lies within 4.5 of 9, 4.0 does not, and 9.5 belongs to another stream.
     assert exempt(run) == {"cam/1@13": "1", "cam/1@33": "1"}
     after = files(run)
@@ -164,7 +164,7 @@ def test_undoing_gives_the_alarm_back_and_keeps_the_record(mulde, run):
     before = files(run)
     mulde("feedback", run, marks(run, of={**RUNNER, "cam/2@13": "normal"}), "--apply", "--who", "jo")
     code, out, err = mulde("feedback", run, "--undo", 1, "--who", "al", "--why", "a thief")
-    assert (code, "1 alarm becomes 3" in out) == (0, True), err
+    assert (code, "alarms: 1 -> 3" in out) == (0, True), err
     assert exempt(run) == {"cam/2@13": "2"}
     assert mulde("feedback", run, "--undo", 2)[0] == 0
     kept = exemptions_of(run)
@@ -176,7 +176,7 @@ def test_undoing_gives_the_alarm_back_and_keeps_the_record(mulde, run):
     assert after == before
     record = files(run)
     code, _, err = mulde("feedback", run, "--undo", 1)
-    assert (code, "exemption 1 was undone before" in err, files(run)) == (0, True, record)
+    assert (code, "suppression 1 was undone before" in err, files(run)) == (0, True, record)
     mulde("feedback", run, marks(run, of=RUNNER), "--apply")
     assert exempt(run) == {"cam/1@13": "3", "cam/1@33": "3"}, "a number is not used again"
 
@@ -193,7 +193,7 @@ def test_marking_again_what_is_exempt_changes_nothing(mulde, run):
     for again in (RUNNER, {"cam/1@33": "normal"}):
         for flags in ((), ("--apply",)):
             code, _, err = mulde("feedback", run, marks(run, of=again), *flags)
-            assert (code, "1 event is exempt already, by 1" in err) == (0, True), err
+            assert (code, "1 event is already suppressed, by 1" in err) == (0, True), err
             assert "no event is newly marked as normal" in err
             assert files(run) == before
 
@@ -222,7 +222,7 @@ def test_new_marks_take_the_place_of_a_proposal(mulde, run):
 
 
 def test_a_listing(mulde, run):
-    assert mulde("feedback", run)[1] == "no exemptions\n"
+    assert mulde("feedback", run)[1] == "no suppressions\n"
     mulde("feedback", run, marks(run, of=RUNNER), "--apply", "--who", "[red]jo")
     mulde("feedback", run, "--undo", 1, "--who", "al")
     mulde("feedback", run, marks(run, of={"cam/1@53": "normal", "cam/2@13": "normal"}), "--who", "jo")
@@ -261,7 +261,7 @@ def test_without_moments_or_rows_the_marked_event_alone_is_exempt(mulde, run, go
     (run.parent / gone).unlink()
     code, _, err = mulde("feedback", run, marks(run, of=RUNNER), "--apply")
     assert (code, exempt(run)) == (0, {"cam/1@13": "1"})
-    assert "exemption 1 covers cam/1@13 alone: it was marked in a run without normal moments or without the rows" in err
+    assert "suppression 1 covers only cam/1@13: it was marked in a run without normal moments or without the rows" in err
 
 
 def test_the_model_of_a_whole_run_lies_in_its_folder(mulde, run):
@@ -273,7 +273,7 @@ def test_the_model_of_a_whole_run_lies_in_its_folder(mulde, run):
     (run / "model.safetensors").write_bytes(b"trained again")
     mulde("feedback", run, marks(run, of={"cam/2@13": "normal"}), "--apply")
     assert exempt(run) == {"cam/1@13": "1", "cam/2@13": "2"}
-    assert "exemption 1 covers cam/1@13 alone: it was marked in a run of another model" in mulde("feedback", run)[2]
+    assert "suppression 1 covers only cam/1@13: it was marked in a run of another model" in mulde("feedback", run)[2]
 
 
 def test_whose_word_it_is(mulde, run, monkeypatch):
@@ -364,7 +364,7 @@ def test_times_are_kept_in_utc(tmp_path, written):
     ("arguments", "problem"),
     [
         (["--apply"], "--apply: expected MARKS.csv, or a proposal made with it before, got neither"),
-        (["--undo", "7"], "--undo: expected an exemption, of which this run has none, got 7"),
+        (["--undo", "7"], "--undo: expected the id of a suppression; this run has none, got 7"),
         (["--undo", "1", "--apply"], "no marks and no --apply beside it"),
         (["none.csv"], "No such file"),
     ],
