@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -22,7 +20,6 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from mulde import cli
 from mulde.datasets.base import Video
 from mulde.errors import Failure, MuldeError, UsageError
 from mulde.media import write_video
@@ -40,6 +37,7 @@ from mulde.progress import Reporter
 from mulde.records import Event, Reason
 from mulde.settings_file import load_settings
 from tests.conftest import moving_square
+from tests.processes import Command
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX file names and signals")
 
@@ -553,22 +551,24 @@ def test_one_video_that_cannot_be_scored_costs_no_other():
     assert "unexpected ValueError: odd rows" in said.lines[0]
 
 
-def test_a_hundred_thousand_files_are_looked_up_quickly(world):
+def test_one_of_ten_thousand_files_is_looked_up_without_reading_the_others(world):
+    steps = Counter()
     with Ledger.open(world.out) as ledger:
         with ledger._db:
             ledger._db.executemany(
                 "INSERT INTO files (path, video, state, size, mtime_ns) VALUES (?, ?, 'done', 1, 1)",
-                ((f"{i}.mp4", str(i)) for i in range(100_000)),
+                ((f"{i}.mp4", str(i)) for i in range(10_000)),
             )
-        start = time.process_time()
-        assert len(ledger.settled()) == 100_000
+        ledger._db.set_progress_handler(lambda: steps.update(["hundreds"]), 100)
         assert ledger.unfinished() == {}
         ledger.take("new.mp4", Stamp(1, 1))
         assert ledger.find("new.mp4").video == "new"
-        assert time.process_time() - start < 2
+        assert steps["hundreds"] < 20
+        assert len(ledger.settled()) == 10_000
+        assert steps["hundreds"] > 100
 
 
-NUM_FILES, NUM_KILLS, SETTLE_S, PIECES = 200, 3, 0.6, 3
+SETTLE_S, PIECES = 0.6, 3
 QUICK = ['density.method="mixture"', 'features.extractors=["geometry"]', "fusion.folds=1"]
 
 
@@ -626,9 +626,8 @@ class Writer(threading.Thread):
 
 
 def without_figures() -> None:
-    """The command line, but for the pictures of curves: they take most of the time and are not what is looked at."""
+    """The pictures of curves take most of the time and are not what is looked at."""
     scorer.plot_scores = lambda track, path, **options: None  # type: ignore[assignment]
-    cli.main()
 
 
 def tables(run: Path) -> dict[str, int]:
@@ -646,58 +645,46 @@ def done_videos(run: Path) -> set[str]:
 
 
 @posix
-def test_two_hundred_files_and_three_kills(model, contents, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("num_files", "num_kills"), [(40, 2), pytest.param(200, 3, marks=pytest.mark.slow)])
+def test_many_files_and_some_kills(model, contents, tmp_path, num_files, num_kills):
     """Each is scored once, with its whole content, and none is lost."""
     folder, run, chance = tmp_path / "in", tmp_path / "run", random.Random(11)
-    frames = {f"{'abcd'[i % 4]}/f{i:03d}": contents[i % len(contents)][1] for i in range(NUM_FILES)}
+    frames = {f"{'abcd'[i % 4]}/f{i:03d}": contents[i % len(contents)][1] for i in range(num_files)}
     files = {folder / f"{name}.ts": contents[i % len(contents)][0] for i, name in enumerate(frames)}
     for name in "abcd":
         (folder / name).mkdir(parents=True)
     writers = [Writer(dict(list(files.items())[first::4])) for first in range(4)]
-    context = multiprocessing.get_context("forkserver")  # imports once for all starts
-    context.set_forkserver_preload([__name__, "torch", "av", "cv2", "sklearn.mixture", "pyarrow.dataset"])
-    command = ["mulde", "watch-folder", folder, "--model", model, "--out", run, "--store", tmp_path / "store", "-q"]
+    command = ["watch-folder", folder, "--model", model, "--out", run, "--store", tmp_path / "store", "-q"]
     command += ["--device", "cpu", "--every-s", "0.1", "--settle-s", SETTLE_S]
 
-    def start(*more: str) -> multiprocessing.process.BaseProcess:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", [str(word) for word in [*command, *more]])
-            process = context.Process(target=without_figures)
-            process.start()
-        return process
-
     written: dict[str, int] = {}
-    for number in range(NUM_KILLS):
-        process = start()
-        if number == 0:
-            for writer in writers:
-                writer.start()
-        enough = len(tables(run)) + chance.randrange(10, 50)
-        while process.is_alive() and len(tables(run)) < enough:
-            time.sleep(0.05)
-        time.sleep(chance.uniform(0, 0.1))
-        assert process.is_alive()
-        process.kill()
-        process.join()
+    for number in range(num_kills):
+        with Command(*command, before=without_figures) as process:
+            if number == 0:
+                for writer in writers:
+                    writer.start()
+            enough = len(tables(run)) + chance.randrange(num_files // 20, num_files // 4)
+            while process.poll() is None and len(tables(run)) < enough:
+                time.sleep(0.05)
+            time.sleep(chance.uniform(0, 0.1))
+            assert process.poll() is None, process.ended()
         assert written.items() <= tables(run).items()  # what was done is not written again
         written = {name: when for name, when in tables(run).items() if name in done_videos(run)}
-    assert 0 < len(written) < NUM_FILES, "the kills came too late to prove anything"
+    assert 0 < len(written) < num_files, "the kills came too late to prove anything"
     for writer in writers:
         writer.join()
-    process = start("--once")
-    process.join()
-    assert process.exitcode == 0
+    with Command(*command, "--once", before=without_figures) as process:
+        assert process.ended()[0] == 0
 
     table = pd.read_csv(run / "watched.csv")
     steady = {
         path.relative_to(folder).as_posix() for one in writers for path, s in one.pauses_s.items() if s < SETTLE_S / 2
     }
-    assert len(steady) > NUM_FILES / 2, "the machine is too busy to write files without long pauses"
     replaced = table[table["state"] == "replaced"]
     assert not set(replaced["path"]) & steady
     table = table[table["state"] == "done"]
     assert sorted(table["path"]) == sorted(f"{name}.ts" for name in frames)
-    assert table["cut_short"].max() <= NUM_KILLS
+    assert table["cut_short"].max() <= num_kills
     assert table.set_index("video")["num_frames"].to_dict() == frames
     assert tables(run).keys() == frames.keys()
     assert written.items() <= tables(run).items()
@@ -808,11 +795,9 @@ def test_ctrl_c_and_sigterm_end_the_command_at_once(mulde, model, tmp_path, numb
     (tmp_path / "in").mkdir()
     timer = threading.Timer(1, os.kill, (os.getpid(), number))
     timer.start()
-    start = time.monotonic()
     before = signal.getsignal(signal.SIGTERM)
-    code, _, err = mulde("watch-folder", "in", "--model", model, "--out", "run", "--store", "s", "--every-s", 60)
+    code, _, err = mulde("watch-folder", "in", "--model", model, "--out", "run", "--store", "s", "--every-s", 3600)
     timer.join()
     assert code == 128 + number
     assert "goes on from there" in err
-    assert time.monotonic() - start < 30
     assert signal.getsignal(signal.SIGTERM) is before
