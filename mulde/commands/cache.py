@@ -17,16 +17,16 @@ from mulde.commands.options import (
     Set,
     Sources,
     Store,
+    new_reporter,
     path,
     read_settings,
-    reporter_of,
 )
 from mulde.process import EXIT_NOTHING_DONE
 
-OfDataset = Annotated[
+DatasetFilter = Annotated[
     str | None, typer.Option(metavar="NAME", help="Only videos of this data set.", show_default=False)
 ]
-OfExtractor = Annotated[
+ExtractorFilter = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Only frames, regions, or the features of this extractor.", show_default=False),
 ]
@@ -34,8 +34,8 @@ OfExtractor = Annotated[
 
 def ls(
     store: Store = STORE,
-    dataset: OfDataset = None,
-    extractor: OfExtractor = None,
+    dataset: DatasetFilter = None,
+    extractor: ExtractorFilter = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +67,7 @@ def verify(
     """
     from mulde.store import maintenance
 
-    checked = maintenance.verify(store, reporter_of(quiet), delete=delete)
+    checked = maintenance.verify(store, new_reporter(quiet), delete=delete)
     removed = f", {checked.num_removed} removed" if delete else ""
     typer.echo(f"{checked.num_checked} files checked, {len(checked.damaged)} damaged{removed}")
     if checked.damaged:
@@ -76,8 +76,8 @@ def verify(
 
 def prune(
     store: Store = STORE,
-    dataset: OfDataset = None,
-    extractor: OfExtractor = None,
+    dataset: DatasetFilter = None,
+    extractor: ExtractorFilter = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Files stored longer ago than this, e.g. 30d or 12h.")
     ] = None,
@@ -103,7 +103,7 @@ def prune(
 
     ages = parse_age(older_than, "--older-than"), parse_age(unused_for, "--unused-for")
     criteria = Criteria(dataset, extractor, *ages, damaged, leftovers, missing_videos)
-    print_pruning(maintenance.prune(store, criteria, reporter_of(quiet), yes=yes))
+    print_pruning(maintenance.prune(store, criteria, new_reporter(quiet), yes=yes))
 
 
 def export(
@@ -124,7 +124,7 @@ def export(
     """
     from mulde.pipeline.extraction.export_features import run_export
 
-    reporter = reporter_of(quiet)
+    reporter = new_reporter(quiet)
     settings = read_settings(config, set_, detector, command="cache export")
     finish(run_export(sources, settings, extractor, out, store, reporter), reporter)
 
@@ -147,6 +147,6 @@ def import_(
     """
     from mulde.pipeline.extraction.import_features import run_import
 
-    reporter = reporter_of(quiet)
+    reporter = new_reporter(quiet)
     settings = read_settings(config, set_, None, command="cache import")
     finish(run_import(sources, settings, name, from_, store, reporter, replace=replace), reporter)

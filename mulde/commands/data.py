@@ -11,8 +11,8 @@ from mulde.commands.options import (
     Json,
     Quiet,
     Strict,
+    new_reporter,
     path,
-    reporter_of,
 )
 from mulde.process import EXIT_NOTHING_DONE
 
@@ -39,7 +39,7 @@ def get(
     from mulde.commands.console.data import print_sentences
     from mulde.datasets.download import get_data
 
-    print_sentences(get_data(name, out, reporter_of(quiet)))
+    print_sentences(get_data(name, out, new_reporter(quiet)))
 
 
 def check(
@@ -57,7 +57,7 @@ def check(
     from mulde.commands.console.data import print_report
     from mulde.pipeline.data_check.check import check_data
 
-    report = check_data(source, reporter_of(quiet), strict=strict)
+    report = check_data(source, new_reporter(quiet), strict=strict)
     print_report(report, json_=json_)
     if report.faults:
         raise typer.Exit(EXIT_NOTHING_DONE)

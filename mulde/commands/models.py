@@ -1,4 +1,4 @@
-"""What models are made of, and models for other programs."""
+"""Commands about models: the networks and settings that they are made from, exports for other programs."""
 
 from __future__ import annotations
 

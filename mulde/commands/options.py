@@ -43,7 +43,7 @@ Set = Annotated[
 Detector = Annotated[
     str | None,
     typer.Option(
-        help="Detector of Ultralytics: weights (.pt, .onnx or an OpenVINO folder; see --trust-weights) or an official "
+        help="Ultralytics detector: weights (.pt, .onnx or an OpenVINO folder; see --trust-weights) or an official "
         "model name. It finds objects in addition to moving regions. Without it, only moving regions are used."
     ),
 ]
@@ -65,6 +65,7 @@ Trust = Annotated[
         help="Allow weights in formats that can run code (.torchscript, .engine). Use only weights that you trust.",
     ),
 ]
+STORE = Path("mulde-features")
 Store = Annotated[
     Path, typer.Option(parser=path, help="Folder where features are stored and reused.", envvar="MULDE_STORE")
 ]
@@ -90,6 +91,27 @@ Address = Annotated[
     str | None, typer.Option(help="Address of the Ray cluster, e.g. 10.0.0.1:6379, or auto.", show_default=False)
 ]
 
+ModelFile = Annotated[Path, typer.Option(parser=path, help="Model written by `mulde train` or `mulde run`.")]
+ModelDetector = Annotated[
+    str | None,
+    typer.Option(
+        help="Path to the detector weights that the model was trained with. [default: where you last used them, or "
+        "a folder of MULDE_WEIGHTS]",
+        show_default=False,
+    ),
+]
+Suppressions = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path,
+        help="exemptions.json of `mulde feedback`. Events that it covers raise no alarm.",
+        show_default=False,
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(metavar="NAME:ROOT", help="Data set with the labels. [default: the data set that was scored]"),
+]
 FalseAlarms = Annotated[
     float | None,
     typer.Option(
@@ -106,8 +128,6 @@ Compat = Annotated[
         help="Also compute figures by a paper's protocol variant, e.g. minmax. They are not comparable.",
     ),
 ]
-
-STORE = Path("mulde-features")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON that pandas.read_json takes.")]
 
@@ -126,7 +146,7 @@ def read_settings(
     preset: str | None = None,
     command: str | None = None,
 ) -> Settings:
-    """command: of which a change must be a setting; None: any will do."""
+    """The settings that the options give. command: refuse changes that it has no use for; None accepts all."""
     from mulde.settings_file import load_settings
 
     overrides = [f"density.preset={quoted(preset)}"] if preset is not None else []
@@ -141,7 +161,7 @@ def read_settings(
 
 
 def scoring_changes(set_: list[str] | None, detector: str | None, false_alarms_per_hour: float | None) -> list[str]:
-    """What options change of a model's settings."""
+    """The changes to a model's settings that the options of a scoring command ask for."""
     weights = [f"regions.yolo.weights={quoted(detector)}"] if detector else []
     return [*(set_ or []), *weights, *alarm_changes(false_alarms_per_hour)]
 
@@ -150,7 +170,7 @@ def alarm_changes(false_alarms_per_hour: float | None) -> list[str]:
     return [] if false_alarms_per_hour is None else [f"alarms.false_alarms_per_hour={false_alarms_per_hour}"]
 
 
-def reporter_of(quiet: bool) -> Reporter:
+def new_reporter(quiet: bool) -> Reporter:
     from mulde.progress import Reporter
 
     return Reporter(quiet=quiet)
@@ -169,4 +189,4 @@ def open_session(
     from mulde.pipeline.extraction.engine import WorkerConfig
     from mulde.pipeline.extraction.session import Session
 
-    return Session.open(store, device, reporter_of(quiet), WorkerConfig.of(engine, workers, address), strict=strict)
+    return Session.open(store, device, new_reporter(quiet), WorkerConfig.of(engine, workers, address), strict=strict)

@@ -1,4 +1,4 @@
-"""Commands that hold the method against papers, parts of itself and exact answers."""
+"""Commands that compare the method with papers, with parts of itself and with exact values."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from mulde.commands.options import (
     Compat,
     Device,
     Engine,
+    Labels,
     Quiet,
     Seed,
     Set,
     Store,
     Trust,
     Workers,
+    new_reporter,
     open_session,
     path,
-    reporter_of,
 )
 
 
@@ -67,13 +68,13 @@ def reproduce(
     """
     from mulde.pipeline.experiments.reproduce import run_reproduce
 
-    place = open_session(store, device, quiet, workers, engine, address)
+    session = open_session(store, device, quiet, workers, engine, address)
     weights = {"detector": detector, "pose": pose, "backbone": backbone}
     outcome = run_reproduce(
         name,
         root,
         out,
-        place,
+        session,
         frames=frames,
         config=config,
         weights=weights,
@@ -81,7 +82,7 @@ def reproduce(
         seeds=seed or (),
         compat=compat,
     )
-    finish(outcome, place.reporter)
+    finish(outcome, session.reporter)
 
 
 def ablate(
@@ -89,10 +90,7 @@ def ablate(
         Path,
         typer.Argument(metavar="RUN", parser=path, help="Run folder with scores, or a folder of seed-<n> run folders."),
     ],
-    labels: Annotated[
-        str | None,
-        typer.Option(metavar="NAME:ROOT", help="Data set with the labels. [default: the data set that was scored]"),
-    ] = None,
+    labels: Labels = None,
     quiet: Quiet = False,
 ) -> None:
     """Compare all streams, each stream alone, and all but one.
@@ -102,7 +100,7 @@ def ablate(
     from mulde.commands.console.research import print_ablation
     from mulde.pipeline.evaluation.ablation import run_ablate
 
-    print_ablation(run_ablate(run, labels, reporter_of(quiet)))
+    print_ablation(run_ablate(run, labels, new_reporter(quiet)))
 
 
 def toy(
@@ -121,4 +119,4 @@ def toy(
     from mulde.commands.console.research import print_comparison
     from mulde.pipeline.experiments.toy import run_toy
 
-    print_comparison(run_toy(out, seed=seed, device=device, preset=preset, reporter=reporter_of(quiet)))
+    print_comparison(run_toy(out, seed=seed, device=device, preset=preset, reporter=new_reporter(quiet)))

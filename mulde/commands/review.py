@@ -1,4 +1,4 @@
-"""Commands for who reviews events."""
+"""Commands for reviewing events."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 from mulde.commands.ending import echo, finish
 from mulde.commands.options import (
     Quiet,
+    new_reporter,
     path,
-    reporter_of,
 )
 
 
@@ -42,7 +42,7 @@ def overlay(
     """
     from mulde.pipeline.review.overlay import run_overlay
 
-    reporter = reporter_of(quiet)
+    reporter = new_reporter(quiet)
     finish(run_overlay(run, reporter, only=video or (), clips=clips, labels=labels, most=most), reporter)
 
 
@@ -66,7 +66,7 @@ def report(
     """
     from mulde.pipeline.review.report import run_report
 
-    echo(run_report(run, out, reporter_of(quiet), embed_clips=embed_clips))
+    echo(run_report(run, out, new_reporter(quiet), embed_clips=embed_clips))
 
 
 def feedback(
@@ -99,6 +99,6 @@ def feedback(
     from mulde.commands.console.review import print_feedback
     from mulde.pipeline.review.feedback import run_feedback
 
-    reporter = reporter_of(quiet)
+    reporter = new_reporter(quiet)
     outcome = run_feedback(run, marks, reporter, apply=apply, who=who, why=why, undo=undo or ())
     print_feedback(outcome, run, reporter)

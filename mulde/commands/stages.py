@@ -17,6 +17,9 @@ from mulde.commands.options import (
     Device,
     Engine,
     FalseAlarms,
+    Labels,
+    ModelDetector,
+    ModelFile,
     Preset,
     Quiet,
     Seed,
@@ -24,14 +27,15 @@ from mulde.commands.options import (
     Sources,
     Store,
     Strict,
+    Suppressions,
     Trust,
     Workers,
     alarm_changes,
+    new_reporter,
     open_session,
     path,
     quoted,
     read_settings,
-    reporter_of,
     scoring_changes,
 )
 
@@ -54,8 +58,8 @@ def extract(
     from mulde.pipeline.stages import run_extract
 
     settings = read_settings(config, set_, detector, command="extract")
-    place = open_session(store, device, quiet, workers, engine, address, strict=strict)
-    finish(run_extract(sources, settings, place), place.reporter)
+    session = open_session(store, device, quiet, workers, engine, address, strict=strict)
+    finish(run_extract(sources, settings, session), session.reporter)
 
 
 def train(
@@ -93,13 +97,13 @@ def train(
     from mulde.pipeline.stages import run_train
 
     settings = read_settings(config, set_, detector, preset, command="train")
-    place = open_session(store, device, quiet, workers, engine, address, strict=strict)
-    finish(run_train(sources, settings, out, seed, place, leave_out=exclude), place.reporter)
+    session = open_session(store, device, quiet, workers, engine, address, strict=strict)
+    finish(run_train(sources, settings, out, seed, session, leave_out=exclude), session.reporter)
 
 
 def score(
     sources: Sources,
-    model: Annotated[Path, typer.Option(parser=path, help="Model written by `mulde train` or `mulde run`.")],
+    model: ModelFile,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -111,23 +115,9 @@ def score(
     add: Annotated[
         bool, typer.Option("--add", help="Add the videos to the run in --out, which used the same model and settings.")
     ] = False,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            help="Path to the detector weights that the model was trained with. [default: where you last used them, or "
-            "a folder of MULDE_WEIGHTS]",
-            show_default=False,
-        ),
-    ] = None,
+    detector: ModelDetector = None,
     false_alarms_per_hour: FalseAlarms = None,
-    suppressions: Annotated[
-        Path | None,
-        typer.Option(
-            parser=path,
-            help="exemptions.json of `mulde feedback`. Events that it covers raise no alarm.",
-            show_default=False,
-        ),
-    ] = None,
+    suppressions: Suppressions = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write videos with boxes, scores and reasons.")
     ] = False,
@@ -152,20 +142,17 @@ def score(
     from mulde.pipeline.predictor import ScoreOptions
     from mulde.pipeline.stages import run_score
 
-    place = open_session(store, device, quiet, workers, engine, address, strict=strict)
+    session = open_session(store, device, quiet, workers, engine, address, strict=strict)
     changes = scoring_changes(set_, detector, false_alarms_per_hour)
     options = ScoreOptions(exemptions=suppressions, overlay=overlay, heat_maps=heat_maps)
-    finish(run_score(sources, model, changes, out, place, options, add=add), place.reporter)
+    finish(run_score(sources, model, changes, out, session, options, add=add), session.reporter)
 
 
 def evaluate(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", parser=path, help="Run folder written by `mulde score` or `mulde run`.")
     ],
-    labels: Annotated[
-        str | None,
-        typer.Option(metavar="NAME:ROOT", help="Data set with the labels. [default: the data set that was scored]"),
-    ] = None,
+    labels: Labels = None,
     compat: Compat = None,
     bootstrap: Annotated[
         int,
@@ -188,7 +175,7 @@ def evaluate(
     from mulde.commands.console.evaluation import print_events_found
     from mulde.pipeline.stages import run_evaluate
 
-    reporter = reporter_of(quiet)
+    reporter = new_reporter(quiet)
     outcome = run_evaluate(run, labels, reporter, bootstrap=bootstrap, compat=compat, events=events)
     if outcome.events_found is not None:
         print_events_found(outcome.events_found)
@@ -197,27 +184,13 @@ def evaluate(
 
 def watch_folder(
     folder: Annotated[Path, typer.Argument(metavar="DIR", parser=path, help="Folder in which new video files arrive.")],
-    model: Annotated[Path, typer.Option(parser=path, help="Model written by `mulde train` or `mulde run`.")],
+    model: ModelFile,
     out: Annotated[
         Path, typer.Option(parser=path, help="Run folder to write. Use the same folder to continue.")
     ] = Path("runs/watch"),
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            help="Path to the detector weights that the model was trained with. [default: where you last used them, or "
-            "a folder of MULDE_WEIGHTS]",
-            show_default=False,
-        ),
-    ] = None,
+    detector: ModelDetector = None,
     false_alarms_per_hour: FalseAlarms = None,
-    suppressions: Annotated[
-        Path | None,
-        typer.Option(
-            parser=path,
-            help="exemptions.json of `mulde feedback`. Events that it covers raise no alarm.",
-            show_default=False,
-        ),
-    ] = None,
+    suppressions: Suppressions = None,
     every_s: Annotated[float, typer.Option(min=0.05, help="Seconds between two checks of the folder.")] = 5.0,
     settle_s: Annotated[
         float, typer.Option(min=0, help="Seconds without a change of size after which a file counts as complete.")
@@ -238,10 +211,10 @@ def watch_folder(
     """
     from mulde.pipeline.monitoring.watch import WatchOptions, run_watch
 
-    place = open_session(store, device, quiet)
+    session = open_session(store, device, quiet)
     changes = scoring_changes(set_, detector, false_alarms_per_hour)
-    patience = WatchOptions(every_s=every_s, settle_s=settle_s, tries=tries, once=once)
-    finish(run_watch(folder, model, out, place, patience, changes=changes, exemptions=suppressions), place.reporter)
+    options = WatchOptions(every_s=every_s, settle_s=settle_s, tries=tries, once=once)
+    finish(run_watch(folder, model, out, session, options, changes=changes, exemptions=suppressions), session.reporter)
 
 
 def run(
@@ -278,8 +251,8 @@ def run(
     changes += [f"run.seeds={seed}"] if seed else []
     changes += alarm_changes(false_alarms_per_hour)
     settings = read_settings(config, changes, detector, preset, command="run")
-    place = open_session(store, device, quiet, workers, engine, address, strict=strict)
-    finish(run_all(settings, place), place.reporter)
+    session = open_session(store, device, quiet, workers, engine, address, strict=strict)
+    finish(run_all(settings, session), session.reporter)
 
 
 def demo(
@@ -296,5 +269,5 @@ def demo(
     """
     from mulde.pipeline.experiments.demo import run_demo
 
-    place = open_session(out / "features", device, quiet)
-    finish(run_demo(out, seed, place), place.reporter)
+    session = open_session(out / "features", device, quiet)
+    finish(run_demo(out, seed, session), session.reporter)

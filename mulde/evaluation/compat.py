@@ -141,7 +141,7 @@ def compat_figures(
     (T,); sigma_frames: smoothing of the run, in frames. Raises UsageError for an unknown name.
     """
     if name not in VARIANTS:
-        raise UsageError("habit of a paper", expected=" or ".join(VARIANTS), got=repr(name))
+        raise UsageError("protocol variant", expected=" or ".join(VARIANTS), got=repr(name))
     variant = VARIANTS[name]
 
     def figures(raw: Mapping[str, Float64]) -> Figures:

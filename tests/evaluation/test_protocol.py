@@ -183,7 +183,7 @@ def test_what_cannot_be_evaluated_is_refused(world):
         evaluate_tracks(scores, labels, 3.0, rates=0.0)
     with pytest.raises(UsageError, match="alarm levels without frame rates"):
         evaluate_tracks(scores, labels, 3.0, levels={"raw": {"alarm": 1.0}})
-    with pytest.raises(UsageError, match=r"habit of a paper: expected minmax or .*, got 'honest'"):
+    with pytest.raises(UsageError, match=r"protocol variant: expected minmax or .*, got 'honest'"):
         evaluate_tracks(scores, labels, 3.0, compat="honest")
 
 

@@ -66,7 +66,7 @@ def print_report(report: CheckReport, *, json_: bool = False) -> None:
     )
     notes = len(report.findings) - len(report.faults)
     console.print(f"{report.dataset} in {report.root}: {videos or 'no video could be opened'}", soft_wrap=True)
-    console.print(f"{_some(len(report.faults), 'fault')}, {_some(notes, 'note')}")
+    console.print(f"{_counted(len(report.faults), 'fault')}, {_counted(notes, 'note')}")
 
 
 def print_sentences(sentences: Sequence[str]) -> None:
@@ -82,5 +82,5 @@ def _numbers(facts: Facts) -> list[str]:
     return [*(unknown if count is None else f"{count:,}" for count in counts), size]
 
 
-def _some(count: int, noun: str) -> str:
+def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -166,24 +166,24 @@ def print_events_found(events: EventsFound) -> None:
     for column in ("video", "start", "length s", "found", "delay s", "p-value", "stream", "reason"):
         table.add_column(column, justify="right" if column in ("start", "length s", "delay s", "p-value") else "left")
     for row in events.table.to_dict(orient="records"):
-        word = "yes" if row["found"] else f"suppressed {row['exemption']}" if row["exemption"] else "no"
+        state = "yes" if row["found"] else f"suppressed {row['exemption']}" if row["exemption"] else "no"
         delay, p_value = row["delay_s"], row["p_value"]
         table.add_row(
             row["video"],
             f"{row['start_s']:.2f}",
             f"{row['length_s']:.2f}",
-            word,
+            state,
             _UNDEFINED if np.isnan(delay) else f"{delay:.2f}",
             _UNDEFINED if np.isnan(p_value) else f"{p_value:.2g}",
             row["stream"],
             row["reason"],
         )
     console.print(table)
-    for sentence in summary_of(events):
+    for sentence in summary(events):
         console.print(sentence)
 
 
-def summary_of(events: EventsFound) -> list[str]:
+def summary(events: EventsFound) -> list[str]:
     """The counts in sentences."""
     sentences = [
         f"{events.num_long_found} of {events.num_long} annotated anomalies of at least {MIN_LENGTH_S:g} s are found; "

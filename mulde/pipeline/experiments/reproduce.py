@@ -54,7 +54,7 @@ def run_reproduce(
     weights that the settings have no use for, and for an unknown habit.
     """
     if compat is not None and compat not in VARIANTS:
-        raise UsageError("habit of a paper", expected=" or ".join(VARIANTS), got=repr(compat))
+        raise UsageError("protocol variant", expected=" or ".join(VARIANTS), got=repr(compat))
     path = config or pinned_config(name, frames=frames)
     chosen = [*changes, *([f"run.seeds={[*seeds]}"] if seeds else [])]
     local = weights_as_changes(load_settings(path, chosen), weights or {})

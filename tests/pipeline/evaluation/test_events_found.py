@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mulde.commands.console.evaluation import print_events_found, summary_of
+from mulde.commands.console.evaluation import print_events_found, summary
 from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules, operating_point
 from mulde.evaluation.conformal import NormalVideo, Threshold
@@ -81,7 +81,7 @@ def test_the_counts_by_hand(found):
 
 
 def test_the_summary_says_rates_and_where_the_level_comes_from(found):
-    text = ". ".join(summary_of(found))
+    text = ". ".join(summary(found))
     for part in (
         "1 of 3 annotated anomalies of at least 1 s are found",
         "all of them in 0 of 2 clips that have any",
@@ -91,8 +91,8 @@ def test_the_summary_says_rates_and_where_the_level_comes_from(found):
         "3 suppressed events count neither as found nor as a false alarm",
     ):
         assert part in text
-    assert "suppressed" not in ". ".join(summary_of(replace(found, num_exempt=0)))
-    assert "no rate" in ". ".join(summary_of(replace(found, normal_hours=0.0)))
+    assert "suppressed" not in ". ".join(summary(replace(found, num_exempt=0)))
+    assert "no rate" in ". ".join(summary(replace(found, normal_hours=0.0)))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -134,7 +134,7 @@ def test_frames_that_were_not_decoded_count_by_their_numbers():
 def test_without_anomalies_or_events_the_table_is_empty():
     found = events_found({"a": scored("a", np.zeros(5))}, {"a": labels("a", 5)}, RECORD, [])
     assert (len(found.table), found.num_clips, found.num_false) == (0, 0, 0)
-    assert "0 of 0 annotated anomalies" in summary_of(found)[0]
+    assert "0 of 0 annotated anomalies" in summary(found)[0]
 
 
 def test_a_run_without_a_level_is_refused():
@@ -154,12 +154,12 @@ def test_what_is_printed_fits_the_page(found, capsys):
     printed = capsys.readouterr().out
     assert max(len(line.rstrip()) for line in printed.splitlines()) <= 110
     text = " ".join(printed.split())
-    for part in ("suppressed x1", "reason of 39", "0.20", *summary_of(found)):
+    for part in ("suppressed x1", "reason of 39", "0.20", *summary(found)):
         assert part in text
 
 
 def test_no_false_alarm_in_a_minute_leaves_room_for_three(found):
     """The rule of three: exp(-3) is 5 %."""
-    text = summary_of(replace(found, num_false=0, normal_hours=1 / 60))[1]
+    text = summary(replace(found, num_false=0, normal_hours=1 / 60))[1]
     assert "0 per minute of the 1 minutes" in text
     assert "up to 3 per minute" in text

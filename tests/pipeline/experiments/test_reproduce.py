@@ -198,7 +198,7 @@ def test_habits_of_papers_stand_apart(world, config, store, tmp_path):
     reproduce(world, tmp_path, config, store, seeds=[0], compat="minmax")
     assert record(tmp_path)["compat"]["not_comparable"]
     assert "## Habits of papers: not comparable" in (tmp_path / "reproduction.md").read_text()
-    with pytest.raises(UsageError, match=r"habit of a paper: expected minmax or .* got 'maxmin'"):
+    with pytest.raises(UsageError, match=r"protocol variant: expected minmax or .* got 'maxmin'"):
         reproduce(world, tmp_path, config, store, compat="maxmin")
 
 
