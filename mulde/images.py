@@ -55,6 +55,33 @@ def write_png(path: Path, image: NDArray[Any]) -> None:
     write_bytes(path, content.tobytes())
 
 
+def shrunk_size(size_hw: tuple[int, int], longer_px: int) -> tuple[int, int]:
+    """`size_hw` shrunk until its longer side has `longer_px` pixels; unchanged where that is 0 or no less."""
+    longer = max(size_hw)
+    if not 0 < longer_px < longer:
+        return size_hw
+    height, width = (max(1, round(side * longer_px / longer)) for side in size_hw)
+    return height, width
+
+
+def resized(image: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
+    """An image (H, W) or (H, W, C) in another size: averaged where it shrinks, interpolated (bicubic) where it grows.
+
+    The image itself, not a copy, where it has that size.
+    """
+    if image.shape[:2] == size_hw:
+        return image
+    cv2 = import_cv2()
+    how = cv2.INTER_AREA if size_hw[0] <= image.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(np.ascontiguousarray(image), size_hw[::-1], interpolation=how))
+
+
+def shrunk(image: NDArray[Any], longer_px: int) -> NDArray[Any]:
+    """An image whose longer side has at most `longer_px` pixels; the image itself where it has no more."""
+    height, width = image.shape[:2]
+    return resized(image, shrunk_size((height, width), longer_px))
+
+
 def import_cv2() -> Any:
     """OpenCV, or a UsageError that says what to install."""
     try:

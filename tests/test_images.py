@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from mulde.errors import ImageError, VideoError
-from mulde.images import MAX_PIXELS, read_image
+from mulde.images import MAX_PIXELS, read_image, resized, shrunk, shrunk_size
 from mulde.media import open_video
 
 BOMB_SIDE = 33_000  # 1.09e9 pixels, as 8-bit grey in 31 KB would be 1 GB and as colour 3 GB
@@ -159,3 +159,23 @@ def test_a_file_that_the_disk_refuses_keeps_its_reason(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"1\.png cannot be read: got No such file or directory") as caught:
         read_image(tmp_path / "1.png")
     assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "longer_px", "expected"),
+    [
+        ((48, 64), 0, (48, 64)), ((48, 64), 64, (48, 64)), ((48, 64), 65, (48, 64)), ((48, 64), 32, (24, 32)),
+        ((64, 48), 32, (32, 24)), ((18, 322), 100, (6, 100)), ((2160, 3840), 640, (360, 640)), ((1, 1000), 10, (1, 10)),
+    ],
+)  # fmt: skip
+def test_shrunk_size(size_hw: tuple[int, int], longer_px: int, expected: tuple[int, int]) -> None:
+    assert shrunk_size(size_hw, longer_px) == expected
+
+
+def test_a_picture_shrinks_by_averaging_and_is_itself_where_it_fits() -> None:
+    image = np.arange(4 * 8 * 3, dtype=np.uint8).reshape(4, 8, 3)
+    mean = image.reshape(2, 2, 4, 2, 3).mean(axis=(1, 3))
+    assert np.abs(shrunk(image, 4) - mean).max() <= 0.5
+    assert shrunk(image, 8) is image
+    assert resized(image, (4, 8)) is image
+    assert resized(image[..., 0], (8, 16)).shape == (8, 16)

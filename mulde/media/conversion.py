@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from mulde.images import resized
 from mulde.media.reader import Picture, VideoReader
 from mulde.records import Bool, Float64, Int64, UInt8
 
@@ -96,15 +97,4 @@ class ConvertedReader(VideoReader):
         return self.pictures()
 
     def _scaled(self, picture: Picture) -> UInt8:
-        return scaled(self.source.checked(picture.load()), self.size_hw)
-
-
-def scaled(image: UInt8, size_hw: tuple[int, int]) -> UInt8:
-    """A picture (H, W, 3) in another size: averaged where it shrinks, interpolated (bicubic) where it grows."""
-    if image.shape[:2] == size_hw:
-        return image
-    import cv2
-
-    how = cv2.INTER_AREA if size_hw[0] <= image.shape[0] else cv2.INTER_CUBIC
-    resized: UInt8 = cv2.resize(np.ascontiguousarray(image), size_hw[::-1], interpolation=how)
-    return resized
+        return resized(self.source.checked(picture.load()), self.size_hw)

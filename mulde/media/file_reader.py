@@ -6,9 +6,10 @@ import logging
 from fractions import Fraction
 from pathlib import Path
 
+from mulde.images import shrunk_size
 from mulde.media.container import DecodeDamage
 from mulde.media.facts import VideoFacts, probe
-from mulde.media.reader import DEFAULT_RATE, ReadOptions, VideoReader, missing_text, working_size
+from mulde.media.reader import DEFAULT_RATE, ReadOptions, VideoReader, missing_text
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ class FileReader(VideoReader):
     def __init__(self, path: Path, reading: ReadOptions) -> None:
         super().__init__(path, reading)
         self._facts: VideoFacts = probe(path, reading.stream, reading.default_rate)
-        self.size_hw, self.rate = working_size(self._facts.size_hw, reading.working_size_px), self._facts.rate
+        self.size_hw, self.rate = shrunk_size(self._facts.size_hw, reading.working_size_px), self._facts.rate
         named = self._facts.rate_in_header or reading.default_rate or DEFAULT_RATE
         self.times_follow_rate = not self._facts.stamps_are_times and self.rate != named
         self.num_frames_from_header = self._facts.num_frames_from_header

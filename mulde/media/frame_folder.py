@@ -12,7 +12,7 @@ import numpy as np
 
 from mulde.errors import ImageError, VideoError
 from mulde.filetypes import list_frames
-from mulde.images import import_cv2, read_image
+from mulde.images import import_cv2, read_image, resized, shrunk_size
 from mulde.media.colour import is_coloured
 from mulde.media.content_hash import no_images
 from mulde.media.reader import (
@@ -22,7 +22,6 @@ from mulde.media.reader import (
     VideoReader,
     missing_text,
     shape_text,
-    working_size,
 )
 from mulde.media.source_file import unreadable
 from mulde.records import UInt8
@@ -56,7 +55,7 @@ class FrameFolderReader(VideoReader):
         except ImageError as error:
             raise VideoError(f"The frame {error.problem}", expected=error.expected, got=error.got) from None
         self._first_hw = (first.shape[0], first.shape[1])
-        self.size_hw = working_size(self._first_hw, reading.working_size_px)
+        self.size_hw = shrunk_size(self._first_hw, reading.working_size_px)
         self.rate = reading.default_rate or DEFAULT_RATE
         self.num_frames_from_header = len(self._files)
         self.coloured = is_coloured(first)
@@ -106,7 +105,6 @@ def _read_frame(file: Path) -> UInt8:
 
 def _rgb(image: UInt8, size_hw: tuple[int, int]) -> UInt8:
     cv2 = import_cv2()
-    if image.shape[:2] != size_hw:
-        image = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA)
+    image = resized(image, size_hw)
     rgb: UInt8 = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
     return rgb

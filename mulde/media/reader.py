@@ -157,15 +157,6 @@ class VideoReader(ABC):
         return Frames(images[: len(index)], np.array(index, np.int64), np.array(times_s, np.float64))
 
 
-def working_size(size_hw: tuple[int, int], longer_side_px: int) -> tuple[int, int]:
-    """`size_hw` shrunk until its longer side has `longer_side_px` pixels; unchanged where that is 0 or no less."""
-    longer = max(size_hw)
-    if not 0 < longer_side_px < longer:
-        return size_hw
-    height, width = (max(1, round(side * longer_side_px / longer)) for side in size_hw)
-    return height, width
-
-
 def missing_text(missing: list[range], most: int = 5) -> str:
     """Missing frames for a message: "frames 120-131 and 140 are missing", cut short behind `most` ranges."""
     said = [f"{one.start}-{one.stop - 1}" if len(one) > 1 else f"{one.start}" for one in missing[:most]]

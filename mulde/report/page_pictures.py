@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mulde.errors import ImageError
-from mulde.images import read_image
+from mulde.images import read_image, shrunk
 
 SMALL_PX, LARGE_PX = 128, 400
 _QUALITY = {SMALL_PX: 60, LARGE_PX: 72}
@@ -49,9 +49,6 @@ def encoded(path: Path, side_px: int) -> bytes | None:
         image = read_image(path, "bgr", keep_depth=False)
     except ImageError:
         return None
-    height, width = image.shape[:2]
-    scale = min(side_px / max(height, width), 1.0)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
-    done, data = cv2.imencode(".webp", smaller, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY[side_px]])
+    options = [cv2.IMWRITE_WEBP_QUALITY, _QUALITY[side_px]]
+    done, data = cv2.imencode(".webp", shrunk(image, side_px), options)
     return data.tobytes() if done else None

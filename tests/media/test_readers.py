@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from mulde.media import VideoReader, open_video
-from mulde.media.reader import working_size
 from mulde.records import Frames
 
 from .media_samples import SIZE_HW, encode, index_of, picture, pictures, write_images
@@ -176,17 +175,6 @@ def test_a_later_start_counts_what_it_delivers(opened: Open) -> None:
         assert sum(len(batch) for batch in reader) == reader.num_frames_decoded == NUM - 9
         assert sum(len(batch) for batch in reader) == reader.num_frames_decoded == NUM - 9
         assert reader.missing == []
-
-
-@pytest.mark.parametrize(
-    ("size_hw", "longer_px", "expected"),
-    [
-        ((48, 64), 0, (48, 64)), ((48, 64), 64, (48, 64)), ((48, 64), 65, (48, 64)), ((48, 64), 32, (24, 32)),
-        ((64, 48), 32, (32, 24)), ((18, 322), 100, (6, 100)), ((2160, 3840), 640, (360, 640)), ((1, 1000), 10, (1, 10)),
-    ],
-)  # fmt: skip
-def test_working_size(size_hw: tuple[int, int], longer_px: int, expected: tuple[int, int]) -> None:
-    assert working_size(size_hw, longer_px) == expected
 
 
 def test_frames_are_averaged_to_the_working_size(opened: Open, source) -> None:

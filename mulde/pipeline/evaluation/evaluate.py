@@ -15,7 +15,7 @@ from mulde.errors import LabelError, MuldeError, sentence
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation, evaluate_tracks
 from mulde.evaluation.regions import RegionPool, gather_evidence
-from mulde.media import open_video
+from mulde.pipeline.extraction.plan import open_with
 from mulde.progress import Reporter
 from mulde.records import Bool, LabelTrack, RegionScores, ScoredVideo
 
@@ -141,5 +141,5 @@ def region_pool(
 
 def _original_size(video: Video, settings: Settings) -> tuple[int, int]:
     """Height and width of the frames that annotated boxes are given in."""
-    with open_video(video.path, decoder=settings.video.decoder, stream=settings.video.stream) as reader:
+    with open_with(video, settings.video) as reader:
         return reader.size_hw

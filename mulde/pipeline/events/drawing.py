@@ -7,16 +7,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from mulde.config import Settings
 from mulde.datasets.base import Video
-from mulde.media import Sound, VideoReader, VideoWriter, open_video, timing
+from mulde.images import resized
+from mulde.media import Sound, VideoReader, VideoWriter, timing
 from mulde.media.writer import Timing
 from mulde.pipeline.events.tables import picture_path
+from mulde.pipeline.extraction.plan import open_with
 from mulde.pipeline.extraction.windows import prefetch
 from mulde.progress import Reporter
 from mulde.records import Event, Frames, LabelTrack, RegionScores, ScoreTrack, UInt8
@@ -128,7 +129,7 @@ def draw_clips(video: Video, found: Findings, settings: Settings, folder: Path, 
                     running.append(waiting.pop())
                     opened.push(running[-1].opened)
                 if running:
-                    pictures = [_resized(image, size) for size in sizes]
+                    pictures = [image.copy() if image.shape[:2] == size else resized(image, size) for size in sizes]
                     painters[0].paint(pictures[0], int(frame))
                     painters[1].paint_boxes(pictures[1], int(frame))
                     for clip in running:
@@ -174,9 +175,7 @@ class _Clip:
 
 def _open(video: Video, settings: Settings) -> VideoReader:
     """A reader of the video in its own size, in small batches."""
-    rate = video.frame_rate or Fraction(settings.video.frame_rate).limit_denominator(100_000)
-    own = settings.video
-    reader = open_video(video.path, decoder=own.decoder, frame_rate=rate, stream=own.stream)
+    reader = open_with(video, settings.video)
     num_frames = _MAX_BATCH_BYTES // (3 * math.prod(reader.size_hw))
     reader.reading = replace(reader.reading, batch_size=min(max(num_frames, 1), _MAX_BATCH))
     return reader
@@ -187,12 +186,3 @@ def _scaled(size_hw: tuple[int, int], longer_px: int) -> tuple[int, int]:
     scale = min(1.0, longer_px / max(size_hw))
     height, width = (max(2, 2 * round(side * scale / 2)) for side in size_hw)
     return height, width
-
-
-def _resized(image: UInt8, size_hw: tuple[int, int]) -> UInt8:
-    import cv2
-
-    if image.shape[:2] == size_hw:
-        return image.copy()
-    resized: UInt8 = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA)
-    return resized

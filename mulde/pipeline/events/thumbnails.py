@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mulde.files import atomic_write
+from mulde.images import shrunk
 from mulde.pipeline.events.tables import picture_path
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.extraction.video import StoredVideo
@@ -69,10 +70,9 @@ def thumbnail(image: UInt8, event: Event) -> UInt8:
     """A frame (H, W, 3) as a small picture, its longer side at most 320 pixels, with the event's box drawn."""
     import cv2
 
-    height, width = image.shape[:2]
-    zoom = min(_LONGER_SIDE_PX / max(height, width), 1.0)
-    size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if zoom < 1 else image.copy()
+    small = shrunk(image, _LONGER_SIDE_PX)
+    small = small.copy() if small is image else small
+    zoom = min(_LONGER_SIDE_PX / max(image.shape[:2]), 1.0)
     region = event.reason.region if event.reason else None
     if region is not None:
         x0, y0, x1, y1 = (round(corner * zoom) for corner in region.box_xyxy)

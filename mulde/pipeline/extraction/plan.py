@@ -87,14 +87,7 @@ class ExtractionPlan:
 
     def open(self, video: Video) -> VideoReader:
         """A reader of the video as the settings want it, whose batches are the cores of the windows."""
-        rate = video.frame_rate or Fraction(self.video.frame_rate).limit_denominator(100_000)
-        reader = open_video(
-            video.path,
-            decoder=self.video.decoder,
-            frame_rate=rate,
-            working_size_px=self.video.working_size_px,
-            stream=self.video.stream,
-        )
+        reader = open_with(video, self.video, self.video.working_size_px)
         reader.reading = replace(reader.reading, batch_size=self.window_frames(reader.size_hw))
         return reader
 
@@ -166,6 +159,18 @@ class ExtractionPlan:
             if e.name in kinds:
                 described[e.name] = tables.features_to_arrow(e.extract(window, regions))
         return described
+
+
+def open_with(video: Video, settings: VideoSettings, working_size_px: int = 0) -> VideoReader:
+    """A reader of the video by the settings; its frames have their own size unless `working_size_px` shrinks them."""
+    rate = video.frame_rate or Fraction(settings.frame_rate).limit_denominator(100_000)
+    return open_video(
+        video.path,
+        decoder=settings.decoder,
+        frame_rate=rate,
+        working_size_px=working_size_px,
+        stream=settings.stream,
+    )
 
 
 def known_rate(video: Video, reader: VideoReader, settings: VideoSettings) -> Fraction | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mulde.errors import MuldeError, sentence
 from mulde.extractors.boxes import crop
 from mulde.files import atomic_write
+from mulde.images import shrunk
 from mulde.parquet import METADATA_KEY
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.extraction.tracking import row_keys
@@ -192,10 +193,7 @@ def _jpeg(image: UInt8, box_xyxy: Float32) -> bytes:
     if not whole:
         around = _MARGIN * np.max(box_xyxy[2:] - box_xyxy[:2])
         image = crop(image, box_xyxy + np.array([-around, -around, around, around], np.float32))
-    height, width = image.shape[:2]
-    shrink = min(1.0, (_FRAME_PX if whole else _BOX_PX) / max(height, width))
-    size_wh = max(1, round(width * shrink)), max(1, round(height * shrink))
-    small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+    small = shrunk(image, _FRAME_PX if whole else _BOX_PX)
     written, coded = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not written:
         raise MuldeError("picture of a normal moment", expected="OpenCV to write JPEG", got="a refusal")
