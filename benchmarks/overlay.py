@@ -31,10 +31,11 @@ import cv2
 import numpy as np
 
 from mulde.datasets.base import Video
+from mulde.events import Event, EventRegion, Reason
 from mulde.media import VideoWriter, open_video
 from mulde.pipeline.events.drawing import draw_overlay
 from mulde.progress import Reporter
-from mulde.records import Event, EventRegion, LabelTrack, Reason, RegionScores, ScoreTrack, UInt8
+from mulde.records import LabelTrack, RegionScores, ScoreTrack, UInt8
 from mulde.report.painter import Painter
 from mulde.settings_file import load_settings
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mulde.records import Event, EventRegion, Reason, ReferenceSample, ScoreTrack
+from mulde.events import Event, EventRegion, Reason, ReferenceSample, by_likelihood
+from mulde.records import ScoreTrack
 from mulde.report.page import ReportEvent, ReportPage, ReportVideo, build_page
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def long_report(hours: float, num_events: int, pictures: list[Path], num_videos:
         track = ScoreTrack(f"camera {v + 1}", np.arange(frames), np.arange(frames) / RATE, fused, smoothed, streams)
         videos.append(ReportVideo(track, RATE, MERGE_GAP, 1))
         events += [_event(track, int(start), bump.size, rng) for start in starts]
-    events.sort(key=lambda event: (event.p_value, -event.score))
+    events.sort(key=by_likelihood)
     levels = np.sort(rng.uniform(2, 12, 500))[::-1]
     return ReportPage(
         title="a day of four cameras",

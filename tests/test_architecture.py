@@ -15,7 +15,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("names", "filetypes", "digests", "nested"),
     ("files",),
     ("console", "images", "typed"),
-    ("config", "devices", "process", "progress", "records"),
+    ("config", "devices", "events", "process", "progress", "records"),
     ("parquet", "settings_file"),
     ("media", "datasets", "extractors", "density", "evaluation", "store"),
     ("report",),

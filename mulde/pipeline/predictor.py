@@ -12,6 +12,7 @@ import numpy as np
 from mulde.config import Settings
 from mulde.digests import file_digest
 from mulde.errors import UsageError, VideoError, sentence, stops_all
+from mulde.events import Event, sorted_events
 from mulde.extractors.class_names import class_names
 from mulde.names import output_path
 from mulde.pipeline.events.drawing import draw_overlay
@@ -34,7 +35,6 @@ from mulde.pipeline.events.tables import (
     by_video,
     read_event_rows,
     read_events,
-    sorted_events,
     write_event_rows,
     write_events,
 )
@@ -52,7 +52,7 @@ from mulde.pipeline.scoring.frames import score_path, score_video, write_scores
 from mulde.pipeline.scoring.heat_maps import write_heat_maps
 from mulde.pipeline.scoring.regions import read_regions_of, write_regions
 from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
-from mulde.records import Event, LabelTrack, ScoredVideo, ScoreTrack
+from mulde.records import LabelTrack, ScoredVideo, ScoreTrack
 from mulde.report.curves import truth_frames
 from mulde.report.plots import plot_scores
 

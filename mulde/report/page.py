@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from mulde.errors import RecordError
+from mulde.events import Event
 from mulde.names import shown
-from mulde.records import Event, ScoreTrack
+from mulde.records import ScoreTrack
 from mulde.report.page_pictures import fitted
 from mulde.report.page_scores import (
     Grid,

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mulde.errors import VideoError
-from mulde.records import Event, EventRegion, Int64, LabelTrack, RegionScores, ScoreTrack, UInt8
+from mulde.events import Event, EventRegion
+from mulde.records import Int64, LabelTrack, RegionScores, ScoreTrack, UInt8
 from mulde.report import text
 from mulde.report.colours import BLACK, BRIGHT, WHITE, score_range, shades, strengths
 from mulde.report.strip import Strip

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mulde.events import Event
 from mulde.images import write_png
-from mulde.records import Event, Float64, Int64, UInt8
+from mulde.records import Float64, Int64, UInt8
 from mulde.report import text
 from mulde.report.colours import BLACK
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mulde.events import Event
 from mulde.images import write_png
-from mulde.records import Event, LabelTrack, ScoreTrack, UInt8
+from mulde.records import LabelTrack, ScoreTrack, UInt8
 from mulde.report import text
 from mulde.report.colours import BLACK, score_range, shades, strengths
 from mulde.report.strip import column_maxima, hatch

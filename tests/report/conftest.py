@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mulde.records import Event, EventRegion, Reason, ReferenceSample, ScoreTrack
+from mulde.events import Event, EventRegion, Reason, ReferenceSample
+from mulde.records import ScoreTrack
 from mulde.report.page import ReportEvent, ReportPage, ReportVideo, build_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mulde.errors import VideoError
-from mulde.records import Event, EventRegion, LabelTrack, Reason, RegionScores, ScoreTrack
+from mulde.events import Event, EventRegion, Reason
+from mulde.records import LabelTrack, RegionScores, ScoreTrack
 from mulde.report import text
 from mulde.report.colours import score_range, shades, strengths
 from mulde.report.painter import Painter

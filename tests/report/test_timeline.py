@@ -5,7 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mulde.records import Event, LabelTrack, ScoreTrack
+from mulde.events import Event
+from mulde.records import LabelTrack, ScoreTrack
 from mulde.report import timeline
 from mulde.report.timeline import MAX_ROWS, write_timeline
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from mulde.errors import UsageError
 from mulde.evaluation.conformal import COVERAGE
+from mulde.events import Event, by_likelihood
 from mulde.files import atomic_write, write_csv
 from mulde.pipeline.events.tables import read_events
 from mulde.pipeline.run_folder import read_record
 from mulde.progress import Reporter
-from mulde.records import Event, LabelTrack, ScoredVideo
+from mulde.records import LabelTrack, ScoredVideo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,7 +148,7 @@ def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[E
         first, last = int(frames[start]), int(frames[end - 1]) + 1
         near = [event for event in events if event.start_frame < last and first < event.end_frame]
         alarms = [event for event in near if not event.exemption]
-        best = min(alarms or near, key=lambda event: (event.p_value, -event.score), default=None)
+        best = min(alarms or near, key=by_likelihood, default=None)
         reason = best.reason if best else None
         seen = max(start, min((_inside(event, frames).start for event in alarms), default=start))
         yield {

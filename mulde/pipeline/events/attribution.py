@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mulde.events import EventRegion, Reason, ReferenceSample
 from mulde.extractors.boxes import overlap
 from mulde.extractors.class_names import object_name
 from mulde.extractors.columns import column_groups
@@ -13,7 +14,7 @@ from mulde.pipeline.events.wording import Case, sentence
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.normal_index import NormalIndex
-from mulde.records import EventRegion, FeatureTable, Float32, Float64, Int64, Reason, ReferenceSample, Regions
+from mulde.records import FeatureTable, Float32, Float64, Int64, Regions
 
 Groups = tuple[tuple[str, float], ...]
 _EVENTS_AT_A_TIME = 256

@@ -13,6 +13,7 @@ import numpy as np
 
 from mulde.config import Settings
 from mulde.datasets.base import Video
+from mulde.events import Event
 from mulde.images import resized
 from mulde.media import Sound, VideoReader, VideoWriter, timing
 from mulde.media.writer import Timing
@@ -20,7 +21,7 @@ from mulde.pipeline.events.tables import picture_path
 from mulde.pipeline.extraction.plan import open_with
 from mulde.pipeline.extraction.windows import prefetch
 from mulde.progress import Reporter
-from mulde.records import Event, Frames, LabelTrack, RegionScores, ScoreTrack, UInt8
+from mulde.records import Frames, LabelTrack, RegionScores, ScoreTrack, UInt8
 from mulde.report.painter import Painter
 from mulde.report.sheets import CELL_PX, sheet_rows, write_sheet
 

@@ -9,13 +9,14 @@ import numpy as np
 
 from mulde.errors import MuldeError, sentence, stops_all
 from mulde.evaluation.smoothing import smooth
+from mulde.events import Event, Reason
 from mulde.pipeline.events.attribution import Objects, ReasonBuilder, same_object
 from mulde.pipeline.events.tables import by_video
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.normal_index import NormalIndex
 from mulde.pipeline.outcome import Failed
-from mulde.records import Event, FeatureTable, Float32, Float64, Int64, Reason, ScoredVideo
+from mulde.records import FeatureTable, Float32, Float64, Int64, ScoredVideo
 
 _NEAR_SIGMAS, _FAR_SIGMAS = 2.0, 4.0  # of the smoothing, around a peak; beyond the second the kernel is cut
 _ROWS_AT_A_TIME = 32_768

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mulde.events import Event, sorted_events
 from mulde.files import atomic_write, write_csv, write_json, write_text
 from mulde.pipeline.events.tables import (
     EVENTS,
@@ -26,11 +27,10 @@ from mulde.pipeline.events.tables import (
     events_table,
     read_event_rows,
     read_events,
-    sorted_events,
     write_event_rows,
     write_events,
 )
-from mulde.records import Event, Float32
+from mulde.records import Float32
 from mulde.typed import FileModel, VideoName, read_typed
 
 if TYPE_CHECKING:

@@ -16,12 +16,13 @@ from pydantic import Field
 
 from mulde.digests import file_digest
 from mulde.errors import MuldeError
+from mulde.events import Event
 from mulde.files import write_json
 from mulde.parquet import reading
 from mulde.pipeline.events.tables import EVENTS, read_event_rows, read_events
 from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
 from mulde.pipeline.run_folder import RunFolder, read_record
-from mulde.records import Event, Float32, Float64, Int64
+from mulde.records import Float32, Float64, Int64
 from mulde.typed import Count, FileModel, Number, Positive, VideoName, distinct, known_fields, read_typed
 
 EXEMPTIONS = "exemptions.json"

@@ -11,11 +11,12 @@ import numpy as np
 from pydantic import Field
 
 from mulde.errors import MuldeError
+from mulde.events import Event, EventRegion, Reason, ReferenceSample, sorted_events
 from mulde.files import atomic_write, write_csv, write_json
 from mulde.names import output_path
 from mulde.parquet import finite, read_parquet, reading
 from mulde.pipeline.scoring.regions import STREAM_PREFIX
-from mulde.records import Event, EventRegion, Float32, Reason, ReferenceSample
+from mulde.records import Float32
 from mulde.store.store import BOX_COLUMNS
 from mulde.typed import (
     Count,
@@ -69,11 +70,6 @@ def write_events(events: Sequence[Event], folder: Path) -> None:
 def events_json(events: Iterable[Event]) -> list[dict[str, Any]]:
     """What `<folder>/events.json` holds of the events."""
     return [{"event_id": event.event_id, **asdict(event)} for event in events]
-
-
-def sorted_events(events: Iterable[Event]) -> list[Event]:
-    """The least likely first."""
-    return sorted(events, key=lambda event: (event.p_value, -event.score))
 
 
 def read_events(folder: Path) -> list[Event]:

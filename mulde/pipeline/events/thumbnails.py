@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mulde.events import Event
 from mulde.files import atomic_write
 from mulde.images import shrunk
 from mulde.pipeline.events.tables import picture_path
@@ -14,7 +15,7 @@ from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.normal_index import NormalIndex
 from mulde.pipeline.run_folder import NORMAL, THUMBNAILS
-from mulde.records import Event, UInt8
+from mulde.records import UInt8
 
 _LONGER_SIDE_PX = 320
 _QUALITY = 85

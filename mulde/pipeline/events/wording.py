@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 
 from mulde.config import FeatureSettings
+from mulde.events import Reason
 from mulde.extractors.columns import bin_angles, direction, heading
 from mulde.pipeline.model.bundle import Stream
-from mulde.records import Float32, Reason
+from mulde.records import Float32
 
 Cause = Literal["fast", "slow", "direction", "motion", "pose", "object", "size", "place", "picture"]
 Said = tuple[str, dict[str, float]]

@@ -26,6 +26,7 @@ from mulde.datasets.left_out import LeftOut, Reason, in_words
 from mulde.datasets.sources import absolute_source
 from mulde.datasets.tree import walk
 from mulde.errors import Failure, MuldeError, UsageError, VideoError
+from mulde.events import Event, by_likelihood
 from mulde.filetypes import suffix_of
 from mulde.media import content_hash
 from mulde.pipeline.extraction.engine import Extraction, unexpected
@@ -38,7 +39,7 @@ from mulde.pipeline.predictor import ScoreOptions, Scorer
 from mulde.pipeline.run_claim import claim
 from mulde.pipeline.run_folder import LEDGER, RECORD, RunFolder, read_record
 from mulde.progress import Advance, Reporter
-from mulde.records import Event, ScoredVideo
+from mulde.records import ScoredVideo
 from mulde.store.store import lacks_locks
 
 LOCK_FILE = ".watch.lock"
@@ -363,7 +364,7 @@ class _StoreProcessor:
 
 def _summary(stored: StoredVideo, scored: ScoredVideo, events: Sequence[Event]) -> Scored:
     own = [event for event in events if event.video == stored.video.name]
-    worst = min(own, key=lambda event: (event.p_value, -event.score), default=None)
+    worst = min(own, key=by_likelihood, default=None)
     p_value = scored.track.p_value
     return Scored(
         sha256=stored.passports["frames"].video_sha256,

@@ -13,6 +13,7 @@ from mulde.config import AlarmSettings
 from mulde.errors import UsageError, sentence
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.conformal import NormalVideo, alarm_level, event_p_values, least_rate
+from mulde.events import Event
 from mulde.extractors.boxes import crop
 from mulde.files import write_csv
 from mulde.images import write_png
@@ -26,7 +27,7 @@ from mulde.pipeline.scoring.frames import score_frames
 from mulde.pipeline.scoring.threshold import DEFAULT_RATE_PER_HOUR, seen_events
 from mulde.pipeline.training.exclusions import MARK
 from mulde.progress import Reporter
-from mulde.records import Event, FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack, UInt8
+from mulde.records import FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack, UInt8
 from mulde.report import text
 from mulde.store.store import BOX_COLUMNS
 

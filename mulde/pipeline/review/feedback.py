@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mulde.errors import UsageError
+from mulde.events import Event
 from mulde.files import read_csv, whole_number
 from mulde.pipeline.events.suppression import (
     EXEMPTIONS,
@@ -28,7 +29,6 @@ from mulde.pipeline.events.tables import write_events
 from mulde.pipeline.run_folder import REPORT
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.progress import Reporter
-from mulde.records import Event
 
 NORMAL, REVIEWED = "normal", "reviewed"
 COLUMNS = ("event_id", "video", "start_frame", "end_frame", "mark", "why", "marked_at")

@@ -11,6 +11,7 @@ from mulde.config import Settings
 from mulde.datasets.base import Video, listing
 from mulde.datasets.sources import distinct_names, open_source
 from mulde.errors import Failure, LabelError, MuldeError, UsageError, VideoError, sentence, stops_all
+from mulde.events import Event
 from mulde.media import content_hash
 from mulde.names import output_path, printable, valid_text
 from mulde.pipeline.evaluation.evaluate import read_labels
@@ -22,7 +23,7 @@ from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.scoring.regions import read_regions_of
 from mulde.pipeline.scoring.threshold import recorded_level
 from mulde.progress import Reporter
-from mulde.records import Event, LabelTrack, ScoredVideo
+from mulde.records import LabelTrack, ScoredVideo
 from mulde.report.timeline import write_timeline
 from mulde.settings_file import load_settings
 

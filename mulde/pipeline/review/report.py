@@ -15,6 +15,7 @@ from pydantic import Field
 from mulde.config import AlarmSettings
 from mulde.errors import MuldeError, UsageError
 from mulde.evaluation.alarms import EventRules
+from mulde.events import Event
 from mulde.files import read_text, write_text
 from mulde.filetypes import natural_key
 from mulde.names import output_path
@@ -36,7 +37,6 @@ from mulde.pipeline.run_folder import (
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.scoring.threshold import recorded_level
 from mulde.progress import Reporter
-from mulde.records import Event
 from mulde.report.evaluation_tables import evaluation_tables
 from mulde.report.page import ReportEvent, ReportPage, ReportVideo, SuppressedEvent, build_page
 from mulde.typed import Count, read_typed

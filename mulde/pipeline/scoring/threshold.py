@@ -16,9 +16,10 @@ from mulde.evaluation.conformal import NormalVideo, Threshold, alarm_level, even
 from mulde.evaluation.events import find_events
 from mulde.evaluation.metrics import LabelledScores
 from mulde.evaluation.smoothing import SmoothingMode
+from mulde.events import Event, sorted_events
 from mulde.pipeline.model.bundle import Bundle
 from mulde.progress import Reporter
-from mulde.records import Event, Float64, Int64, ScoredVideo
+from mulde.records import Float64, Int64, ScoredVideo
 
 DEFAULT_RATE_PER_HOUR = 1.0
 _NAME = "alarm"  # of the level in tables
@@ -159,8 +160,7 @@ def find_alarms(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> list[Eve
     ]
     peaks = np.array([event.score for event in found], np.float64)
     p_values = event_p_values(peaks, alarm.normal, merge_gap_s=alarm.rules.merge_gap_s)
-    events = [replace(event, p_value=float(p)) for event, p in zip(found, p_values, strict=True)]
-    return sorted(events, key=lambda event: (event.p_value, -event.score))
+    return sorted_events(replace(event, p_value=float(p)) for event, p in zip(found, p_values, strict=True))
 
 
 def seen_events(

@@ -13,9 +13,10 @@ from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules, operating_point
 from mulde.evaluation.conformal import NormalVideo, Threshold
 from mulde.evaluation.metrics import LabelledScores
+from mulde.events import Event, Reason
 from mulde.pipeline.evaluation.events_found import events_found, write_tables
 from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms
-from mulde.records import Event, LabelTrack, Reason, ScoredVideo, ScoreTrack
+from mulde.records import LabelTrack, ScoredVideo, ScoreTrack
 
 RATE = 10.0
 RECORD = {"false_alarms_per_hour": 60.0, "levels": {"centred": {"alarm": 1.0}}}

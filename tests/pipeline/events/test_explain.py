@@ -13,6 +13,7 @@ from mulde.config import Settings
 from mulde.density.standardise import Standardiser
 from mulde.errors import StoreError
 from mulde.evaluation.smoothing import smooth
+from mulde.events import Event
 from mulde.extractors.class_names import COCO
 from mulde.pipeline.events.attribution import group_shares, way
 from mulde.pipeline.events.explain import chosen_rows, explain, stream_shares
@@ -20,7 +21,7 @@ from mulde.pipeline.events.wording import cause_of
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.calibration import Calibration, Surprise, combine
 from mulde.pipeline.model.normal_index import NormalIndex
-from mulde.records import Event, FeatureTable, Regions, ScoredVideo, ScoreTrack
+from mulde.records import FeatureTable, Regions, ScoredVideo, ScoreTrack
 from mulde.settings_file import load_settings
 
 SIGMA = 3.0

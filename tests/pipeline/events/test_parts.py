@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mulde.events import Event, EventRegion, Reason, ReferenceSample, sorted_events
 from mulde.pipeline.events import parts as event_parts
 from mulde.pipeline.events import tables as events
 from mulde.pipeline.events.parts import PARTS, EventParts
-from mulde.pipeline.events.tables import read_event_rows, read_events, sorted_events, write_event_rows, write_events
-from mulde.records import Event, EventRegion, Reason, ReferenceSample
+from mulde.pipeline.events.tables import read_event_rows, read_events, write_event_rows, write_events
 
 NAMES = ("events.json", "events.csv", "events.parquet", "event_rows.parquet")
 

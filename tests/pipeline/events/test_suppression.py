@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mulde.errors import MuldeError
+from mulde.events import Event, EventRegion, Reason
 from mulde.pipeline.events.suppression import (
     Alike,
     Exemption,
@@ -30,7 +31,7 @@ from mulde.pipeline.events.suppression import (
     read_exemptions,
     write_exemptions,
 )
-from mulde.records import Event, EventRegion, Float32, Float64, Int64, Reason
+from mulde.records import Float32, Float64, Int64
 
 SHA = "5ea"
 WHEN = "2026-11-23T03:00:00+00:00"

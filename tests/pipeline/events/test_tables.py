@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from mulde.errors import MuldeError, RecordError
+from mulde.events import Event, EventRegion, Reason, ReferenceSample
 from mulde.pipeline.events.tables import (
     events_table,
     picture_path,
@@ -20,7 +21,6 @@ from mulde.pipeline.events.tables import (
     write_event_rows,
     write_events,
 )
-from mulde.records import Event, EventRegion, Reason, ReferenceSample
 
 BARE = Event("b", 3, 9, 0.3, 0.8, 8, 0.8, 2.5, 0.25)
 REASON = Reason(

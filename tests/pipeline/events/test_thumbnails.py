@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mulde.errors import VideoError
+from mulde.events import Event, EventRegion, Reason, ReferenceSample
 from mulde.pipeline.events.tables import picture_path
 from mulde.pipeline.events.thumbnails import shown_frame, thumbnail, write_normal_pictures, write_pictures
-from mulde.records import Event, EventRegion, Reason, ReferenceSample
 from tests.pipeline.clips import clips, plan_of
 
 NEAR = ReferenceSample(4, "normal1", 8, 0.32, 1.5)

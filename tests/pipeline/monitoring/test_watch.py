@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from mulde.datasets.base import Video
 from mulde.errors import Failure, MuldeError, UsageError
+from mulde.events import Event, Reason
 from mulde.media import write_video
 from mulde.pipeline import predictor as scorer
 from mulde.pipeline.events.tables import read_events, write_event_rows, write_events
@@ -34,7 +35,6 @@ from mulde.pipeline.monitoring.watch import Watcher, WatchOptions
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.stages import run_train
 from mulde.progress import Reporter
-from mulde.records import Event, Reason
 from mulde.settings_file import load_settings
 from tests.conftest import moving_square
 from tests.processes import Command

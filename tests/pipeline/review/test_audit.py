@@ -14,6 +14,7 @@ import pytest
 from mulde.datasets.base import Video
 from mulde.evaluation.conformal import NormalVideo, event_p_values
 from mulde.evaluation.smoothing import smooth
+from mulde.events import Event
 from mulde.media import write_video
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
@@ -23,7 +24,6 @@ from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_thres
 from mulde.pipeline.training.exclusions import Exclusions, kept, read_exclusions
 from mulde.pipeline.training.fit import NOTHING, train
 from mulde.progress import Reporter
-from mulde.records import Event
 from tests.conftest import moving_square
 from tests.pipeline.clips import plan_of, run
 

@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from mulde.digests import file_digest
+from mulde.events import Event, Reason
 from mulde.files import csv_cell, write_json
 from mulde.pipeline.events.suppression import exemptions_of, preview
 from mulde.pipeline.events.tables import read_events, write_event_rows, write_events
 from mulde.pipeline.review import feedback
 from mulde.pipeline.review.feedback import COLUMNS, read_marks
 from mulde.pipeline.scoring.frames import write_scores
-from mulde.records import Event, Reason, ScoredVideo, ScoreTrack
+from mulde.records import ScoredVideo, ScoreTrack
 
 STREAMS = ("velocity", "geometry")
 MARKED_AT = "2026-11-23T03:00:05.125Z"

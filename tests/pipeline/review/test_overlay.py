@@ -14,13 +14,14 @@ import pytest
 
 from mulde.datasets.base import Video
 from mulde.errors import UsageError, VideoError
+from mulde.events import Event, EventRegion, Reason
 from mulde.media import content_hash, open_video
 from mulde.pipeline.events.drawing import draw_overlay
 from mulde.pipeline.events.tables import write_events
 from mulde.pipeline.review.overlay import TIMELINE, run_overlay
 from mulde.pipeline.scoring.frames import write_scores
 from mulde.pipeline.scoring.regions import write_regions
-from mulde.records import Event, EventRegion, Reason, RegionScores, ScoredVideo, ScoreTrack
+from mulde.records import RegionScores, ScoredVideo, ScoreTrack
 from mulde.settings_file import dump_toml, load_settings
 from tests.media.media_samples import encode, overwrite_packets, write_images
 from tests.media.test_writer import add_sound, sound_packets

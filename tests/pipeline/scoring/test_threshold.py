@@ -12,10 +12,11 @@ from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.conformal import NormalVideo, Threshold, alarm_level, count_events, event_p_values, least_rate
 from mulde.evaluation.smoothing import smooth
+from mulde.events import Event
 from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
 from mulde.progress import Reporter
-from mulde.records import Event, ScoredVideo, ScoreTrack
+from mulde.records import ScoredVideo, ScoreTrack
 from mulde.settings_file import load_settings
 
 RATE = 2.0
