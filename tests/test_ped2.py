@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import av
@@ -17,16 +15,13 @@ from mulde.datasets import open_dataset
 from mulde.files import write_text
 from mulde.media.content_hash import content_hash
 from mulde.records import spans
+from tests.test_cli import run_main
 
 FRAMES = {
     f"Test{i:03d}": n for i, n in enumerate((180, 180, 150, 180, 150, 180, 180, 180, 120, 150, 180, 180), start=1)
 }
 TRUTH = {"Test001": (60, 180), "Test002": (94, 180)}  # half-open, from the official intervals
 SMALL = ["--set", "density.options={steps=400, hidden=[64, 64]}", "--device", "cpu", "-q"]
-
-
-def call(*args: object) -> None:
-    subprocess.run([sys.executable, "-m", "mulde.cli", *map(str, args)], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +37,12 @@ def small_ped2(ped2_clips, tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_whole_path_finds_real_anomalies_better_than_scores_that_never_look(small_ped2, weights, tmp_path):
     detector = weights / "yolov8n_int8_openvino_model"
-    call("run", small_ped2, "--detector", detector, "--out", tmp_path / "run", "--store", tmp_path / "store", *SMALL)
+    run_main(
+        "run", small_ped2, "--detector", detector, "--out", tmp_path / "run", "--store", tmp_path / "store", *SMALL
+    )
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     centred = metrics["rows"][-1]
     assert metrics["num_frames"] == 360
@@ -54,22 +52,21 @@ def test_the_whole_path_finds_real_anomalies_better_than_scores_that_never_look(
     assert centred["result"]["micro_auc"] > best_null
 
 
-def test_every_test_clip_gets_exactly_as_many_rows_as_it_has_frames(ped2_clips, small_ped2, tmp_path):
+@pytest.fixture(scope="module")
+def simple_model(small_ped2, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("simple")
     only = ["--set", 'features.extractors=["geometry"]', "--set", "density.method=mixture", "-q"]
-    store = ["--store", tmp_path / "store"]
-    call("train", small_ped2, "--out", tmp_path / "model", *only, *store)
-    call(
-        "score",
-        ped2_clips / "Test",
-        "--model",
-        tmp_path / "model" / "model.safetensors",
-        "--out",
-        tmp_path / "out",
-        *store,
-        "-q",
-    )
+    run_main("train", small_ped2, "--out", out, "--store", out / "store", *only)
+    return out / "model.safetensors"
+
+
+@pytest.mark.parametrize("names", [("Test003", "Test009", "Test010"), pytest.param(FRAMES, marks=pytest.mark.slow)])
+def test_every_test_clip_gets_exactly_as_many_rows_as_it_has_frames(ped2_clips, simple_model, mulde, tmp_path, names):
+    clips = [ped2_clips / "Test" / f"{name}.mp4" for name in names]
+    code, _, said = mulde("score", *clips, "--model", simple_model, "--out", "out", "--store", "store", "-q")
+    assert code == 0, said
     rows = {p.stem: pd.read_csv(p) for p in (tmp_path / "out" / "scores").glob("*.csv")}
-    assert {name: len(table) for name, table in rows.items()} == FRAMES
+    assert {name: len(table) for name, table in rows.items()} == {name: FRAMES[name] for name in names}
     for name, table in rows.items():
         assert table["frame_index"].tolist() == list(range(FRAMES[name]))
         assert table["time_s"].to_numpy() == pytest.approx(np.arange(FRAMES[name]) / 10, abs=1e-6)
