@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 
-from mulde.names import user_path
-
-
-def _text(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("text without a NUL")
-    return value
+from mulde.extractors.flow import FlowSettings
+from mulde.extractors.registry import EXTRACTORS, RESERVED, known_extractor, sections
+from mulde.section import PathText, Section, Text
 
 
-def _expanded(text: str) -> str:
-    return str(user_path(text)) if text.startswith("~") or "$" in text else text
-
-
-Text = Annotated[str, AfterValidator(_text)]
-PathText = Annotated[Text, AfterValidator(_expanded)]
-"""A path, or a name that stands for one; `~` is a home."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class VideoSettings(_Section):
+class VideoSettings(Section):
     decoder: Literal["pyav", "decord"] = Field("pyav", description="library that decodes video files")
     stream: Literal["auto"] | Annotated[int, Field(ge=0, le=65_535)] = Field(
         "auto", description="which of a file's video streams, counted from 0; auto: the one a player would show"
@@ -53,7 +37,7 @@ class VideoSettings(_Section):
     )
 
 
-class YoloSettings(_Section):
+class YoloSettings(Section):
     weights: PathText = Field(
         "yolov8n.pt", min_length=1, description="path of the weights, or an official name, downloaded once"
     )
@@ -64,7 +48,7 @@ class YoloSettings(_Section):
     )
 
 
-class MotionSettings(_Section):
+class MotionSettings(Section):
     threshold: int = Field(18, ge=1, le=255, description="grey levels that count as a change")
     blur_px: int = Field(3, ge=1, le=31, description="side of the Gaussian blur, odd; 1 = none")
     min_area_px: float = Field(100, ge=1, description="least area of a moving region, square pixels")
@@ -83,7 +67,7 @@ class MotionSettings(_Section):
         return self
 
 
-class RegionSettings(_Section):
+class RegionSettings(Section):
     finders: tuple[Literal["yolo", "motion"], ...] = Field(
         ("motion",),
         min_length=1,
@@ -97,7 +81,7 @@ class RegionSettings(_Section):
     motion: MotionSettings = MotionSettings()
 
 
-class TrackSettings(_Section):
+class TrackSettings(Section):
     tracker: Literal["none", "bytetrack", "botsort"] = Field(
         "none", description="what follows the boxes, so that rows carry a track_id"
     )
@@ -113,87 +97,27 @@ class TrackSettings(_Section):
         return self
 
 
-class FlowSettings(_Section):
-    method: Literal["dis", "farneback", "raft_small", "raft_large"] = Field("dis", description="dense optical flow")
-    preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="preset of the DIS flow")
-    weights: PathText = Field(
-        "DEFAULT", min_length=1, description="of RAFT: torchvision weights tag, or path of a local state dict"
-    )
+def _is_known(extractor: str) -> str:
+    if extractor not in EXTRACTORS:
+        *others, last = map(repr, EXTRACTORS)
+        raise ValueError(f"{', '.join(others)} or {last}")
+    return extractor
 
 
-class VelocitySettings(_Section):
-    step: int = Field(1, ge=1, le=100, description="frames over which motion is measured")
-    bins: int = Field(8, ge=1, le=64, description="directions told apart; 1 = speed alone")
-    normalise: Literal["none", "height", "perspective"] = Field(
-        "none",
-        description="speed in pixels per frame, in box heights per frame, or in pixels as seen at the lower border",
-    )
-    horizon: float = Field(
-        0.0, ge=-100, lt=1, description="for perspective: where the ground vanishes, as a share of the frame's height"
-    )
+class FeatureSettings(Section):
+    """What all extractors share, and below it a section per extractor: its own class, under its own name.
 
+    These sections are no fields but checked against the registry, so that an extractor that a program registers has
+    its settings here too.
+    """
 
-class FlowHistogramSettings(_Section):
-    step: int = Field(1, ge=1, le=100, description="frames over which motion is measured")
-    bins: int = Field(8, ge=1, le=64, description="directions told apart; 1 = speed alone")
-    grid: int = Field(1, ge=1, le=32, description="the frame is cut into grid x grid cells, each with its histogram")
+    model_config = ConfigDict(extra="allow")
 
-
-class PoseSettings(_Section):
-    weights: PathText = Field(
-        "yolov8n-pose.pt", min_length=1, description="path of pose weights, or an official name, downloaded once"
-    )
-    mode: Literal["crops", "frame"] = Field(
-        "crops", description="crops: one pose in every box; frame: poses found in whole frames, matched to the boxes"
-    )
-    class_ids: tuple[Annotated[int, Field(ge=-1, le=2**31 - 1)], ...] = Field(
-        (0,), description="detector classes that have a pose (0 = person, -1 = moving region); empty = all boxes"
-    )
-    columns: Annotated[int, Field(ge=1, le=16)] = Field(
-        4, description="for crops: crops side by side on one picture that the network sees"
-    )
-    rows: Annotated[int, Field(ge=1, le=16)] = Field(3, description="for crops: rows of crops on that picture")
-    margin: float = Field(0.1, ge=0, le=2, description="for crops: what is shown around a box, as a share of its sides")
-    image_size: int = Field(
-        640, ge=32, le=4096, multiple_of=32, description="pixels of the longer side inside the network"
-    )
-    confidence: float = Field(0.25, ge=0, le=1, description="for frame: least confidence of a person")
-    keep_confidence: bool = Field(True, description="keep the confidence of each key point as a number of its own")
-
-
-class ClipSettings(_Section):
-    model: Text = Field("ViT-B-16", min_length=1, description="open_clip model name")
-    weights: PathText = Field("openai", min_length=1, description="open_clip pretrained tag, or path of a local file")
-
-
-class BackboneSettings(_Section):
-    model: Text = Field("mobilenet_v2", min_length=1, description="torchvision classification model")
-    weights: PathText = Field(
-        "DEFAULT", min_length=1, description="torchvision weights tag, or path of a local state dict"
-    )
-
-
-class VideoBackboneSettings(_Section):
-    model: Text = Field(
-        "mvit_v2_s", min_length=1, description="torchvision video model (mvit_v2_s, swin3d_t, r2plus1d_18, s3d ...), "
-        "or one of the package hiera-transformer (hiera_large_16x224 ...)"
-    )  # fmt: skip
-    weights: PathText = Field(
-        "DEFAULT", min_length=1, description="weights tag of the model's library, or path of a local state dict"
-    )
-    stride: int = Field(4, ge=1, le=100, description="frames from one frame of a clip to the next")
-
-
-EXTRACTOR_NAMES = Literal[
-    "velocity", "geometry", "pose", "descriptor", "clip", "backbone", "frame_clip", "flow_histogram", "video"
-]
-
-
-class FeatureSettings(_Section):
-    extractors: tuple[EXTRACTOR_NAMES, ...] = Field(
+    extractors: tuple[Annotated[str, AfterValidator(_is_known)], ...] = Field(
         ("velocity", "geometry", "descriptor"),
-        description="features, each one stream with a density of its own; per box: velocity, geometry, pose, "
-        "descriptor, clip, backbone; per frame: frame_clip, flow_histogram, video",
+        description="features, each one stream with a density of its own; per box: "
+        f"{', '.join(name for name, spec in EXTRACTORS.items() if spec.object_centric)}; per frame: "
+        f"{', '.join(name for name, spec in EXTRACTORS.items() if not spec.object_centric)}",
     )
     imported: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")], ...] = Field(
         (), description="names of features made elsewhere and brought in by `mulde cache import`; streams as well"
@@ -208,12 +132,12 @@ class FeatureSettings(_Section):
         "runs out"
     )  # fmt: skip
     flow: FlowSettings = FlowSettings()
-    velocity: VelocitySettings = VelocitySettings()
-    flow_histogram: FlowHistogramSettings = FlowHistogramSettings()
-    pose: PoseSettings = PoseSettings()
-    clip: ClipSettings = ClipSettings()
-    backbone: BackboneSettings = BackboneSettings()
-    video: VideoBackboneSettings = VideoBackboneSettings()
+
+    def of(self, extractor: str) -> Section:
+        """The settings of an extractor. Raises UsageError for one that this process does not know."""
+        spec = known_extractor(extractor)
+        section: Section = (self.model_extra or {}).get(spec.section, spec.settings())
+        return section
 
     @model_validator(mode="before")
     @classmethod
@@ -227,17 +151,42 @@ class FeatureSettings(_Section):
         return {**data, "velocity": {k: v for k, v in velocity.items() if k != "flow_preset"}, "flow": flow}
 
     @model_validator(mode="after")
+    def _sections_are_those_of_extractors(self) -> FeatureSettings:
+        extra = self.__pydantic_extra__
+        assert extra is not None  # as extra="allow" has it
+        given = dict(extra)
+        extra.clear()  # and filled again in the order of the registry
+        for name, kind in sections().items():
+            try:
+                extra[name] = kind.model_validate(given.pop(name, {}))
+            except ValidationError as error:
+                raise _inside(name, error) from None
+        for name, value in given.items():
+            unknown = InitErrorDetails(type="extra_forbidden", loc=(name,), input=value)
+            raise ValidationError.from_exception_data("features", [unknown])
+        return self
+
+    @model_validator(mode="after")
     def _names_are_distinct(self) -> FeatureSettings:
         if not (self.extractors or self.imported):
             raise ValueError("at least one name in extractors or imported")
         if doubled := {name for name in self.extractors if self.extractors.count(name) > 1}:
             raise ValueError(f"each extractor once, {sorted(doubled)[0]} is there twice")
-        if taken := set(self.imported) & {"frames", "regions", "tracks", *get_args(EXTRACTOR_NAMES)}:
+        if taken := set(self.imported) & {*RESERVED[:3], *EXTRACTORS}:
             raise ValueError(f"other names for imported features than {sorted(taken)[0]}, which is taken")
         return self
 
 
-class DensitySettings(_Section):
+def _inside(section: str, error: ValidationError) -> ValidationError:
+    """The same errors, each named with the section that it is in."""
+    details = [
+        InitErrorDetails(type=each["type"], loc=(section, *each["loc"]), input=each["input"], ctx=each.get("ctx", {}))
+        for each in error.errors(include_url=False)
+    ]
+    return ValidationError.from_exception_data(section, details)
+
+
+class DensitySettings(Section):
     method: Literal["mulde", "msma", "mixture", "neighbours", "mahalanobis"] = Field(
         "mulde", description="density, or yardstick, of each stream"
     )
@@ -254,7 +203,7 @@ class DensitySettings(_Section):
         return options
 
 
-class FusionSettings(_Section):
+class FusionSettings(Section):
     folds: int = Field(
         4,
         ge=1,
@@ -276,7 +225,7 @@ class FusionSettings(_Section):
     smoothing_s: float = Field(0.5, ge=0, le=60, description="sigma of the Gaussian smoothing in time, seconds")
 
 
-class AlarmSettings(_Section):
+class AlarmSettings(Section):
     false_alarms_per_hour: float = Field(
         0.0,
         ge=0,
@@ -288,7 +237,7 @@ class AlarmSettings(_Section):
     min_length_s: float = Field(0.0, ge=0, le=3600, description="shorter events are no alarms, seconds")
 
 
-class ReasonSettings(_Section):
+class ReasonSettings(Section):
     normal_moments: int = Field(
         3000,
         ge=0,
@@ -299,7 +248,7 @@ class ReasonSettings(_Section):
     nearest: int = Field(3, ge=0, le=100, description="most similar normal moments that an event names")
 
 
-class RunSettings(_Section):
+class RunSettings(Section):
     source: Text = Field("", description="for `mulde run`: NAME:ROOT of a data set, or a folder with train/ and test/")
     out: PathText = Field("", description="run folder to write; empty: runs/<name of the source>")
     seeds: tuple[Annotated[int, Field(ge=0, le=2**32 - 1)], ...] = Field(
@@ -307,13 +256,13 @@ class RunSettings(_Section):
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything that a run needs to know."""
 
     video: VideoSettings = VideoSettings()
     regions: RegionSettings = RegionSettings()
     tracks: TrackSettings = TrackSettings()
-    features: FeatureSettings = FeatureSettings()
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
     density: DensitySettings = DensitySettings()
     fusion: FusionSettings = FusionSettings()
     alarms: AlarmSettings = AlarmSettings()

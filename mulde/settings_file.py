@@ -44,11 +44,11 @@ def dump_toml(settings: Settings) -> str:
 
 def _dump_section(section: BaseModel, name: str, dumps: Any) -> str:
     lines, tables = [f"[{name}]"] if name else [], []
-    for key, field in type(section).model_fields.items():
-        value = getattr(section, key)
+    for key, value in section:
         if isinstance(value, BaseModel):
             tables.append(_dump_section(value, f"{name}.{key}" if name else key, dumps))
             continue
+        field = type(section).model_fields[key]
         plain, comment = section.model_dump(mode="json")[key], f"# {field.description}{_bounds(field.metadata)}"
         if isinstance(plain, dict):
             tables.append(f"[{name}.{key}]\n{comment}\n{dumps(plain)}".strip())

@@ -14,19 +14,20 @@ from mulde.pipeline.extraction.registry import build_regions
 from mulde.settings_file import dump_toml, load_settings
 
 
-def numeric_bounds(section: type[BaseModel], prefix: str = ""):
+def numeric_bounds(section: BaseModel, prefix: str = ""):
     """Every (key, bad value) that the bounds of the settings must refuse."""
-    for name, field in section.model_fields.items():
+    for name, value in section:
         key = f"{prefix}{name}"
-        if isinstance(field.default, BaseModel):
-            yield from numeric_bounds(type(field.default), f"{key}.")
-        for limit in field.metadata:
+        if isinstance(value, BaseModel):
+            yield from numeric_bounds(value, f"{key}.")
+            continue
+        for limit in type(section).model_fields[name].metadata:
             for kind, step in (("ge", -1), ("gt", 0), ("le", 1), ("lt", 0)):
                 if (bound := getattr(limit, kind, None)) is not None:
                     yield key, bound + step
 
 
-@pytest.mark.parametrize(("key", "bad"), list(numeric_bounds(Settings)))
+@pytest.mark.parametrize(("key", "bad"), list(numeric_bounds(Settings())))
 def test_every_bound_is_kept_and_named(key, bad):
     with pytest.raises(UsageError, match=f"setting {key}: expected .* got {bad}"):
         load_settings(overrides=[f"{key}={bad}"])

@@ -9,8 +9,8 @@ import pytest
 
 from mulde.datasets import DATASETS
 from mulde.datasets.registry import find_dataset
+from mulde.extractors.registry import object_centric
 from mulde.pipeline.experiments.reproduce import pinned_config
-from mulde.pipeline.extraction.registry import EXTRACTORS, Features, Machine
 from mulde.settings_file import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,13 +23,9 @@ def test_each_config_is_valid_and_for_a_known_data_set(path):
     name = path.stem.removesuffix("-frames")
     assert name in {find_dataset(known).config_name for known in DATASETS}
     assert settings.run.seeds == (0, 1, 2, 3, 4)
-    boxes = [name for name in settings.features.extractors if _object_centric(name, settings)]
+    boxes = object_centric() & {*settings.features.extractors}
     assert bool(boxes) == (not path.stem.endswith("-frames") and name != "mvtec-ad")
     assert len(boxes) in (0, len(settings.features.extractors))
-
-
-def _object_centric(name: str, settings) -> bool:
-    return EXTRACTORS[name](Features(settings.features, Machine())).object_centric
 
 
 def test_data_sets_that_differ_in_their_labels_alone_share_a_config():

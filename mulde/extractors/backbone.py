@@ -1,21 +1,49 @@
-"""Torchvision's networks without their classifier, and local weights for networks of any library. Imports torch."""
+"""Appearance of a box by a torchvision network without its classifier."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from torch import nn
+from pydantic import Field
 
-from mulde.errors import MuldeError, UsageError
-from mulde.extractors.base import local_weights
-from mulde.extractors.crops import CropEmbedding
-from mulde.extractors.networks import Loaded, Preprocessing, ready
+from mulde.extractors.known_networks import KnownNetwork, NetworkKind, torchvision_network
+from mulde.extractors.spec import ExtractorSpec, Shared
+from mulde.section import PathText, Section, Text
 
-_HELPERS = ("aux1.", "aux2.", "AuxLogits.")
-"""Parts of googlenet and inception_v3 that only train: a weights file may hold them or not."""
+if TYPE_CHECKING:
+    from mulde.extractors.crops import CropEmbedding
+
+_IMAGE_DIMS = {
+    "alexnet": 4096,
+    "convnext_base": 1024, "convnext_large": 1536, "convnext_small": 768, "convnext_tiny": 768,
+    "densenet121": 1024, "densenet161": 2208, "densenet169": 1664, "densenet201": 1920,
+    "efficientnet_b0": 1280, "efficientnet_b1": 1280, "efficientnet_b2": 1408, "efficientnet_b3": 1536,
+    "efficientnet_b4": 1792, "efficientnet_b5": 2048, "efficientnet_b6": 2304, "efficientnet_b7": 2560,
+    "efficientnet_v2_l": 1280, "efficientnet_v2_m": 1280, "efficientnet_v2_s": 1280,
+    "maxvit_t": 512,
+    "mnasnet0_5": 1280, "mnasnet0_75": 1280, "mnasnet1_0": 1280, "mnasnet1_3": 1280,
+    "mobilenet_v2": 1280, "mobilenet_v3_large": 1280, "mobilenet_v3_small": 1024,
+    "regnet_x_16gf": 2048, "regnet_x_1_6gf": 912, "regnet_x_32gf": 2520, "regnet_x_3_2gf": 1008,
+    "regnet_x_400mf": 400, "regnet_x_800mf": 672, "regnet_x_8gf": 1920,
+    "regnet_y_128gf": 7392, "regnet_y_16gf": 3024, "regnet_y_1_6gf": 888, "regnet_y_32gf": 3712,
+    "regnet_y_3_2gf": 1512, "regnet_y_400mf": 440, "regnet_y_800mf": 784, "regnet_y_8gf": 2016,
+    "resnet101": 2048, "resnet152": 2048, "resnet18": 512, "resnet34": 512, "resnet50": 2048,
+    "resnext101_32x8d": 2048, "resnext101_64x4d": 2048, "resnext50_32x4d": 2048,
+    "shufflenet_v2_x0_5": 1024, "shufflenet_v2_x1_0": 1024, "shufflenet_v2_x1_5": 1024, "shufflenet_v2_x2_0": 2048,
+    "swin_b": 1024, "swin_s": 768, "swin_t": 768, "swin_v2_b": 1024, "swin_v2_s": 768, "swin_v2_t": 768,
+    "vgg11": 4096, "vgg11_bn": 4096, "vgg13": 4096, "vgg13_bn": 4096,
+    "vgg16": 4096, "vgg16_bn": 4096, "vgg19": 4096, "vgg19_bn": 4096,
+    "vit_b_16": 768, "vit_b_32": 768, "vit_h_14": 1280, "vit_l_16": 1024, "vit_l_32": 1024,
+    "wide_resnet101_2": 2048, "wide_resnet50_2": 2048,
+}  # fmt: skip
+
+
+class BackboneSettings(Section):
+    model: Text = Field("mobilenet_v2", min_length=1, description="torchvision classification model")
+    weights: PathText = Field(
+        "DEFAULT", min_length=1, description="torchvision weights tag, or path of a local state dict"
+    )
 
 
 def backbone_appearance(
@@ -34,6 +62,9 @@ def backbone_appearance(
     """
     from torchvision import models
 
+    from mulde.extractors.crops import CropEmbedding
+    from mulde.extractors.pretrained import load_torchvision
+
     return CropEmbedding(
         "backbone",
         model,
@@ -45,103 +76,22 @@ def backbone_appearance(
     )
 
 
-def load_torchvision(library: ModuleType, model: str, weights: str, device: str, *, frames: int = 1) -> Loaded:
-    """A network of `torchvision.models` or `torchvision.models.video` without its last layer, ready to run."""
-    from torchvision import models
-
-    names = models.list_models(module=library)
-    if model not in names:
-        raise UsageError(f"torchvision model {model!r}", expected=f"one of {', '.join(names)}")
-    path, tags = local_weights(weights), models.get_model_weights(model)
-    if path is not None:
-        network, tag = models.get_model(model, weights=None, **_options(model)), tags.DEFAULT
-        dim, head = drop_head(network)
-        copy_state(network, read_state(path), path, head)
-    elif weights in tags.__members__:
-        tag = tags[weights]
-        network = _download(model, tag)
-        dim, _ = drop_head(network)
-    else:
-        raise UsageError(
-            f"torchvision weights {weights!r} for {model}",
-            expected=f"an existing file or one of {', '.join(tags.__members__)}",
-        )
-    expects = tag.transforms()
-    preprocessing = Preprocessing(int(expects.crop_size[0]), tuple(expects.mean), tuple(expects.std), frames)
-    return ready(fold_batch_norm(network.eval()), device), preprocessing, dim
+def _build(settings: BackboneSettings, shared: Shared) -> CropEmbedding:
+    options = shared.network_options
+    if shared.precision == "auto":  # bfloat16 changes MobileNetV2's numbers by a seventh
+        options = {**options, "precision": "float32"}
+    return backbone_appearance(settings.model, settings.weights, **options)
 
 
-def _options(model: str) -> dict[str, bool]:
-    """What the published weights of the two oldest networks take for granted."""
-    if model not in ("googlenet", "inception_v3"):
-        return {}
-    return {"transform_input": True, "aux_logits": False, "init_weights": False}
+def _known() -> Iterator[KnownNetwork]:
+    for name, dim in _IMAGE_DIMS.items():
+        yield from torchvision_network("image", name, "features.backbone.model", dim)
 
 
-def _download(model: str, tag: Any) -> Any:
-    from torchvision import models
-
-    try:
-        return models.get_model(model, weights=tag)
-    except Exception as error:
-        raise MuldeError(
-            f"torchvision weights {tag.name} for {model} cannot be downloaded ({error})",
-            hint="the path of a local state dict as `weights`",
-        ) from error
-
-
-def drop_head(network: nn.Module) -> tuple[int, str]:
-    """Replace the last layer with weights (linear, or the 1 x 1 convolution that some networks have in its place) by
-    nothing; its input width and its name."""
-    layers = (nn.Linear, nn.Conv2d, nn.Conv3d)
-    name, last = [(n, m) for n, m in network.named_modules() if isinstance(m, layers)][-1]
-    network.set_submodule(name, nn.Identity())
-    return int(last.weight.shape[1]), name
-
-
-def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """The same network with each batch normalisation inside the convolution before it: a third less time on a CPU."""
-    from torch.fx.experimental.optimization import fuse
-
-    if not any(isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d) for module in network.modules()):
-        return network
-    return fuse(network)
-
-
-def copy_state(network: nn.Module, state: Mapping[str, Any], path: Path, head: str) -> None:
-    """Copy a state dict, of the whole network or of its `features`, into a network without its head.
-
-    Raises UsageError naming the first entry that does not fit.
-    """
-    wanted = network.state_dict()
-    if not set(state) & set(wanted):
-        state = {f"features.{key}": value for key, value in state.items()}
-    state = {key: value for key, value in state.items() if not key.startswith((f"{head}.", *_HELPERS))}
-    missing = [key for key in wanted if key not in state]
-    unknown = [key for key in state if key not in wanted]
-    wrong = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
-    for fault, keys in (("lacks", missing), ("has the unknown", unknown), ("has another shape of", wrong)):
-        if keys:
-            raise UsageError(
-                f"weights {path} do not fit {type(network).__name__}",
-                expected=f"{len(wanted)} entries",
-                got=f"a file that {fault} {keys[0]} ({len(keys)} such entries)",
-            )
-    network.load_state_dict(state)
-
-
-def read_state(path: Path) -> Mapping[str, Any]:
-    """The state dict in a local file; nothing is unpickled but tensors. Raises UsageError for any other file."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        import torch
-
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UsageError(f"weights {path} cannot be read ({type(error).__name__}: {error})") from error
-    if not isinstance(state, Mapping):
-        raise UsageError(f"weights {path}", expected="a state dict", got=type(state).__name__)
-    return state
+BACKBONE = ExtractorSpec(
+    name="backbone",
+    object_centric=True,
+    settings=BackboneSettings,
+    build=_build,
+    networks=NetworkKind("image", _known),
+)

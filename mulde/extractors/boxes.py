@@ -29,7 +29,7 @@ def overlap(a_xyxy: Float32, b_xyxy: Float32) -> Float32:
 
 
 def covered_by_larger(box_xyxy: Float32, max_cover: float) -> Bool:
-    """True for each box of which a larger box covers more than `max_cover` (METHOD.md section 2, overlap rule).
+    """True for each box of which a larger box covers more than `max_cover`: docs/method.md, Features.
 
     Of two equal boxes the first one stays. box_xyxy (N, 4), all of one frame; result (N,).
     """

@@ -6,12 +6,14 @@ import numpy as np
 
 from mulde.extractors.base import Fingerprint
 from mulde.extractors.boxes import crop
+from mulde.extractors.spec import ExtractorSpec, NoSettings, Shared
 from mulde.records import FeatureTable, Float32, Regions, UInt8, Window
 
 _CROP_HW = (64, 32)
 _CELLS_HW = (4, 2)
 _ORIENTATIONS = 9
 _BLOCK = 2
+_NUM_COLOURS = 6  # the last columns
 
 
 def oriented_gradients(grey: Float32) -> Float32:
@@ -75,3 +77,16 @@ class Descriptor:
         for i, (box, frame) in enumerate(zip(regions.box_xyxy, regions.frame_index, strict=True)):
             values[i] = describe(crop(window.image(frame), box))
         return FeatureTable(values, regions.frame_index, regions.box_xyxy)
+
+
+def _build(settings: NoSettings, shared: Shared) -> Descriptor:
+    del settings, shared
+    return Descriptor()
+
+
+def _groups(dim: int, settings: NoSettings) -> tuple[str, ...]:
+    del settings
+    return ("edges",) * (dim - _NUM_COLOURS) + ("colour",) * _NUM_COLOURS
+
+
+DESCRIPTOR = ExtractorSpec(name="descriptor", object_centric=True, build=_build, column_groups=_groups)

@@ -9,8 +9,16 @@ import numpy as np
 from mulde.errors import UsageError
 from mulde.extractors.base import Fingerprint
 from mulde.extractors.boxes import area, clip_boxes
+from mulde.extractors.known_networks import OTHER_FILES, NetworkKind, ultralytics_networks
 from mulde.extractors.yolo import YoloNetwork
 from mulde.records import Regions, Window
+
+_MILLIONS = {"yolov8": (3.2, 11.2, 25.9, 43.7, 68.2), "yolo11": (2.6, 9.4, 20.1, 25.3, 56.9)}
+DETECTORS = NetworkKind(
+    "detector",
+    lambda: ultralytics_networks("detector", "regions.yolo.weights", _MILLIONS),
+    lambda: OTHER_FILES,
+)
 
 
 class YoloRegions:
@@ -40,7 +48,7 @@ class YoloRegions:
             return Regions.empty()
         rows = np.concatenate(found)
         box_xyxy = clip_boxes(rows[:, :4], window.frames.size_hw)
-        frame_index = np.repeat(window.core_index, [len(one) for one in found])
+        frame_index = np.repeat(window.core_index, [len(boxes) for boxes in found])
         keep = area(box_xyxy) > 0
         return Regions(box_xyxy[keep], frame_index[keep], rows[keep, 4], rows[keep, 5].astype(np.int64))
 

@@ -7,13 +7,16 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import Fingerprint, local_weights, weights_source
+from mulde.extractors.known_networks import KnownNetwork, NetworkKind, torchvision_network
 from mulde.records import Float32, Regions, UInt8, Window
+from mulde.section import PathText, Section
 
 Images = UInt8 | Sequence[UInt8]
 """RGB images of one size, each (H, W, 3)."""
@@ -24,6 +27,14 @@ _MIN_DIS_PX = 32
 _MIN_RAFT_PX, _RAFT_MULTIPLE_PX = 128, 8
 _FARNEBACK: dict[str, Any] = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5}
 _FARNEBACK |= {"poly_sigma": 1.2, "flags": 0}
+
+
+class FlowSettings(Section):
+    method: Literal["dis", "farneback", "raft_small", "raft_large"] = Field("dis", description="dense optical flow")
+    preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="preset of the DIS flow")
+    weights: PathText = Field(
+        "DEFAULT", min_length=1, description="of RAFT: torchvision weights tag, or path of a local state dict"
+    )
 
 
 class Flow(Protocol):
@@ -212,7 +223,7 @@ def _load_raft(model: str, weights: str) -> Any:
 
 
 def _from_file(network: Any, path: Path, model: str) -> Any:
-    from mulde.extractors.backbone import read_state
+    from mulde.extractors.pretrained import read_state
 
     state = read_state(path)
     try:
@@ -292,3 +303,14 @@ class SharedMotion:
                 yield next(flows) / np.float32(index[b] - index[a])
             else:
                 yield np.zeros((*window.frames.size_hw, 2), np.float32)
+
+
+def _known_flows() -> Iterator[KnownNetwork]:
+    setting = "features.flow.method"
+    for name in ("dis", "farneback"):
+        yield KnownNetwork("flow", name, f'{setting}="{name}"', None, 0, "no weights", "opencv")
+    for name in ("raft_small", "raft_large"):
+        yield from torchvision_network("flow", name, setting, None)
+
+
+FLOWS = NetworkKind("flow", _known_flows)

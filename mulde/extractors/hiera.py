@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from mulde.errors import MuldeError, UsageError
-from mulde.extractors.backbone import copy_state, read_state
 from mulde.extractors.base import local_weights
 from mulde.extractors.networks import Loaded, Preprocessing, ready
+from mulde.extractors.pretrained import copy_state, read_state
 
 _KINETICS = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
 

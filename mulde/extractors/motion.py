@@ -1,4 +1,4 @@
-"""Moving regions by frame differencing: no weights (METHOD.md section 2)."""
+"""Moving regions by frame differencing: no weights (docs/method.md, Features)."""
 
 from __future__ import annotations
 

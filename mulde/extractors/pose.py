@@ -1,23 +1,58 @@
-"""Pose of the people in boxes: 17 key points by a network (METHOD.md section 2; Reiss & Hoshen, arXiv 2212.00789)."""
+"""Pose of the people in boxes: 17 key points by a network (docs/method.md, Features; Reiss & Hoshen, 2022)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from mulde.errors import UsageError
 from mulde.extractors.base import Fingerprint
 from mulde.extractors.boxes import clip_boxes, overlap, pixel_bounds
+from mulde.extractors.known_networks import OTHER_FILES, NetworkKind, ultralytics_networks
+from mulde.extractors.spec import ExtractorSpec, Requirement, Shared
+from mulde.extractors.wording import Comparison, Wording, farness
 from mulde.extractors.yolo import YoloNetwork
 from mulde.records import Bool, FeatureTable, Float32, Regions, UInt8, Window
+from mulde.section import PathText, Section
 
-KEY_POINTS = 17
+JOINTS = (
+    "nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder", "left elbow",
+    "right elbow", "left wrist", "right wrist", "left hip", "right hip", "left knee", "right knee", "left ankle",
+    "right ankle",
+)  # fmt: skip
+"""The key points of COCO, in the order of pose networks."""
+KEY_POINTS = len(JOINTS)
+_MAX_JOINTS, _SHARE_OF_JOINTS = 3, 2 / 3
 _GREY = 114
 """What stands around the crops; such networks saw it around their pictures in training."""
 _MIN_OVERLAP = 0.3
 """A pose found in the whole frame belongs to the box that it overlaps most, at least by this much (IoU)."""
+_MILLIONS = {"yolov8": (3.3, 11.6, 26.4, 44.4, 69.4), "yolo11": (2.9, 9.9, 20.9, 26.2, 58.8)}
+
+
+class PoseSettings(Section):
+    weights: PathText = Field(
+        "yolov8n-pose.pt", min_length=1, description="path of pose weights, or an official name, downloaded once"
+    )
+    mode: Literal["crops", "frame"] = Field(
+        "crops", description="crops: one pose in every box; frame: poses found in whole frames, matched to the boxes"
+    )
+    class_ids: tuple[Annotated[int, Field(ge=-1, le=2**31 - 1)], ...] = Field(
+        (0,), description="detector classes that have a pose (0 = person, -1 = moving region); empty = all boxes"
+    )
+    columns: Annotated[int, Field(ge=1, le=16)] = Field(
+        4, description="for crops: crops side by side on one picture that the network sees"
+    )
+    rows: Annotated[int, Field(ge=1, le=16)] = Field(3, description="for crops: rows of crops on that picture")
+    margin: float = Field(0.1, ge=0, le=2, description="for crops: what is shown around a box, as a share of its sides")
+    image_size: int = Field(
+        640, ge=32, le=4096, multiple_of=32, description="pixels of the longer side inside the network"
+    )
+    confidence: float = Field(0.25, ge=0, le=1, description="for frame: least confidence of a person")
+    keep_confidence: bool = Field(True, description="keep the confidence of each key point as a number of its own")
 
 
 def normalise_points(points: Float32, box_xyxy: Float32) -> Float32:
@@ -158,3 +193,51 @@ def _key_points(columns: Float32) -> Float32:
             hint="weights such as yolov8n-pose.pt",
         )
     return columns.reshape(-1, KEY_POINTS, 3)
+
+
+def _build(settings: PoseSettings, shared: Shared) -> Pose:
+    machine = shared.machine
+    network = YoloNetwork(
+        settings.weights, task="pose", image_size=settings.image_size, device=machine.device, threads=machine.threads
+    )
+    return Pose(network, **settings.model_dump(exclude={"weights", "image_size"}))
+
+
+def _groups(dim: int, settings: PoseSettings) -> tuple[str, ...]:
+    del settings
+    return tuple(joint for joint in JOINTS for _ in range(dim // len(JOINTS)))
+
+
+def _describe(comparison: Comparison, settings: PoseSettings) -> Wording:
+    """The joints that make up most of what is unusual."""
+    del settings
+    joints: list[str] = []
+    explained = 0.0
+    for joint, share in comparison.groups[:_MAX_JOINTS]:
+        if explained >= _SHARE_OF_JOINTS or share <= 0:
+            break
+        joints.append(joint)
+        explained += share
+    return ("unusual pose" + (f": {', '.join(joints)}" if joints else "")), farness(comparison)
+
+
+POSE = ExtractorSpec(
+    name="pose",
+    object_centric=True,
+    settings=PoseSettings,
+    build=_build,
+    column_groups=_groups,
+    describe=_describe,
+    requirements=(
+        *(Requirement(key, 'mode="crops"', lambda p: p.mode == "crops") for key in ("columns", "rows", "margin")),
+        Requirement("confidence", 'mode="frame"', lambda p: p.mode == "frame"),
+    ),
+    official_weights=True,
+    networks=NetworkKind(
+        "pose",
+        lambda: ultralytics_networks(
+            "pose", "features.pose.weights", _MILLIONS, ending="-pose", numbers=3 * KEY_POINTS
+        ),
+        lambda: OTHER_FILES,
+    ),
+)

@@ -1,16 +1,40 @@
-"""Velocity of objects from optical flow (METHOD.md section 2; Reiss & Hoshen, arXiv 2212.00789)."""
+"""Velocity of objects from optical flow (docs/method.md, Features; Reiss & Hoshen, arXiv 2212.00789)."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+from pydantic import Field
 
 from mulde.extractors.base import Fingerprint
 from mulde.extractors.boxes import pixel_bounds
+from mulde.extractors.directions import bin_angles, direction, direction_groups, heading
 from mulde.extractors.flow import DisFlow, SharedMotion
+from mulde.extractors.spec import ExtractorSpec, Requirement, Shared
+from mulde.extractors.wording import NOTEWORTHY, STILL, Comparison, Wording, percent, times
 from mulde.records import FeatureTable, Float32, Int64, Regions, Window
+from mulde.section import Section
+
+FASTNESS, DIRECTION_SHARE = "times_as_fast", "share_in_direction"
 
 _MIN_SCALE = 0.05
 """Of the ground at a box's foot: nearer to the horizon, or above it, speeds are multiplied by no more than 20."""
+_NUM_TYPICAL = 9
+_HARDLY = 0.1
+_QUARTER = 0.25  # of the motion: what goes within 45 degrees of a direction if all directions are alike
+
+
+class VelocitySettings(Section):
+    step: int = Field(1, ge=1, le=100, description="frames over which motion is measured")
+    bins: int = Field(8, ge=1, le=64, description="number of directions; 1 = speed alone")
+    normalise: Literal["none", "height", "perspective"] = Field(
+        "none",
+        description="speed in pixels per frame, in box heights per frame, or in pixels as seen at the lower border",
+    )
+    horizon: float = Field(
+        0.0, ge=-100, lt=1, description="for perspective: where the ground vanishes, as a share of the frame's height"
+    )
 
 
 def speed_and_direction(flow: Float32, bins: int) -> tuple[Float32, Int64]:
@@ -117,3 +141,83 @@ def _boxes_of(window: Window, regions: Regions, row: int) -> range:
     frame = window.frames.frame_index[row]
     low, high = np.searchsorted(regions.frame_index, [frame, frame + 1])
     return range(int(low), int(high))
+
+
+def _build(settings: VelocitySettings, shared: Shared) -> Velocity:
+    return Velocity(motion=shared.motion, **settings.model_dump())
+
+
+def _groups(dim: int, settings: VelocitySettings) -> tuple[str, ...]:
+    del settings
+    return direction_groups(dim)
+
+
+def _describe(comparison: Comparison, settings: VelocitySettings) -> Wording:
+    """The direction of the motion where that is the most unusual, else its speed against the usual one."""
+    del settings
+    has_directions = len(comparison.row) > 1
+    angle = heading(comparison.row) if has_directions else comparison.angle
+    rare = _rare_direction(comparison, angle) if has_directions else None
+    if rare is not None and _direction_matters_more(comparison):
+        partly = "partly " if angle is None else ""
+        few = f"only {percent(rare[1])}" if rare[1] >= 0.01 else "less than 1 %"
+        text = f"moves {partly}{direction(rare[0])}, where {few} of normal motion goes that way"
+        return text, {DIRECTION_SHARE: rare[1]}
+    going = f", heading {direction(angle)}" if angle is not None else ""
+    ratio, where = _times_as_fast(comparison)
+    if 1 / NOTEWORTHY < ratio < NOTEWORTHY:
+        return f"moves in an unusual way{going}", {}
+    if ratio < _HARDLY:
+        return "hardly moves, where things usually move", {FASTNESS: ratio}
+    fast = f"moves {times(ratio)} as fast as usual" if ratio > 1 else f"moves at {percent(ratio)} of the usual speed"
+    return f"{fast}{where}{going}", {FASTNESS: ratio}
+
+
+def _times_as_fast(comparison: Comparison) -> tuple[float, str]:
+    """The speed against the usual one here, or everywhere if that is what is unusual."""
+    speed = float(comparison.row.sum())
+    ratios = [
+        speed / max(float(np.median(rows.sum(axis=1))), STILL) for rows in (comparison.usual, comparison.everywhere)
+    ]
+    is_usual_here = 1 / NOTEWORTHY < ratios[0] < NOTEWORTHY
+    return (ratios[1], "") if is_usual_here else (ratios[0], comparison.place)
+
+
+def _direction_matters_more(comparison: Comparison) -> bool:
+    """Whether the row would be less unusual at its speed in a usual direction than in its direction at a usual speed.
+
+    The model itself is asked, about rows made up from the normal ones (n, bins) that are nearest to the median speed.
+    """
+    speeds, speed = comparison.usual.sum(axis=1), float(comparison.row.sum())
+    usual_speed = float(np.median(speeds))
+    if speed <= STILL or usual_speed <= STILL:
+        return False
+    typical = comparison.usual[np.argsort(np.abs(speeds - usual_speed), kind="stable")[:_NUM_TYPICAL]]
+    turned = typical * (speed / np.maximum(typical.sum(axis=1, keepdims=True), STILL))
+    paced = comparison.row[None] * (usual_speed / speed)
+    scores = comparison.score_rows(np.concatenate([paced, turned]).astype(np.float32))
+    return bool(np.median(scores[1:]) < scores[0])
+
+
+def _rare_direction(comparison: Comparison, angle: float | None) -> tuple[float, float] | None:
+    """The main direction of the row's motion, else that in which it has most more than usual, and the share of normal
+    motion within 45 degrees of it; None where much normal motion or little of the row's goes that way."""
+    row, usual = (rows.sum(axis=0, dtype=np.float64) for rows in (comparison.row[None], comparison.usual))  # (bins,)
+    row, usual = row / max(row.sum(), STILL), usual / max(usual.sum(), STILL)
+    angles = bin_angles(len(row))
+    angle = float(angles[int(np.argmax(row - usual))]) if angle is None else angle
+    near = np.cos(angles - angle) > np.cos(np.pi / 4) - 1e-9
+    share = float(usual[near].sum())
+    return (angle, share) if share < _QUARTER <= row[near].sum() else None
+
+
+VELOCITY = ExtractorSpec(
+    name="velocity",
+    object_centric=True,
+    settings=VelocitySettings,
+    build=_build,
+    column_groups=_groups,
+    describe=_describe,
+    uses_flow=True,
+    requirements=(Requirement("horizon", 'normalise="perspective"', lambda v: v.normalise == "perspective"),),
+)

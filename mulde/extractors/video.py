@@ -1,19 +1,50 @@
-"""Frame features by a video network: one row per frame from the clip centred on it. Imports torch."""
+"""Frame features by a video network: one row per frame from the clip centred on it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
+from pydantic import Field
 
 from mulde.errors import UsageError
-from mulde.extractors.base import Fingerprint
-from mulde.extractors.networks import Loaded, NetworkExtractor
-from mulde.records import FeatureTable, Int64, Regions, Window
+from mulde.extractors.known_networks import (
+    NON_COMMERCIAL,
+    KnownNetwork,
+    NetworkKind,
+    first_file,
+    hub_folder,
+    torchvision_network,
+)
+from mulde.extractors.spec import ExtractorSpec, Shared
+from mulde.section import PathText, Section, Text
 
-HIERA_MODELS = ("hiera_base_16x224", "hiera_base_plus_16x224", "hiera_large_16x224", "hiera_huge_16x224")
-"""Video models of the package hiera-transformer."""
+if TYPE_CHECKING:
+    from mulde.extractors.clips import VideoBackbone
+    from mulde.extractors.networks import Loaded
+
+_VIDEO_DIMS = {
+    "mvit_v1_b": 768, "mvit_v2_s": 768, "swin3d_t": 768, "swin3d_s": 768, "swin3d_b": 1024,
+    "r2plus1d_18": 512, "r3d_18": 512, "mc3_18": 512, "s3d": 1024,
+}  # fmt: skip
+_HIERA: Mapping[str, tuple[int, float | None]] = {  # of the package hiera-transformer: numbers, MB
+    "hiera_base_16x224": (768, None),
+    "hiera_base_plus_16x224": (896, None),
+    "hiera_large_16x224": (1152, 852),
+    "hiera_huge_16x224": (2048, None),
+}
+
+
+class VideoBackboneSettings(Section):
+    model: Text = Field(
+        "mvit_v2_s", min_length=1, description="torchvision video model (mvit_v2_s, swin3d_t, r2plus1d_18, s3d ...), "
+        "or one of the package hiera-transformer (hiera_large_16x224 ...)"
+    )  # fmt: skip
+    weights: PathText = Field(
+        "DEFAULT", min_length=1, description="weights tag of the model's library, or path of a local state dict"
+    )
+    stride: int = Field(4, ge=1, le=100, description="frames from one frame of a clip to the next")
 
 
 def video_backbone(
@@ -35,17 +66,19 @@ def video_backbone(
     """
     from torchvision.models import list_models, video
 
-    if model not in HIERA_MODELS and model not in list_models(module=video):
-        known = ", ".join([*list_models(module=video), *HIERA_MODELS])
+    from mulde.extractors.clips import VideoBackbone
+
+    if model not in _HIERA and model not in list_models(module=video):
+        known = ", ".join([*list_models(module=video), *_HIERA])
         raise UsageError(f"video model {model!r}", expected=f"one of {known}")
     frames = 32 if model.startswith("swin3d") else 16  # as they were trained; s3d, trained on more, takes any number
 
     def load() -> Loaded:
-        if model in HIERA_MODELS:
+        if model in _HIERA:
             from mulde.extractors.hiera import load_hiera
 
             return load_hiera(model, weights, device)
-        from mulde.extractors.backbone import load_torchvision
+        from mulde.extractors.pretrained import load_torchvision
 
         return load_torchvision(video, model, weights, device, frames=frames)
 
@@ -61,54 +94,27 @@ def video_backbone(
     )
 
 
-class VideoBackbone(NetworkExtractor):
-    """A video network applied to the clip around each frame: one row per frame.
-
-    The clip of frame t holds the `frames` frames t + stride * (k - frames // 2), k = 0 ... frames - 1; the first and
-    the last frame of the video stand for what lies beyond them. Frames are stretched to the square that the network
-    expects, so that nothing at the borders is lost.
-    """
-
-    object_centric = False
-
-    def __init__(
-        self,
-        model: str,
-        weights: str,
-        load: Callable[[], Loaded],
-        *,
-        frames: int,
-        stride: int,
-        device: str,
-        precision: str = "float32",
-        batch_size: int = 64,
-    ) -> None:
-        super().__init__("video", model, weights, load, device=device, precision=precision, batch_size=batch_size)
-        self.offsets = stride * (np.arange(frames) - frames // 2)
-        self.before, self.after = -int(self.offsets[0]), max(0, int(self.offsets[-1]))
-        self.stride = stride
-
-    def fingerprint(self) -> Fingerprint:
-        return {**super().fingerprint(), "frames": len(self.offsets), "stride": self.stride}
-
-    def extract(self, window: Window, regions: Regions) -> FeatureTable:
-        del regions  # whole frames
-        expects, device = self.network.expects, self.network.device
-        used, clips = np.unique(clip_positions(window, self.offsets), return_inverse=True)
-        clips = clips.reshape(-1, len(self.offsets))  # (n, frames): numpy versions differ in the shape they give
-        squares = expects.squares([window.frames.images[position] for position in used])  # each frame once
-
-        def prepare(rows: range) -> torch.Tensor:
-            return expects.normalise(squares[clips[rows.start : rows.stop]], device)
-
-        return FeatureTable(self.network(len(clips), prepare), window.core_index)
+def _build(settings: VideoBackboneSettings, shared: Shared) -> VideoBackbone:
+    return video_backbone(settings.model, settings.weights, stride=settings.stride, **shared.network_options)
 
 
-def clip_positions(window: Window, offsets: Int64) -> Int64:
-    """Where in the window the clip of each core frame lies: (n, len(offsets)) positions in `window.frames`.
+def _known() -> Iterator[KnownNetwork]:
+    setting = "features.video.model"
+    for name, dim in _VIDEO_DIMS.items():
+        yield from torchvision_network("video", name, setting, dim)
+    for name, (numbers, size_mb) in _HIERA.items():
+        present = first_file([hub_folder() / f"{name}.pth"])
+        yield KnownNetwork("video", name, f'{setting}="{name}"', numbers, size_mb, NON_COMMERCIAL, present)
 
-    Offsets are in frame numbers. A frame that could not be decoded is replaced by the one before it.
-    """
-    wanted = window.core_index[:, None] + offsets
-    held = window.frames.frame_index
-    return np.clip(np.searchsorted(held, wanted, side="right") - 1, 0, len(held) - 1)
+
+def _remark() -> str:
+    return "" if find_spec("hiera") else "The hiera models need their package: pip install 'mulde[hiera]'"
+
+
+VIDEO = ExtractorSpec(
+    name="video",
+    object_centric=False,
+    settings=VideoBackboneSettings,
+    build=_build,
+    networks=NetworkKind("video", _known, _remark),
+)

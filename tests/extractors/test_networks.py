@@ -16,8 +16,9 @@ from torchvision import models
 from torchvision.models import video
 
 from mulde.errors import MuldeError
-from mulde.extractors.backbone import backbone_appearance, drop_head, fold_batch_norm
+from mulde.extractors.backbone import backbone_appearance
 from mulde.extractors.networks import BatchedNetwork, Loaded, Preprocessing, ready, resolve_precision
+from mulde.extractors.pretrained import drop_head, fold_batch_norm
 
 PLAIN = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 ROWS = np.arange(100, dtype=np.float32)[:, None] * [1, 10]

@@ -16,8 +16,9 @@ from torchvision.models import video
 
 from mulde.errors import UsageError
 from mulde.extractors import hiera as our_hiera
+from mulde.extractors.clips import VideoBackbone, clip_positions
 from mulde.extractors.networks import Preprocessing
-from mulde.extractors.video import VideoBackbone, clip_positions, video_backbone
+from mulde.extractors.video import video_backbone
 from mulde.records import Frames, Regions, Window
 
 

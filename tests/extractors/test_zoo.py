@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mulde.extractors.clip import clip_appearance
-from mulde.extractors.zoo import _CLIP, _IMAGE_DIMS, _VIDEO_DIMS, KINDS, list_models
+from mulde.extractors.backbone import _IMAGE_DIMS
+from mulde.extractors.clip import _CLIP, clip_appearance
+from mulde.extractors.video import _VIDEO_DIMS
+from mulde.extractors.zoo import list_models, network_kinds
 from mulde.settings_file import load_settings
 
 
@@ -22,7 +24,7 @@ def empty_caches(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", network_kinds())
 def test_each_kind_has_models_whose_settings_are_valid(kind):
     models = list_models(kind)
     assert models
@@ -34,7 +36,7 @@ def test_each_kind_has_models_whose_settings_are_valid(kind):
 
 
 def test_all_kinds_together():
-    assert [m.kind for m in list_models()] == [m.kind for kind in KINDS for m in list_models(kind)]
+    assert [m.kind for m in list_models()] == [m.kind for kind in network_kinds() for m in list_models(kind)]
 
 
 def put(path: Path) -> str:
@@ -119,4 +121,4 @@ def test_remarks_say_how_to_list_the_rest(mulde):
 def test_an_unknown_kind_is_a_usage_error(mulde):
     code, _, err = mulde("models", "--kind", "audio")
     assert code == 2
-    assert "expected one of detector, pose, image, video, clip, flow, got audio" in err
+    assert "expected one of detector, pose, clip, image, video, flow, got audio" in err

@@ -12,7 +12,8 @@ from typing import Any
 from rich.table import Table
 
 from mulde.console import output, print_json
-from mulde.extractors.zoo import KnownNetwork, as_json
+from mulde.extractors.known_networks import KnownNetwork
+from mulde.extractors.zoo import as_json
 from mulde.store.maintenance import CacheRow, Pruning, settings_in_short, summarise
 
 _TITLES = {"dataset": "data set", "extractor": "extractor", "settings": "settings", "video": "video", "path": "file"}

@@ -9,8 +9,9 @@ import numpy as np
 from mulde.events import EventRegion, Reason, ReferenceSample
 from mulde.extractors.boxes import overlap
 from mulde.extractors.class_names import object_name
-from mulde.extractors.columns import column_groups
-from mulde.pipeline.events.wording import Case, sentence
+from mulde.extractors.registry import EXTRACTORS
+from mulde.extractors.spec import one_group
+from mulde.extractors.wording import Comparison, Wording, describe_appearance
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.normal_index import NormalIndex
@@ -84,20 +85,19 @@ class ReasonBuilder:
         nearest: tuple[tuple[int, float], ...],
     ) -> Reason:
         region = self._region(table, row)
-        usual, here = self._usual(region)
-        case = Case(
-            self.name,
-            self.stream,
+        usual, is_local = self._usual(region)
+        comparison = Comparison(
             table.values[row],
             usual,
             self.normal,
-            here,
+            is_local=is_local,
             is_object=region is not None,
-            angle=way(table, row) if self.name == "velocity" and table.dim == 1 else None,
+            score_rows=self.stream.score_rows,
+            angle=way(table, row),
             distance=nearest[0][1] if nearest else None,
             groups=groups,
         )
-        text, facts = sentence(case, self.settings.features)
+        text, facts = self._described(comparison)
         if region is not None:
             subject = region.what if region.track_id < 0 else f"{region.what} {region.track_id}"
             text = f"{subject}: {text}"
@@ -154,8 +154,15 @@ class ReasonBuilder:
         )
 
     def _groups(self, values: Float32, reference: Float32) -> list[Groups]:
-        names = column_groups(self.name, values.shape[1], self.settings.features)
+        dim, spec = values.shape[1], EXTRACTORS.get(self.name)
+        names = spec.groups(dim, self.settings.features.of(self.name)) if spec else one_group(dim)
         return group_shares(self.stream, values, reference, names)
+
+    def _described(self, comparison: Comparison) -> Wording:
+        spec = EXTRACTORS.get(self.name)  # None: features made elsewhere
+        if spec is None:
+            return describe_appearance(comparison)
+        return spec.describe(comparison, self.settings.features.of(self.name))
 
 
 def group_shares(stream: Stream, values: Float32, reference: Float32, names: Sequence[str]) -> list[Groups]:

@@ -18,9 +18,10 @@ from mulde.extractors.base import Extractor
 from mulde.extractors.class_names import class_names, shown
 from mulde.extractors.detector import YoloRegions
 from mulde.extractors.finders import UnitedRegions
+from mulde.extractors.spec import Machine
 from mulde.extractors.tracks import Tracker
 from mulde.media import Conversion, ConvertedReader, VideoReader, open_video
-from mulde.pipeline.extraction.registry import Machine, build_extractors, build_regions, build_tracker
+from mulde.pipeline.extraction.registry import build_extractors, build_regions, build_tracker
 from mulde.pipeline.model.world import Match, World, match
 from mulde.records import Regions, UInt8, Window
 from mulde.store import store as tables

@@ -11,6 +11,8 @@ from fnmatch import fnmatchcase
 
 from mulde.config import Settings
 from mulde.errors import UsageError
+from mulde.extractors.registry import EXTRACTORS, object_centric, sections
+from mulde.extractors.spec import ExtractorSpec, Requirement
 from mulde.nested import leaves
 from mulde.settings_file import load_settings, parse_override
 
@@ -40,41 +42,48 @@ _WHY_NOT: Mapping[str, str] = {
     "reasons": "it is settled in training",
     "run": "it is one of mulde run",
 }
-PER_BOX = {"velocity", "geometry", "pose", "descriptor", "clip", "backbone"}
+Need = tuple[str, str, Callable[[Settings], bool]]
+"""A setting or section, what it needs to have an effect, and whether that is so."""
 
 
-def _extracts(*names: str) -> Callable[[Settings], bool]:
-    return lambda s: bool({*names} & {*s.features.extractors})
+def _has_boxes(settings: Settings) -> bool:
+    return not object_centric().isdisjoint(settings.features.extractors)
 
 
-# setting or section -> what it needs to have an effect, and whether that is so
-_NEEDS: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
-    ("regions", "a feature per box in features.extractors", _extracts(*PER_BOX)),
+_NEEDS: tuple[Need, ...] = (
+    ("regions", "a feature per box in features.extractors", _has_boxes),
     ("regions.yolo", 'regions.finders with "yolo" (--detector)', lambda s: "yolo" in s.regions.finders),
     ("regions.motion", 'regions.finders with "motion"', lambda s: "motion" in s.regions.finders),
-    ("tracks", "a feature per box in features.extractors", _extracts(*PER_BOX)),
+    ("tracks", "a feature per box in features.extractors", _has_boxes),
     ("tracks.lost_frames", "a tracks.tracker", lambda s: s.tracks.tracker != "none"),
-    ("features.flow", "velocity or flow_histogram in features.extractors", _extracts("velocity", "flow_histogram")),
-    ("features.flow.preset", 'features.flow.method="dis"', lambda s: s.features.flow.method == "dis"),
-    ("features.flow.weights", "RAFT as features.flow.method", lambda s: s.features.flow.method.startswith("raft")),
-    ("features.velocity", "velocity in features.extractors", _extracts("velocity")),
-    (
-        "features.velocity.horizon",
-        'features.velocity.normalise="perspective"',
-        lambda s: s.features.velocity.normalise == "perspective",
-    ),
-    ("features.flow_histogram", "flow_histogram in features.extractors", _extracts("flow_histogram")),
-    ("features.pose", "pose in features.extractors", _extracts("pose")),
-    *((f"features.pose.{name}", 'features.pose.mode="crops"', lambda s: s.features.pose.mode == "crops")
-      for name in ("columns", "rows", "margin")),
-    ("features.pose.confidence", 'features.pose.mode="frame"', lambda s: s.features.pose.mode == "frame"),
-    ("features.clip", "clip or frame_clip in features.extractors", _extracts("clip", "frame_clip")),
-    ("features.backbone", "backbone in features.extractors", _extracts("backbone")),
-    ("features.video", "video in features.extractors", _extracts("video")),
     ("density.preset", "mulde or msma as density.method", lambda s: s.density.method in ("mulde", "msma")),
     ("fusion.heldout_share", "fusion.folds=1", lambda s: s.fusion.folds == 1),
     ("reasons.nearest", "reasons.normal_moments above 0", lambda s: s.reasons.normal_moments > 0),
-)  # fmt: skip
+)
+
+
+def _needs() -> Iterator[Need]:
+    """All of them, those of the extractors too."""
+    yield from _NEEDS
+    yield _of_extractors("flow", [name for name, spec in EXTRACTORS.items() if spec.uses_flow])
+    yield "features.flow.preset", 'features.flow.method="dis"', lambda s: s.features.flow.method == "dis"
+    yield "features.flow.weights", "RAFT as features.flow.method", lambda s: s.features.flow.method.startswith("raft")
+    for section in sections():
+        specs = [spec for spec in EXTRACTORS.values() if spec.section == section]
+        yield _of_extractors(section, [spec.name for spec in specs])
+        for spec in specs:
+            for need in spec.requirements:
+                yield _beside(spec, need)
+
+
+def _of_extractors(section: str, names: Sequence[str]) -> Need:
+    needed = f"{' or '.join(names)} in features.extractors"
+    return f"features.{section}", needed, lambda s: not {*names}.isdisjoint(s.features.extractors)
+
+
+def _beside(spec: ExtractorSpec, need: Requirement) -> Need:
+    section = f"features.{spec.section}"
+    return f"{section}.{need.key}", f"{section}.{need.needed}", lambda s: need.holds(s.features.of(spec.name))
 
 
 def check_used(command: str, changes: Sequence[str], settings: Settings, beside: str = "{} beside it") -> None:
@@ -85,8 +94,8 @@ def check_used(command: str, changes: Sequence[str], settings: Settings, beside:
         if not any(_within(key, one) for one in uses) or key in but:
             other = next(name for name in ("train", "score", "run") if _is_used(key, name))
             raise UsageError(f"setting {key} has no effect on mulde {command}", hint=f"give it to mulde {other}")
-        for one, needed, holds in _NEEDS:
-            if _within(key, one) and not holds(settings):
+        for section, needed, holds in _needs():
+            if _within(key, section) and not holds(settings):
                 raise UsageError(f"setting {key} has no effect", expected=beside.format(needed))
 
 

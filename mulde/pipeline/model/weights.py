@@ -20,28 +20,30 @@ from mulde.digests import path_digest
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import is_tag, local_weights
 from mulde.extractors.formats import TRUST
+from mulde.extractors.registry import EXTRACTORS, known_extractor, object_centric
 from mulde.extractors.yolo import fetch, official_names
 from mulde.files import read_json, write_json
 from mulde.names import printable, user_path
-from mulde.pipeline.model.setting_uses import PER_BOX, scoring_settings
+from mulde.pipeline.model.setting_uses import scoring_settings
 
 CONFIG, FOLDERS = "MULDE_CONFIG", "MULDE_WEIGHTS"
 """Environment variables: the folder of the user's own record; folders with weights, as PATH has them."""
 RECORD = "weights.json"
-DETECTOR, POSE = "regions.yolo.weights", "features.pose.weights"
+DETECTOR = "regions.yolo.weights"
 _OPTION = {DETECTOR: "--detector PATH"}
-_OF_EXTRACTOR = {
-    "pose": POSE,
-    "clip": "features.clip.weights",
-    "frame_clip": "features.clip.weights",
-    "backbone": "features.backbone.weights",
-    "video": "features.video.weights",
-    "velocity": "features.flow.weights",
-    "flow_histogram": "features.flow.weights",
-}
-_SETTINGS = tuple(dict.fromkeys([DETECTOR, *_OF_EXTRACTOR.values()]))
 _UNNAMED = "\x01"  # no path and no name; settings take no NUL
 _MAX_KNOWN, _MAX_LOOKED_AT = 1000, 500
+
+
+def _weights_settings() -> tuple[str, ...]:
+    """Every setting that names weights."""
+    of_extractors = [spec.weights_setting for spec in EXTRACTORS.values() if spec.weights_setting is not None]
+    return tuple(dict.fromkeys([DETECTOR, *of_extractors]))
+
+
+def _is_official(key: str) -> bool:
+    """Whether the weights are a file of Ultralytics, which an official name stands for; else a library has tags."""
+    return key == DETECTOR or any(s.official_weights for s in EXTRACTORS.values() if s.weights_setting == key)
 
 
 def trust_code() -> None:
@@ -51,7 +53,7 @@ def trust_code() -> None:
 
 def portable_settings(settings: Settings) -> Settings:
     """The settings without what belongs to one machine or person: of weights plain names, nothing of `run`."""
-    plain = {key: plain_name(_value(settings, key)) for key in _SETTINGS}
+    plain = {key: plain_name(_value(settings, key)) for key in _weights_settings()}
     return _with(settings, plain).model_copy(update={"run": type(settings.run)()})
 
 
@@ -68,9 +70,9 @@ def settings_for(made_from: Mapping[str, Any], settings: Settings, changes: Sequ
     made_from: the fingerprint of the model's extraction, which holds the digests. Raises UsageError for a setting that
     scoring cannot change and for weights that nobody named, MuldeError for published ones that cannot be had.
     """
-    changed = scoring_settings(_with(settings, dict.fromkeys(_SETTINGS, _UNNAMED)), changes)
+    changed = scoring_settings(_with(settings, dict.fromkeys(_weights_settings(), _UNNAMED)), changes)
     used, needed, found = _used(made_from), _needed(settings), {}
-    for key in _SETTINGS:
+    for key in _weights_settings():
         if _value(changed, key) != _UNNAMED:
             continue  # the user's own word; `check_extraction` compares its digest before anything is loaded
         name = plain_name(_value(settings, key))
@@ -99,7 +101,7 @@ def remember(settings: Settings, made_from: Mapping[str, Any]) -> None:
 
 
 def _path_of(key: str, weights: str) -> Path | None:
-    if key not in (DETECTOR, POSE):
+    if not _is_official(key):
         return local_weights(weights)
     path = user_path(weights)
     return path if path.exists() else None
@@ -108,14 +110,14 @@ def _path_of(key: str, weights: str) -> Path | None:
 def _find(key: str, name: str, facts: Mapping[str, Any]) -> str:
     """The path of the weights with the digest in `facts`, or the tag of published ones."""
     sha256, tag = _sha256(facts), facts.get("weights")
-    if sha256 is None and key not in (DETECTOR, POSE) and isinstance(tag, str) and is_tag(tag):
+    if sha256 is None and not _is_official(key) and isinstance(tag, str) and is_tag(tag):
         return tag  # never a path; the library knows it, or refuses it
     if sha256 is not None:
         remembered = [Path(known) for digest, known in _known().items() if digest == sha256]
         for path in (*remembered, *_in_folders(name)):
             if path.exists() and path_digest(path) == sha256:
                 return str(path)
-        if key in (DETECTOR, POSE) and name.endswith(".pt") and name in official_names():
+        if _is_official(key) and name.endswith(".pt") and name in official_names():
             return str(_published(key, name, sha256))
     raise _unnamed(key, name, sha256)
 
@@ -130,7 +132,7 @@ def _in_folders(name: str) -> Iterator[Path]:
 
 
 def _published(key: str, name: str, sha256: str) -> Path:
-    what = "pose network" if key == POSE else "detector"
+    what = "detector" if key == DETECTOR else f"{key.split('.')[1]} network"
     path = fetch(name, what)
     if (got := path_digest(path)) != sha256:
         raise UsageError(
@@ -160,7 +162,7 @@ def _used(made_from: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         if isinstance(finder, Mapping) and finder.get("finder") == "yolo":
             used[DETECTOR] = finder
     for name, facts in extractors.items() if isinstance(extractors, Mapping) else ():
-        key = _OF_EXTRACTOR.get(name)
+        key = EXTRACTORS[name].weights_setting if name in EXTRACTORS else None
         if key is not None and isinstance(facts, Mapping) and {"weights", "weights_sha256"} & facts.keys():
             used[key] = facts
     return used
@@ -169,10 +171,10 @@ def _used(made_from: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _needed(settings: Settings) -> set[str]:
     """The settings of weights that something will load."""
     extractors = settings.features.extractors
-    needed = {_OF_EXTRACTOR[name] for name in extractors if name in _OF_EXTRACTOR}
+    needed = {key for name in extractors if (key := known_extractor(name).weights_setting) is not None}
     if not settings.features.flow.method.startswith("raft"):
         needed.discard("features.flow.weights")
-    finds = "yolo" in settings.regions.finders and any(name in PER_BOX for name in extractors)
+    finds = "yolo" in settings.regions.finders and not object_centric().isdisjoint(extractors)
     return needed | ({DETECTOR} if finds else set())
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from runpy import run_path
+
 import pytest
 
 from mulde.datasets import open_dataset, write_world
 from mulde.media import write_video
 from mulde.pipeline.events.explain import Explained, explain
-from mulde.pipeline.events.wording import cause_of
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
 from mulde.pipeline.scoring.frames import score_video
@@ -17,14 +19,7 @@ from mulde.pipeline.training.reference_samples import write_normal_index
 from mulde.settings_file import load_settings
 from tests.pipeline.clips import QUIET, run
 
-TRUE_CAUSES = {
-    "fast": "fast",
-    "direction": "against the stream",
-    "pose": "unusual pose",
-    "object": "unusual object",
-    "size": "unusual object",  # a cart is wider than people
-}
-
+named_cause = run_path(str(Path(__file__).parents[3] / "benchmarks/reasons.py"))["named_cause"]
 SEED = 0
 QUICK = ["density.method=mixture", "fusion.folds=1", "reasons.normal_moments=300", "features.flow.preset=ultrafast"]
 
@@ -60,7 +55,7 @@ def test_the_named_stream_is_a_true_cause_of_four_in_five_events(world, with_mom
             and event.start_frame < cause.end_frame
         ]
         if true:  # others are false alarms, which nothing caused
-            right.append(TRUE_CAUSES.get(cause_of(event.reason)) in true[0])
+            right.append(named_cause(event.reason) in true[0])
         assert sum(event.reason.streams.values()) == pytest.approx(event.score, abs=1e-9)
         assert all(near.distance >= 0 for near in event.reason.nearest)
         assert len(event.reason.nearest) == 3 * with_moments

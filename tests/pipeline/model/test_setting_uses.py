@@ -42,8 +42,8 @@ OTHER_VALUES = {
 
 def leaves(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every setting with another value than it has."""
-    for name, field in type(section).model_fields.items():
-        value, key = getattr(section, name), f"{prefix}{name}"
+    for name, value in section:
+        key = f"{prefix}{name}"
         if isinstance(value, BaseModel):
             yield from leaves(value, f"{key}.")
         elif key in OTHER_VALUES:
@@ -56,7 +56,8 @@ def leaves(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield key, value / 2 or 0.5
         else:
             assert isinstance(value, str)
-            yield key, next((one for one in get_args(field.annotation) if isinstance(one, str) and one != value), "x")
+            words = get_args(type(section).model_fields[name].annotation)
+            yield key, next((one for one in words if isinstance(one, str) and one != value), "x")
 
 
 ALL = dict(leaves(Settings()))

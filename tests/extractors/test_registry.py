@@ -1,0 +1,174 @@
+"""Every extractor keeps what its spec says; a registered one is as good as one of mulde's own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import Field
+
+from mulde.config import FeatureSettings, Settings
+from mulde.errors import UsageError
+from mulde.extractors.descriptor import DESCRIPTOR
+from mulde.extractors.registry import EXTRACTORS, RESERVED, register_extractor
+from mulde.extractors.spec import ExtractorSpec, NoSettings, Shared
+from mulde.extractors.wording import Comparison
+from mulde.pipeline.model.setting_uses import check_used
+from mulde.section import Section
+from mulde.settings_file import dump_toml, load_settings
+
+NUM_COLUMNS = {
+    "velocity": 8, "flow_histogram": 8, "geometry": 2, "pose": 51, "descriptor": 114, "clip": 512, "frame_clip": 512,
+    "backbone": 1280, "video": 768,
+}  # fmt: skip
+
+
+class OwnSettings(Section):
+    size_px: int = Field(8, ge=1, le=64, description="side of what is looked at")
+    also: bool = Field(False, description="an option")
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    """A registry that each test has to itself."""
+    monkeypatch.setattr("mulde.extractors.registry.EXTRACTORS", EXTRACTORS)
+    before = dict(EXTRACTORS)
+    yield EXTRACTORS
+    EXTRACTORS.clear()
+    EXTRACTORS.update(before)
+
+
+def own(**facts: object) -> ExtractorSpec:
+    return replace(
+        ExtractorSpec(name="own", object_centric=True, build=DESCRIPTOR.build, settings=OwnSettings), **facts
+    )
+
+
+def test_every_extractor_has_its_numbers_here():
+    assert NUM_COLUMNS.keys() == EXTRACTORS.keys()
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_what_is_built_is_what_the_spec_says(name):
+    spec = EXTRACTORS[name]
+    extractor = spec.build(Settings().features.of(name), Shared())
+    assert (extractor.name, extractor.object_centric) == (spec.name, spec.object_centric) == (name, spec.object_centric)
+    assert spec.section == name or EXTRACTORS[spec.section].settings is spec.settings
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_columns_have_a_group_each_and_rows_have_words(name):
+    spec, settings, dim = EXTRACTORS[name], Settings().features.of(name), NUM_COLUMNS[name]
+    groups = spec.groups(dim, settings)
+    assert len(groups) == dim
+    rows = np.ones((20, dim), np.float32)
+    comparison = Comparison(3 * rows[0], rows, rows, is_local=True, is_object=spec.object_centric, distance=7.0,
+                            score_rows=lambda rows: rows.sum(axis=1), groups=[(groups[0], 1.0)])  # fmt: skip
+    text, facts = spec.describe(comparison, settings)
+    assert text
+    assert all(isinstance(value, float) for value in facts.values())
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_each_requirement_is_of_a_setting_that_there_is(name):
+    for need in EXTRACTORS[name].requirements:
+        key, sign, _ = need.needed.partition("=")
+        assert {need.key, key} <= EXTRACTORS[name].settings.model_fields.keys()
+        assert sign
+        of = load_settings(overrides=[f"features.{EXTRACTORS[name].section}.{need.needed}"]).features.of(name)
+        assert need.holds(of)
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_each_is_documented(name):
+    text = (Path(__file__).parents[2] / "docs/method.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\| {name} ", text, flags=re.MULTILINE)
+
+
+def test_settings_load_no_heavy_library():
+    code = (
+        "import sys, mulde.settings_file as s\n"
+        "s.dump_toml(s.load_settings())\n"
+        "heavy = {'torch', 'torchvision', 'cv2', 'ultralytics', 'open_clip', 'pandas', 'pyarrow', 'sklearn'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_extractor_can_take_a_key_of_all_extractors():
+    assert FeatureSettings.model_fields.keys() <= {*RESERVED}
+
+
+def test_a_registered_extractor_has_a_section_of_settings():
+    with pytest.raises(UsageError, match=r"setting features.own: expected a setting that there is"):
+        load_settings(overrides=["features.own.size_px=3"])
+    register_extractor(own())
+    settings = load_settings(overrides=["features.own.size_px=3", 'features.extractors=["own"]'])
+    assert settings.features.of("own") == OwnSettings(size_px=3)
+    assert "[features.own]\n# side of what is looked at (at least 1, at most 64)\nsize_px = 3\n" in dump_toml(settings)
+    assert Settings().features.of("own") == OwnSettings()
+    for bad, sentence in {
+        "features.own.size_px=0": "setting features.own.size_px: expected greater than or equal to 1, got 0",
+        "features.own.sise_px=1": "setting features.own.sise_px: expected a setting that there is, got 1",
+        "features.own=1": "setting features.own: expected a table, got 1",
+        "features.owm.size_px=1": "setting features.owm: expected a setting that there is",
+    }.items():
+        with pytest.raises(UsageError, match=sentence):
+            load_settings(overrides=[bad])
+
+
+def test_its_settings_are_refused_where_they_have_no_effect():
+    register_extractor(own())
+    with pytest.raises(UsageError, match=r"features.own.size_px has no effect.*expected own in features.extractors"):
+        check_used("extract", ["features.own.size_px=3"], load_settings(overrides=["features.own.size_px=3"]))
+
+
+def test_settings_made_before_the_registration_have_its_defaults():
+    settings = Settings()
+    register_extractor(own())
+    assert settings.features.of("own") == OwnSettings()
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        (own(name="velocity"), "'velocity', section 'own': expected names that are not taken"),
+        (own(name="tracks"), "'tracks', section 'own': expected names that are not taken"),
+        (own(section="flow"), "section 'flow': expected names that are not taken"),
+        (own(section="pose"), "features.pose: expected PoseSettings, as those of 'pose', got OwnSettings"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused(spec, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        register_extractor(spec)
+    assert EXTRACTORS["velocity"].uses_flow
+    assert "own" not in EXTRACTORS
+
+
+def test_registering_again_replaces_the_extractor():
+    register_extractor(own())
+    register_extractor(own(settings=NoSettings))
+    assert EXTRACTORS["own"].settings is NoSettings
+
+
+@pytest.mark.parametrize("name", ["", "Own", "../own", "own-1", "1own", "own.x", "a" * 64])
+def test_a_name_that_no_stream_can_have_is_refused(name):
+    with pytest.raises(UsageError, match="name of an extractor: expected lower-case letters"):
+        own(name=name)
+
+
+def test_another_number_of_groups_than_columns_is_refused():
+    with pytest.raises(UsageError, match="column_groups of extractor 'own': expected 3 names, got 2"):
+        own(column_groups=lambda dim, settings: ("a", "b")).groups(3, OwnSettings())
+
+
+def test_an_extractor_that_is_not_registered_is_a_sentence():
+    settings = Settings().features.model_copy(update={"extractors": ("own",)})
+    with pytest.raises(UsageError, match=r"extractor 'own': expected one of velocity, .*register_extractor first"):
+        settings.of("own")
