@@ -18,7 +18,7 @@ import numpy as np
 
 from mulde.errors import UsageError
 from mulde.evaluation.conformal import COVERAGE, NormalVideo, alarm_level, count_events
-from mulde.pipeline.model.bundle import load_bundle
+from mulde.pipeline.model.loading import load_model
 
 
 def try_splits(
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("false-alarms.json"))
     args = parser.parse_args()
-    bundle = load_bundle(args.model)
+    bundle = load_model(args.model).bundle
     clips = dict(zip(bundle.normal, bundle.smoothed_normal["centred"], strict=True))
     hours = sum(clip.hours for clip in clips.values())
     print(f"{len(clips)} clips, {60 * hours:.1f} minutes, {args.splits} splits in halves")

@@ -139,7 +139,7 @@ def score(
     Every frame gets an anomaly score and a p-value. Of a data set, the test split is scored. The last line of the
     output is the run folder.
     """
-    from mulde.pipeline.predictor import ScoreOptions
+    from mulde.pipeline.predictor.scorer import ScoreOptions
     from mulde.pipeline.stages import run_score
 
     session = open_session(store, device, quiet, workers, engine, address, strict=strict)

@@ -21,10 +21,10 @@ from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
-from mulde.pipeline.model.normal_index import MOMENTS
+from mulde.pipeline.model.loading import TrainedModel, save_normal_index
 from mulde.pipeline.model.world import World, mixtures, world_of
 from mulde.pipeline.outcome import Outcome
-from mulde.pipeline.predictor import ScoreOptions, Scorer
+from mulde.pipeline.predictor.scorer import ScoreOptions, Scorer
 from mulde.pipeline.review.audit import write_audit
 from mulde.pipeline.run_claim import added, claim, new_run, prune
 from mulde.pipeline.run_folder import RECORD, REGIONS, SETTINGS, TRUTH, RunFolder, read_record
@@ -33,7 +33,7 @@ from mulde.pipeline.scoring.regions import read_regions
 from mulde.pipeline.scoring.threshold import recorded_level
 from mulde.pipeline.training.exclusions import Exclusions, read_exclusions
 from mulde.pipeline.training.fit import CHECKPOINTS, check_density, train
-from mulde.pipeline.training.reference_samples import write_normal_index
+from mulde.pipeline.training.reference_samples import make_normal_index
 from mulde.progress import Reporter
 from mulde.records import LabelTrack, ScoredVideo
 from mulde.report.curves import truth_frames
@@ -48,13 +48,13 @@ class Evaluated(Outcome):
     events_found: EventsFound | None = None
 
 
-def run_extract(sources: Sequence[str], settings: Settings, place: Session) -> Outcome:
+def run_extract(sources: Sequence[str], settings: Settings, session: Session) -> Outcome:
     """Features of all videos of the sources into the store."""
-    opened = _open(sources, None, place)
+    opened = _open(sources, None, session)
     outcome = Outcome(failures=opened.failures)
-    extraction = place.extract(opened.videos, ExtractionPlan(settings, place.device))
+    extraction = session.extract(opened.videos, ExtractionPlan(settings, session.device))
     outcome.add(len(extraction.done), extraction.failures)
-    place.reporter.say(f"{extraction.computed} videos computed, {extraction.reused} already in {place.store.root}")
+    session.reporter.say(f"{extraction.computed} videos computed, {extraction.reused} already in {session.store.root}")
     return outcome
 
 
@@ -63,7 +63,7 @@ def run_train(
     settings: Settings,
     out: Path,
     seed: int,
-    place: Session,
+    session: Session,
     *,
     leave_out: Path | None = None,
 ) -> Outcome:
@@ -71,19 +71,19 @@ def run_train(
     normal among them, `<out>/audit.csv`. leave_out: a table of moments not to learn from."""
     check_density(settings.density)
     claim(out, "train", sources, settings)
-    opened = _open(sources, "train", place)
-    folder = _start(out, settings, sources, place, kind="train", seed=seed, left_out=as_record(opened.left_out))
+    opened = _open(sources, "train", session)
+    folder = _start(out, settings, sources, session, kind="train", seed=seed, left_out=as_record(opened.left_out))
     outcome = Outcome(failures=opened.failures)
-    plan = ExtractionPlan(settings, place.device)
+    plan = ExtractionPlan(settings, session.device)
     with folder.stage("extract"):
-        extraction = place.extract(opened.videos, plan)
+        extraction = session.extract(opened.videos, plan)
     outcome.add(len(extraction.done), extraction.failures)
     _note_digests(folder, extraction.done)
-    world = say_mixtures(extraction.done, place.reporter)
+    world = say_mixtures(extraction.done, session.reporter)
     left_out = read_exclusions(leave_out, extraction.done) if leave_out else Exclusions()
-    bundle = _train(extraction.done, world, settings, plan, folder, seed, place, left_out)
+    model = _train(extraction.done, world, settings, plan, folder, seed, session, left_out)
     with folder.stage("audit"):
-        write_audit(bundle, extraction.done, plan, folder.root, place.reporter)
+        write_audit(model.bundle, extraction.done, plan, folder.root, session.reporter)
     return outcome
 
 
@@ -94,28 +94,43 @@ def _train(
     plan: ExtractionPlan,
     folder: RunFolder,
     seed: int,
-    place: Session,
+    session: Session,
     leave_out: Exclusions,
-) -> Bundle:
+) -> TrainedModel:
     with folder.stage("train"):
-        bundle = train(
-            videos,
-            settings,
-            plan.fingerprint(),
-            seed=seed,
-            device=place.device,
-            reporter=place.reporter,
-            folder=folder.root,
-            leave_out=leave_out,
-        )
-        bundle = replace(bundle, world=world, classes=plan.class_names())
+        bundle = fit_bundle(videos, world, settings, plan, folder.root, seed, session, leave_out)
         bundle.save(folder.model)
     shutil.rmtree(folder.root / CHECKPOINTS, ignore_errors=True)
     folder.note(training=bundle.training, made_from=bundle.made_from)
     with folder.stage("normal moments"):
-        write_normal_index(videos, bundle, plan, folder.root / MOMENTS, seed=seed, reporter=place.reporter)
-    place.reporter.say(f"model: {folder.model}")
-    return bundle
+        index = make_normal_index(videos, bundle, plan, seed=seed, reporter=session.reporter)
+        save_normal_index(index, folder.model)
+    session.reporter.say(f"model: {folder.model}")
+    return TrainedModel(bundle, index)
+
+
+def fit_bundle(
+    videos: Sequence[StoredVideo],
+    world: World,
+    settings: Settings,
+    plan: ExtractionPlan,
+    folder: Path,
+    seed: int,
+    session: Session,
+    leave_out: Exclusions,
+) -> Bundle:
+    """A bundle that knows its footage and the names of its classes; `folder` gets the course and the checkpoints."""
+    bundle = train(
+        videos,
+        settings,
+        plan.fingerprint(),
+        seed=seed,
+        device=session.device,
+        reporter=session.reporter,
+        folder=folder,
+        leave_out=leave_out,
+    )
+    return replace(bundle, world=world, classes=plan.class_names())
 
 
 def run_score(
@@ -123,7 +138,7 @@ def run_score(
     model: Path,
     changes: Sequence[str],
     out: Path | None,
-    place: Session,
+    session: Session,
     options: ScoreOptions = ScoreOptions(),  # noqa: B008 - frozen
     *,
     add: bool = False,
@@ -134,36 +149,36 @@ def run_score(
     changes: of the model's settings, as `load_settings` takes them: a detector that lies elsewhere, another alarm.
     add: to the videos of the run that `out` holds. Raises UsageError where it holds another.
     """
-    scorer = Scorer.open(model, changes, place, options)  # first, because it may refuse
+    scorer = Scorer.open(model, changes, session, options)  # first, because it may refuse
     sha256, before = scorer.model.sha256, dict[str, Any]()
     if add and out is None:
         raise UsageError("--add", expected="--out with the run to add to")
     if out is not None:
         before = claim(out, "score", sources, scorer.settings, model_sha256=sha256, add=add)
-    opened = _open(sources, "test", place)
+    opened = _open(sources, "test", session)
     videos = opened.videos
     if add:
-        sources, videos = added(before, sources, place.reporter.warn)
+        sources, videos = added(before, sources, session.reporter.warn)
     facts = {"model": str(model.resolve()), "model_sha256": sha256, "left_out": as_record(opened.left_out)}
     folder = _start(
-        out or new_run("score"), scorer.settings, sources, place, before if add else {}, kind="score", **facts
+        out or new_run("score"), scorer.settings, sources, session, before if add else {}, kind="score", **facts
     )
     outcome = Outcome(failures=opened.failures, folder=folder.root)
     with folder.stage("extract"):
-        extraction = place.extract(videos, scorer.plan)
+        extraction = session.extract(videos, scorer.plan)
     outcome.add(len(extraction.done), extraction.failures)
     _note_digests(folder, extraction.done)
     scorer.look(extraction.done, folder)
     folder.note(made_from=scorer.bundle.made_from)
     prune(folder, before, folder.record["video_sha256"], add=add)
     with folder.stage("score"):
-        failed = outcome.failing(place.reporter)
+        failed = outcome.failing(session.reporter)
         scored = scorer.score(extraction.done, folder, add=add, failed=failed)
     with folder.stage("draw"):
-        labels = _labels_to_shade(opened.dataset, scored, place.reporter)
+        labels = _labels_to_shade(opened.dataset, scored, session.reporter)
         scorer.draw(extraction.done, scored, folder, labels, failed)
     if scored:
-        place.reporter.say(f"scores: {folder.scores}   pictures: {folder.figures}")
+        session.reporter.say(f"scores: {folder.scores}   pictures: {folder.figures}")
     return outcome
 
 
@@ -240,7 +255,7 @@ def _evaluate(
         settings=read_text(settings_file) if settings_file.is_file() else "",
         region_curves=pool.curves() if pool else None,
         alarm_level=recorded_level(record),
-        p_values={name: one.track.p_value for name, one in scored.items() if one.track.p_value is not None},
+        p_values={name: video.track.p_value for name, video in scored.items() if video.track.p_value is not None},
     )
     reporter.say(f"figures: {root / 'metrics.json'}   page: {page}")
     return evaluation
@@ -260,7 +275,7 @@ def _labelled(footage: VideoCollection, source: str) -> Dataset:
     return footage.dataset
 
 
-def run_all(settings: Settings, place: Session, *, anew: bool = False) -> Outcome:
+def run_all(settings: Settings, session: Session, *, anew: bool = False) -> Outcome:
     """Extract, train, score and evaluate the data set `run.source`; each seed trains anew on the same features.
 
     One seed works in `run.out`, several in `<out>/seed-<n>`, with their mean and spread in `<out>/metrics.json`.
@@ -273,49 +288,49 @@ def run_all(settings: Settings, place: Session, *, anew: bool = False) -> Outcom
     footage = open_source(source)
     dataset = _labelled(footage, source)
     opened = {split: footage.opened(source, split) for split in SPLITS}
-    opened["train"].report(place.reporter, strict=place.strict)
+    opened["train"].report(session.reporter, strict=session.strict)
     outcome = Outcome(failures=opened["train"].failures)
     out = Path(settings.run.out or Path("runs") / footage.name)
     before = claim(out, "run", [source], settings, anew=anew)
-    plan = ExtractionPlan(settings, place.device)
+    plan = ExtractionPlan(settings, session.device)
     facts: dict[str, Any] = {"seeds": list(seeds), "left_out": as_record(footage.left_out)}
-    folder = _start(out, settings, [source], place, kind="run", **facts)
+    folder = _start(out, settings, [source], session, kind="run", **facts)
     with folder.stage("extract"):
-        splits = {"train": place.extract(opened["train"].videos, plan)}
-        world = say_mixtures(splits["train"].done, place.reporter)
-        scoring = ExtractionPlan(settings, place.device, world=world)
-        splits["test"] = place.extract(opened["test"].videos, scoring)
+        splits = {"train": session.extract(opened["train"].videos, plan)}
+        world = say_mixtures(splits["train"].done, session.reporter)
+        scoring = ExtractionPlan(settings, session.device, world=world)
+        splits["test"] = session.extract(opened["test"].videos, scoring)
     for extraction in splits.values():
         outcome.add(len(extraction.done), extraction.failures)
     _note_digests(folder, [stored for extraction in splits.values() for stored in extraction.done])
-    failed = outcome.failing(place.reporter)
+    failed = outcome.failing(session.reporter)
     for seed in seeds:
-        own = folder
+        seed_folder = folder
         if len(seeds) > 1:
             before = claim(out / f"seed-{seed}", "run", [source], settings, anew=anew)
-            own = _start(out / f"seed-{seed}", settings, [source], place, kind="run", seed=seed)
-        prune(own, before, folder.record["video_sha256"])
-        place.reporter.say(f"seed {seed}")
-        bundle = _train(splits["train"].done, world, settings, plan, own, seed, place, Exclusions())
-        scorer = Scorer.trained(bundle, scoring, own.model, place)
-        scorer.look(splits["test"].done, own, say=seed == seeds[0])
-        with own.stage("score"):
-            scored = scorer.score(splits["test"].done, own, add=False, failed=failed)
+            seed_folder = _start(out / f"seed-{seed}", settings, [source], session, kind="run", seed=seed)
+        prune(seed_folder, before, folder.record["video_sha256"])
+        session.reporter.say(f"seed {seed}")
+        model = _train(splits["train"].done, world, settings, plan, seed_folder, seed, session, Exclusions())
+        scorer = Scorer.trained(model, scoring, seed_folder.model, session)
+        scorer.look(splits["test"].done, seed_folder, say=seed == seeds[0])
+        with seed_folder.stage("score"):
+            scored = scorer.score(splits["test"].done, seed_folder, add=False, failed=failed)
         labels: dict[str, LabelTrack] = {}
         if scored and (labels := read_labels(dataset, scored)):
-            with own.stage("evaluate"):
-                outcome.evaluations[seed] = _evaluate(own.root, scored, labels, dataset, place.reporter)
-        with own.stage("draw"):
-            scorer.draw(splits["test"].done, scored, own, labels, failed)
+            with seed_folder.stage("evaluate"):
+                outcome.evaluations[seed] = _evaluate(seed_folder.root, scored, labels, dataset, session.reporter)
+        with seed_folder.stage("draw"):
+            scorer.draw(splits["test"].done, scored, seed_folder, labels, failed)
     if len(seeds) > 1 and outcome.evaluations:
         write_json(out / "metrics.json", mean_and_spread(outcome.evaluations))
     return outcome
 
 
-def _open(sources: Sequence[str], split: str | None, place: Session) -> Opened:
+def _open(sources: Sequence[str], split: str | None, session: Session) -> Opened:
     """The videos of the sources; what is left out is said, and refused where the command is strict."""
     opened = open_sources(sources, split)
-    opened.report(place.reporter, strict=place.strict)
+    opened.report(session.reporter, strict=session.strict)
     return opened
 
 
@@ -323,7 +338,7 @@ def _start(
     out: Path,
     settings: Settings,
     sources: Sequence[str],
-    place: Session,
+    session: Session,
     before: Mapping[str, Any] = {},
     **facts: Any,
 ) -> RunFolder:
@@ -332,7 +347,7 @@ def _start(
     folder = RunFolder(out)
     folder.record = {**before, **folder.record}
     folder.write_settings(settings)
-    folder.note(sources=[absolute_source(source) for source in sources], device=place.device, **facts)
+    folder.note(sources=[absolute_source(source) for source in sources], device=session.device, **facts)
     return folder
 
 

@@ -22,8 +22,8 @@ import pytest
 from mulde.errors import FileError
 from mulde.media import write_video
 from mulde.names import output_path, valid_text
-from mulde.pipeline import predictor as scorer
 from mulde.pipeline.events import drawing, explain
+from mulde.pipeline.predictor import scorer
 from mulde.pipeline.review import overlay as overlays
 from tests.conftest import moving_square
 from tests.test_cli import run_main

@@ -14,8 +14,8 @@ import pytest
 
 from mulde.media import write_video
 from mulde.names import output_path, printable
-from mulde.pipeline import predictor as scorer
 from mulde.pipeline.extraction.session import Session
+from mulde.pipeline.predictor import scorer
 from mulde.pipeline.stages import run_train
 from mulde.progress import Reporter
 from mulde.settings_file import load_settings

@@ -20,7 +20,8 @@ from mulde.events import Event
 from mulde.files import write_json
 from mulde.parquet import reading
 from mulde.pipeline.events.tables import EVENTS, read_event_rows, read_events
-from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
+from mulde.pipeline.model.loading import load_normal_index
+from mulde.pipeline.model.normal_index import MOMENTS
 from mulde.pipeline.run_folder import RunFolder, read_record
 from mulde.records import Float32, Float64, Int64
 from mulde.typed import Count, FileModel, Number, Positive, VideoName, distinct, known_fields, read_typed
@@ -307,7 +308,7 @@ def model_of(run: Path, record: Mapping[str, Any]) -> ScoringModel:
     """The model that scored a run: that of `mulde score` is on record, that of `mulde run` lies in its folder."""
     bundle = Path(record["model"]) if "model" in record else RunFolder(run).model
     sha256 = record.get("model_sha256") or (file_digest(bundle) if bundle.is_file() else None)
-    return ScoringModel(sha256, NormalIndex.read(bundle.with_name(MOMENTS)))
+    return ScoringModel(sha256, load_normal_index(bundle))
 
 
 def num_alarms(events: Sequence[Event]) -> int:

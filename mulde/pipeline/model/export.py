@@ -11,8 +11,9 @@ from mulde.density.onnx import to_onnx
 from mulde.digests import fingerprint
 from mulde.errors import UsageError
 from mulde.files import atomic_write, write_json
-from mulde.pipeline.model.bundle import SCHEMA_VERSION, load_bundle
+from mulde.pipeline.model.bundle import SCHEMA_VERSION
 from mulde.pipeline.model.calibration import Surprise
+from mulde.pipeline.model.loading import load_model
 
 FORMATS: dict[str, Callable[[Density, Mapping[str, str]], bytes]] = {"onnx": to_onnx}
 """Ways to write a density, with metadata beside it. The name is the flag and the suffix of the files."""
@@ -43,7 +44,7 @@ def export(model: Path, out: Path, formats: Sequence[str], streams: Sequence[str
         raise UsageError("export", expected=f"a format: {flags}", got="none")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}", expected="a folder", got="a file")
-    bundle = load_bundle(model)
+    bundle = load_model(model).bundle
     unknown = [name for name in streams if name not in bundle.streams]
     if unknown:
         raise UsageError("--stream", expected=f"one of {', '.join(bundle.streams)}", got=", ".join(unknown))

@@ -1,7 +1,8 @@
-"""The index of normal moments that lies beside a model, as it is read: rows that events are compared with."""
+"""The index of normal moments that lies beside a model: rows that events are compared with."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ from pydantic import Field
 from mulde.density.standardise import Standardiser
 from mulde.density.state import check_version
 from mulde.errors import MuldeError, RecordError
-from mulde.parquet import Kind, ParquetTable, finite, read_parquet, reading
+from mulde.files import atomic_write
+from mulde.parquet import METADATA_KEY, Kind, ParquetTable, finite, read_parquet, reading
 from mulde.records import Float32, Float64, Int64
 from mulde.store.store import BOX_COLUMNS
 from mulde.typed import FileModel, validated
@@ -44,7 +46,8 @@ class NormalIndex:
     """M moments of the training videos. A moment is a box in a frame or, of frame-centric streams, a whole frame.
 
     video: M names; frame_index (M,) int64; time_s (M,) float64; box_xyxy (M, 4) float32 in pixels of frames of
-    size_hw (M, 2) int64, NaN for whole frames; track_id (M,) int64, -1 for none.
+    size_hw (M, 2) int64, NaN for whole frames; track_id (M,) int64, -1 for none; rows: by stream, the moments (n,) that
+    have a row, rising, and these rows (n, D); jpegs: an Arrow column of encoded pictures, null where there is none.
     """
 
     video: tuple[str, ...]
@@ -53,8 +56,8 @@ class NormalIndex:
     box_xyxy: Float32
     track_id: Int64
     size_hw: Int64
-    _rows: Mapping[str, tuple[Int64, Float32]]
-    _jpegs: Any  # an Arrow column
+    rows: Mapping[str, tuple[Int64, Float32]]
+    jpegs: Any
     _spaces: dict[str, _Space] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -80,13 +83,37 @@ class NormalIndex:
                 table.arrow["jpeg"],
             )
 
+    def write(self, path: Path) -> None:
+        """As a Parquet file with the columns moment, video, frame_index, time_s, x0 to y1 (NaN for whole frames),
+        track_id, height, width, jpeg, and for each stream a list `values_<stream>`, null where the moment has no row.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = {
+            "moment": np.arange(len(self)),
+            "video": pa.array(self.video, pa.string()),
+            "frame_index": self.frame_index,
+            "time_s": self.time_s,
+            **{name: self.box_xyxy[:, i] for i, name in enumerate(BOX_COLUMNS)},
+            "track_id": self.track_id,
+            "height": self.size_hw[:, 0],
+            "width": self.size_hw[:, 1],
+            "jpeg": self.jpegs,
+            **{VALUES + name: _lists(len(self), *rows) for name, rows in self.rows.items()},
+        }
+        facts = {"schema": SCHEMA_VERSION, "dims": {name: values.shape[1] for name, (_, values) in self.rows.items()}}
+        table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)})
+        with atomic_write(path) as partial:
+            pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+
     def __len__(self) -> int:
         return len(self.video)
 
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams of the model, those without rows too."""
-        return tuple(self._rows)
+        return tuple(self.rows)
 
     def rows_of(self, stream: str) -> Int64:
         """The moments (n,) that have a row in the stream, rising. Raises MuldeError for a stream that is none."""
@@ -118,13 +145,13 @@ class NormalIndex:
 
     def jpeg(self, moment: int) -> bytes | None:
         """The picture of a moment: its box with a margin, or the whole frame; None where the video had none to give."""
-        picture: bytes | None = self._jpegs[moment].as_py()
+        picture: bytes | None = self.jpegs[moment].as_py()
         return picture
 
     def _of(self, stream: str) -> tuple[Int64, Float32]:
-        if stream not in self._rows:
-            raise MuldeError("normal moments", expected=f"a stream among {', '.join(self._rows)}", got=repr(stream))
-        return self._rows[stream]
+        if stream not in self.rows:
+            raise MuldeError("normal moments", expected=f"a stream among {', '.join(self.rows)}", got=repr(stream))
+        return self.rows[stream]
 
     def _space(self, stream: str, *given: Float32) -> _Space:
         """Where rows of the stream are compared, made when it is first asked for."""
@@ -144,6 +171,17 @@ def _arrays(table: ParquetTable, column: str, dim: int) -> tuple[Int64, Float32]
     lists = table.arrow[column]
     rows = np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False))
     return rows, finite(column, lists.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), dim))
+
+
+def _lists(num_moments: int, moments: Int64, values: Float32) -> Any:
+    """Rows (n, D) of some moments (n,) as an Arrow column of lists (num_moments,), null where a moment has none."""
+    import pyarrow as pa
+
+    there = np.zeros(num_moments, np.bool_)
+    there[moments] = True
+    ends = np.concatenate([[0], np.cumsum(there)]) * values.shape[1]
+    flat = pa.array(values.ravel(), pa.float32())
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat, mask=pa.array(~there))
 
 
 def _groups(videos: Int64, frame_index: Int64) -> Int64:

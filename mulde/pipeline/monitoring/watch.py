@@ -35,7 +35,7 @@ from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.monitoring import ledger as ledgers
 from mulde.pipeline.monitoring.ledger import Ledger, LedgerEntry, Scored, Stamp
 from mulde.pipeline.outcome import Outcome
-from mulde.pipeline.predictor import ScoreOptions, Scorer
+from mulde.pipeline.predictor.scorer import ScoreOptions, Scorer
 from mulde.pipeline.run_claim import claim
 from mulde.pipeline.run_folder import LEDGER, RECORD, RunFolder, read_record
 from mulde.progress import Advance, Reporter

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,18 +10,15 @@ from numpy.typing import NDArray
 
 from mulde.errors import MuldeError, sentence
 from mulde.extractors.boxes import crop
-from mulde.files import atomic_write
 from mulde.images import shrunk
-from mulde.parquet import METADATA_KEY
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.extraction.tracking import row_keys
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
-from mulde.pipeline.model.normal_index import SCHEMA_VERSION, VALUES
+from mulde.pipeline.model.normal_index import VALUES, NormalIndex
 from mulde.pipeline.training.exclusions import Exclusions, Range, kept
 from mulde.progress import Reporter
 from mulde.records import FeatureTable, Float32, Int64, UInt8
-from mulde.store.store import BOX_COLUMNS
 
 _BOX_PX, _FRAME_PX = 96, 128  # longer side of a picture
 _MARGIN = 0.3  # around a box, as a share of its longer side
@@ -33,30 +28,22 @@ Columns = dict[str, NDArray[Any]]
 """Arrays with one entry per moment; a stream's values are NaN where the moment has no row in it."""
 
 
-def write_normal_index(
-    videos: Sequence[StoredVideo],
-    bundle: Bundle,
-    plan: ExtractionPlan,
-    path: Path,
-    *,
-    seed: int,
-    reporter: Reporter,
-) -> None:
-    """Draw moments of the training videos, at most `reasons.normal_moments`, and keep them as `path`, a Parquet file.
+def make_normal_index(
+    videos: Sequence[StoredVideo], bundle: Bundle, plan: ExtractionPlan, *, seed: int, reporter: Reporter
+) -> NormalIndex | None:
+    """Draw moments of the training videos, at most `reasons.normal_moments`, with their rows and pictures.
 
-    Its columns: moment, video, frame_index, time_s, x0 to y1 (NaN for whole frames), track_id, height, width, jpeg, and
-    for each stream a list `values_<stream>`, null where the moment has no row in it. A video that cannot be decoded any
-    more costs its moments the picture, which is said. No file where no moments are wanted.
+    A video that cannot be decoded any more costs its moments the picture, which is said. None where no moments are
+    wanted.
     """
     most = bundle.settings.reasons.normal_moments
     if most == 0:
-        path.unlink(missing_ok=True)  # one of an earlier training would be of another model
-        return
+        return None
     left_out = Exclusions.of_record(bundle.training.get("left_out", ()))
     dims = {name: stream.dim for name, stream in bundle.streams.items()}
     moments = draw_reference_samples(videos, dims, most, seed, left_out)
     pictures = _pictures(videos, moments, plan, reporter)
-    _write(path, videos, moments, tuple(bundle.streams), pictures)
+    return _index(videos, moments, tuple(bundle.streams), pictures)
 
 
 def draw_reference_samples(
@@ -200,36 +187,24 @@ def _jpeg(image: UInt8, box_xyxy: Float32) -> bytes:
     return bytes(coded.tobytes())
 
 
-def _write(
-    path: Path,
-    videos: Sequence[StoredVideo],
-    moments: Columns,
-    streams: Sequence[str],
-    pictures: Sequence[bytes | None],
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {
-        "moment": np.arange(len(pictures)),
-        "video": pa.array([videos[place].video.name for place in moments["video"]], pa.string()),
-        **{name: moments[name] for name in ("frame_index", "time_s")},
-        **{name: moments["box_xyxy"][:, i] for i, name in enumerate(BOX_COLUMNS)},
-        **{name: moments[name] for name in ("track_id", "height", "width")},
-        "jpeg": pa.array(pictures, pa.binary()),
-        **{VALUES + name: _lists(moments[VALUES + name]) for name in streams},
-    }
-    facts = {"schema": SCHEMA_VERSION, "dims": {name: moments[VALUES + name].shape[1] for name in streams}}
-    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)})
-    with atomic_write(path) as partial:
-        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
-
-
-def _lists(values: Float32) -> Any:
-    """Values (M, D) as an Arrow column of lists, null where a row is NaN."""
+def _index(
+    videos: Sequence[StoredVideo], moments: Columns, streams: Sequence[str], pictures: Sequence[bytes | None]
+) -> NormalIndex:
     import pyarrow as pa
 
-    there = ~np.isnan(values).any(axis=1)
-    ends = np.concatenate([[0], np.cumsum(there)]) * values.shape[1]
-    flat = pa.array(values[there].ravel(), pa.float32())
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat, mask=pa.array(~there))
+    return NormalIndex(
+        video=tuple(videos[place].video.name for place in moments["video"]),
+        frame_index=moments["frame_index"],
+        time_s=moments["time_s"],
+        box_xyxy=moments["box_xyxy"],
+        track_id=moments["track_id"],
+        size_hw=np.stack([moments["height"], moments["width"]], axis=1),
+        rows={name: _rows(moments[VALUES + name]) for name in streams},
+        jpegs=pa.array(pictures, pa.binary()),
+    )
+
+
+def _rows(values: Float32) -> tuple[Int64, Float32]:
+    """Which moments (n,) have a row among values (M, D), which are NaN elsewhere, and these rows (n, D)."""
+    there = np.flatnonzero(~np.isnan(values).any(axis=1))
+    return there, values[there]

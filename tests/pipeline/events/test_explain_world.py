@@ -15,7 +15,7 @@ from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
 from mulde.pipeline.scoring.frames import score_video
 from mulde.pipeline.scoring.threshold import find_alarms, learn_threshold
 from mulde.pipeline.training.fit import train
-from mulde.pipeline.training.reference_samples import write_normal_index
+from mulde.pipeline.training.reference_samples import make_normal_index
 from mulde.settings_file import load_settings
 from tests.pipeline.clips import QUIET, run
 
@@ -34,7 +34,9 @@ def world(tmp_path_factory):
     plan = ExtractionPlan(settings, "cpu")
     normal, test = (run(list(dataset.videos(split)), plan, root / "store").done for split in ("train", "test"))
     bundle = train(normal, settings, plan.fingerprint(), seed=0, device="cpu", reporter=QUIET, folder=root / "run")
-    write_normal_index(normal, bundle, plan, root / MOMENTS, seed=0, reporter=QUIET)
+    index = make_normal_index(normal, bundle, plan, seed=0, reporter=QUIET)
+    assert index is not None
+    index.write(root / MOMENTS)
     stored = {one.video.name: one for one in test}
     scored = {name: score_video(one, bundle) for name, one in stored.items()}
     events = find_alarms(scored, learn_threshold(bundle, settings.alarms, QUIET))

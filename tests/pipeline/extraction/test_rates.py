@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     test, store, model = copies(work / "test", odd), work / "store", work / "model"
     run_main("train", normal, "--out", model, "--store", store, *QUICK)
     with pytest.MonkeyPatch.context() as patch:  # pictures take half of the time and are not what is looked at here
-        patch.setattr("mulde.pipeline.predictor.Scorer.draw", lambda *args: None)
+        patch.setattr("mulde.pipeline.predictor.scorer.Scorer.draw", lambda *args: None)
         run_main(
             "score", test, "--model", model / "model.safetensors", "--out", work / "run", "--store", store,
             "--device", "cpu", "-q",

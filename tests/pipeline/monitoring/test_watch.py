@@ -24,7 +24,6 @@ from mulde.datasets.base import Video
 from mulde.errors import Failure, MuldeError, UsageError
 from mulde.events import Event, Reason
 from mulde.media import write_video
-from mulde.pipeline import predictor as scorer
 from mulde.pipeline.events.tables import read_events, write_event_rows, write_events
 from mulde.pipeline.extraction.engine import Extraction
 from mulde.pipeline.extraction.session import Session
@@ -32,6 +31,7 @@ from mulde.pipeline.monitoring import ledger as watch_ledger
 from mulde.pipeline.monitoring import watch
 from mulde.pipeline.monitoring.ledger import Ledger, Scored, Stamp
 from mulde.pipeline.monitoring.watch import Watcher, WatchOptions
+from mulde.pipeline.predictor import scorer
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.stages import run_train
 from mulde.progress import Reporter

@@ -19,7 +19,7 @@ from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.model.normal_index import NormalIndex
 from mulde.pipeline.model.world import Match
 from mulde.pipeline.training.exclusions import Exclusions
-from mulde.pipeline.training.reference_samples import draw_reference_samples, write_normal_index
+from mulde.pipeline.training.reference_samples import draw_reference_samples, make_normal_index
 from mulde.progress import Reporter
 from mulde.records import FeatureTable, Frames
 from mulde.settings_file import load_settings
@@ -86,6 +86,12 @@ class NoPictures:
 
     def open(self, video):
         raise MuldeError(f"{video.name} is gone")
+
+
+def write_normal_index(videos, bundle, plan, path, *, seed, reporter):
+    index = make_normal_index(videos, bundle, plan, seed=seed, reporter=reporter)
+    assert index is not None
+    index.write(path)
 
 
 def made(tmp_path, videos, most: int = 3000, seed: int = 0, plan=None) -> NormalIndex:
@@ -299,14 +305,10 @@ def test_no_moments_at_all_are_an_ordinary_value(tmp_path):
     assert moments.nearest("speed", np.zeros((1, 2), np.float32), 3)[0].shape == (1, 0)
 
 
-def test_a_model_without_moments_has_no_file(tmp_path):
-    path = tmp_path / "moments.parquet"
-    assert NormalIndex.read(path) is None
+def test_a_model_without_moments_has_no_index(tmp_path):
+    assert NormalIndex.read(tmp_path / "moments.parquet") is None
     videos = [stored("a", speed=boxes([0], 1))]
-    made(tmp_path, videos)
-    assert path.exists()
-    write_normal_index(videos, bundle_of(videos, 0), NoPictures(), path, seed=0, reporter=QUIET)
-    assert NormalIndex.read(path) is None
+    assert make_normal_index(videos, bundle_of(videos, 0), NoPictures(), seed=0, reporter=QUIET) is None
 
 
 def test_what_cannot_be_asked_is_a_sentence(tmp_path):

@@ -1,4 +1,4 @@
-"""A model at work on videos whose features are in the store: tables, events with reasons, pictures."""
+"""What a predictor finds, as the files of a run folder: tables, events with reasons, pictures."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import numpy as np
 
 from mulde.config import Settings
 from mulde.digests import file_digest
-from mulde.errors import UsageError, VideoError, sentence, stops_all
+from mulde.errors import VideoError, sentence, stops_all
 from mulde.events import Event, sorted_events
-from mulde.extractors.class_names import class_names
 from mulde.names import output_path
 from mulde.pipeline.events.drawing import draw_overlay
-from mulde.pipeline.events.explain import Explained, explain
+from mulde.pipeline.events.explain import Explained
 from mulde.pipeline.events.parts import EventParts
 from mulde.pipeline.events.suppression import (
     EXEMPTIONS,
@@ -42,26 +41,26 @@ from mulde.pipeline.events.thumbnails import write_normal_pictures, write_pictur
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
-from mulde.pipeline.model.bundle import Bundle, check_extraction, load_bundle
-from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
+from mulde.pipeline.model.bundle import Bundle
+from mulde.pipeline.model.loading import TrainedModel, load_model
 from mulde.pipeline.model.weights import remember
-from mulde.pipeline.model.world import in_lines, other_colour, other_objects
 from mulde.pipeline.outcome import Failed
+from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.run_folder import HEAT_MAPS, OVERLAYS, RunFolder
-from mulde.pipeline.scoring.frames import score_path, score_video, write_scores
+from mulde.pipeline.scoring.frames import score_path, write_scores
 from mulde.pipeline.scoring.heat_maps import write_heat_maps
 from mulde.pipeline.scoring.regions import read_regions_of, write_regions
-from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
+from mulde.pipeline.scoring.threshold import AlarmRule
 from mulde.records import LabelTrack, ScoredVideo, ScoreTrack
 from mulde.report.curves import truth_frames
 from mulde.report.plots import plot_scores
 
-MOMENTS_IN_FIGURE = 3
+PICTURES_IN_FIGURE = 3
 
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What is to be done besides: exemptions to apply, overlay videos, heat maps."""
+    """What is also to be done: exemptions to apply, overlay videos and heat maps to write."""
 
     exemptions: Path | None = None
     overlay: bool = False
@@ -70,95 +69,61 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model with its alarm level (None: it came without normal scores) and the normal moments that lie beside it.
+    """A predictor whose results go to a run folder; `model` is what exemptions know of the model."""
 
-    Its one set of settings is that of `bundle`: those of the training with what scoring was asked to change.
-    """
-
-    bundle: Bundle
-    plan: ExtractionPlan
-    alarm: AlarmRule | None
+    predictor: Predictor
     model: ScoringModel
-    moments: NormalIndex | None
-    place: Session
+    session: Session
     options: ScoreOptions
     given: tuple[Exemption, ...]
 
     @property
+    def bundle(self) -> Bundle:
+        return self.predictor.bundle
+
+    @property
+    def plan(self) -> ExtractionPlan:
+        return self.predictor.plan
+
+    @property
     def settings(self) -> Settings:
-        return self.bundle.settings
+        return self.predictor.settings
+
+    @property
+    def alarm(self) -> AlarmRule | None:
+        return self.predictor.alarm
 
     @classmethod
-    def open(cls, model: Path, changes: Sequence[str], place: Session, options: ScoreOptions) -> Scorer:
+    def open(cls, model: Path, changes: Sequence[str], session: Session, options: ScoreOptions) -> Scorer:
         """changes: of the model's settings, as `load_settings` takes them, to extract and to set the alarm with.
 
         Raises BundleError for a model that cannot be read or was trained on other features, UsageError for a rate of
         false alarms that it does not support.
         """
-        bundle = load_bundle(model, place.device)
-        if bundle.sha256 is None:
-            place.reporter.say(f"{model} is of an older mulde and carries no digest: a change of it would not be seen")
-        bundle = bundle.with_settings(changes)
-        if not bundle.classes:
-            bundle = replace(bundle, classes=class_names(bundle.settings.regions.yolo.weights))
-        alarm = learn_threshold(bundle, bundle.settings.alarms, place.reporter)
-        plan = ExtractionPlan(bundle.settings, place.device, world=bundle.world)
-        if bundle.world is None:
-            place.reporter.warn(
-                f"{model}: its sizes, rates and colour are not known, as an older version wrote it, so no "
-                "difference of other footage can be reported"
-            )
-        made_from = plan.fingerprint()
-        for warning in check_extraction(bundle, made_from):
-            place.reporter.warn(warning)
-        remember(bundle.settings, made_from)
-        return cls._of(bundle, plan, alarm, model, place, options)
+        trained = load_model(model, session.device)
+        predictor = Predictor.open(trained, str(model), changes, session.device, session.reporter)
+        remember(predictor.settings, predictor.plan.fingerprint())
+        return cls._of(predictor, model, session, options)
 
     @classmethod
-    def trained(cls, bundle: Bundle, plan: ExtractionPlan, model: Path, place: Session) -> Scorer:
-        """Of a model that was just trained and saved; a rate that it does not support is a warning, because the hours
-        of training are not to be lost for it."""
-        try:
-            alarm = learn_threshold(bundle, bundle.settings.alarms, place.reporter)
-        except UsageError as error:
-            place.reporter.warn(f"no alarm level and no events: {error}")
-            alarm = None
-        return cls._of(bundle, plan, alarm, model, place, ScoreOptions())
+    def trained(cls, trained: TrainedModel, plan: ExtractionPlan, model: Path, session: Session) -> Scorer:
+        """Of a model that was just trained and saved."""
+        return cls._of(Predictor.trained(trained, plan, session.reporter), model, session, ScoreOptions())
 
     @classmethod
-    def _of(
-        cls,
-        bundle: Bundle,
-        plan: ExtractionPlan,
-        alarm: AlarmRule | None,
-        model: Path,
-        place: Session,
-        options: ScoreOptions,
-    ) -> Scorer:
-        moments = NormalIndex.read(model.with_name(MOMENTS))
-        known = ScoringModel(file_digest(model), moments)
+    def _of(cls, predictor: Predictor, model: Path, session: Session, options: ScoreOptions) -> Scorer:
+        known = ScoringModel(file_digest(model), predictor.moments)
         given = tuple(read_exemptions(options.exemptions)) if options.exemptions else ()
-        for one in given:
-            if why := alone_because(one, known):
-                place.reporter.warn(f"suppression {one.id} covers only {one.event_id}: {why}")
-        return cls(bundle, plan, alarm, known, moments, place, options, given)
+        for exemption in given:
+            if why := alone_because(exemption, known):
+                session.reporter.warn(f"suppression {exemption.id} covers only {exemption.event_id}: {why}")
+        return cls(predictor, known, session, options, given)
 
     def look(self, videos: Sequence[StoredVideo], folder: RunFolder | None, *, say: bool = True) -> None:
         """Say, and put on record, what of the videos is not as the model learnt: what is converted, what cannot be."""
-        said: list[tuple[str, str]] = []
-        differ: dict[str, list[str]] = {}
-        for stored in videos:
-            remarks = list(stored.match.remarks)
-            if self.bundle.world is not None:
-                world, seen = self.bundle.world, stored.seen()
-                remarks += filter(None, (other_colour(world, seen.coloured), other_objects(world, seen.num_objects)))
-            said += [(stored.video.path.name, remark) for remark in remarks]
-            if remarks:
-                differ[stored.video.name] = remarks
-        for line in in_lines(said) if say else ():
-            self.place.reporter.warn(line)
-        if differ and folder is not None:
-            folder.note(not_as_learnt={**folder.record.get("not_as_learnt", {}), **differ})
+        remarks = self.predictor.compare(videos, say=say)
+        if remarks and folder is not None:
+            folder.note(not_as_learnt={**folder.record.get("not_as_learnt", {}), **remarks})
 
     def score(
         self, videos: Sequence[StoredVideo], folder: RunFolder, *, add: bool, failed: Failed | None = None
@@ -168,11 +133,11 @@ class Scorer:
         gets what goes wrong with one video, which then has no scores; without it, it is raised."""
         scored = self._tables(videos, folder, failed)
         before = folder.record.get("frames_without_rows", {}) if add else {}
-        without = {name: one.frames_without_rows for name, one in scored.items()}
+        without = {name: video.frames_without_rows for name, video in scored.items()}
         folder.note(frames_without_rows={**before, **without})
         if self.alarm is not None and scored:
-            found = self._explained(videos, scored, self.alarm, folder, failed)
-            self._write_events(found, scored, self.alarm, folder, add)
+            explained = self._explained(videos, scored, folder, failed)
+            self._write_events(explained, scored, self.alarm, folder, add)
         elif not add:
             for left_over in folder.root.glob(f"{EVENTS}.*"):  # of an earlier command that had a level, or videos
                 left_over.unlink()
@@ -186,9 +151,9 @@ class Scorer:
         scored = self._tables(videos, folder, None)
         if self.alarm is None or not scored:
             return scored, []
-        found = self._explained(videos, scored, self.alarm, folder, None)
-        events = apply_exemptions(found.events, found.rows, self._exemptions(folder)[0], self.model)
-        EventParts(folder.root).add(scored, events, found.rows)
+        explained = self._explained(videos, scored, folder, None)
+        events = apply_exemptions(explained.events, explained.rows, self._exemptions(folder)[0], self.model)
+        EventParts(folder.root).add(scored, events, explained.rows)
         return scored, events
 
     def gather(self, folder: RunFolder) -> None:
@@ -216,7 +181,7 @@ class Scorer:
         self, videos: Sequence[StoredVideo], folder: RunFolder, failed: Failed | None
     ) -> dict[str, ScoredVideo]:
         scored = {}
-        with self.place.reporter.bar("score", len(videos), "videos") as advance:
+        with self.session.reporter.bar("score", len(videos), "videos") as advance:
             for stored in videos:
                 try:
                     scored[stored.video.name] = self._score(stored, folder)
@@ -229,46 +194,44 @@ class Scorer:
         return scored
 
     def _score(self, stored: StoredVideo, folder: RunFolder) -> ScoredVideo:
-        one = score_video(stored, self.bundle)
-        write_scores(one, folder.scores)
-        if one.regions is not None:
-            write_regions(one.regions, folder.regions)
+        scored = self.predictor.score(stored)
+        write_scores(scored, folder.scores)
+        if scored.regions is not None:
+            write_regions(scored.regions, folder.regions)
         if self.options.heat_maps:
-            how = self.bundle.settings.fusion.combine
-            write_heat_maps(one.track, one.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
-        return replace(one, regions=None)
+            how = self.settings.fusion.combine
+            write_heat_maps(scored.track, scored.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
+        return replace(scored, regions=None)
 
     def _explained(
         self,
         videos: Sequence[StoredVideo],
         scored: Mapping[str, ScoredVideo],
-        alarm: AlarmRule,
         folder: RunFolder,
         failed: Failed | None,
     ) -> Explained:
-        by_name = {stored.video.name: stored for stored in videos}
-        found = explain(find_alarms(scored, alarm), scored, by_name, self.bundle, self.moments, failed)
-        write_normal_pictures(found.events, self.moments, folder.root)
-        return found
+        explained = self.predictor.explained_events(videos, scored, failed)
+        write_normal_pictures(explained.events, self.predictor.moments, folder.root)
+        return explained
 
     def _write_events(
-        self, found: Explained, scored: Collection[str], alarm: AlarmRule, folder: RunFolder, add: bool
+        self, explained: Explained, scored: Collection[str], alarm: AlarmRule, folder: RunFolder, add: bool
     ) -> None:
         root = folder.root
         others = [event for event in read_events(root) if event.video not in scored] if add else []
         kept = {event.event_id for event in others}
         rows = {key: row for key, row in read_event_rows(root).items() if key in kept} if kept else {}
-        rows |= found.rows
+        rows |= explained.rows
         exemptions, _ = self._exemptions(folder)
-        events = apply_exemptions(sorted_events([*others, *found.events]), rows, exemptions, self.model)
+        events = apply_exemptions(sorted_events([*others, *explained.events]), rows, exemptions, self.model)
         write_event_rows(rows, root)
         write_events(events, root)
         if exemptions:
             write_exemptions(exemptions, root / EXEMPTIONS)
         folder.note(alarm=alarm.as_record(), num_events=len(events))
         exempt = sum(bool(event.exemption) for event in events)
-        said = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} suppressed" if exempt else "")
-        self.place.reporter.say(f"{said}: {root / EVENTS}.csv. {alarm.centred.statement()}")
+        count = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} suppressed" if exempt else "")
+        self.session.reporter.say(f"{count}: {root / EVENTS}.csv. {alarm.centred.statement()}")
 
     def draw(
         self,
@@ -283,7 +246,7 @@ class Scorer:
         failed: as `score` has it; events: of the videos, None for those of the run folder."""
         level = None if self.alarm is None else self.alarm.centred.level
         events_of = by_video(read_events(folder.root) if events is None else events)
-        with self.place.reporter.bar("draw", len(videos), "videos") as advance:
+        with self.session.reporter.bar("draw", len(videos), "videos") as advance:
             for stored in [stored for stored in videos if stored.video.name in scored]:
                 track = scored[stored.video.name].track
                 try:
@@ -291,11 +254,11 @@ class Scorer:
                         stored, track, events_of.get(track.video, []), level, (labels or {}).get(track.video), folder
                     )
                 except Exception as error:  # its scores are there
-                    known = VideoError(f"no pictures: {sentence(error, stored.video.path)}")
+                    no_pictures = VideoError(f"no pictures: {sentence(error, stored.video.path)}")
                     if failed is not None and not stops_all(error):
-                        failed(track.video, known, lost=False)
+                        failed(track.video, no_pictures, lost=False)
                     elif isinstance(error, VideoError):
-                        self.place.reporter.warn(f"{track.video}: {known}")
+                        self.session.reporter.warn(f"{track.video}: {no_pictures}")
                     else:
                         raise
                 advance(1)
@@ -320,7 +283,7 @@ class Scorer:
         if self.options.overlay:
             regions = read_regions_of(folder.regions, track.video)
             target = output_path(folder.root / OVERLAYS, track.video, ".mp4")
-            reporter = self.place.reporter
+            reporter = self.session.reporter
             draw_overlay(stored.video, track, regions, events, truth, self.settings, level, target, reporter)
 
 
@@ -336,7 +299,7 @@ def _highest(track: ScoreTrack) -> list[int]:
     apart = max(len(track) // 10, 1)
     left = track.smoothed.copy()
     peaks: list[int] = []
-    while len(peaks) < min(MOMENTS_IN_FIGURE, len(track)):
+    while len(peaks) < min(PICTURES_IN_FIGURE, len(track)):
         peak = int(left.argmax())
         if np.isneginf(left[peak]):
             break
