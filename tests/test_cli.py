@@ -283,7 +283,7 @@ def test_labels_that_do_not_fit_are_a_sentence(mulde, footage, model, tmp_path):
         (["nonsense"], ["nonsense"]),
         (["run", "-q"], ["without a source"]),
         (["extract", "x", "--set", "video.decoder=vlc"], ["'pyav' or 'decord'", "vlc"]),
-        (["extract", "x", "--device", "abacus"], ["abacus", "--device cpu"]),
+        (["extract", "x", "--device", "abacus"], ["abacus", "Try: cpu or auto"]),
         (["extract", "ucsd-ped3:x"], ["ucsd-ped2", "ucsd-ped3"]),
         (["evaluate", "x"], ["not a run folder"]),
     ],
@@ -333,7 +333,7 @@ def test_a_training_that_is_stopped_goes_on_from_its_checkpoint(mulde, footage, 
     command += ["--set", "density.options.eval_every=50"]
     code, _, err = mulde(*command)
     assert code == 130
-    assert "the same command goes on from there" in err
+    assert "Run the same command again to continue" in err
     kept = {path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert kept >= {"geometry-1", *(f"velocity-{i}" for i in range(4))}
     assert "descriptor-0" not in kept
