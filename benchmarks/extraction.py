@@ -424,7 +424,8 @@ def features(source: str, weights: Path, wanted: Sequence[str]) -> list[dict[str
 
 def auc_alone(footage: Any, settings: Settings, plan: ExtractionPlan, place: Session) -> dict[str, float | None]:
     """Micro frame AUC of the default density, seed 0, on this feature alone."""
-    from mulde.pipeline.evaluation.evaluate import evaluate, read_labels
+    from mulde.pipeline.evaluation.evaluate import evaluate
+    from mulde.pipeline.evaluation.labels import read_labels
     from mulde.pipeline.scoring.frames import score_video
     from mulde.pipeline.training.fit import train
 

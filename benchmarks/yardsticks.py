@@ -21,7 +21,8 @@ from sklearn.metrics import roc_auc_score
 from mulde.config import Settings
 from mulde.datasets.base import Dataset
 from mulde.datasets.sources import open_source
-from mulde.pipeline.evaluation.evaluate import evaluate, read_labels
+from mulde.pipeline.evaluation.evaluate import evaluate
+from mulde.pipeline.evaluation.labels import read_labels
 from mulde.pipeline.extraction.engine import Extraction, extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session

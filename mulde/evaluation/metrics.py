@@ -6,7 +6,7 @@ an evaluation ranks the frames nine times for each smoothing and scikit-learn so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,6 +168,13 @@ def mean_figures(draws: Sequence[Figures]) -> Figures:
         average_precision_chance=draws[0].average_precision_chance,
         equal_error_rate=mean("equal_error_rate"),
     )
+
+
+def mean_and_std(values: Iterable[float | None]) -> tuple[float | None, float | None]:
+    """Mean and sample standard deviation of what is defined; None without a value, and without a second one."""
+    defined = [value for value in values if value is not None]
+    std = float(np.std(defined, ddof=1)) if len(defined) > 1 else None
+    return _mean(defined), std
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -26,7 +26,7 @@ from pydantic import Field, model_validator
 
 from mulde import __version__
 from mulde.config import AlarmSettings, Settings
-from mulde.errors import MuldeError
+from mulde.errors import MuldeError, UsageError
 from mulde.evaluation.protocol import Evaluation
 from mulde.files import write_json, write_text
 from mulde.settings_file import dump_toml
@@ -176,3 +176,20 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def seed_folders(root: Path) -> list[Path]:
+    """The runs `seed-<n>` in a folder of several, by seed."""
+
+    def by_seed(folder: Path) -> tuple[int, str]:
+        digits = folder.name.removeprefix("seed-")
+        return (int(digits) if digits.isdigit() else 0), folder.name
+
+    return sorted(root.glob("seed-*/"), key=by_seed)
+
+
+def check_single_run(root: Path) -> None:
+    """Raises UsageError for a folder that holds the runs of several seeds."""
+    if not (root / "scores").is_dir() and (folders := seed_folders(root)):
+        names = ", ".join(folder.name for folder in folders)
+        raise UsageError(f"{root} holds several runs", expected="one of them", got=names)

@@ -11,12 +11,13 @@ from typing import Any
 from mulde.config import Settings
 from mulde.datasets.base import SPLITS, Dataset
 from mulde.datasets.left_out import as_record
-from mulde.datasets.sources import Opened, VideoCollection, absolute_source, open_source, open_sources
-from mulde.errors import LabelError, UsageError
+from mulde.datasets.sources import Opened, absolute_source, open_source, open_sources
+from mulde.errors import UsageError
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
 from mulde.files import read_text, write_json
-from mulde.pipeline.evaluation.evaluate import evaluate, mean_and_spread, read_labels, region_pool
+from mulde.pipeline.evaluation.evaluate import evaluate, mean_and_spread, region_pool
 from mulde.pipeline.evaluation.events_found import EventsFound, write_events_found
+from mulde.pipeline.evaluation.labels import labelled_dataset, labels_to_draw, read_labels
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
@@ -27,7 +28,7 @@ from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.predictor.scorer import ScoreOptions, Scorer
 from mulde.pipeline.review.audit import write_audit
 from mulde.pipeline.run_claim import added, claim, new_run, prune
-from mulde.pipeline.run_folder import RECORD, REGIONS, SETTINGS, TRUTH, RunFolder, read_record
+from mulde.pipeline.run_folder import RECORD, REGIONS, SETTINGS, TRUTH, RunFolder, check_single_run, read_record
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.scoring.regions import read_regions
 from mulde.pipeline.scoring.threshold import recorded_level
@@ -175,24 +176,11 @@ def run_score(
         failed = outcome.failing(session.reporter)
         scored = scorer.score(extraction.done, folder, add=add, failed=failed)
     with folder.stage("draw"):
-        labels = _labels_to_shade(opened.dataset, scored, session.reporter)
+        labels = labels_to_draw(opened.dataset, scored, session.reporter)
         scorer.draw(extraction.done, scored, folder, labels, failed)
     if scored:
         session.reporter.say(f"scores: {folder.scores}   pictures: {folder.figures}")
     return outcome
-
-
-def _labels_to_shade(
-    dataset: Dataset | None, scored: Mapping[str, ScoredVideo], reporter: Reporter
-) -> dict[str, LabelTrack]:
-    """Labels for the pictures alone; scores are already written."""
-    if dataset is None:
-        return {}
-    try:
-        return read_labels(dataset, scored)
-    except LabelError as error:
-        reporter.warn(f"labels are not drawn: {error}")
-        return {}
 
 
 def run_evaluate(
@@ -211,12 +199,11 @@ def run_evaluate(
         if len(sources) != 1:
             raise UsageError(f"{root}: scores of {len(sources)} sources", hint="--labels NAME:ROOT")
         source = sources[0]
-    if not (root / "scores").is_dir() and (seeds := sorted(path.name for path in root.glob("seed-*"))):
-        raise UsageError(f"{root} holds several runs", expected="one of them", got=", ".join(seeds))
+    check_single_run(root)
     footage = open_source(source)
     for note in footage.notes:
         reporter.say(note)
-    dataset = _labelled(footage, source)
+    dataset = labelled_dataset(footage, source)
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
     labels = read_labels(dataset, scored)
     evaluation = _evaluate(root, scored, labels, dataset, reporter, bootstrap=bootstrap, compat=compat)
@@ -269,12 +256,6 @@ def say_mixtures(videos: Sequence[StoredVideo], reporter: Reporter) -> World:
     return world
 
 
-def _labelled(footage: VideoCollection, source: str) -> Dataset:
-    if footage.dataset is None:
-        raise UsageError(f"labels from {source}", expected="a data set with labels, as NAME:ROOT", got="loose videos")
-    return footage.dataset
-
-
 def run_all(settings: Settings, session: Session, *, anew: bool = False) -> Outcome:
     """Extract, train, score and evaluate the data set `run.source`; each seed trains anew on the same features.
 
@@ -286,7 +267,7 @@ def run_all(settings: Settings, session: Session, *, anew: bool = False) -> Outc
         raise UsageError("mulde run without a source", expected="SOURCE, or run.source in the TOML of --config")
     check_density(settings.density)
     footage = open_source(source)
-    dataset = _labelled(footage, source)
+    dataset = labelled_dataset(footage, source)
     opened = {split: footage.opened(source, split) for split in SPLITS}
     opened["train"].report(session.reporter, strict=session.strict)
     outcome = Outcome(failures=opened["train"].failures)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mulde.evaluation.alarms import OperatingPoint
 from mulde.evaluation.compat import CompatFigures
+from mulde.evaluation.formatting import number, percent
 from mulde.evaluation.metrics import Figures
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionFigures
@@ -76,7 +77,7 @@ def _figure_headings(figures: Figures, num_videos: int) -> dict[str, str]:
         "micro_auc": "micro AUC %",
         "macro_auc": f"macro AUC % ({figures.num_macro_videos} of {num_videos} videos)",
         "macro_padded_auc": "macro_padded AUC %",
-        "average_precision": f"AP % (chance {_percent(figures.average_precision_chance)})",
+        "average_precision": f"AP % (chance {percent(figures.average_precision_chance)})",
         "equal_error_rate": "EER %",
     }
 
@@ -84,7 +85,7 @@ def _figure_headings(figures: Figures, num_videos: int) -> dict[str, str]:
 def _figure_row(
     name: str, figures: Figures, keys: Iterable[str], intervals: Mapping[str, tuple[float, float]] | None = None
 ) -> TableRow:
-    cells = [_percent(getattr(figures, key), (intervals or {}).get(key)) for key in keys]
+    cells = [_with_interval(getattr(figures, key), (intervals or {}).get(key)) for key in keys]
     return TableRow([name, *cells], muted=intervals is None)
 
 
@@ -96,10 +97,10 @@ def _region_table(regions: RegionFigures) -> Table:
     origin = {"tracks": "annotated tracks", "masks": "pixel masks", "none": "nothing"}[regions.regions_from]
     found = f"{regions.num_true_regions:,} regions of {regions.num_true_tracks:,} tracks from {origin}"
     rows = [
-        ["RBDC", _percent(regions.rbdc), f"{found}, {regions.num_region_frames:,} frames"],
-        ["TBDC", _percent(regions.tbdc), f"{found}, {regions.num_region_frames:,} frames"],
-        ["pixel-level AUC", _percent(regions.pixel_auc), f"{regions.num_pixel_frames:,} frames with masks"],
-        ["pixel-level EER", _percent(regions.pixel_eer), f"{regions.num_pixel_frames:,} frames with masks"],
+        ["RBDC", percent(regions.rbdc), f"{found}, {regions.num_region_frames:,} frames"],
+        ["TBDC", percent(regions.tbdc), f"{found}, {regions.num_region_frames:,} frames"],
+        ["pixel-level AUC", percent(regions.pixel_auc), f"{regions.num_pixel_frames:,} frames with masks"],
+        ["pixel-level EER", percent(regions.pixel_eer), f"{regions.num_pixel_frames:,} frames with masks"],
     ]
     return Table("Region figures", ["figure", "%", "against"], [Group("", [TableRow(row) for row in rows])])
 
@@ -139,13 +140,13 @@ def _alarm_row(point: OperatingPoint) -> TableRow:
             point.name,
             f"{point.level:.4g}",
             f"{point.num_found:,} of {point.num_true_events:,}",
-            _percent(point.recall),
+            percent(point.recall),
             _best_null(point),
-            _number(point.delay_s_median),
-            _number(point.delay_s_mean),
+            number(point.delay_s_median),
+            number(point.delay_s_mean),
             f"{point.num_alarms:,}",
             f"{point.num_false_alarms:,}",
-            _number(point.false_alarms_per_hour),
+            number(point.false_alarms_per_hour),
             f"{point.num_frames_flagged:,}",
             f"{point.num_normal_frames_flagged:,}",
         ],
@@ -157,7 +158,7 @@ def _best_null(point: OperatingPoint) -> str:
     if not point.null_recall:
         return "-"
     name, recall = max(point.null_recall.items(), key=lambda item: item[1])
-    return f"{name} {_percent(recall)}"
+    return f"{name} {percent(recall)}"
 
 
 def _compat_table(compat: CompatFigures, num_videos: int) -> Table:
@@ -183,7 +184,7 @@ def video_table(views: Sequence[VideoView]) -> Table:
                 f"{view.num_frames:,}",
                 f"{view.num_anomalous:,}",
                 f"{100 * view.share:.1f}",
-                _percent(view.auc),
+                percent(view.auc),
             ],
             link=view.id,
         )
@@ -198,11 +199,5 @@ def video_table(views: Sequence[VideoView]) -> Table:
     )
 
 
-def _percent(value: float | None, interval: tuple[float, float] | None = None) -> str:
-    if value is None:
-        return "-"
-    return f"{100 * value:.2f}" + (f" [{100 * interval[0]:.2f}, {100 * interval[1]:.2f}]" if interval else "")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.2f}"
+def _with_interval(share: float | None, interval: tuple[float, float] | None) -> str:
+    return percent(share) + (f" [{percent(interval[0])}, {percent(interval[1])}]" if interval else "")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mulde.evaluation.formatting import UNDEFINED, percent, with_spread
 from mulde.report.published import CAVEAT
 
 Plain = dict[str, Any]
@@ -131,30 +132,23 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def _percent(name: str, value: Any) -> str:
     """A share as percent with two digits; what counts something (`num_...`) as it is."""
-    if value is None:
-        return "-"
     if isinstance(value, Mapping):
-        return _with_spread(value, lambda number: _percent(name, number))
+        return with_spread(value["mean"], value["std"] or None, lambda number: _percent(name, number))
     if isinstance(value, list):
         return " to ".join(_percent(name, entry) for entry in value)
-    return f"{value:g}" if name.startswith("num_") else f"{100 * value:.2f}"
+    return f"{value:g}" if name.startswith("num_") and value is not None else percent(value)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping) and "mean" in value:
-        return _with_spread(value, _text)
+        return with_spread(value["mean"], value["std"] or None, _text)
     if isinstance(value, Mapping) and value:
         return ", ".join(f"{name} {_text(entry)}" for name, entry in sorted(value.items()))
     if isinstance(value, float):
         return f"{value:.4f}"
     if value is None:
-        return "-"
+        return UNDEFINED
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-def _with_spread(value: Mapping[str, Any], show: Callable[[Any], str]) -> str:
-    """The mean and, unless there is none, the spread of the seeds."""
-    return f"{show(value['mean'])} ({show(value['std'])})" if value["std"] else show(value["mean"])
 
 
 def _toml(settings: Plain) -> str:

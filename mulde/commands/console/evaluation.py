@@ -12,13 +12,13 @@ from mulde.errors import Failure
 from mulde.evaluation.alarms import OperatingPoint
 from mulde.evaluation.compat import CompatFigures
 from mulde.evaluation.conformal import COVERAGE
-from mulde.evaluation.metrics import Figures
+from mulde.evaluation.formatting import UNDEFINED, number, percent, with_spread
+from mulde.evaluation.metrics import Figures, mean_and_std
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionFigures
 from mulde.pipeline.evaluation.events_found import MIN_LENGTH_S, EventsFound
 from mulde.progress import Reporter
 
-_UNDEFINED = "-"
 _WIDTH = 110
 _COMPAT_COLUMNS = {"micro_auc": "micro AUC", "macro_padded_auc": "macro_padded AUC"}
 
@@ -44,7 +44,7 @@ def print_evaluations(evaluations: Mapping[int, Evaluation]) -> None:
 def _frame_table(evaluation: Evaluation, title: str) -> Table:
     first = evaluation.rows[0].result
     macro = f"macro AUC % ({first.num_macro_videos} of {evaluation.num_videos} videos)"
-    precision = f"AP % (chance {_percent(first.average_precision_chance)})"
+    precision = f"AP % (chance {percent(first.average_precision_chance)})"
     table = _new_table(title, 2, "smoothing", "score", "micro AUC %", macro, "macro_padded %", precision, "EER %")
     for row in evaluation.rows:
         for name, figures in {"mulde": row.result, **row.nulls}.items():
@@ -64,7 +64,7 @@ def _frame_table(evaluation: Evaluation, title: str) -> Table:
 
 def _cells(figures: Figures) -> list[str]:
     return [
-        _percent(value)
+        percent(value)
         for value in (
             figures.micro_auc,
             figures.macro_auc,
@@ -86,9 +86,9 @@ def _alarm_table(evaluation: Evaluation) -> Table:
                 point.name,
                 f"{point.num_found} of {point.num_true_events}",
                 _best_null(point),
-                f"{_number(point.delay_s_median)} ({_number(point.delay_s_mean)})",
-                f"{point.num_false_alarms} ({_number(point.false_alarms_per_hour)})",
-                _percent(point.num_normal_frames_flagged / num_normal if num_normal else None),
+                f"{number(point.delay_s_median)} ({number(point.delay_s_mean)})",
+                f"{point.num_false_alarms} ({number(point.false_alarms_per_hour)})",
+                percent(point.num_normal_frames_flagged / num_normal if num_normal else None),
             )
         table.add_section()
     rules = evaluation.event_rules
@@ -103,14 +103,14 @@ def _alarm_table(evaluation: Evaluation) -> Table:
 
 def _best_null(point: OperatingPoint) -> str:
     if not point.null_recall:
-        return _UNDEFINED
+        return UNDEFINED
     name, recall = max(point.null_recall.items(), key=lambda item: item[1])
     return f"{name} {recall * point.num_true_events:.0f}"
 
 
 def _region_line(regions: RegionFigures) -> str:
-    criteria = f"RBDC {_percent(regions.rbdc)} %, TBDC {_percent(regions.tbdc)} %"
-    pixels = f"pixel-level AUC {_percent(regions.pixel_auc)} %, EER {_percent(regions.pixel_eer)} %"
+    criteria = f"RBDC {percent(regions.rbdc)} %, TBDC {percent(regions.tbdc)} %"
+    pixels = f"pixel-level AUC {percent(regions.pixel_auc)} %, EER {percent(regions.pixel_eer)} %"
     return (
         f"regions: {criteria} ({regions.num_true_regions} true regions on {regions.num_true_tracks} tracks, from "
         f"{regions.regions_from}, {regions.num_region_frames} frames); {pixels} ({regions.num_pixel_frames} frames "
@@ -122,7 +122,7 @@ def _compat_table(compat: CompatFigures) -> Table:
     title = f"compat {compat.name}: not comparable ({', then '.join(compat.steps)})"
     table = _new_table(title, 1, "score", *(f"{_COMPAT_COLUMNS[name]} %" for name in compat.reported))
     for name, figures in {"mulde": compat.result, **compat.nulls}.items():
-        table.add_row(name, *(_percent(getattr(figures, figure)) for figure in compat.reported))
+        table.add_row(name, *(percent(getattr(figures, figure)) for figure in compat.reported))
     return table
 
 
@@ -138,25 +138,15 @@ def _mean_table(evaluations: Sequence[Evaluation]) -> Table:
     title = f"mean of {len(evaluations)} seeds (standard deviation)"
     table = _new_table(title, 1, "smoothing", "micro AUC %", "macro AUC %")
     for i, row in enumerate(evaluations[0].rows):
-        cells = []
-        for figure in ("micro_auc", "macro_auc"):
-            values = [getattr(e.rows[i].result, figure) for e in evaluations]
-            defined = None not in values
-            cells.append(f"{100 * np.mean(values):.2f} ({100 * np.std(values, ddof=1):.2f})" if defined else _UNDEFINED)
-        table.add_row(row.smoothing, *cells)
+        results = [evaluation.rows[i].result for evaluation in evaluations]
+        micro = mean_and_std(result.micro_auc for result in results)
+        macro = mean_and_std(result.macro_auc for result in results)
+        table.add_row(row.smoothing, with_spread(*micro), with_spread(*macro))
     return table
 
 
-def _percent(value: float | None) -> str:
-    return _UNDEFINED if value is None else f"{100 * value:.2f}"
-
-
 def _interval(ends: tuple[float, float] | None) -> str:
-    return _UNDEFINED if ends is None else f"{_percent(ends[0])} to {_percent(ends[1])}"
-
-
-def _number(value: float | None) -> str:
-    return _UNDEFINED if value is None else f"{value:.2f}"
+    return UNDEFINED if ends is None else f"{percent(ends[0])} to {percent(ends[1])}"
 
 
 def print_events_found(events: EventsFound) -> None:
@@ -173,8 +163,8 @@ def print_events_found(events: EventsFound) -> None:
             f"{row['start_s']:.2f}",
             f"{row['length_s']:.2f}",
             state,
-            _UNDEFINED if np.isnan(delay) else f"{delay:.2f}",
-            _UNDEFINED if np.isnan(p_value) else f"{p_value:.2g}",
+            UNDEFINED if np.isnan(delay) else f"{delay:.2f}",
+            UNDEFINED if np.isnan(p_value) else f"{p_value:.2g}",
             row["stream"],
             row["reason"],
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-import numpy as np
 from rich.table import Table
 
 from mulde.console import output
+from mulde.evaluation.formatting import number, percent
+from mulde.evaluation.metrics import mean_and_std
 from mulde.evaluation.protocol import TableCell
 from mulde.pipeline.evaluation.ablation import AGREEMENT, Ablation
 from mulde.pipeline.experiments.toy_comparison import Comparison
@@ -30,12 +31,12 @@ def print_ablation(ablation: Ablation) -> None:
     for streams, score in dict.fromkeys((line["streams"], line.get("score")) for line in ablation.lines):
         rows = [line for line in ablation.lines if (line["streams"], line.get("score")) == (streams, score)]
         cells = [
-            _mean([line[f"{kind}_auc"] for line in rows if line["smoothing"] == smoothing], 100)
+            percent(_mean([line[f"{kind}_auc"] for line in rows if line["smoothing"] == smoothing]))
             for kind in ("micro", "macro")
             for smoothing in smoothings
         ]
         title = str(streams) if streams != "none" else f"null: {score}"
-        table.add_row(title, *cells, _mean([line[AGREEMENT] for line in rows]))
+        table.add_row(title, *cells, number(_mean([line[AGREEMENT] for line in rows])))
     if smoothings:
         table.caption = "Choosing streams by these figures means choosing them on test labels."
     console.print(table)
@@ -48,13 +49,12 @@ def _correlation_table(runs: Sequence[Mapping[str, Mapping[str, float | None]]])
     for name in runs[0]:
         table.add_column(name, justify="right")
     for a in runs[0]:
-        table.add_row(a, *(_mean([run[a][b] for run in runs]) for b in runs[0]))
+        table.add_row(a, *(number(_mean([run[a][b] for run in runs])) for b in runs[0]))
     return table
 
 
-def _mean(values: Sequence[TableCell], scale: float = 1) -> str:
-    numbers = [float(value) for value in values if isinstance(value, float | int)]
-    return f"{scale * np.mean(numbers):.2f}" if numbers else "-"
+def _mean(values: Sequence[TableCell]) -> float | None:
+    return mean_and_std(value for value in values if isinstance(value, float | int))[0]
 
 
 def print_comparison(comparison: Comparison) -> None:

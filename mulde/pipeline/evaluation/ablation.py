@@ -17,9 +17,9 @@ from mulde.datasets.sources import open_source
 from mulde.errors import LabelError, MuldeError, UsageError
 from mulde.evaluation.protocol import TableCell, evaluate_tracks
 from mulde.files import atomic_write, write_csv, write_text
-from mulde.pipeline.evaluation.evaluate import read_labels
+from mulde.pipeline.evaluation.labels import labelled_dataset, read_labels
 from mulde.pipeline.model.calibration import combine
-from mulde.pipeline.run_folder import read_record
+from mulde.pipeline.run_folder import read_record, seed_folders
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.progress import Reporter
 from mulde.records import Float64, LabelTrack, ScoredVideo
@@ -48,7 +48,7 @@ def run_ablate(root: Path, source: str | None, reporter: Reporter) -> Ablation:
     there are none. Writes `<root>/ablation.csv`, `.parquet` and `.json`. Raises MuldeError for a run without scores of
     single streams, or whose settings do not give its fused scores.
     """
-    folders = [root] if (root / "scores").is_dir() else sorted(root.glob("seed-*/"), key=_number)
+    folders = [root] if (root / "scores").is_dir() else seed_folders(root)
     if not folders:
         raise MuldeError(f"no scores in {root}", expected="scores/, or seed-<n>/scores/", hint="mulde run")
     lines: list[Line] = []
@@ -63,11 +63,6 @@ def run_ablate(root: Path, source: str | None, reporter: Reporter) -> Ablation:
     _write(ablation, root)
     reporter.say(f"ablation: {root / 'ablation.csv'}")
     return ablation
-
-
-def _number(folder: Path) -> tuple[int, str]:
-    digits = folder.name.removeprefix("seed-")
-    return (int(digits) if digits.isdigit() else 0), folder.name
 
 
 def _fuse(streams: Mapping[str, Float64], fusion: FusionSettings) -> Float64:
@@ -170,10 +165,7 @@ def _labels(
 
 def _read_labels(source: str, scored: Mapping[str, ScoredVideo]) -> dict[str, LabelTrack]:
     """Raises UsageError for a source that is no data set, LabelError for one without labels of these videos."""
-    dataset = open_source(source).dataset
-    if dataset is None:
-        raise UsageError(f"labels from {source}", expected="a data set with labels, as NAME:ROOT", got="loose videos")
-    labels = read_labels(dataset, scored)
+    labels = read_labels(labelled_dataset(open_source(source), source), scored)
     if not labels:
         raise LabelError(f"labels from {source}", expected="labels of the scored videos", got="none")
     return labels

@@ -3,58 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from fractions import Fraction
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from mulde.config import Settings
-from mulde.datasets.base import Dataset, Video, with_times
-from mulde.errors import LabelError, MuldeError, sentence
+from mulde.datasets.base import Dataset, Video
+from mulde.errors import LabelError
 from mulde.evaluation.alarms import EventRules
+from mulde.evaluation.metrics import mean_and_std
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation, evaluate_tracks
 from mulde.evaluation.regions import RegionPool, gather_evidence
 from mulde.pipeline.extraction.plan import open_with
 from mulde.progress import Reporter
 from mulde.records import Bool, LabelTrack, RegionScores, ScoredVideo
-
-
-def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str, LabelTrack]:
-    """Ground truth of the scored frames of the test videos, where the data set has it, by video name.
-
-    Raises LabelError for labels that are missing, damaged or miscounted, or a video of another data set.
-    """
-    known = {video.name for video in dataset.videos("test")}
-    strangers = sorted(set(scored) - known)
-    if strangers:
-        raise LabelError(
-            f"scored video {strangers[0]}",
-            expected=f"a test video of {dataset.name} in {dataset.root}",
-            got=f"{len(strangers)} that it does not hold",
-        )
-    labels = {}
-    for video in dataset.videos("test"):
-        if video.name in scored:
-            frame_index = scored[video.name].track.frame_index
-            try:
-                whole = dataset.labels(_with_rate(video, scored[video.name]), int(frame_index[-1]) + 1)
-            except MuldeError:
-                raise
-            except Exception as error:
-                raise LabelError(f"labels of {sentence(error, video.name)}") from error
-            if whole is not None:  # frames that could not be decoded have no score
-                labels[video.name] = LabelTrack(video.name, whole.anomalous[frame_index])
-    return labels
-
-
-def _with_rate(video: Video, scored: ScoredVideo) -> Video:
-    """The video with the rate and times of its file, for labels in seconds. Those of a frame folder have to come from
-    elsewhere: what is assumed of one that does not say would shift its labels."""
-    if video.frame_rate is not None or video.path.is_dir():
-        return video
-    rate, track = Fraction(scored.rate).limit_denominator(100_000), scored.track
-    return with_times(video, rate, track.frame_index, track.time_s, int(track.frame_index[-1]) + 1)
 
 
 def evaluate(
@@ -101,12 +64,8 @@ def mean_and_spread(evaluations: Mapping[int, Evaluation]) -> dict[str, Any]:
     for i, row in enumerate(next(iter(evaluations.values())).rows):
         for figure in ("micro_auc", "macro_auc", "average_precision", "equal_error_rate"):
             values = {seed: getattr(e.rows[i].result, figure) for seed, e in evaluations.items()}
-            defined = [v for v in values.values() if v is not None]
-            summary.setdefault(row.smoothing, {})[figure] = {
-                "mean": float(np.mean(defined)) if defined else None,
-                "std": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
-                "seeds": values,
-            }
+            mean, std = mean_and_std(values.values())
+            summary.setdefault(row.smoothing, {})[figure] = {"mean": mean, "std": std, "seeds": values}
     return summary
 
 

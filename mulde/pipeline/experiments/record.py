@@ -14,15 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mulde.config import Settings
 from mulde.datasets.sources import open_source
 from mulde.digests import file_digest, fingerprint
 from mulde.errors import Failure, MuldeError
+from mulde.evaluation.metrics import mean_and_std
 from mulde.evaluation.protocol import evaluate_tracks
 from mulde.nested import differences, leaves, with_values
-from mulde.pipeline.evaluation.evaluate import read_labels
+from mulde.pipeline.evaluation.labels import read_labels
 from mulde.pipeline.run_folder import METRICS, RECORD, RunRecord, check_metrics, read_record
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.records import LabelTrack, ScoredVideo
@@ -164,9 +163,10 @@ def _is_named_list(value: Any) -> bool:
 
 
 def _spread(seeds: Sequence[int], values: Sequence[Any], numbers: Sequence[float]) -> Plain:
+    mean, std = mean_and_std(numbers)
     return {
-        "mean": _rounded(float(np.mean(numbers))),
-        "std": _rounded(float(np.std(numbers, ddof=1))) if len(numbers) > 1 else None,
+        "mean": _rounded(mean),
+        "std": _rounded(std),
         "seeds": {str(seed): _rounded(value) for seed, value in zip(seeds, values, strict=True)},
     }
 

@@ -10,11 +10,11 @@ from typing import Any
 from mulde.config import Settings
 from mulde.datasets.base import Video, listing
 from mulde.datasets.sources import distinct_names, open_source
-from mulde.errors import Failure, LabelError, MuldeError, UsageError, VideoError, sentence, stops_all
+from mulde.errors import Failure, MuldeError, UsageError, VideoError, sentence, stops_all
 from mulde.events import Event
 from mulde.media import content_hash
 from mulde.names import output_path, printable, valid_text
-from mulde.pipeline.evaluation.evaluate import read_labels
+from mulde.pipeline.evaluation.labels import labelled_dataset, labels_to_draw
 from mulde.pipeline.events.drawing import Findings, draw_clips, draw_copy
 from mulde.pipeline.events.tables import by_video, read_events
 from mulde.pipeline.outcome import Outcome
@@ -109,20 +109,15 @@ def _findings(
 def _truth(
     record: Mapping[str, Any], scored: Mapping[str, ScoredVideo], source: str | None, reporter: Reporter
 ) -> dict[str, LabelTrack]:
-    """Labels for the pictures alone; scores are already written."""
-    sources = [source] if source is not None else record.get("sources", [])
+    """Labels from `source`, or from the data set that was scored, if it is there."""
+    if source is not None:
+        return labels_to_draw(labelled_dataset(open_source(source), source), scored, reporter)
+    sources = record.get("sources", [])
     try:
         dataset = open_source(sources[0]).dataset if len(sources) == 1 else None
-        if dataset is None and source is not None:
-            raise UsageError(f"labels from {source}", expected="a data set with labels, as NAME:ROOT")
-        return {} if dataset is None else read_labels(dataset, scored)
-    except LabelError as error:
-        reporter.warn(f"labels are not drawn: {error}")
-        return {}
     except UsageError:
-        if source is not None:
-            raise
-        return {}  # the videos are not there either, which is said for each
+        return {}  # the videos are not there either, and each of them gets a warning
+    return labels_to_draw(dataset, scored, reporter)
 
 
 def _videos(record: Mapping[str, Any], reporter: Reporter) -> dict[str, Video]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from mulde.config import AlarmSettings
-from mulde.errors import MuldeError, UsageError
+from mulde.errors import MuldeError
 from mulde.evaluation.alarms import EventRules
 from mulde.events import Event
 from mulde.files import read_text, write_text
@@ -32,6 +32,7 @@ from mulde.pipeline.run_folder import (
     THUMBNAILS,
     TRUTH,
     check_metrics,
+    check_single_run,
     read_record,
 )
 from mulde.pipeline.scoring.frames import read_scores
@@ -63,8 +64,7 @@ def run_report(run: Path, out: Path | None, reporter: Reporter, *, embed_clips: 
 
     Raises MuldeError where there are no scores or a file is damaged, UsageError for a folder of several runs.
     """
-    if not (run / "scores").is_dir() and (seeds := sorted(path.name for path in run.glob("seed-*"))):
-        raise UsageError(f"{run} holds several runs", expected="one of them", got=", ".join(seeds))
+    check_single_run(run)
     place = _Place(run, out or run / REPORT)
     report = _gathered(place, reporter, embed_clips)
     with reporter.bar("report", len(report.events), "pictures") as advance:

@@ -15,7 +15,8 @@ from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.folder.dataset import FolderDataset
 from mulde.errors import LabelError
-from mulde.pipeline.evaluation.evaluate import evaluate, read_labels, region_pool
+from mulde.pipeline.evaluation.evaluate import evaluate, region_pool
+from mulde.pipeline.evaluation.labels import read_labels
 from mulde.progress import Reporter
 from mulde.records import LabelTrack, RegionScores, ScoredVideo, ScoreTrack, TruthRegions
 from mulde.settings_file import load_settings
