@@ -1,6 +1,6 @@
 """Videos that change, or cannot be read, while their features are made: never a table under another content's hash.
 
-Each disturbance comes at 20 moments, drawn with a fixed seed from all reads, windows, parts and joins of a run.
+Each disturbance comes at some moments, drawn with a fixed seed from all reads, windows, parts and joins of a run.
 Relatives looked for: a read error once and for good; files cut, written over with the same size and time, replaced,
 appended to; a kill after the change, and the old content back for the run that resumes; folders of images; imported
 features, which decode as well; what version 0.1 left half-made (test_store.py).
@@ -30,13 +30,12 @@ from mulde.store.store import FeatureStore
 from tests.conftest import moving_square
 from tests.pipeline.clips import content, leftovers, plan_of, run, stopped_at
 
-NUM_RUNS = 20
 # windows of 2 frames: a part has 16 of the 40
 SETTINGS = ("video.batch_frames=2", "features.velocity.step=1", 'features.extractors=["geometry"]')
 Disturbance = Callable[[Path], object]
 
 
-class NormalIndex:
+class Moments:
     """Counts what a run does, and does `act` when it has counted to `at`."""
 
     def __init__(self) -> None:
@@ -49,10 +48,15 @@ class NormalIndex:
             self.act()
 
 
+@pytest.fixture(params=[6, pytest.param(20, marks=pytest.mark.slow)], ids=lambda num: f"{num} runs")
+def num_runs(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> NormalIndex:
+def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
     """Every read of a video, window, part and join counts."""
-    found = NormalIndex()
+    found = Moments()
 
     def counted(of: object, name: str) -> None:
         method = getattr(of, name)
@@ -70,7 +74,7 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> NormalIndex:
 
     monkeypatch.setattr("mulde.media.source_file.FileIO", CountedFile)
     monkeypatch.setattr("mulde.media.container._READ_BYTES", 512)
-    counted(importlib.import_module("mulde.media.content_hash"), "_file_digest")
+    counted(importlib.import_module("mulde.media.content_hash"), "file_digest")
     counted(ExtractionPlan, "describe")
     counted(FeatureStore, "write_part")
     counted(FeatureStore, "join_parts")
@@ -130,15 +134,15 @@ def fresh(sources: SimpleNamespace, folder: Path) -> Video:
     return Video("clip", "all", folder / "first.mp4")
 
 
-def drawn_moments(sources: SimpleNamespace, folder: Path, moments: NormalIndex, seed: int) -> list[int]:
-    """NUM_RUNS of those of a run that nobody disturbs."""
+def drawn_moments(sources: SimpleNamespace, folder: Path, moments: Moments, num: int, seed: int) -> list[int]:
+    """Some of those of a run that nobody disturbs."""
     run([fresh(sources, folder)], plan_of(*SETTINGS), folder / "undisturbed")
     assert moments.count > 60
-    return [random.Random(seed + i).randrange(1, moments.count + 1) for i in range(NUM_RUNS)]
+    return [random.Random(seed + i).randrange(1, moments.count + 1) for i in range(num)]
 
 
 @contextmanager
-def disturbed(moments: NormalIndex, at: int, act: Callable[[], object]) -> Iterator[None]:
+def disturbed(moments: Moments, at: int, act: Callable[[], object]) -> Iterator[None]:
     moments.count, moments.at, moments.act = 0, at, act
     yield
     moments.at = -1
@@ -146,11 +150,11 @@ def disturbed(moments: NormalIndex, at: int, act: Callable[[], object]) -> Itera
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_video_that_changes_while_it_is_read(
-    tmp_path: Path, sources: SimpleNamespace, moments: NormalIndex, name: str
+    tmp_path: Path, sources: SimpleNamespace, moments: Moments, num_runs: int, name: str
 ) -> None:
     before, after = sources.tables["first"], sources.tables[name]
     num_said = 0
-    for i, at in enumerate(drawn_moments(sources, tmp_path, moments, seed=1)):
+    for i, at in enumerate(drawn_moments(sources, tmp_path, moments, num_runs, seed=1)):
         store, video = tmp_path / str(i), fresh(sources, tmp_path)
         with disturbed(moments, at, lambda video=video: CHANGES[name](video.path)):
             result = run([video], plan_of(*SETTINGS), store)
@@ -164,12 +168,17 @@ def test_a_video_that_changes_while_it_is_read(
             assert found in (before, after)
         run([video], plan_of(*SETTINGS), store)
         assert after.items() <= content(store).items() <= {**before, **after}.items()
-    assert num_said > NUM_RUNS / 2
+    assert num_said > num_runs / 2
 
 
 @pytest.mark.parametrize("errors", [1, 10**9], ids=["once", "from then on"])
 def test_a_disk_that_cannot_be_read_for_a_moment(
-    tmp_path: Path, sources: SimpleNamespace, moments: NormalIndex, monkeypatch: pytest.MonkeyPatch, errors: int
+    tmp_path: Path,
+    sources: SimpleNamespace,
+    moments: Moments,
+    monkeypatch: pytest.MonkeyPatch,
+    num_runs: int,
+    errors: int,
 ) -> None:
     left = [0]
 
@@ -184,7 +193,7 @@ def test_a_disk_that_cannot_be_read_for_a_moment(
             left[0] -= 1
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    at_reads = drawn_moments(sources, tmp_path, moments, seed=2)
+    at_reads = drawn_moments(sources, tmp_path, moments, num_runs, seed=2)
     num_said = 0
     for i, at in enumerate(at_reads):
         store, video = tmp_path / str(i), fresh(sources, tmp_path)
@@ -203,16 +212,16 @@ def test_a_disk_that_cannot_be_read_for_a_moment(
         assert run([video], plan_of(*SETTINGS), store).computed == (found != sources.tables["first"])
         assert content(store) == sources.tables["first"]
         assert leftovers(store) == []
-    assert num_said > NUM_RUNS / 2
+    assert num_said > num_runs / 2
 
 
 @pytest.mark.parametrize("name", ["overwritten", "replaced"])
 def test_what_was_made_of_another_content_before_a_kill_is_not_resumed_from(
-    tmp_path: Path, sources: SimpleNamespace, moments: NormalIndex, name: str
+    tmp_path: Path, sources: SimpleNamespace, moments: Moments, num_runs: int, name: str
 ) -> None:
     """The old content is back when the run goes on: the parts must be of it, too."""
     chance = random.Random(3)
-    for i, at in enumerate(drawn_moments(sources, tmp_path, moments, seed=3)):
+    for i, at in enumerate(drawn_moments(sources, tmp_path, moments, num_runs, seed=3)):
         store, video = tmp_path / str(i), fresh(sources, tmp_path)
         with disturbed(moments, at, lambda video=video: CHANGES[name](video.path)):
             run([video], stopped_at(plan_of(*SETTINGS), chance.randrange(16, 40)), store)
@@ -236,7 +245,7 @@ def change_image(folder: Path) -> None:
 
 @pytest.mark.parametrize("change", [remove_image, add_image, change_image])
 def test_a_folder_of_images_that_changes_while_it_is_read(
-    tmp_path: Path, moments: NormalIndex, change: Disturbance
+    tmp_path: Path, moments: Moments, change: Disturbance
 ) -> None:
     def made(name: str) -> Path:
         folder = tmp_path / name
@@ -262,7 +271,7 @@ def test_a_folder_of_images_that_changes_while_it_is_read(
 
 
 def test_frames_that_an_import_decodes_are_held_to_the_same(
-    tmp_path: Path, sources: SimpleNamespace, moments: NormalIndex, mulde
+    tmp_path: Path, sources: SimpleNamespace, moments: Moments, mulde
 ) -> None:
     video = fresh(sources, tmp_path)
     (tmp_path / "made").mkdir()
