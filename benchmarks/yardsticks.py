@@ -65,7 +65,7 @@ def measure(settings: Settings, splits: dict[str, Extraction], dataset: Dataset,
         stream: roc_auc_score(truth, np.concatenate([one.track.streams[stream] for one in scored.values()]))
         for stream in bundle.streams
     }
-    learnt = {name: counts["learnt"] for name, counts in bundle.training["streams"].items()}
+    learnt = {name: counts.learnt for name, counts in bundle.training.streams.items()}
     return {
         **{f"fused, {row.smoothing}": row.result.micro_auc for row in evaluation.rows},
         **{f"{name} alone, raw": auc for name, auc in streams.items()},

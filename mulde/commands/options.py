@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -189,4 +190,5 @@ def open_session(
     from mulde.pipeline.extraction.engine import WorkerConfig
     from mulde.pipeline.extraction.session import Session
 
-    return Session.open(store, device, new_reporter(quiet), WorkerConfig.of(engine, workers, address), strict=strict)
+    workers_config = WorkerConfig.of(engine, workers, address)
+    return Session.open(store, device, new_reporter(quiet), workers_config, strict=strict, command=sys.argv[1:])

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mulde import __version__
 from mulde.config import Settings
@@ -31,6 +31,7 @@ from mulde.pipeline.run_folder import (
     THUMBNAILS,
     TRUTH,
     RunFolder,
+    RunRecord,
     read_record,
 )
 from mulde.settings_file import load_settings
@@ -70,8 +71,8 @@ def claim(
     model_sha256: str | None = None,
     add: bool = False,
     anew: bool = False,
-) -> dict[str, Any]:
-    """The record of the run that `root` holds, where this one goes on with it (with `add`: adds videos to it); empty
+) -> RunRecord | None:
+    """The record of the run that `root` holds, where this one goes on with it (with `add`: adds videos to it); None
     where it holds none. anew: what a run of this kind, with whatever sources and settings, left there goes first.
     Raises UsageError where the folder holds another run."""
     if root.is_file():
@@ -80,10 +81,10 @@ def claim(
     if record is None:
         if add:
             raise UsageError(f"--add to {root}", expected="a folder of mulde score", got="none")
-        return {}
+        return None
     if anew and kind_of(record, root) == kind:
         _clear(root)
-        return {}
+        return None
     other = _other(root, record, kind, sources, settings, model_sha256, add=add)
     if other:
         ways = "another --out"
@@ -98,7 +99,7 @@ def claim(
 _SOURCES = "one of other sources"
 
 
-def _record(root: Path) -> dict[str, Any] | None:
+def _record(root: Path) -> RunRecord | None:
     """What run a folder holds; None for none. A folder with parts of a run but without a record holds one, too."""
     if (root / RECORD).exists():
         try:
@@ -106,15 +107,15 @@ def _record(root: Path) -> dict[str, Any] | None:
         except MuldeError as error:
             raise UsageError(f"{root} holds a run that cannot be read ({error})", hint="another --out") from None
     if (root / LEDGER).exists():
-        return {"kind": "watch-folder"}
+        return RunRecord(kind="watch-folder")
     if (root / "model.safetensors").exists() or (root / "scores").is_dir():
-        return {"kind": "unknown"}
+        return RunRecord(kind="unknown")
     return None
 
 
 def _other(
     root: Path,
-    record: Mapping[str, Any],
+    record: RunRecord,
     kind: Kind,
     sources: Sequence[str],
     settings: Settings,
@@ -128,23 +129,25 @@ def _other(
         return f"that of mulde {found}" if found != "unknown" else f"without a {RECORD}"
     if kind == "watch-folder":
         return ""  # the ledger knows
-    same_sources = list(record.get("sources", [])) == [absolute_source(source) for source in sources]
+    same_sources = record.sources == [absolute_source(source) for source in sources]
     if kind == "train":
         return "" if same_sources or not (root / "model.safetensors").exists() else _SOURCES
-    if model_sha256 is not None and record.get("model_sha256", model_sha256) != model_sha256:
+    if None not in (model_sha256, record.model_sha256) and record.model_sha256 != model_sha256:
         return "one of another model"
     if name := _other_setting(root / SETTINGS, settings):
         return f"one with another {name}"
     return "" if same_sources or add else _SOURCES
 
 
-def kind_of(record: Mapping[str, Any], root: Path) -> str:
+def kind_of(record: RunRecord, root: Path) -> str:
     """The command that made a run; older versions did not note it."""
-    if "kind" in record:
-        return str(record["kind"])
+    if record.kind:
+        return record.kind
     if (root / LEDGER).exists():
         return "watch-folder"
-    return "score" if "model" in record else "run" if "seeds" in record or (root / "scores").is_dir() else "train"
+    if record.model is not None:
+        return "score"
+    return "run" if record.seeds or (root / "scores").is_dir() else "train"
 
 
 def _other_setting(path: Path, settings: Settings) -> str | None:
@@ -157,13 +160,13 @@ def _other_setting(path: Path, settings: Settings) -> str | None:
 
 
 def added(
-    record: Mapping[str, Any], sources: Sequence[str], warn: Callable[[str], None]
+    record: RunRecord, sources: Sequence[str], warn: Callable[[str], None]
 ) -> tuple[list[str], tuple[Video, ...]]:
     """All sources of a run to which those of `sources` are added, and the videos of these, under names that they have
     among all. Raises UsageError where a video of the run would get another name."""
     new = [absolute_source(source) for source in sources]
     old = []
-    for source in record.get("sources", []):
+    for source in record.sources:
         try:
             open_sources([source], "test")
             old.append(source)
@@ -171,29 +174,28 @@ def added(
             warn(f"a source of the run: {error}")
     together = [*old, *(source for source in new if source not in old)]
     names = _names(together)
-    known, before = record.get("video_sha256", {}), _names(old) if old else {}
+    before = _names(old) if old else {}
     for path, name in names.items():
         was = before.get(path)
-        if (was in known and was != name) or (was is None and name in known):
+        if (was in record.video_sha256 and was != name) or (was is None and name in record.video_sha256):
             raise UsageError(f"--add: the run holds another video called {was or name}", hint="another --out")
     wanted = {str(video.path.resolve()) for video in open_sources(new, "test").videos}
     videos = tuple(video for video in open_sources(together, "test").videos if str(video.path.resolve()) in wanted)
-    return [*record.get("sources", []), *(one for one in new if one not in record.get("sources", []))], videos
+    return [*record.sources, *(source for source in new if source not in record.sources)], videos
 
 
 def _names(sources: Sequence[str]) -> dict[str, str]:
     return {str(video.path.resolve()): video.name for video in open_sources(sources, "test").videos}
 
 
-def prune(folder: RunFolder, record: Mapping[str, Any], video_sha256: Mapping[str, str], *, add: bool = False) -> None:
-    """Remove from a folder that is written again what is not of the videos that the run has now, video_sha256 by name;
-    with `add`, only what is of all videos together. `record`: of what it holds."""
-    if not record:
+def prune(folder: RunFolder, before: RunRecord | None, video_sha256: Mapping[str, str], *, add: bool = False) -> None:
+    """Remove from a folder that is written again what does not belong to the videos that the run has now, video_sha256
+    by name; with `add`, only what is of all videos together. before: the record of the run that was there."""
+    if before is None:
         return
-    same_version = record.get("mulde") == __version__
-    before = record.get("video_sha256", {})
-    unchanged = {name for name, sha256 in video_sha256.items() if same_version and before.get(name) == sha256}
-    if add or unchanged != set(before) or unchanged != set(video_sha256):
+    same_version, old_sha256 = before.mulde == __version__, before.video_sha256
+    unchanged = {name for name, sha256 in video_sha256.items() if same_version and old_sha256.get(name) == sha256}
+    if add or unchanged != set(old_sha256) or unchanged != set(video_sha256):
         for name in _OF_ALL_VIDEOS:
             _remove(folder.root / name)
     if add:

@@ -14,13 +14,12 @@ evaluation: metrics.json  truth.json  evaluation/evaluation.html *.png  events_f
 from __future__ import annotations
 
 import platform
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -28,6 +27,7 @@ from mulde import __version__
 from mulde.config import AlarmSettings, Settings
 from mulde.errors import MuldeError, UsageError
 from mulde.evaluation.protocol import Evaluation
+from mulde.evaluation.smoothing import SmoothingMode
 from mulde.files import write_json, write_text
 from mulde.settings_file import dump_toml
 from mulde.typed import Count, FileModel, FilePath, Number, Positive, SourcePath, read_typed, validated
@@ -46,18 +46,100 @@ THUMBNAILS, NORMAL, OVERLAYS, CLIPS, HEAT_MAPS = "thumbnails", "normal", "overla
 """Pictures of events, of the normal moments that they name, and what is drawn on request."""
 
 
-class RunFolder:
-    """Where one run keeps what it made; `run.json` is rewritten whole after every stage."""
+class NormalLevels(FileModel):
+    """How many events normal video has at levels, falling."""
 
-    def __init__(self, root: Path) -> None:
+    levels: list[Number]
+    num_events: list[Count]
+    hours: Annotated[float, Field(gt=0, le=1e9)]
+
+    @model_validator(mode="after")
+    def _agree(self) -> NormalLevels:
+        if len(self.levels) != len(self.num_events):
+            raise ValueError(f"a number of events for each of {len(self.levels)} levels")
+        return self
+
+
+class AlarmRecord(FileModel):
+    """The alarm level of a run, as `AlarmRule.as_record` gives it."""
+
+    false_alarms_per_hour: Positive = 0.0
+    merge_gap_s: Positive = AlarmSettings().merge_gap_s
+    min_length_s: Positive = AlarmSettings().min_length_s
+    levels: dict[SmoothingMode, dict[str, Number]]
+    statement: str = ""
+    normal: NormalLevels | None = None
+
+    @model_validator(mode="after")
+    def _has_level(self) -> AlarmRecord:
+        if not self.levels.get("centred"):
+            raise ValueError("a level of scores smoothed both ways")
+        return self
+
+    @property
+    def level(self) -> float:
+        """Of scores smoothed both ways; older versions gave it other names."""
+        return next(iter(self.levels["centred"].values()))
+
+
+class RunRecord(FileModel):
+    """run.json. A fact that no command has noted has its default here and is absent from the file; facts that only
+    other versions know are kept."""
+
+    mulde: str = ""
+    kind: str = ""
+    command: list[str] = Field([])
+    started: str = ""
+    versions: dict[str, str] = Field({})
+    wall_time_s: dict[str, Positive] = Field({})
+    sources: list[SourcePath] = Field([])
+    device: str = ""
+    seed: int = 0
+    seeds: list[int] = Field([])
+    model: FilePath | None = None
+    model_sha256: str | None = None
+    left_out: dict[str, Any] = Field({})
+    made_from: dict[str, Any] = Field({})
+    training: dict[str, Any] = Field({})
+    video_sha256: dict[str, str] = Field({})
+    missing_frames: dict[str, Any] = Field({})
+    frames_without_rows: dict[str, Count] = Field({})
+    not_as_learnt: dict[str, list[str]] = Field({})
+    num_events: Count = 0
+    alarm: AlarmRecord | None = None
+
+    @property
+    def alarm_level(self) -> float | None:
+        """The level of scores smoothed both ways; None where the run had no alarm level."""
+        return None if self.alarm is None else self.alarm.level
+
+    def with_facts(self, facts: Mapping[str, Any]) -> RunRecord:
+        """The record with these facts added or replaced, by the names of fields."""
+        return self.model_copy(update=dict(facts))
+
+    def as_json(self) -> dict[str, Any]:
+        """What run.json holds: the facts that were noted."""
+        return self.model_dump(exclude_unset=True)
+
+
+class RunFolder:
+    """Where one run keeps what it made; `run.json` is rewritten whole after every stage.
+
+    command: the command line that works here, without the name of the program. before: an earlier record whose facts
+    stay until they are noted again.
+    """
+
+    def __init__(self, root: Path, command: Sequence[str] = (), before: RunRecord | None = None) -> None:
         self.root = root
-        self.record: dict[str, Any] = {
-            "mulde": __version__,
-            "command": sys.argv[1:],
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "versions": versions(),
-            "wall_time_s": {},
-        }
+        self.record = (before or RunRecord()).with_facts(
+            {
+                "mulde": __version__,
+                "command": list(command),
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "versions": versions(),
+                "wall_time_s": {},
+            }
+        )
 
     @property
     def model(self) -> Path:
@@ -79,84 +161,26 @@ class RunFolder:
         write_text(self.root / SETTINGS, dump_toml(settings))
 
     def note(self, **facts: Any) -> None:
-        """Add facts to run.json and write it."""
-        self.record |= facts
-        write_json(self.root / RECORD, self.record)
+        """Add facts, by the names of the fields of `RunRecord`, and write run.json."""
+        self.record = self.record.with_facts(facts)
+        write_json(self.root / RECORD, self.record.as_json())
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; its wall time lands in run.json when it ends well."""
         start = time.perf_counter()
         yield
-        times: Mapping[str, float] = self.record["wall_time_s"]
-        self.note(wall_time_s={**times, name: round(time.perf_counter() - start, 3)})
+        self.note(wall_time_s={**self.record.wall_time_s, name: round(time.perf_counter() - start, 3)})
 
 
-class _NormalLevels(FileModel):
-    """How many events normal video has at levels, falling."""
-
-    levels: list[Number]
-    num_events: list[Count]
-    hours: Annotated[float, Field(gt=0, le=1e9)]
-
-    @model_validator(mode="after")
-    def _agree(self) -> _NormalLevels:
-        if len(self.levels) != len(self.num_events):
-            raise ValueError(f"a number of events for each of {len(self.levels)} levels")
-        return self
-
-
-class AlarmRecord(FileModel):
-    """The alarm level of a run, as `AlarmRule.as_record` gives it."""
-
-    levels: dict[Literal["raw", "causal", "centred"], dict[str, Number]]
-    false_alarms_per_hour: Positive = 0.0
-    merge_gap_s: Positive = AlarmSettings().merge_gap_s
-    min_length_s: Positive = AlarmSettings().min_length_s
-    statement: str = ""
-    normal: _NormalLevels | None = None
-
-    @model_validator(mode="after")
-    def _has_level(self) -> AlarmRecord:
-        if not self.levels.get("centred"):
-            raise ValueError("a level of scores smoothed both ways")
-        return self
-
-
-class RunRecord(FileModel):
-    """run.json. What a command does not note is not there; facts of other versions stay."""
-
-    mulde: str = ""
-    kind: str = ""
-    command: list[str] = Field([])
-    started: str = ""
-    versions: dict[str, str] = Field({})
-    wall_time_s: dict[str, Positive] = Field({})
-    sources: list[SourcePath] = Field([])
-    device: str = ""
-    seed: int = 0
-    seeds: list[int] = Field([])
-    model: FilePath = "model.safetensors"
-    model_sha256: str | None = None
-    made_from: dict[str, Any] = Field({})
-    training: dict[str, Any] = Field({})
-    video_sha256: dict[str, str] = Field({})
-    frames_without_rows: dict[str, Count] = Field({})
-    not_as_learnt: dict[str, list[str]] = Field({})
-    num_events: Count = 0
-    alarm: AlarmRecord | None = None
-
-
-def read_record(root: Path) -> dict[str, Any]:
-    """The run.json of a run folder as plain data, of the types of `RunRecord`. Raises MuldeError when there is none or
-    it is damaged."""
+def read_record(root: Path) -> RunRecord:
+    """The run.json of a run folder. Raises MuldeError when there is none or it is damaged."""
     path = root / RECORD
     if not path.exists():
         raise MuldeError(
             f"{root} is not a run folder (it has no {RECORD})", expected="the --out of mulde score or mulde run"
         )
-    record = read_typed(path, RunRecord, max_bytes=2**28, hint="mulde score")
-    return record.model_dump(exclude_unset=True) | ({"alarm": record.alarm.model_dump()} if record.alarm else {})
+    return read_typed(path, RunRecord, max_bytes=2**28, hint="mulde score")
 
 
 def check_metrics(found: Mapping[str, Any], path: Path) -> tuple[Evaluation, list[str]]:

@@ -28,10 +28,18 @@ from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.predictor.scorer import ScoreOptions, Scorer
 from mulde.pipeline.review.audit import write_audit
 from mulde.pipeline.run_claim import added, claim, new_run, prune
-from mulde.pipeline.run_folder import RECORD, REGIONS, SETTINGS, TRUTH, RunFolder, check_single_run, read_record
+from mulde.pipeline.run_folder import (
+    RECORD,
+    REGIONS,
+    SETTINGS,
+    TRUTH,
+    RunFolder,
+    RunRecord,
+    check_single_run,
+    read_record,
+)
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.scoring.regions import read_regions
-from mulde.pipeline.scoring.threshold import recorded_level
 from mulde.pipeline.training.exclusions import Exclusions, read_exclusions
 from mulde.pipeline.training.fit import CHECKPOINTS, check_density, train
 from mulde.pipeline.training.reference_samples import make_normal_index
@@ -102,7 +110,7 @@ def _train(
         bundle = fit_bundle(videos, world, settings, plan, folder.root, seed, session, leave_out)
         bundle.save(folder.model)
     shutil.rmtree(folder.root / CHECKPOINTS, ignore_errors=True)
-    folder.note(training=bundle.training, made_from=bundle.made_from)
+    folder.note(training=bundle.training.as_json(), made_from=bundle.made_from)
     with folder.stage("normal moments"):
         index = make_normal_index(videos, bundle, plan, seed=seed, reporter=session.reporter)
         save_normal_index(index, folder.model)
@@ -151,18 +159,19 @@ def run_score(
     add: to the videos of the run that `out` holds. Raises UsageError where it holds another.
     """
     scorer = Scorer.open(model, changes, session, options)  # first, because it may refuse
-    sha256, before = scorer.model.sha256, dict[str, Any]()
+    sha256 = scorer.model.sha256
     if add and out is None:
         raise UsageError("--add", expected="--out with the run to add to")
+    before = None
     if out is not None:
         before = claim(out, "score", sources, scorer.settings, model_sha256=sha256, add=add)
     opened = _open(sources, "test", session)
     videos = opened.videos
-    if add:
+    if add and before is not None:
         sources, videos = added(before, sources, session.reporter.warn)
     facts = {"model": str(model.resolve()), "model_sha256": sha256, "left_out": as_record(opened.left_out)}
     folder = _start(
-        out or new_run("score"), scorer.settings, sources, session, before if add else {}, kind="score", **facts
+        out or new_run("score"), scorer.settings, sources, session, before if add else None, kind="score", **facts
     )
     outcome = Outcome(failures=opened.failures, folder=folder.root)
     with folder.stage("extract"):
@@ -171,7 +180,7 @@ def run_score(
     _note_digests(folder, extraction.done)
     scorer.look(extraction.done, folder)
     folder.note(made_from=scorer.bundle.made_from)
-    prune(folder, before, folder.record["video_sha256"], add=add)
+    prune(folder, before, folder.record.video_sha256, add=add)
     with folder.stage("score"):
         failed = outcome.failing(session.reporter)
         scored = scorer.score(extraction.done, folder, add=add, failed=failed)
@@ -195,7 +204,7 @@ def run_evaluate(
     """Figures of the scores in a run folder against the labels of a data set; `<root>/metrics.json` and
     `<root>/evaluation/` with curves and a page. events: besides, which event found which annotated anomaly."""
     if source is None:
-        sources = read_record(root).get("sources", [])
+        sources = read_record(root).sources
         if len(sources) != 1:
             raise UsageError(f"{root}: scores of {len(sources)} sources", hint="--labels NAME:ROOT")
         source = sources[0]
@@ -220,13 +229,14 @@ def _evaluate(
     **options: Any,
 ) -> Evaluation:
     """Figures of the scores below `root` as `<root>/metrics.json` and as a page."""
-    record = read_record(root) if (root / RECORD).is_file() else {}
+    record = read_record(root) if (root / RECORD).is_file() else RunRecord()
     settings_file = root / SETTINGS
     settings = load_settings(settings_file) if settings_file.is_file() else Settings()
-    alarm = record.get("alarm")
-    converted = record.get("not_as_learnt", {})
-    pool = region_pool(read_regions(root / REGIONS), scored, labels, dataset, settings, converted) if labels else None
-    evaluation = evaluate(scored, labels, dataset, reporter, regions=pool, alarm=alarm, **options)
+    pool = None
+    if labels:
+        regions = read_regions(root / REGIONS)
+        pool = region_pool(regions, scored, labels, dataset, settings, record.not_as_learnt)
+    evaluation = evaluate(scored, labels, dataset, reporter, regions=pool, alarm=record.alarm, **options)
     write_json(root / "metrics.json", evaluation.to_dict())
     truth = {name: truth_frames(scored[name].track.frame_index, track.spans()) for name, track in labels.items()}
     write_json(root / TRUTH, truth)  # for the report, which opens no labels
@@ -237,11 +247,11 @@ def _evaluate(
         labels,
         reporter,
         title=dataset.name,
-        notes=[alarm["statement"]] if alarm else [],
-        record=record,
+        notes=[record.alarm.statement] if record.alarm else [],
+        record=record.as_json(),
         settings=read_text(settings_file) if settings_file.is_file() else "",
         region_curves=pool.curves() if pool else None,
-        alarm_level=recorded_level(record),
+        alarm_level=record.alarm_level,
         p_values={name: video.track.p_value for name, video in scored.items() if video.track.p_value is not None},
     )
     reporter.say(f"figures: {root / 'metrics.json'}   page: {page}")
@@ -290,7 +300,7 @@ def run_all(settings: Settings, session: Session, *, anew: bool = False) -> Outc
         if len(seeds) > 1:
             before = claim(out / f"seed-{seed}", "run", [source], settings, anew=anew)
             seed_folder = _start(out / f"seed-{seed}", settings, [source], session, kind="run", seed=seed)
-        prune(seed_folder, before, folder.record["video_sha256"])
+        prune(seed_folder, before, folder.record.video_sha256)
         session.reporter.say(f"seed {seed}")
         model = _train(splits["train"].done, world, settings, plan, seed_folder, seed, session, Exclusions())
         scorer = Scorer.trained(model, scoring, seed_folder.model, session)
@@ -320,13 +330,12 @@ def _start(
     settings: Settings,
     sources: Sequence[str],
     session: Session,
-    before: Mapping[str, Any] = {},
+    before: RunRecord | None = None,
     **facts: Any,
 ) -> RunFolder:
-    """A run folder with its settings and first facts written, so that a killed run leaves a record. before: facts that
-    stay unless there are new ones."""
-    folder = RunFolder(out)
-    folder.record = {**before, **folder.record}
+    """A run folder with its settings and first facts written, so that a killed run leaves a record. before: an earlier
+    record, whose facts stay unless there are new ones."""
+    folder = RunFolder(out, session.command, before)
     folder.write_settings(settings)
     folder.note(sources=[absolute_source(source) for source in sources], device=session.device, **facts)
     return folder
@@ -337,6 +346,6 @@ def _note_digests(folder: RunFolder, videos: Sequence[StoredVideo]) -> None:
     frames that could not be decoded."""
     before = folder.record
     sha256 = {stored.video.name: stored.passports["frames"].video_sha256 for stored in videos}
-    folder.note(video_sha256={**before.get("video_sha256", {}), **sha256})
+    folder.note(video_sha256={**before.video_sha256, **sha256})
     if missing := {stored.video.name: stored.missing for stored in videos if stored.missing}:
-        folder.note(missing_frames={**before.get("missing_frames", {}), **missing})
+        folder.note(missing_frames={**before.missing_frames, **missing})

@@ -19,7 +19,7 @@ from mulde.errors import UsageError
 from mulde.files import write_json, write_text
 from mulde.media import write_video
 from mulde.pipeline.run_claim import claim, new_run, prune
-from mulde.pipeline.run_folder import RunFolder
+from mulde.pipeline.run_folder import RunFolder, RunRecord
 from mulde.settings_file import dump_toml, load_settings
 from tests.pipeline.model.test_world import ODD, PLAIN, QUICK, RATE, STREAMS, scene
 from tests.test_cli import run_main
@@ -36,13 +36,13 @@ def made(root: Path, kind: str = "score", settings: Settings = DEFAULT, **facts)
 
 def test_the_same_run_goes_on(tmp_path):
     run = made(tmp_path / "r")
-    assert claim(run, "score", ["/v/a.mp4"], DEFAULT, model_sha256="m")["sources"] == ["/v/a.mp4"]
+    assert claim(run, "score", ["/v/a.mp4"], DEFAULT, model_sha256="m").sources == ["/v/a.mp4"]
     faster = load_settings(overrides=["video.batch_frames=7", "regions.yolo.weights=/elsewhere.pt"])
     assert claim(run, "score", ["/v/a.mp4"], faster, model_sha256="m")
-    assert claim(tmp_path / "new", "score", ["/v/a.mp4"], DEFAULT, model_sha256="m") == {}
+    assert claim(tmp_path / "new", "score", ["/v/a.mp4"], DEFAULT, model_sha256="m") is None
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
-    assert claim(tmp_path / "mine", "score", ["/v/a.mp4"], DEFAULT, model_sha256="m") == {}
+    assert claim(tmp_path / "mine", "score", ["/v/a.mp4"], DEFAULT, model_sha256="m") is None
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_run_that_is_made_anew_leaves_nothing_of_the_one_before(tmp_path):
     kept, gone = ["exemptions.json", "notes.txt"], ["scores/x.parquet", "events.json", "report.html", "figures/x.png"]
     for name in (*kept, *gone):
         write_text(run / name, "x")
-    assert claim(run, "run", ["/v/b.mp4"], DEFAULT, anew=True) == {}
+    assert claim(run, "run", ["/v/b.mp4"], DEFAULT, anew=True) is None
     assert all((run / name).exists() for name in kept)
     assert not any((run / name).exists() for name in gone)
     with pytest.raises(UsageError, match="that of mulde train"):
@@ -140,7 +140,7 @@ def test_what_is_of_videos_that_are_gone_or_new_goes(tmp_path):
         write_text(tmp_path / name, "x")
     from mulde import __version__
 
-    before = {"mulde": __version__, "video_sha256": dict.fromkeys(names, "1")}
+    before = RunRecord(mulde=__version__, video_sha256=dict.fromkeys(names, "1"))
     prune(run, before, {"same": "1", "changed": "2", "in/a/folder": "1", "new": "1"})
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     rewritten = {place.format("changed") for place in per_video[:4]}

@@ -155,7 +155,7 @@ def _labels(
 ) -> dict[str, LabelTrack] | None:
     if source is not None:
         return _read_labels(source, scored)
-    sources = read_record(folder).get("sources", [])
+    sources = read_record(folder).sources
     try:
         return _read_labels(sources[0], scored) if len(sources) == 1 else None
     except (UsageError, LabelError) as error:

@@ -16,6 +16,7 @@ from mulde.evaluation.metrics import mean_and_std
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation, evaluate_tracks
 from mulde.evaluation.regions import RegionPool, gather_evidence
 from mulde.pipeline.extraction.plan import open_with
+from mulde.pipeline.run_folder import AlarmRecord
 from mulde.progress import Reporter
 from mulde.records import Bool, LabelTrack, RegionScores, ScoredVideo
 
@@ -27,13 +28,13 @@ def evaluate(
     reporter: Reporter,
     *,
     regions: RegionPool | None = None,
-    alarm: Mapping[str, Any] | None = None,
+    alarm: AlarmRecord | None = None,
     bootstrap: int = NUM_RESAMPLES,
     compat: str | None = None,
 ) -> Evaluation:
     """Figures of the scored test videos that have labels (as `read_labels` gives them); says which ones have none.
 
-    alarm: as `AlarmRule.as_record` gives it; bootstrap and compat as `evaluate_tracks` takes them. Raises LabelError
+    alarm: the alarm level on the run's record; bootstrap and compat as `evaluate_tracks` takes them. Raises LabelError
     when no scored video has labels.
     """
     if not labels:
@@ -43,15 +44,14 @@ def evaluate(
         )
     if unlabelled := [name for name in scored if name not in labels]:
         reporter.warn(f"not evaluated, because they have no labels: {', '.join(unlabelled)}")
-    known = alarm or {}
     with reporter.bar("evaluate", None, "videos"):
         return evaluate_tracks(
             {name: scored[name].track.fused for name in labels},
             labels,
             {name: scored[name].sigma_frames for name in labels},
             rates={name: scored[name].rate for name in labels},
-            levels=known.get("levels"),
-            events=EventRules(known["merge_gap_s"], known["min_length_s"]) if known else None,
+            levels=alarm.levels if alarm else None,
+            events=EventRules(alarm.merge_gap_s, alarm.min_length_s) if alarm else None,
             regions=regions,
             bootstrap=bootstrap,
             compat=compat,

@@ -14,7 +14,7 @@ from mulde.evaluation.conformal import COVERAGE
 from mulde.events import Event, by_likelihood
 from mulde.files import atomic_write, write_csv
 from mulde.pipeline.events.tables import read_events
-from mulde.pipeline.run_folder import read_record
+from mulde.pipeline.run_folder import AlarmRecord, read_record
 from mulde.progress import Reporter
 from mulde.records import LabelTrack, ScoredVideo
 
@@ -76,7 +76,7 @@ def write_events_found(
 
     Raises UsageError for a run without an alarm level, MuldeError for a folder that is no run or is damaged.
     """
-    found = events_found(scored, labels, read_record(folder).get("alarm"), read_events(folder))
+    found = events_found(scored, labels, read_record(folder).alarm, read_events(folder))
     write_tables(found, folder)
     reporter.say(f"annotated anomalies and what found them: {folder / EVENTS_FOUND}.csv")
     return found
@@ -85,12 +85,12 @@ def write_events_found(
 def events_found(
     scored: Mapping[str, ScoredVideo],
     labels: Mapping[str, LabelTrack],
-    alarm_record: Mapping[str, Any] | None,
+    alarm: AlarmRecord | None,
     events: Sequence[Event],
 ) -> EventsFound:
     """The anomalous spans of the labels beside the events of a run, in order of the labels.
 
-    labels: as `read_labels` gives them, one value per scored frame; alarm_record: as `AlarmRule.as_record` gives it.
+    labels: as `read_labels` gives them, one value per scored frame; alarm: on the run's record.
     An anomaly is found when an alarm, an event that is not exempt, overlaps it by at least one frame; delay_s is from
     its start to the first frame of an alarm inside it, 0 where the alarm already stood. The other columns tell of the
     alarm with the lowest p-value of those that overlap it or, where there is none, of such an exempt event. Columns of
@@ -98,7 +98,7 @@ def events_found(
     """
     import pandas as pd
 
-    if alarm_record is None:
+    if alarm is None:
         raise UsageError(
             "--events", expected="a run with an alarm level", got="none in its run.json", hint="mulde score"
         )
@@ -133,7 +133,7 @@ def events_found(
         num_exempt=sum(bool(event.exemption) for event in events if event.video in labels),
         normal_hours=normal_s / 3600,
         share_flagged=num_flagged / num_normal if num_normal else 0.0,
-        wanted_per_hour=float(alarm_record["false_alarms_per_hour"]),
+        wanted_per_hour=alarm.false_alarms_per_hour,
     )
 
 

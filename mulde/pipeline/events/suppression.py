@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from pydantic import Field
@@ -22,7 +22,7 @@ from mulde.parquet import reading
 from mulde.pipeline.events.tables import EVENTS, read_event_rows, read_events
 from mulde.pipeline.model.loading import load_normal_index
 from mulde.pipeline.model.normal_index import MOMENTS
-from mulde.pipeline.run_folder import RunFolder, read_record
+from mulde.pipeline.run_folder import RunFolder, RunRecord, read_record
 from mulde.records import Float32, Float64, Int64
 from mulde.typed import Count, FileModel, Number, Positive, VideoName, distinct, known_fields, read_typed
 
@@ -304,10 +304,10 @@ def read_reviewed(run: Path) -> Reviewed:
     return reviewed
 
 
-def model_of(run: Path, record: Mapping[str, Any]) -> ScoringModel:
+def model_of(run: Path, record: RunRecord) -> ScoringModel:
     """The model that scored a run: that of `mulde score` is on record, that of `mulde run` lies in its folder."""
-    bundle = Path(record["model"]) if "model" in record else RunFolder(run).model
-    sha256 = record.get("model_sha256") or (file_digest(bundle) if bundle.is_file() else None)
+    bundle = RunFolder(run).model if record.model is None else Path(record.model)
+    sha256 = record.model_sha256 or (file_digest(bundle) if bundle.is_file() else None)
     return ScoringModel(sha256, load_normal_index(bundle))
 
 

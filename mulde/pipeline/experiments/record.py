@@ -26,7 +26,7 @@ from mulde.pipeline.run_folder import METRICS, RECORD, RunRecord, check_metrics,
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.records import LabelTrack, ScoredVideo
 from mulde.report.published import PUBLISHED
-from mulde.typed import Count, FileModel, Positive, read_typed, validated
+from mulde.typed import Count, FileModel, Positive, known_fields, read_typed, validated
 
 SCHEMA_VERSION = 1
 _DIGITS = 6
@@ -59,7 +59,7 @@ def build_record(done: Reproduction) -> Plain:
     return {
         "schema": SCHEMA_VERSION,
         "dataset": done.name,
-        "features": "object-centric" if first["made_from"]["regions"] else "frame-centric",
+        "features": "object-centric" if first.made_from["regions"] else "frame-centric",
         "seeds": seeds,
         "figures": _figures(seeds, metrics),
         "evaluation": {
@@ -73,15 +73,15 @@ def build_record(done: Reproduction) -> Plain:
         "videos": {split: len(videos) for split, videos in done.digests.items()},
         "videos_sha256": fingerprint(done.digests),
         "labels_sha256": _labels_digest(judged[0]),
-        "missing_frames": first.get("missing_frames", {}),
-        "frames_without_rows": sum(first.get("frames_without_rows", {}).values()),
+        "missing_frames": first.missing_frames,
+        "frames_without_rows": sum(first.frames_without_rows.values()),
         "failed": sorted(failure.video for failure in done.failures),
         "settings": portable(done.settings),
         "settings_changed": changed_settings(portable(done.pinned), portable(done.settings)),
-        "made_from": first["made_from"],
-        "training": {str(seed): _training(run["training"]) for seed, run in runs.items()},
+        "made_from": first.made_from,
+        "training": {str(seed): _training(run.training) for seed, run in runs.items()},
         "models_sha256": {str(seed): _learnt_digest(f / "model.safetensors") for seed, f in done.folders.items()},
-        "versions": {"mulde": first["mulde"], **first["versions"]},
+        "versions": {"mulde": first.mulde, **first.versions},
         "volatile": _volatile(done, runs),
     }
 
@@ -109,12 +109,12 @@ class _SeedRun(RunRecord):
     training: _Training  # type: ignore[assignment]
 
 
-def _read_run(folder: Path) -> Plain:
-    record = read_record(folder)
+def _read_run(folder: Path) -> _SeedRun:
+    record = read_record(folder).as_json()
     run = validated(record, _SeedRun, str(folder / RECORD), hint="mulde reproduce into another --out")
     if "regions" not in run.made_from:
         raise MuldeError(f"{folder / RECORD}: made_from", expected="the passport of regions", got="none")
-    return record
+    return run
 
 
 def _read_metrics(folder: Path) -> Plain:
@@ -209,10 +209,11 @@ def _variant(judged: _Judged, name: str) -> Plain:
     return dict(found) if isinstance(found, dict) else {}
 
 
-def _training(training: Plain) -> Plain:
-    counts = ("rows", "heldout_rows", "columns")
-    streams = {name: {key: of[key] for key in counts} for name, of in training["streams"].items()}
-    return {"heldout": training["heldout"], "streams": streams}
+def _training(training: _Training) -> Plain:
+    return {
+        "heldout": training.heldout,
+        "streams": {name: known_fields(counts) for name, counts in training.streams.items()},
+    }
 
 
 def _learnt_digest(model: Path) -> str:
@@ -226,7 +227,7 @@ def _learnt_digest(model: Path) -> str:
     return fingerprint([tensors, header["streams"]])
 
 
-def _volatile(done: Reproduction, runs: Mapping[int, Plain]) -> Plain:
+def _volatile(done: Reproduction, runs: Mapping[int, _SeedRun]) -> Plain:
     weights = {key: value for key, value in leaves(done.settings.model_dump(mode="json")) if key.endswith(".weights")}
     return {
         "source": done.source,
@@ -237,9 +238,9 @@ def _volatile(done: Reproduction, runs: Mapping[int, Plain]) -> Plain:
         "failures": {failure.video: failure.reason for failure in done.failures},
         "runs": {
             str(seed): {
-                "started": run["started"],
-                "command": run["command"],
-                "wall_time_s": run["wall_time_s"],
+                "started": run.started,
+                "command": run.command,
+                "wall_time_s": run.wall_time_s,
                 "model_file_sha256": file_digest(done.folders[seed] / "model.safetensors"),
             }
             for seed, run in runs.items()

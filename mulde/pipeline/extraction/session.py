@@ -18,13 +18,14 @@ from mulde.store.store import FeatureStore
 @dataclass(frozen=True)
 class Session:
     """Where and how a command works: its store, its device, how it talks to a person, who extracts, and whether
-    footage that is left out is an error (`strict`)."""
+    footage that is left out is an error (`strict`). command: its command line, for the record of a run."""
 
     store: FeatureStore
     device: str
     reporter: Reporter
     workers_config: WorkerConfig = THIS_MACHINE
     strict: bool = False
+    command: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -35,8 +36,9 @@ class Session:
         workers_config: WorkerConfig = THIS_MACHINE,
         *,
         strict: bool = False,
+        command: Sequence[str] = (),
     ) -> Session:
-        return cls(FeatureStore(store), choose_device(device), reporter, workers_config, strict)
+        return cls(FeatureStore(store), choose_device(device), reporter, workers_config, strict, tuple(command))
 
     def extract(self, videos: Sequence[Video], plan: ExtractionPlan) -> Extraction:
         extraction = extract(videos, plan, self.store, self.reporter, self.workers_config)

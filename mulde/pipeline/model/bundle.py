@@ -33,6 +33,7 @@ from mulde.pipeline.model.bundle_file import (
     write_bundle_file,
 )
 from mulde.pipeline.model.calibration import Calibration, Surprise
+from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.model.weights import portable_settings, settings_for
 from mulde.pipeline.model.world import World
 from mulde.records import Float32, Float64
@@ -86,7 +87,7 @@ class Bundle:
     streams: Mapping[str, Stream]
     settings: Settings
     made_from: Mapping[str, Any]
-    training: Mapping[str, Any]
+    training: TrainingRecord
     normal: Mapping[str, NormalVideo] = field(default_factory=dict)
     world: World | None = None
     classes: Mapping[int, str] = field(default_factory=dict)
@@ -136,7 +137,7 @@ class Bundle:
             "mulde": __version__,
             "settings": portable_settings(self.settings).model_dump(mode="json"),
             "made_from": self.made_from,
-            "training": self.training,
+            "training": self.training.as_json(),
             "streams": streams,
             "normal": [{"video": name, "rate": video.rate} for name, video in self.normal.items()],
             "world": None if self.world is None else self.world.model_dump(mode="json"),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mulde.digests import arrays_digest
 from mulde.errors import BundleError
 from mulde.files import parse_json, write_bytes
+from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.model.world import World
 
 Tensors = dict[str, NDArray[Any]]
@@ -61,7 +62,7 @@ class Header(_Facts):
     mulde: str = Field(max_length=100)
     settings: dict[str, Any]
     made_from: dict[str, Any]
-    training: dict[str, Any]
+    training: TrainingRecord
     streams: dict[Name, StreamFacts] = Field(min_length=1, max_length=1000)
     normal: list[NormalFacts] = []
     world: World | None = None

@@ -429,9 +429,7 @@ def _other_settings(settings: Settings) -> dict[str, object]:
 
 
 def _run_folder(out: Path, folder: Path, model: Path, scorer: Scorer, place: Session) -> RunFolder:
-    run = RunFolder(out)
-    if (out / RECORD).exists():
-        run.record = {**read_record(out), **run.record}
+    run = RunFolder(out, place.command, read_record(out) if (out / RECORD).exists() else None)
     run.write_settings(scorer.settings)
     run.note(
         kind="watch-folder",

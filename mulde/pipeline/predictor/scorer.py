@@ -123,7 +123,7 @@ class Scorer:
         """Say, and put on record, what of the videos is not as the model learnt: what is converted, what cannot be."""
         remarks = self.predictor.compare(videos, say=say)
         if remarks and folder is not None:
-            folder.note(not_as_learnt={**folder.record.get("not_as_learnt", {}), **remarks})
+            folder.note(not_as_learnt={**folder.record.not_as_learnt, **remarks})
 
     def score(
         self, videos: Sequence[StoredVideo], folder: RunFolder, *, add: bool, failed: Failed | None = None
@@ -132,7 +132,7 @@ class Scorer:
         many. add: what the run folder holds of other videos stays; scoring a video twice is the same as once. failed:
         gets what goes wrong with one video, which then has no scores; without it, it is raised."""
         scored = self._tables(videos, folder, failed)
-        before = folder.record.get("frames_without_rows", {}) if add else {}
+        before = folder.record.frames_without_rows if add else {}
         without = {name: video.frames_without_rows for name, video in scored.items()}
         folder.note(frames_without_rows={**before, **without})
         if self.alarm is not None and scored:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from mulde.pipeline.events.thumbnails import shown_frame, thumbnail
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
+from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.scoring.frames import score_frames
 from mulde.pipeline.scoring.threshold import DEFAULT_RATE_PER_HOUR, seen_events
 from mulde.pipeline.training.exclusions import MARK
@@ -95,10 +96,10 @@ class HeldOutPart:
 def _parts(bundle: Bundle, videos: Sequence[StoredVideo]) -> list[HeldOutPart]:
     by_name = {stored.video.name: stored for stored in videos}
     parts = []
-    for one, smoothed in zip(bundle.training["normal_parts"], bundle.smoothed_normal["centred"], strict=True):
-        stored = by_name[one["video"]]
-        first, last = np.searchsorted(stored.frame_index, [one["start_frame"], one["end_frame"]])
-        parts.append(HeldOutPart(one["name"], stored, one["fold"], stored.frame_index[first:last], smoothed.scores))
+    for part, smoothed in zip(bundle.training.normal_parts, bundle.smoothed_normal["centred"], strict=True):
+        stored = by_name[part.video]
+        first, last = np.searchsorted(stored.frame_index, [part.start_frame, part.end_frame])
+        parts.append(HeldOutPart(part.name, stored, part.fold, stored.frame_index[first:last], smoothed.scores))
     return parts
 
 
@@ -172,11 +173,11 @@ def audit_table(moments: Sequence[Event]) -> pd.DataFrame:
     return table[list(_COLUMNS)]
 
 
-def manner(training: Mapping[str, Any]) -> str:
+def manner(training: TrainingRecord) -> str:
     """Which of the videos were looked at, and by which models: as the training of a bundle records it."""
-    heldout = training["heldout"]
+    heldout = training.heldout
     seen = {name for fold in heldout for name in fold}
-    videos = seen.union(training["videos"])
+    videos = seen.union(training.videos)
     if len(videos) == 1:
         if len(heldout) == 1:
             return "in the last part of a single video, scored by a model of the rest"
@@ -190,8 +191,8 @@ def manner(training: Mapping[str, Any]) -> str:
 def sets_the_level(moment: Event, bundle: Bundle) -> str | None:
     """A sentence where the video of the highest moment alone makes up half of what the alarm level lies above the score
     of most frames. On clips that are all normal (UCSD Ped2) it makes up a seventh to a third."""
-    normal, parts = bundle.smoothed_normal["centred"], bundle.training["normal_parts"]
-    others = [video for video, one in zip(normal, parts, strict=True) if one["video"] != moment.video]
+    normal, parts = bundle.smoothed_normal["centred"], bundle.training.normal_parts
+    others = [scores for scores, part in zip(normal, parts, strict=True) if part.video != moment.video]
     level, without = _level(normal, bundle.settings.alarms), _level(others, bundle.settings.alarms)
     usual = float(np.median(np.concatenate([video.scores for video in normal])))
     if level is None or without is None or level - without <= _MUCH * (level - usual):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mulde.config import Settings
 from mulde.datasets.base import Video, listing
@@ -18,10 +17,9 @@ from mulde.pipeline.evaluation.labels import labelled_dataset, labels_to_draw
 from mulde.pipeline.events.drawing import Findings, draw_clips, draw_copy
 from mulde.pipeline.events.tables import by_video, read_events
 from mulde.pipeline.outcome import Outcome
-from mulde.pipeline.run_folder import CLIPS, OVERLAYS, REGIONS, SETTINGS, read_record
+from mulde.pipeline.run_folder import CLIPS, OVERLAYS, REGIONS, SETTINGS, RunRecord, read_record
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.scoring.regions import read_regions_of
-from mulde.pipeline.scoring.threshold import recorded_level
 from mulde.progress import Reporter
 from mulde.records import LabelTrack, ScoredVideo
 from mulde.report.timeline import write_timeline
@@ -64,7 +62,7 @@ def _draw_each(
     run: Path,
     names: Sequence[str],
     found: Mapping[str, Findings],
-    record: Mapping[str, Any],
+    record: RunRecord,
     settings: Settings,
     reporter: Reporter,
     *,
@@ -94,12 +92,12 @@ def _draw_each(
 
 def _findings(
     seen: Sequence[Event],
-    record: Mapping[str, Any],
+    record: RunRecord,
     scored: Mapping[str, ScoredVideo],
     labels: Mapping[str, LabelTrack],
 ) -> dict[str, Findings]:
     """Without the boxes of the videos: these may be many, so they are read when a video's turn comes."""
-    level = recorded_level(record)
+    level = record.alarm_level
     events = by_video(seen)
     return {
         name: Findings(one.track, None, events.get(name, ()), labels.get(name), level) for name, one in scored.items()
@@ -107,12 +105,12 @@ def _findings(
 
 
 def _truth(
-    record: Mapping[str, Any], scored: Mapping[str, ScoredVideo], source: str | None, reporter: Reporter
+    record: RunRecord, scored: Mapping[str, ScoredVideo], source: str | None, reporter: Reporter
 ) -> dict[str, LabelTrack]:
     """Labels from `source`, or from the data set that was scored, if it is there."""
     if source is not None:
         return labels_to_draw(labelled_dataset(open_source(source), source), scored, reporter)
-    sources = record.get("sources", [])
+    sources = record.sources
     try:
         dataset = open_source(sources[0]).dataset if len(sources) == 1 else None
     except UsageError:
@@ -120,10 +118,10 @@ def _truth(
     return labels_to_draw(dataset, scored, reporter)
 
 
-def _videos(record: Mapping[str, Any], reporter: Reporter) -> dict[str, Video]:
+def _videos(record: RunRecord, reporter: Reporter) -> dict[str, Video]:
     """The videos behind the sources of a run, by name; a source that is gone is said and left out."""
     found: list[Video] = []
-    for source in record.get("sources", []):
+    for source in record.sources:
         try:
             found += open_source(source).split("test")
         except MuldeError as error:
@@ -131,12 +129,12 @@ def _videos(record: Mapping[str, Any], reporter: Reporter) -> dict[str, Video]:
     return {video.name: video for video in distinct_names(found)[0]}
 
 
-def _checked(name: str, videos: Mapping[str, Video], record: Mapping[str, Any]) -> Video:
+def _checked(name: str, videos: Mapping[str, Video], record: RunRecord) -> Video:
     """The video of that name, if it is still the one that was scored."""
     if name not in videos:
-        sources = ", ".join(record.get("sources", [])) or "none"
+        sources = ", ".join(record.sources) or "none"
         raise VideoError("the video is not there any more", expected=f"one of that name in {sources}")
-    known = record.get("video_sha256", {}).get(name)
+    known = record.video_sha256.get(name)
     if known is not None and content_hash(videos[name].path) != known:
         raise VideoError(f"{videos[name].path} is not the video that was scored", hint="mulde score, to score this one")
     return videos[name]

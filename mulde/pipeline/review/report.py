@@ -31,13 +31,15 @@ from mulde.pipeline.run_folder import (
     SETTINGS,
     THUMBNAILS,
     TRUTH,
+    AlarmRecord,
+    RunRecord,
     check_metrics,
     check_single_run,
     read_record,
 )
 from mulde.pipeline.scoring.frames import read_scores
-from mulde.pipeline.scoring.threshold import recorded_level
 from mulde.progress import Reporter
+from mulde.records import ScoredVideo
 from mulde.report.evaluation_tables import evaluation_tables
 from mulde.report.page import ReportEvent, ReportPage, ReportVideo, SuppressedEvent, build_page
 from mulde.typed import Count, read_typed
@@ -76,8 +78,8 @@ def run_report(run: Path, out: Path | None, reporter: Reporter, *, embed_clips: 
 
 def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> ReportPage:
     root = place.root
-    record = read_record(root) if (root / RECORD).is_file() else {}
-    alarm = record.get("alarm") or {}
+    record = read_record(root) if (root / RECORD).is_file() else RunRecord()
+    alarm = record.alarm
     scores = read_scores(root / "scores" if (root / "scores").is_dir() else root)
     events = _known(read_events(root), scores, reporter)
     clips = _clips(place, events, reporter) if embed_clips else {}
@@ -97,9 +99,9 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> ReportPag
             )
             for event in events
         ],
-        level=recorded_level(record),
-        normal=alarm.get("normal"),
-        statement=alarm.get("statement", ""),
+        level=record.alarm_level,
+        normal=alarm.normal.model_dump() if alarm and alarm.normal else None,
+        statement=alarm.statement if alarm else "",
         normal_pictures={
             near.moment: root / NORMAL / f"{near.moment}.jpg"
             for event in events
@@ -110,20 +112,20 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> ReportPag
         num_alarms=num_alarms,
         tables=tables,
         remarks=remarks,
-        **_facts(record, read_text(settings) if settings.is_file() else ""),
+        **_facts(record.as_json(), read_text(settings) if settings.is_file() else ""),
     )
 
 
-def _known(events: Sequence[Event], scores: Mapping[str, Any], reporter: Reporter) -> list[Event]:
+def _known(events: Sequence[Event], scores: Mapping[str, ScoredVideo], reporter: Reporter) -> list[Event]:
     known = [event for event in events if event.video in scores]
     if len(known) < len(events):
         reporter.warn(f"{len(events) - len(known)} events are of videos without scores: left out")
     return known
 
 
-def _videos(place: _Place, scores: Mapping[str, Any], alarm: Mapping[str, Any]) -> list[ReportVideo]:
-    usual = AlarmSettings()
-    rules = EventRules(alarm.get("merge_gap_s", usual.merge_gap_s), alarm.get("min_length_s", usual.min_length_s))
+def _videos(place: _Place, scores: Mapping[str, ScoredVideo], alarm: AlarmRecord | None) -> list[ReportVideo]:
+    timing = alarm or AlarmSettings()
+    rules = EventRules(timing.merge_gap_s, timing.min_length_s)
     truth = _truth(place.root / TRUTH)
     return [
         ReportVideo(

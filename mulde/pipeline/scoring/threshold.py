@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from mulde.evaluation.metrics import LabelledScores
 from mulde.evaluation.smoothing import SmoothingMode
 from mulde.events import Event, sorted_events
 from mulde.pipeline.model.bundle import Bundle
+from mulde.pipeline.run_folder import AlarmRecord, NormalLevels
 from mulde.progress import Reporter
 from mulde.records import Float64, Int64, ScoredVideo
 
@@ -41,18 +41,18 @@ class AlarmRule:
         """As `evaluate_tracks` takes them."""
         return {"causal": {_NAME: self.causal.level}, "centred": {_NAME: self.centred.level}}
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> AlarmRecord:
         """What a run folder keeps of it."""
-        return {
-            "false_alarms_per_hour": self.centred.wanted_per_hour,
-            "merge_gap_s": self.rules.merge_gap_s,
-            "min_length_s": self.rules.min_length_s,
-            "levels": self.levels,
-            "statement": self.centred.statement(),
-            "normal": self._normal_counts(),
-        }
+        return AlarmRecord(
+            false_alarms_per_hour=self.centred.wanted_per_hour,
+            merge_gap_s=self.rules.merge_gap_s,
+            min_length_s=self.rules.min_length_s,
+            levels=self.levels,
+            statement=self.centred.statement(),
+            normal=self._normal_counts(),
+        )
 
-    def _normal_counts(self) -> dict[str, Any]:
+    def _normal_counts(self) -> NormalLevels:
         """How many events the held-out normal video has at levels (K,), falling, and how many hours it lasts: what a
         person sees who moves the level. Scores smoothed both ways."""
         videos = [
@@ -64,18 +64,11 @@ class AlarmRule:
         shown = np.unique(
             np.rint(np.linspace(0, curve.levels.size - 1, min(curve.levels.size, _MAX_LEVELS))).astype(int)
         )
-        return {
-            "levels": curve.levels[shown].tolist(),
-            "num_events": np.maximum.accumulate(curve.num_false)[shown].astype(int).tolist(),
-            "hours": curve.hours,
-        }
-
-
-def recorded_level(record: Mapping[str, Any]) -> float | None:
-    """The level of scores smoothed both ways in a run's record, whose name older versions chose otherwise; None where
-    the run had no alarm."""
-    alarm = record.get("alarm")
-    return None if alarm is None else float(next(iter(alarm["levels"]["centred"].values())))
+        return NormalLevels(
+            levels=curve.levels[shown].tolist(),
+            num_events=np.maximum.accumulate(curve.num_false)[shown].astype(int).tolist(),
+            hours=curve.hours,
+        )
 
 
 def learn_threshold(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> AlarmRule | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mulde.errors import UsageError
 from mulde.files import read_csv, whole_number
 from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.model.training_record import FrameRange
 from mulde.records import Bool, Int64, spans
 
 MARK = "leave_out"
@@ -32,19 +32,20 @@ class Exclusions:
     def of(self, video: str) -> tuple[Range, ...]:
         return self.ranges.get(video, ())
 
-    def as_record(self) -> list[dict[str, Any]]:
+    def as_record(self) -> list[FrameRange]:
         """What a model and a run keep of it."""
         return [
-            dict(zip(_COLUMNS, (video, *one), strict=True)) for video, ranges in self.ranges.items() for one in ranges
+            FrameRange(video=video, start_frame=start, end_frame=end)
+            for video, ranges in self.ranges.items()
+            for start, end in ranges
         ]
 
     @classmethod
-    def of_record(cls, record: Sequence[Mapping[str, Any]]) -> Exclusions:
+    def of_record(cls, record: Sequence[FrameRange]) -> Exclusions:
         """From what `as_record` gave."""
         ranges: dict[str, tuple[Range, ...]] = {}
-        for one in record:
-            video, start, end = (one[name] for name in _COLUMNS)
-            ranges[video] = (*ranges.get(video, ()), (int(start), int(end)))
+        for entry in record:
+            ranges[entry.video] = (*ranges.get(entry.video, ()), (entry.start_frame, entry.end_frame))
         return cls(ranges)
 
 

@@ -23,6 +23,7 @@ from mulde.evaluation.conformal import NormalVideo
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.calibration import calibrate, combine, frame_maximum, learn_surprise
+from mulde.pipeline.model.training_record import NormalPart, StreamCounts, TrainingRecord
 from mulde.pipeline.training.exclusions import Exclusions, Range, kept
 from mulde.pipeline.training.tensorboard import TrainingLog
 from mulde.progress import Advance, Reporter
@@ -144,48 +145,55 @@ def train(
     folds = split_folds(videos, settings.fusion, seed, leave_out)
     streams: dict[str, Stream] = {}
     normal_frames: dict[str, list[Float64]] = {}
-    counts: dict[str, dict[str, Any]] = {}
+    counts: dict[str, StreamCounts] = {}
     for name in (*settings.features.extractors, *settings.features.imported):
         least = _usual(name, folds) if name in settings.fusion.only_high else None
         with reporter.bar(f"train {name}", len(folds), "folds") as advance:
             fitted = _fit_folds(name, folds, least, settings, seed, device, reporter, folder, advance)
         streams[name], normal_frames[name] = _calibrated(name, folds, fitted, least, reporter)
-        counts[name] = {
-            "rows": [one.num_rows for one in fitted],
-            "heldout_rows": [sum(len(rows.score) for rows in one.heldout) for one in fitted],
-            "columns": fitted[0].columns,
-            "learnt": [one.density.state()[1]["learnt"] for one in fitted],
-        }
+        counts[name] = StreamCounts(
+            rows=[fold.num_rows for fold in fitted],
+            heldout_rows=[sum(len(rows.score) for rows in fold.heldout) for fold in fitted],
+            columns=fitted[0].columns,
+            learnt=[fold.density.state()[1]["learnt"] for fold in fitted],
+        )
     normal, normal_parts = _normal(folds, normal_frames, settings.fusion.combine)
-    training = {
-        "seed": seed,
-        "videos": sorted({share.name for fold in folds for share in fold.fitting}),
-        "heldout": [[share.name for share in fold.heldout] for fold in folds],
-        "left_out": leave_out.as_record(),
-        "normal_parts": normal_parts,
-        "streams": counts,
-    }
+    training = TrainingRecord(
+        seed=seed,
+        videos=sorted({share.name for fold in folds for share in fold.fitting}),
+        heldout=[[share.name for share in fold.heldout] for fold in folds],
+        left_out=leave_out.as_record(),
+        normal_parts=normal_parts,
+        streams=counts,
+    )
     return Bundle(streams, settings, made_from, training, normal)
 
 
 def _normal(
     folds: Sequence[Fold], streams: Mapping[str, Sequence[Float64]], how: str
-) -> tuple[dict[str, NormalVideo], list[dict[str, Any]]]:
+) -> tuple[dict[str, NormalVideo], list[NormalPart]]:
     """The combined frame scores of what was held out, by name, and which frames of which fold each of them is.
 
     streams: name -> the surprises of each held-out share, fold by fold. Scores on both sides of what was left out do
     not follow on each other, so they are two videos.
     """
     normal: dict[str, NormalVideo] = {}
-    parts: list[dict[str, Any]] = []
+    parts: list[NormalPart] = []
     shares = [(number, share) for number, fold in enumerate(folds) for share in fold.heldout]
     for i, (number, share) in enumerate(shares):
         fused = combine({name: scores[i] for name, scores in streams.items()}, how)
         for piece in share.pieces():
             inside = (share.frame_index >= piece.first) & (share.frame_index < piece.last)
             normal[piece.label] = NormalVideo(fused[inside], float(share.stored.rate))
-            ends = {"start_frame": piece.first, "end_frame": piece.last}
-            parts.append({"name": piece.label, "video": share.name, **ends, "fold": number})
+            parts.append(
+                NormalPart(
+                    name=piece.label,
+                    video=share.name,
+                    start_frame=piece.first,
+                    end_frame=piece.last,
+                    fold=number,
+                )
+            )
     return normal, parts
 
 

@@ -39,7 +39,7 @@ def make_normal_index(
     most = bundle.settings.reasons.normal_moments
     if most == 0:
         return None
-    left_out = Exclusions.of_record(bundle.training.get("left_out", ()))
+    left_out = Exclusions.of_record(bundle.training.left_out)
     dims = {name: stream.dim for name, stream in bundle.streams.items()}
     moments = draw_reference_samples(videos, dims, most, seed, left_out)
     pictures = _pictures(videos, moments, plan, reporter)

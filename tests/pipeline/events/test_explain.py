@@ -20,6 +20,7 @@ from mulde.pipeline.events.explain import chosen_rows, explain, stream_shares
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.calibration import Calibration, Surprise, combine
 from mulde.pipeline.model.normal_index import NormalIndex
+from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.records import FeatureTable, Regions, ScoredVideo, ScoreTrack
 from mulde.settings_file import load_settings
 
@@ -58,7 +59,7 @@ def stream_of(*means: list[float], **options: object) -> Stream:
 
 
 def bundle_of(streams: dict[str, Stream], *overrides: str) -> Bundle:
-    return Bundle(streams, load_settings(overrides=overrides), {}, {}, classes=dict(enumerate(COCO)))
+    return Bundle(streams, load_settings(overrides=overrides), {}, TrainingRecord(), classes=dict(enumerate(COCO)))
 
 
 def scored_of(streams: dict[str, np.ndarray], how: str = "sum", sigma: float = SIGMA) -> ScoredVideo:
@@ -411,5 +412,5 @@ def test_features_that_are_gone_are_an_error():
 
 
 def test_no_events_are_an_ordinary_value():
-    explained = explain([], {}, {}, Bundle({}, Settings(), {}, {}), None)
+    explained = explain([], {}, {}, Bundle({}, Settings(), {}, TrainingRecord()), None)
     assert (explained.events, explained.rows) == ([], {})

@@ -16,6 +16,7 @@ from mulde.errors import BundleError, UsageError
 from mulde.pipeline.model.bundle import SCHEMA_VERSION, Bundle, Stream, load_bundle
 from mulde.pipeline.model.calibration import calibrate, combine, frame_maximum, learn_surprise
 from mulde.pipeline.model.export import FORMATS, export
+from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.settings_file import load_settings
 
 onnx = pytest.importorskip("onnx")
@@ -48,7 +49,7 @@ def trained(name, kind="mulde", **settings):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    Bundle({name: trained(name) for name in COLUMNS}, SETTINGS, MADE_FROM, {}).save(path)
+    Bundle({name: trained(name) for name in COLUMNS}, SETTINGS, MADE_FROM, TrainingRecord()).save(path)
     return path
 
 
@@ -56,7 +57,7 @@ def model(tmp_path_factory):
 def with_yardstick(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     streams = {"velocity": trained("velocity"), "geometry": trained("geometry", "neighbours")}
-    Bundle(streams, SETTINGS, MADE_FROM, {}).save(path)
+    Bundle(streams, SETTINGS, MADE_FROM, TrainingRecord()).save(path)
     return path
 
 

@@ -18,6 +18,7 @@ from mulde.events import Event
 from mulde.media import write_video
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
+from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.review.audit import MAX_MOMENTS, audit_table, manner, write_audit
 from mulde.pipeline.scoring.frames import score_video
 from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
@@ -231,4 +232,4 @@ def test_of_still_footage_nothing_stands_out(videos, bundle, tmp_path):
     ],
 )
 def test_it_says_which_models_looked(heldout, fitted, sentence):
-    assert manner({"heldout": heldout, "videos": fitted}).startswith(sentence)
+    assert manner(TrainingRecord(heldout=heldout, videos=fitted)).startswith(sentence)

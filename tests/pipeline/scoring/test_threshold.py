@@ -14,6 +14,7 @@ from mulde.evaluation.conformal import NormalVideo, Threshold, alarm_level, coun
 from mulde.evaluation.smoothing import smooth
 from mulde.events import Event
 from mulde.pipeline.model.bundle import Bundle
+from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
 from mulde.progress import Reporter
 from mulde.records import ScoredVideo, ScoreTrack
@@ -26,7 +27,7 @@ GAPS = {"merge_gap_s": 1.0, "min_length_s": 0.0}
 def model(*scores: np.ndarray, settings: Settings | None = None) -> Bundle:
     """A model of which only the held-out normal video is asked."""
     normal = {f"n{i}": NormalVideo(np.asarray(one, np.float64), RATE) for i, one in enumerate(scores)}
-    return Bundle({}, settings or Settings(), {}, {}, normal)
+    return Bundle({}, settings or Settings(), {}, TrainingRecord(), normal)
 
 
 def noise(num_videos: int, minutes: float) -> list[np.ndarray]:
@@ -69,7 +70,7 @@ def test_the_default_is_as_few_as_short_footage_supports_and_says_so(capsys, min
     number = re.fullmatch("the held-out normal video supports no fewer than (.*) false alarms an hour", said)[1]
     assert least - 1e-6 <= float(number) < least + 0.2
     assert learn(bundle, false_alarms_per_hour=float(number)) is not None
-    assert rule.as_record()["false_alarms_per_hour"] == least
+    assert rule.as_record().false_alarms_per_hour == least
 
 
 def test_a_rate_that_the_footage_does_not_support_is_refused():
@@ -180,8 +181,8 @@ def test_events_have_the_rate_that_was_asked_for_where_causal_scores_support_no_
 
 def test_the_record_counts_the_events_of_normal_video_at_every_level():
     rule = learn(model(*noise(3, 5)), false_alarms_per_hour=60)
-    normal = rule.as_record()["normal"]
-    assert normal["hours"] == pytest.approx(0.25)
-    at_each = [sum(count_events(video, level, **GAPS) for video in rule.normal) for level in normal["levels"]]
-    assert normal["num_events"] == np.maximum.accumulate(at_each).tolist()
-    assert normal["levels"] == sorted(normal["levels"], reverse=True)
+    normal = rule.as_record().normal
+    assert normal.hours == pytest.approx(0.25)
+    at_each = [sum(count_events(video, level, **GAPS) for video in rule.normal) for level in normal.levels]
+    assert normal.num_events == np.maximum.accumulate(at_each).tolist()
+    assert normal.levels == sorted(normal.levels, reverse=True)

@@ -15,6 +15,7 @@ from mulde.datasets.base import Video
 from mulde.errors import FitError, UsageError
 from mulde.files import write_csv
 from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.model.training_record import FrameRange
 from mulde.pipeline.training.exclusions import Exclusions, kept, read_exclusions
 from mulde.pipeline.training.fit import split_folds
 from mulde.settings_file import load_settings
@@ -41,7 +42,7 @@ def test_ranges_are_merged_and_sorted(tmp_path):
     left_out = read_exclusions(path, VIDEOS)
     assert left_out.ranges == {"a": ((10, 25), (30, 41)), "b": ((0, 50),)}
     assert left_out.of("dir/ü c") == ()
-    assert left_out.as_record()[1] == {"video": "a", "start_frame": 30, "end_frame": 41}
+    assert left_out.as_record()[1] == FrameRange(video="a", start_frame=30, end_frame=41)
 
 
 @pytest.mark.parametrize("mark", ["yes", "YES", "true", "1", "x", " yes "])

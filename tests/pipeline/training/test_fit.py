@@ -44,7 +44,7 @@ def test_heldout_videos_have_the_scores_that_the_saved_model_gives_them(tmp_path
     videos = stored(tmp_path, 5, 20)
     bundle = trained(videos, tmp_path)
     ((name, kept),) = bundle.normal.items()
-    assert np.ravel(bundle.training["heldout"]).tolist() == [name]
+    assert np.ravel(bundle.training.heldout).tolist() == [name]
     (video,) = (one for one in videos if one.video.name == name)
     again = score_frames(video.features, video.frame_index, bundle.streams, bundle.settings.fusion.combine)
     np.testing.assert_allclose(kept.scores, again.fused, rtol=1e-6)
@@ -58,7 +58,7 @@ def test_with_folds_every_video_is_kept_once_as_the_density_that_has_not_seen_it
     bundle = trained(videos, tmp_path, folds=2)
     by_name = {one.video.name: one for one in videos}
     assert sorted(bundle.normal) == sorted(by_name)
-    for number, names in enumerate(bundle.training["heldout"]):
+    for number, names in enumerate(bundle.training.heldout):
         alone = {
             name: replace(one, densities=one.densities[number : number + 1]) for name, one in bundle.streams.items()
         }
@@ -93,27 +93,27 @@ def test_what_is_left_out_is_in_no_count_and_cuts_the_normal_scores(tmp_path):
     videos = stored(tmp_path, 3, 20)
     left_out = Exclusions({"clip1": ((5, 9),), "clip2": ((0, 20),)})
     bundle = trained(videos, tmp_path, 2, left_out)
-    assert bundle.training["left_out"] == left_out.as_record()
+    assert bundle.training.left_out == left_out.as_record()
     assert {name: len(video.scores) for name, video in bundle.normal.items()} == {
         "clip0": 20,
         "clip1 0-5": 5,
         "clip1 9-20": 11,
     }
-    assert [part["name"] for part in bundle.training["normal_parts"]] == list(bundle.normal)
-    for part in bundle.training["normal_parts"]:
-        number, (video,) = part["fold"], [one for one in videos if one.video.name == part["video"]]
+    assert [part.name for part in bundle.training.normal_parts] == list(bundle.normal)
+    for part in bundle.training.normal_parts:
+        number, (video,) = part.fold, [one for one in videos if one.video.name == part.video]
         alone = {
             name: replace(one, densities=one.densities[number : number + 1]) for name, one in bundle.streams.items()
         }
         again = score_frames(video.features, video.frame_index, alone, bundle.settings.fusion.combine).fused
-        expected = again[part["start_frame"] : part["end_frame"]]
-        np.testing.assert_allclose(bundle.normal[part["name"]].scores, expected, rtol=1e-6)
+        expected = again[part.start_frame : part.end_frame]
+        np.testing.assert_allclose(bundle.normal[part.name].scores, expected, rtol=1e-6)
     kept = {"clip0": np.ones(20, bool), "clip1": ~np.isin(np.arange(20), range(5, 9))}
     rows = {name: kept[name][video.features("velocity").frame_index].sum()
             for video in videos if (name := video.video.name) in kept}  # fmt: skip
-    heldout = [name for (name,) in bundle.training["heldout"]]
-    assert bundle.training["streams"]["velocity"]["heldout_rows"] == [rows[name] for name in heldout]
-    assert bundle.training["streams"]["velocity"]["rows"] == [rows[name] for name in reversed(heldout)]
+    heldout = [name for (name,) in bundle.training.heldout]
+    assert bundle.training.streams["velocity"].heldout_rows == [rows[name] for name in heldout]
+    assert bundle.training.streams["velocity"].rows == [rows[name] for name in reversed(heldout)]
 
 
 def test_frames_that_are_left_out_decide_nothing(tmp_path):

@@ -17,6 +17,7 @@ from mulde.errors import MuldeError, RecordError
 from mulde.media import write_video
 from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.model.normal_index import NormalIndex
+from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.model.world import Match
 from mulde.pipeline.training.exclusions import Exclusions
 from mulde.pipeline.training.reference_samples import draw_reference_samples, make_normal_index
@@ -69,7 +70,7 @@ def stored(name: str, **tables: FeatureTable) -> Stored:
 def bundle_of(videos, most: int = 3000) -> Bundle:
     tables = videos[0].tables
     streams = {name: SimpleNamespace(dim=table.dim) for name, table in tables.items()}
-    return Bundle(streams, load_settings(overrides=[f"reasons.normal_moments={most}"]), {}, {})
+    return Bundle(streams, load_settings(overrides=[f"reasons.normal_moments={most}"]), {}, TrainingRecord())
 
 
 class Recorder(Reporter):
@@ -458,7 +459,9 @@ def test_of_extracted_clips_each_moment_has_the_rows_that_the_store_has(tmp_path
     done = run(clips(tmp_path, 2), plan, tmp_path / "store").done
     streams = {name: SimpleNamespace(dim=done[0].features(name).dim) for name in plan.streams}
     settings = load_settings(overrides=["reasons.normal_moments=12"])
-    write_normal_index(done, Bundle(streams, settings, {}, {}), plan, tmp_path / "m.parquet", seed=1, reporter=QUIET)
+    write_normal_index(
+        done, Bundle(streams, settings, {}, TrainingRecord()), plan, tmp_path / "m.parquet", seed=1, reporter=QUIET
+    )
     moments = NormalIndex.read(tmp_path / "m.parquet")
     assert len(moments) == 12
     assert set(moments.video) == {"clip0", "clip1"}
