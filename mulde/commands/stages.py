@@ -209,7 +209,8 @@ def watch_folder(
 
     Every file is scored once. Run the same command again to continue where it stopped.
     """
-    from mulde.pipeline.monitoring.watch import WatchOptions, run_watch
+    from mulde.pipeline.monitoring.watch import run_watch
+    from mulde.pipeline.monitoring.watcher import WatchOptions
 
     session = open_session(store, device, quiet)
     changes = scoring_changes(set_, detector, false_alarms_per_hour)

@@ -28,9 +28,9 @@ from mulde.pipeline.events.tables import read_events, write_event_rows, write_ev
 from mulde.pipeline.extraction.engine import Extraction
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.monitoring import ledger as watch_ledger
-from mulde.pipeline.monitoring import watch
+from mulde.pipeline.monitoring import watch, watcher
 from mulde.pipeline.monitoring.ledger import Ledger, Scored, Stamp
-from mulde.pipeline.monitoring.watch import Watcher, WatchOptions
+from mulde.pipeline.monitoring.watcher import Watcher, WatchOptions
 from mulde.pipeline.predictor import scorer
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.stages import run_train
@@ -77,7 +77,7 @@ class Desk:
         return [name for name, _ in self.scored]
 
 
-class Said(Reporter):
+class Messages(Reporter):
     def __init__(self) -> None:
         super().__init__(quiet=True)
         self.lines: list[str] = []
@@ -95,7 +95,7 @@ class World:
         self.folder, self.out = root / "in", root / "run"
         self.folder.mkdir()
         self.out.mkdir()
-        self.desk, self.said, self.now = Desk(), Said(), 0.0
+        self.desk, self.messages, self.now = Desk(), Messages(), 0.0
         self.desk.clock = lambda: self.now
 
     def put(self, path: str, content: bytes | str = b"", at: float = 1.0) -> None:
@@ -104,7 +104,7 @@ class World:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
         os.utime(file, (at, at))
 
-    def watch(self, plan: dict[float, Callable[[], None]] | None = None, until_s: float = 100, **patience):
+    def watch(self, plan: dict[float, Callable[[], None]] | None = None, until_s: float = 100, **options):
         """Watch, on a clock that stands still while there is work; Ctrl-C comes `until_s` seconds later."""
         plan, start = dict(plan or {}), self.now
 
@@ -115,11 +115,11 @@ class World:
             if self.now >= start + until_s:
                 raise KeyboardInterrupt
 
-        wanted = WatchOptions(**{"every_s": 1, "settle_s": 3, "tries": 3, **patience})
+        wanted = WatchOptions(**{"every_s": 1, "settle_s": 3, "tries": 3, **options})
         table = self.out / watch_ledger.TABLE
         with Ledger.open(self.out) as ledger:
             watcher = Watcher(
-                self.folder, ledger, self.desk, wanted, self.said, table, clock=lambda: self.now, sleep=sleep
+                self.folder, ledger, self.desk, wanted, self.messages, table, clock=lambda: self.now, sleep=sleep
             )
             try:
                 return watcher.watch()
@@ -193,7 +193,7 @@ def test_a_file_that_fails_is_tried_with_growing_pauses_and_then_left_alone_unti
     assert world.desk.names == ["sound"]
     assert world.states() == {"broken.mp4": "failed", "sound.mp4": "done"}
     assert "no video" in world.entries().set_index("path").loc["broken.mp4", "reason"]
-    assert any("left alone after 3 tries" in line for line in world.said.lines)
+    assert any("left alone after 3 tries" in line for line in world.messages.lines)
     outcome = world.watch(once=True)
     assert (outcome.done, [failure.video for failure in outcome.failures]) == (1, ["broken"])
     assert len(world.desk.tried) == 4
@@ -282,7 +282,7 @@ def test_new_content_under_an_old_name_is_scored_again_and_the_old_entry_kept(wo
     assert list(table["state"]) == ["replaced", "done"]
     assert list(table["video"]) == ["a", "a"]
     assert table["sha256"].nunique() == 2
-    assert any("new content" in line for line in world.said.lines)
+    assert any("new content" in line for line in world.messages.lines)
 
 
 def test_the_same_content_with_another_time_is_not_scored_again_but_under_another_name_it_is(world):
@@ -337,14 +337,14 @@ def test_what_is_no_complete_video_file_is_not_looked_at(world, tmp_path):
     (world.folder / "run" / "run.json").write_text('{"mulde": "1.0"}')
     assert world.watch(once=True).done == 2
     assert sorted(world.desk.scored) == [("kept/a", b""), ("link", b"linked")]
-    assert world.said.lines[0] == (
+    assert world.messages.lines[0] == (
         "left out: 1 dead link: dangling.mp4; 1 pipe, socket or device: pipe.mp4; 1 unfinished download: a.mp4.part; "
         "1 link back to a folder above: loop; 1 output of mulde: run; 1 file that holds no video: a.txt; "
         "2 hidden or system entries: .hidden.mp4, .tmp"
     )
 
 
-def test_what_else_arrives_is_said_once_for_each_kind_and_folder(world):
+def test_other_files_are_reported_once_for_each_kind_and_folder(world):
     world.put("a.mp4")
     plan: dict[float, Callable[[], None]] = {
         3: lambda: world.put("snap1.jpg"),
@@ -353,7 +353,7 @@ def test_what_else_arrives_is_said_once_for_each_kind_and_folder(world):
         9: lambda: world.put("front/c.gif"),
     }
     world.watch(plan, until_s=20)
-    assert [line for line in world.said.lines if line.startswith("left out")] == [
+    assert [line for line in world.messages.lines if line.startswith("left out")] == [
         "left out: 1 picture beside videos: snap1.jpg",
         "left out: 1 file of another kind, which can be named: front/c.gif",
     ]
@@ -364,7 +364,7 @@ def test_a_folder_of_frames_is_left_to_score(world):
         world.put(f"frames/{i}.png")
     world.put("a.mp4")
     assert world.watch(once=True).done == 1
-    assert world.said.lines[0] == "left out: 1 folder of frames, which mulde score takes: frames"
+    assert world.messages.lines[0] == "left out: 1 folder of frames, which mulde score takes: frames"
 
 
 def test_a_folder_that_cannot_be_read_is_named_and_looked_at_again(world, monkeypatch):
@@ -381,7 +381,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_looked_at_again(world, monkey
     outcome = world.watch(once=True)
     assert outcome.done == 1
     assert [failure.reason for failure in outcome.failures] == ["cannot be read"]
-    assert sum("Permission denied" in line for line in world.said.lines) == 1
+    assert sum("Permission denied" in line for line in world.messages.lines) == 1
     world.watch({5: lambda: closed.__setitem__(0, False)})
     assert world.desk.names == ["b", "closed/a"]
 
@@ -392,11 +392,11 @@ def test_a_drive_that_is_away_for_a_while_costs_no_file(world):
     world.watch({5: lambda: world.folder.rename(away), 20: lambda: away.rename(world.folder)})
     assert world.states() == {"a.mp4": "failed"}
     assert len(world.desk.tried) == 3
-    assert not any("removed" in line for line in world.said.lines)
+    assert not any("removed" in line for line in world.messages.lines)
 
 
 def test_ctrl_c_puts_back_what_is_in_hand_and_keeps_what_is_done(world, monkeypatch):
-    monkeypatch.setattr(watch, "_BATCH_FILES", 1)
+    monkeypatch.setattr(watcher, "_BATCH_FILES", 1)
     world.put("a.mp4", at=1)
     world.put("b.mp4", at=2)
 
@@ -408,7 +408,7 @@ def test_ctrl_c_puts_back_what_is_in_hand_and_keeps_what_is_done(world, monkeypa
     assert world.watch() is None
     assert world.states() == {"a.mp4": "done", "b.mp4": "waiting"}
     world.desk.meanwhile = lambda name: None
-    world.said.say = lambda text: stop("b")  # type: ignore[method-assign]  # just behind the ledger's note
+    world.messages.say = lambda text: stop("b")  # type: ignore[method-assign]  # just behind the ledger's note
     assert world.watch() is None
     assert world.states() == {"a.mp4": "done", "b.mp4": "done"}
     assert world.entries()["cut_short"].sum() == 0
@@ -516,8 +516,8 @@ def test_a_ledger_of_another_folder_or_model_is_refused(world):
 
 
 def test_small_files_share_a_batch(world, monkeypatch):
-    monkeypatch.setattr(watch, "_BATCH_BYTES", 10)
-    monkeypatch.setattr(watch, "_BATCH_FILES", 3)
+    monkeypatch.setattr(watcher, "_BATCH_BYTES", 10)
+    monkeypatch.setattr(watcher, "_BATCH_FILES", 3)
     for age, size in enumerate([1, 2, 3, 4, 5, 6, 20, 1]):
         world.put(f"{age}.mp4", b"." * size, at=age)
     batches: list[list[str]] = []
@@ -534,10 +534,10 @@ def test_one_video_that_cannot_be_scored_costs_no_other():
         track = SimpleNamespace(p_value=np.array([0.5, 0.2]))
         return {one.video.name: SimpleNamespace(track=track) for one in stored}, []
 
-    said = Said()
-    worker = watch._StoreProcessor(
+    messages = Messages()
+    processor = watch._StoreProcessor(
         SimpleNamespace(score_part=score, look=lambda *_: None, draw=lambda *_, events: None),
-        SimpleNamespace(reporter=said),
+        SimpleNamespace(reporter=messages),
         SimpleNamespace(root=Path("nowhere")),
     )
     passports = {"frames": SimpleNamespace(video_sha256="5a")}
@@ -545,10 +545,14 @@ def test_one_video_that_cannot_be_scored_costs_no_other():
         SimpleNamespace(video=Video(name, "all", Path(name)), passports=passports, num_frames=2) for name in "abc"
     ]
     scored = Scored("5a", 2, 0, 0.2)
-    assert worker.score(stored) == {"a": scored, "b": Failure("b", said.lines[0].removeprefix("b: ")), "c": scored}
-    assert len(said.lines) == 1
-    assert "b: " in said.lines[0]
-    assert "unexpected ValueError: odd rows" in said.lines[0]
+    assert processor.score(stored) == {
+        "a": scored,
+        "b": Failure("b", messages.lines[0].removeprefix("b: ")),
+        "c": scored,
+    }
+    assert len(messages.lines) == 1
+    assert "b: " in messages.lines[0]
+    assert "unexpected ValueError: odd rows" in messages.lines[0]
 
 
 def test_one_of_ten_thousand_files_is_looked_up_without_reading_the_others(world):
@@ -767,26 +771,26 @@ def test_a_second_watcher_of_a_run_folder_is_refused(mulde, model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("folder", "out", "said"),
+    ("folder", "out", "sentence"),
     [
         ("nowhere", "run", "watched folder nowhere: expected a folder, got none"),
         ("file", "run", "watched folder file: expected a folder, got a file"),
-        ("in", "in", "--out in: expected another folder than the watched one"),
+        ("in", "in", "--out in: expected a folder other than the watched one"),
         ("in", "scored", "scored holds another run: without a run.json. Try: another --out"),
         ("in", "run", "missing.safetensors"),
         ("in", "mangled", "watched.sqlite: file is not a database"),
     ],
 )
-def test_bad_words(mulde, tmp_path, model, folder, out, said):
+def test_bad_arguments(mulde, tmp_path, model, folder, out, sentence):
     (tmp_path / "file").touch()
     (tmp_path / "in").mkdir()
     (tmp_path / "scored" / "scores").mkdir(parents=True)
     (tmp_path / "mangled").mkdir()
     (tmp_path / "mangled" / "watched.sqlite").write_bytes(b"no ledger" * 1000)
-    name = tmp_path / "missing.safetensors" if "missing" in said else model
+    name = tmp_path / "missing.safetensors" if "missing" in sentence else model
     code, _, err = mulde("watch-folder", folder, "--model", name, "--out", out, "--store", "s", "--once")
     assert code in (1, 2)
-    assert said in err
+    assert sentence in err
 
 
 @posix
