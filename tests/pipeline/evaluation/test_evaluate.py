@@ -17,6 +17,7 @@ from mulde.datasets.folder.dataset import FolderDataset
 from mulde.errors import LabelError
 from mulde.pipeline.evaluation.evaluate import evaluate, region_pool
 from mulde.pipeline.evaluation.labels import read_labels
+from mulde.pipeline.run_folder import AlarmRecord
 from mulde.progress import Reporter
 from mulde.records import LabelTrack, RegionScores, ScoredVideo, ScoreTrack, TruthRegions
 from mulde.settings_file import load_settings
@@ -162,7 +163,7 @@ def test_without_truth_or_without_boxes_of_every_video_there_are_no_region_figur
 
 
 def test_the_level_of_a_run_stands_before_those_of_the_oracle():
-    alarm = {"merge_gap_s": 2.0, "min_length_s": 0.5, "levels": {"centred": {"alarm 1/h": 0.25}}}
+    alarm = AlarmRecord(merge_gap_s=2.0, min_length_s=0.5, levels={"centred": {"alarm 1/h": 0.25}})
     labels = read_labels(TenFrames(), {"a": scored(list(range(10)))})
     options = {"alarm": alarm, "bootstrap": 0}
     found = evaluate({"a": scored(list(range(10)))}, labels, TenFrames(), Reporter(quiet=True), **options)

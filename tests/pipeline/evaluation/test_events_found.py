@@ -15,11 +15,12 @@ from mulde.evaluation.conformal import NormalVideo, Threshold
 from mulde.evaluation.metrics import LabelledScores
 from mulde.events import Event, Reason
 from mulde.pipeline.evaluation.events_found import events_found, write_tables
+from mulde.pipeline.run_folder import AlarmRecord
 from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms
 from mulde.records import LabelTrack, ScoredVideo, ScoreTrack
 
 RATE = 10.0
-RECORD = {"false_alarms_per_hour": 60.0, "levels": {"centred": {"alarm": 1.0}}}
+ALARM = AlarmRecord(false_alarms_per_hour=60.0, levels={"centred": {"alarm": 1.0}})
 
 
 def scored(video: str, scores: np.ndarray, frames: np.ndarray | None = None, rate: float = RATE) -> ScoredVideo:
@@ -55,7 +56,7 @@ def found():
         event("c", 0, 9, 0.1, exemption="x2"), event("d", 0, 9, 0.1),
         event("a", 25, 27, 0.05, exemption="x3"),
     ]  # fmt: skip
-    return events_found(videos, truth, RECORD, events)
+    return events_found(videos, truth, ALARM, events)
 
 
 def test_the_table_by_hand(found):
@@ -109,7 +110,7 @@ def test_counts_are_those_of_the_event_figures(seed):
     level = float(rng.uniform(0.1, 0.7))
     alarm = Threshold(level, 60.0, 60.0, 60.0, 0, 1.0, 1.0, 1)
     events = find_alarms(videos, AlarmRule(rules, alarm, alarm, (NormalVideo(rng.normal(size=50), RATE),)))
-    found = events_found(videos, truth, RECORD, events)
+    found = events_found(videos, truth, ALARM, events)
     evaluated = [LabelledScores(name, one.track.smoothed, truth[name].anomalous) for name, one in videos.items()]
     point = operating_point("alarm", level, evaluated, dict.fromkeys(videos, RATE), rules)
     assert (len(found.table), int(found.table["found"].sum())) == (point.num_true_events, point.num_found)
@@ -126,14 +127,14 @@ def test_counts_are_those_of_the_event_figures(seed):
 def test_frames_that_were_not_decoded_count_by_their_numbers():
     frames = np.r_[0:20, 40:60]
     truth = {"a": labels("a", 40, (10, 25))}  # frames 10 to 19 and 40 to 44
-    found = events_found({"a": scored("a", np.zeros(40), frames)}, truth, RECORD, [event("a", 41, 43, 0.1)])
+    found = events_found({"a": scored("a", np.zeros(40), frames)}, truth, ALARM, [event("a", 41, 43, 0.1)])
     (row,) = found.table.to_dict(orient="records")
     assert (row["start_frame"], row["end_frame"], row["found"]) == (10, 45, True)
     assert row["delay_s"] == pytest.approx(3.1)
 
 
 def test_without_anomalies_or_events_the_table_is_empty():
-    found = events_found({"a": scored("a", np.zeros(5))}, {"a": labels("a", 5)}, RECORD, [])
+    found = events_found({"a": scored("a", np.zeros(5))}, {"a": labels("a", 5)}, ALARM, [])
     assert (len(found.table), found.num_clips, found.num_false) == (0, 0, 0)
     assert "0 of 0 annotated anomalies" in summary(found)[0]
 
