@@ -36,12 +36,12 @@ sys.exit(process.run(command))
 """
 _SWALLOWS = """
         while True:
-            try: time.sleep(60)
+            try: time.sleep(600)
             except KeyboardInterrupt: pass
 """
 
 
-def started(folder: Path, body: str = "time.sleep(60)", before: str = "") -> subprocess.Popen[str]:
+def started(folder: Path, body: str = "time.sleep(600)", before: str = "") -> subprocess.Popen[str]:
     code = before + _COMMAND.format(body=body)
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -55,9 +55,10 @@ def started(folder: Path, body: str = "time.sleep(60)", before: str = "") -> sub
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_a_command_as_ctrl_c_does(tmp_path, number):
     before = "import signal; signal.signal(2, signal.default_int_handler)\n"  # a background job ignores it
+    before += "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # and what nohup started this one
     with started(tmp_path, before=before) as process:
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     assert err == "error: stopped; finished videos are kept. Run the same command again to continue.\n"
     assert not list(tmp_path.iterdir())
@@ -69,7 +70,7 @@ def test_a_closed_terminal_does_not_end_what_nohup_started(tmp_path):
     with started(tmp_path, before=before) as process:
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGTERM
 
 
@@ -77,7 +78,7 @@ def test_a_closed_terminal_does_not_end_what_nohup_started(tmp_path):
 def test_a_signal_that_a_library_swallows_ends_the_command_all_the_same(tmp_path):
     with started(tmp_path, _SWALLOWS.strip(), "import mulde.process; mulde.process._GRACE_S = 0.2\n") as process:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGTERM
 
 

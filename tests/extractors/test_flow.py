@@ -328,7 +328,7 @@ def test_each_thread_shares_its_own_window():
     flow = Brightness()
     motion = SharedMotion(flow)
     velocity, histogram = Velocity(motion=motion, bins=1), FlowHistogram(motion=motion, bins=1)
-    both_half_way = Barrier(2, timeout=10)
+    both_half_way = Barrier(2, timeout=300)
 
     def describe(window):
         regions = boxes_at(1, 3)

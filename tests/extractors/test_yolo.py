@@ -221,7 +221,7 @@ threads = [threading.Thread(target=first) for _ in range(4)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the fault is one of Linux")

@@ -80,7 +80,7 @@ def read_all(decoder: str, paths: list[Path]) -> list[dict[str, Any]]:
             [sys.executable, "-c", _READ_ALL, decoder, *now], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             try:
-                output, _ = process.communicate(timeout=60)
+                output, _ = process.communicate(timeout=300)
             except subprocess.TimeoutExpired:
                 process.kill()
                 output, _ = process.communicate()

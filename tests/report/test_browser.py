@@ -24,7 +24,7 @@ NASTY = "<img src=x onerror=\"document.title='broken'\"></script><script>documen
 
 def until(page, condition: str, arg: object = None) -> None:
     """Waits for a condition, asked from outside: the page's policy lets no tool evaluate text inside it."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 120
     while not page.evaluate(condition, arg):
         assert time.monotonic() < deadline, condition
         page.wait_for_timeout(20)

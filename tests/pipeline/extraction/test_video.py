@@ -420,7 +420,7 @@ def test_parts_that_outlived_their_table_go_with_the_next_run(tmp_path, undistur
 def test_two_videos_are_worked_on_at_a_time(tmp_path, plan, monkeypatch):
     from mulde.pipeline.extraction import engine
 
-    both, extract_video = threading.Barrier(2, timeout=20), engine.extract_video
+    both, extract_video = threading.Barrier(2, timeout=300), engine.extract_video
 
     def met(*args: object) -> object:
         both.wait()
