@@ -23,7 +23,7 @@ from mulde.errors import FileError
 from mulde.media import write_video
 from mulde.names import output_path, valid_text
 from mulde.pipeline.events import drawing, explain
-from mulde.pipeline.predictor import scorer
+from mulde.pipeline.predictor import predictor, scorer
 from mulde.pipeline.review import overlay as overlays
 from tests.conftest import moving_square
 from tests.test_cli import run_main
@@ -124,7 +124,7 @@ def failing(monkeypatch, module, name, error, *, of="a"):
 @pytest.mark.parametrize(
     ("module", "function", "scores", "error"),
     [
-        (scorer, "score_video", ["b"], ZeroDivisionError("odd")),
+        (predictor, "score_video", ["b"], ZeroDivisionError("odd")),
         (scorer, "write_regions", ["b"], OSError(errno.EIO, os.strerror(errno.EIO))),
         (explain, "_explain_video", ["a", "b"], ZeroDivisionError("odd")),
         (scorer, "write_pictures", ["a", "b"], RuntimeError("odd")),
@@ -143,7 +143,7 @@ def test_one_video_fails_alone(mulde, two, tmp_path, monkeypatch, module, functi
 
 
 def test_the_last_video_that_fails_leaves_nothing_done(mulde, two, monkeypatch):
-    failing(monkeypatch, scorer, "score_video", ZeroDivisionError("odd"), of="[ab]")
+    failing(monkeypatch, predictor, "score_video", ZeroDivisionError("odd"), of="[ab]")
     code, _, err = mulde(*two)
     assert code == 1
     assert "2 videos failed" in err
