@@ -17,47 +17,46 @@ from mulde.section import PathText, Section, Text
 class VideoSettings(Section):
     decoder: Literal["pyav", "decord"] = Field("pyav", description="library that decodes video files")
     stream: Literal["auto"] | Annotated[int, Field(ge=0, le=65_535)] = Field(
-        "auto", description="which of a file's video streams, counted from 0; auto: the one a player would show"
+        "auto", description="video stream of a file, counted from 0; auto: the one that a player would show"
     )
     working_size_px: int = Field(
         0,
         ge=0,
         le=16384,
-        description="longer side of the frames that are worked on; larger ones are scaled down while they are "
-        "decoded; 0 = as they are",
+        description="longer side of decoded frames; larger frames are scaled down; 0 = original size",
     )
     frame_rate: float = Field(
-        25.0, gt=0, le=1000, description="frames per second of frame folders whose dataset does not say"
+        25.0, gt=0, le=1000, description="frames per second of frame folders whose data set does not state it"
     )
-    batch_frames: int = Field(32, ge=1, le=4096, description="frames decoded and described together")
+    batch_frames: int = Field(32, ge=1, le=4096, description="frames that are decoded and processed together")
     match_training: Literal["convert", "warn", "refuse"] = Field(
         "convert",
-        description="for scoring a video of another size or rate than the model learnt: convert it where that gives "
-        "what was learnt and refuse it elsewhere; warn and score it as it is; or refuse it",
+        description="in scoring, what to do with a video of another size or rate than the training videos: convert it "
+        "if that is possible and else refuse it; warn and score it unchanged; or refuse it",
     )
 
 
 class YoloSettings(Section):
     weights: PathText = Field(
-        "yolov8n.pt", min_length=1, description="path of the weights, or an official name, downloaded once"
+        "yolov8n.pt", min_length=1, description="path of the weights, or an official model name, downloaded once"
     )
-    confidence: float = Field(0.25, ge=0, le=1, description="least confidence of a box")
-    classes: tuple[Text, ...] = Field((), description="class names or numbers to keep; empty keeps all")
+    confidence: float = Field(0.25, ge=0, le=1, description="minimum confidence of a box")
+    classes: tuple[Text, ...] = Field((), description="class names or numbers to keep; empty = all")
     image_size: int = Field(
-        640, ge=32, le=4096, multiple_of=32, description="pixels of the longer side inside the detector"
+        640, ge=32, le=4096, multiple_of=32, description="longer side of the detector input, pixels"
     )
 
 
 class MotionSettings(Section):
-    threshold: int = Field(18, ge=1, le=255, description="grey levels that count as a change")
-    blur_px: int = Field(3, ge=1, le=31, description="side of the Gaussian blur, odd; 1 = none")
-    min_area_px: float = Field(100, ge=1, description="least area of a moving region, square pixels")
-    max_aspect: float = Field(10, gt=1, description="largest ratio of a region's sides")
-    grow_px: int = Field(2, ge=0, le=100, description="pixels by which regions, and known boxes when blanked, grow")
+    threshold: int = Field(18, ge=1, le=255, description="minimum change of a pixel, grey levels")
+    blur_px: int = Field(3, ge=1, le=31, description="kernel size of the Gaussian blur, odd; 1 = no blur")
+    min_area_px: float = Field(100, ge=1, description="minimum area of a moving region, square pixels")
+    max_aspect: float = Field(10, gt=1, description="maximum ratio of a region's sides")
+    grow_px: int = Field(2, ge=0, le=100, description="pixels by which regions grow, and known boxes when blanked")
     join_px: Literal["auto"] | Annotated[int, Field(ge=0, le=100)] = Field(
         "auto",
-        description="changes up to twice this far apart become one region (0 to 100); auto: 2 where motion is the "
-        "only finder, 0 beside a detector, which leaves it fragments alone",
+        description="changes up to twice this far apart become one region (0 to 100); auto: 2 if motion is the only "
+        "finder, 0 with a detector, which leaves only fragments to it",
     )
 
     @model_validator(mode="after")
@@ -71,11 +70,11 @@ class RegionSettings(Section):
     finders: tuple[Literal["yolo", "motion"], ...] = Field(
         ("motion",),
         min_length=1,
-        description="what finds boxes: yolo, motion or both; later ones add what earlier ones missed",
+        description="what finds boxes: yolo, motion or both; later finders add what earlier ones missed",
     )
-    min_area_px: float = Field(100, ge=1, description="least area of a box, square pixels")
+    min_area_px: float = Field(100, ge=1, description="minimum area of a box, square pixels")
     max_cover: float = Field(
-        0.6, gt=0, le=1, description="a box of which a larger one covers more than this share is dropped"
+        0.6, gt=0, le=1, description="a box is dropped if a larger box covers more than this share of it"
     )
     yolo: YoloSettings = YoloSettings()
     motion: MotionSettings = MotionSettings()
@@ -83,11 +82,11 @@ class RegionSettings(Section):
 
 class TrackSettings(Section):
     tracker: Literal["none", "bytetrack", "botsort"] = Field(
-        "none", description="what follows the boxes, so that rows carry a track_id"
+        "none", description="tracker that links boxes over time, so that rows carry a track_id"
     )
-    lost_frames: int = Field(30, ge=1, le=10_000, description="frames for which a box that vanished is remembered")
+    lost_frames: int = Field(30, ge=1, le=10_000, description="frames after which a track without boxes ends")
     average_frames: int = Field(
-        0, ge=0, le=10_000, description="frames before and after over which a row is averaged along its track; 0 = none"
+        0, ge=0, le=10_000, description="average rows along their track over this many frames before and after; 0 = no"
     )
 
     @model_validator(mode="after")
@@ -115,21 +114,21 @@ class FeatureSettings(Section):
 
     extractors: tuple[Annotated[str, AfterValidator(_is_known)], ...] = Field(
         ("velocity", "geometry", "descriptor"),
-        description="features, each one stream with a density of its own; per box: "
+        description="features, each a stream with its own density; per box: "
         f"{', '.join(name for name, spec in EXTRACTORS.items() if spec.object_centric)}; per frame: "
         f"{', '.join(name for name, spec in EXTRACTORS.items() if not spec.object_centric)}",
     )
     imported: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")], ...] = Field(
-        (), description="names of features made elsewhere and brought in by `mulde cache import`; streams as well"
+        (), description="names of features imported with `mulde cache import`, each a stream as well"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="numbers inside networks; auto: bfloat16 on a GPU that has it, but for `backbone`, which suffers, "
-        "else float32",
+        description="number format inside networks; auto: bfloat16 on GPUs that support it, except for `backbone`, "
+        "which loses accuracy; else float32",
     )
     batch_size: int = Field(
-        64, ge=1, le=65536, description="most crops, frames or clips that a network sees at once; halved where memory "
-        "runs out"
+        64, ge=1, le=65536, description="maximum number of crops, frames or clips per call of a network; halved when "
+        "memory runs out"
     )  # fmt: skip
     flow: FlowSettings = FlowSettings()
 
@@ -208,19 +207,20 @@ class FusionSettings(Section):
         4,
         ge=1,
         le=100,
-        description="parts of the training videos, each of which is held out once: a model per fold, scores are their "
-        "mean; all of the normal video then sets the scale and the alarm level. 1 = one model, a share held out",
+        description="number of parts of the training videos; each is held out once and has a model trained on the "
+        "others. Scores are the mean of these models, and all of the normal video sets the scale and the threshold. "
+        "1 = one model, with a share held out",
     )
     heldout_share: float = Field(
-        0.25, gt=0, lt=1, description="with folds = 1: share of the training videos kept for calibration"
+        0.25, gt=0, lt=1, description="with folds = 1: share of the training videos that is held out for calibration"
     )
     only_high: tuple[Text, ...] = Field(
         (),
-        description="streams of which only high values count, as the speed of objects: before rows are scored, values "
-        "below the median of the normal ones are raised to it",
+        description="streams of which only high values count, e.g. speed: before rows are scored, values below the "
+        "median of the normal rows are raised to it",
     )
     combine: Literal["sum", "max"] = Field(
-        "sum", description="how the surprises, sqrt(-2 log p), of a frame's streams become one score"
+        "sum", description="how the surprises of a frame's streams, sqrt(-2 log p), are combined into one score"
     )
     smoothing_s: float = Field(0.5, ge=0, le=60, description="sigma of the Gaussian smoothing in time, seconds")
 
@@ -230,11 +230,13 @@ class AlarmSettings(Section):
         0.0,
         ge=0,
         le=100_000,
-        description="of normal video, for which the alarm level is set on held-out normal video; refused where that is "
-        "too short to support it; 0 = one, or as few as it supports",
+        description="target number of false alarms per hour of normal video. It sets the threshold, on held-out normal "
+        "video, and is refused if that is too short; 0 = one, or the lowest number that it supports",
     )
-    merge_gap_s: float = Field(1.0, ge=0, le=3600, description="alarms at most this far apart are one event, seconds")
-    min_length_s: float = Field(0.0, ge=0, le=3600, description="shorter events are no alarms, seconds")
+    merge_gap_s: float = Field(
+        1.0, ge=0, le=3600, description="alarms at most this far apart are merged into one event, seconds"
+    )
+    min_length_s: float = Field(0.0, ge=0, le=3600, description="shorter events are dropped, seconds")
 
 
 class ReasonSettings(Section):
@@ -242,17 +244,17 @@ class ReasonSettings(Section):
         3000,
         ge=0,
         le=1_000_000,
-        description="moments of the training videos that are kept beside a model, with pictures, so that events can be "
-        "compared with them; 0 = none",
+        description="number of reference samples: training rows that are kept next to a model, with pictures, for "
+        "comparison with events; 0 = none",
     )
-    nearest: int = Field(3, ge=0, le=100, description="most similar normal moments that an event names")
+    nearest: int = Field(3, ge=0, le=100, description="number of most similar reference samples that an event names")
 
 
 class RunSettings(Section):
     source: Text = Field("", description="for `mulde run`: NAME:ROOT of a data set, or a folder with train/ and test/")
     out: PathText = Field("", description="run folder to write; empty: runs/<name of the source>")
     seeds: tuple[Annotated[int, Field(ge=0, le=2**32 - 1)], ...] = Field(
-        (0,), min_length=1, description="one model per seed; several give mean and spread"
+        (0,), min_length=1, description="random seeds, one model each; several give mean and spread"
     )
 
 
