@@ -132,9 +132,9 @@ class FeatureSettings(Section):
     )  # fmt: skip
     flow: FlowSettings = FlowSettings()
 
-    def of(self, extractor: str) -> Section:
+    def for_extractor(self, name: str) -> Section:
         """The settings of an extractor. Raises UsageError for one that this process does not know."""
-        spec = known_extractor(extractor)
+        spec = known_extractor(name)
         section: Section = (self.model_extra or {}).get(spec.section, spec.settings())
         return section
 

@@ -62,14 +62,14 @@ def window_of(num_boxes: int) -> tuple[Window, Regions]:
 def columns_of(name: str) -> int:
     if name in NUM_COLUMNS:
         return NUM_COLUMNS[name]
-    return EXTRACTORS[name].build(Settings().features.of(name), Shared()).extract(*window_of(1)).dim
+    return EXTRACTORS[name].build(Settings().features.for_extractor(name), Shared()).extract(*window_of(1)).dim
 
 
 @pytest.mark.parametrize("num_boxes", [0, 1, 2])
 @pytest.mark.parametrize("name", sorted(EXTRACTORS.keys() - NUM_COLUMNS))
 def test_there_is_a_row_for_each_box_or_each_frame_and_the_same_again(name, num_boxes):
     spec, (window, regions) = EXTRACTORS[name], window_of(num_boxes)
-    tables = [spec.build(Settings().features.of(name), Shared()).extract(window, regions) for _ in range(2)]
+    tables = [spec.build(Settings().features.for_extractor(name), Shared()).extract(window, regions) for _ in range(2)]
     expected = regions.frame_index if spec.object_centric else window.core_index
     np.testing.assert_array_equal(tables[0].frame_index, expected)
     np.testing.assert_array_equal(tables[0].values, tables[1].values)
@@ -80,14 +80,14 @@ def test_there_is_a_row_for_each_box_or_each_frame_and_the_same_again(name, num_
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_what_is_built_is_what_the_spec_says(name):
     spec = EXTRACTORS[name]
-    extractor = spec.build(Settings().features.of(name), Shared())
+    extractor = spec.build(Settings().features.for_extractor(name), Shared())
     assert (extractor.name, extractor.object_centric) == (spec.name, spec.object_centric) == (name, spec.object_centric)
     assert spec.section == name or EXTRACTORS[spec.section].settings is spec.settings
 
 
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_columns_have_a_group_each_and_rows_have_words(name):
-    spec, settings, dim = EXTRACTORS[name], Settings().features.of(name), columns_of(name)
+    spec, settings, dim = EXTRACTORS[name], Settings().features.for_extractor(name), columns_of(name)
     groups = spec.groups(dim, settings)
     assert len(groups) == dim
     rows = np.ones((20, dim), np.float32)
@@ -104,7 +104,9 @@ def test_each_requirement_is_of_a_setting_that_there_is(name):
         key, sign, _ = need.needed.partition("=")
         assert {need.key, key} <= EXTRACTORS[name].settings.model_fields.keys()
         assert sign
-        of = load_settings(overrides=[f"features.{EXTRACTORS[name].section}.{need.needed}"]).features.of(name)
+        of = load_settings(overrides=[f"features.{EXTRACTORS[name].section}.{need.needed}"]).features.for_extractor(
+            name
+        )
         assert need.holds(of)
 
 
@@ -134,9 +136,9 @@ def test_a_registered_extractor_has_a_section_of_settings():
         load_settings(overrides=["features.own.size_px=3"])
     register_extractor(own())
     settings = load_settings(overrides=["features.own.size_px=3", 'features.extractors=["own"]'])
-    assert settings.features.of("own") == OwnSettings(size_px=3)
+    assert settings.features.for_extractor("own") == OwnSettings(size_px=3)
     assert "[features.own]\n# side of what is looked at (at least 1, at most 64)\nsize_px = 3\n" in dump_toml(settings)
-    assert Settings().features.of("own") == OwnSettings()
+    assert Settings().features.for_extractor("own") == OwnSettings()
     for bad, sentence in {
         "features.own.size_px=0": "setting features.own.size_px: expected greater than or equal to 1, got 0",
         "features.own.sise_px=1": "setting features.own.sise_px: expected a setting that there is, got 1",
@@ -156,7 +158,7 @@ def test_its_settings_are_refused_where_they_have_no_effect():
 def test_settings_made_before_the_registration_have_its_defaults():
     settings = Settings()
     register_extractor(own())
-    assert settings.features.of("own") == OwnSettings()
+    assert settings.features.for_extractor("own") == OwnSettings()
 
 
 @pytest.mark.parametrize(
@@ -195,4 +197,4 @@ def test_another_number_of_groups_than_columns_is_refused():
 def test_an_extractor_that_is_not_registered_is_a_sentence():
     settings = Settings().features.model_copy(update={"extractors": ("own",)})
     with pytest.raises(UsageError, match=r"extractor 'own': expected one of velocity, .*register_extractor first"):
-        settings.of("own")
+        settings.for_extractor("own")

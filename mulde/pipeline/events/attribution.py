@@ -155,14 +155,14 @@ class ReasonBuilder:
 
     def _groups(self, values: Float32, reference: Float32) -> list[Groups]:
         dim, spec = values.shape[1], EXTRACTORS.get(self.name)
-        names = spec.groups(dim, self.settings.features.of(self.name)) if spec else one_group(dim)
+        names = spec.groups(dim, self.settings.features.for_extractor(self.name)) if spec else one_group(dim)
         return group_shares(self.stream, values, reference, names)
 
     def _described(self, comparison: Comparison) -> Wording:
         spec = EXTRACTORS.get(self.name)  # None: features made elsewhere
         if spec is None:
             return describe_appearance(comparison)
-        return spec.describe(comparison, self.settings.features.of(self.name))
+        return spec.describe(comparison, self.settings.features.for_extractor(self.name))
 
 
 def group_shares(stream: Stream, values: Float32, reference: Float32, names: Sequence[str]) -> list[Groups]:

@@ -48,7 +48,7 @@ def build_regions(settings: RegionSettings, machine: Machine = ONE_CPU) -> Unite
 def build_extractors(settings: FeatureSettings, machine: Machine = ONE_CPU) -> list[Extractor]:
     """The extractors that the settings name, in order. Weights are loaded at the first frame."""
     shared = Shared(machine, settings.flow, settings.precision, settings.batch_size)
-    return [known_extractor(name).build(settings.of(name), shared) for name in settings.extractors]
+    return [known_extractor(name).build(settings.for_extractor(name), shared) for name in settings.extractors]
 
 
 def build_tracker(settings: TrackSettings) -> Tracker | None:

@@ -83,7 +83,11 @@ def _of_extractors(section: str, names: Sequence[str]) -> Need:
 
 def _beside(spec: ExtractorSpec, need: Requirement) -> Need:
     section = f"features.{spec.section}"
-    return f"{section}.{need.key}", f"{section}.{need.needed}", lambda s: need.holds(s.features.of(spec.name))
+    return (
+        f"{section}.{need.key}",
+        f"{section}.{need.needed}",
+        lambda s: need.holds(s.features.for_extractor(spec.name)),
+    )
 
 
 def check_used(command: str, changes: Sequence[str], settings: Settings, beside: str = "{} beside it") -> None:
