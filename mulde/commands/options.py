@@ -187,8 +187,8 @@ def open_session(
     *,
     strict: bool = False,
 ) -> Session:
-    from mulde.pipeline.extraction.engine import WorkerConfig
     from mulde.pipeline.extraction.session import Session
+    from mulde.pipeline.extraction.worker import WorkerConfig
 
-    workers_config = WorkerConfig.of(engine, workers, address)
+    workers_config = WorkerConfig.from_options(engine, workers, address)
     return Session.open(store, device, new_reporter(quiet), workers_config, strict=strict, command=sys.argv[1:])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mulde.datasets.base import Video
 from mulde.media import write_video
-from mulde.pipeline.extraction.engine import THIS_MACHINE, Extraction, WorkerConfig, extract
+from mulde.pipeline.extraction.engine import Extraction, extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.worker import THIS_MACHINE, WorkerConfig
 from mulde.progress import Reporter
 from mulde.records import Window
 from mulde.settings_file import load_settings

@@ -21,9 +21,10 @@ from mulde.datasets.base import Video
 from mulde.errors import MuldeError, UsageError
 from mulde.media import write_video
 from mulde.pipeline.extraction import ray_runner as ray_engine
-from mulde.pipeline.extraction.engine import WorkerConfig, extract
+from mulde.pipeline.extraction.engine import extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.ray_runner import _absolute_weights, choose_workers
+from mulde.pipeline.extraction.worker import WorkerConfig
 from mulde.progress import Reporter
 from mulde.settings_file import load_settings
 from mulde.store.store import FeatureStore

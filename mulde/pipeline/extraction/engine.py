@@ -6,60 +6,33 @@ there for all, and a worker that dies loses no more than the part of a video tha
 
 from __future__ import annotations
 
-import dataclasses
-import errno
-import logging
 import multiprocessing
 import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.devices import one_core_per_call
-from mulde.errors import Failure, MuldeError, UsageError, cannot, sentence
+from mulde.errors import Failure, MuldeError
 from mulde.pipeline.extraction.plan import ExtractionPlan
-from mulde.pipeline.extraction.video import Extracted, StoredVideo, extract_video, look_up
+from mulde.pipeline.extraction.video import StoredVideo, look_up
+from mulde.pipeline.extraction.worker import THIS_MACHINE, Attempt, RemoteWorker, Worker, WorkerConfig, died
 from mulde.pipeline.model.world import World
-from mulde.progress import Advance, Reporter
+from mulde.progress import Reporter
 from mulde.store.store import FeatureStore
-
-log = logging.getLogger(__name__)
 
 _VIDEOS_AT_ONCE = 2
 """Videos on which one process works: the next one fills the threads that the last windows of a video leave idle."""
 _MAX_TRIES = 2
 _POLL_S = 0.5
-
-
-@dataclass(frozen=True)
-class WorkerConfig:
-    """Who works: `workers` processes of this machine (0: this one, or one per GPU), or actors of the Ray cluster at
-    `address` (0: as many as it holds)."""
-
-    engine: Literal["local", "ray"] = "local"
-    workers: int = 0
-    address: str | None = None
-
-    @classmethod
-    def of(cls, engine: str, workers: int, address: str | None) -> WorkerConfig:
-        """A crew as the command line names it. Raises UsageError for another engine, or an address without Ray."""
-        if engine not in ("local", "ray"):
-            raise UsageError(f"engine {engine!r}", expected="local or ray")
-        if address is not None and engine != "ray":
-            raise UsageError("an address of a Ray cluster", expected="--engine ray beside it", got=f"--engine {engine}")
-        return cls("ray" if engine == "ray" else "local", workers, address)
-
-
-THIS_MACHINE = WorkerConfig()
 
 
 @dataclass
@@ -70,46 +43,6 @@ class Extraction:
     failures: list[Failure] = field(default_factory=list)
     computed: int = 0
     reused: int = 0
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What came of one video: `found`, or the `error` that a person should see; and what there was to say."""
-
-    found: Extracted | None = None
-    error: MuldeError | None = None
-    stops_all: bool = False
-    said: tuple[str, ...] = ()
-
-
-class Worker:
-    """A plan with its threads, which does one video after the other, or two at a time."""
-
-    def __init__(self, plan: ExtractionPlan, store: FeatureStore, reporter: Reporter) -> None:
-        self.plan, self.store, self.reporter = plan, store, reporter
-        self._pool, self._closing = ThreadPoolExecutor(plan.threads, "window"), threading.Event()
-
-    def attempt(self, video: Video) -> Attempt:
-        """Extract one video; whatever a decoder or a model raises is an answer."""
-        try:
-            return Attempt(extract_video(video, self.plan, self.store, self._pool, self.reporter, self._closing.is_set))
-        except UsageError as error:  # settings that fit no video
-            return Attempt(error=error, stops_all=True)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return Attempt(error=_disk_full(self.store), stops_all=True)
-            if _is_of_store(error, self.store):
-                return Attempt(error=cannot("written", f"feature store {self.store.root}", error))  # it can be read
-            return Attempt(error=unexpected(video, error))
-        except MuldeError as error:
-            return Attempt(error=error)
-        except Exception as error:
-            return Attempt(error=unexpected(video, error))
-
-    def close(self) -> None:
-        """Give up what is waiting; windows that are being worked on come to their end."""
-        self._closing.set()
-        self._pool.shutdown(cancel_futures=True)
 
 
 def extract(
@@ -127,7 +60,7 @@ def extract(
     attempts: dict[int, Attempt] = {}
     with reporter.bar("extract", len(videos), "videos") as advance:
         for i, attempt in _run(videos, plan, store, reporter, workers_config):
-            for text in attempt.said:
+            for text in attempt.warnings:
                 reporter.warn(text)
             if attempt.stops_all and attempt.error is not None:
                 raise attempt.error
@@ -146,20 +79,20 @@ def extract(
 
 def _collect(video: Video, attempt: Attempt, plan: ExtractionPlan, store: FeatureStore, result: Extraction) -> None:
     try:
-        if attempt.found is None:
-            raise attempt.error or MuldeError("nothing came of it")
-        result.done.append(look_up(video, attempt.found, plan, store))
+        if attempt.extracted is None:
+            raise attempt.error or MuldeError("it has no features and no error")
+        result.done.append(look_up(video, attempt.extracted, plan, store))
     except MuldeError as error:
         result.failures.append(Failure(video.name, str(error)))
     else:
-        result.computed += attempt.found.computed
-        result.reused += not attempt.found.computed
+        result.computed += attempt.extracted.computed
+        result.reused += not attempt.extracted.computed
 
 
 def _run(
     videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, workers_config: WorkerConfig
 ) -> Iterator[tuple[int, Attempt]]:
-    """Each video's number and what came of it, as they are finished."""
+    """The number of each video and its attempt, in the order in which they finish."""
     if workers_config.engine == "ray":
         from mulde.pipeline.extraction.ray_runner import run_on_ray
 
@@ -267,47 +200,8 @@ class _Slot:
         self._executor.shutdown(cancel_futures=True)
 
 
-class _Remote(Reporter):
-    """Of a worker process: what is said is sent home with the answer, frames are counted."""
-
-    def __init__(self, count: Callable[[int], None]) -> None:
-        super().__init__(quiet=True)
-        self._count, self.said = count, list[str]()
-
-    def warn(self, text: str) -> None:
-        self.said.append(text)
-
-    @contextmanager
-    def bar(self, title: str, total: float | None, unit: str, *, waits: bool = False) -> Iterator[Advance]:
-        def advance(amount: float, *, total: float | None = None, status: str = "") -> None:
-            self._count(int(amount))
-
-        yield advance
-
-
-class RemoteWorker:
-    """A worker in a process of its own, built there from its settings."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        device: str,
-        threads: int,
-        store: Path,
-        count: Callable[[int], None],
-        world: World | None = None,
-    ) -> None:
-        self._reporter = _Remote(count)
-        self._worker = Worker(ExtractionPlan(settings, device, threads, world), FeatureStore(store), self._reporter)
-
-    def attempt(self, video: Video) -> Attempt:
-        self._reporter.said.clear()
-        with one_core_per_call():
-            attempt = self._worker.attempt(video)
-        return dataclasses.replace(attempt, said=tuple(self._reporter.said))
-
-
-_here: RemoteWorker | None = None
+_here: RemoteWorker | MuldeError | None = None
+"""The worker of this process, or why there can be none."""
 
 
 def _set_up(settings: Settings, device: str, threads: int, store: Path, world: World | None, frames: Any) -> None:
@@ -319,7 +213,10 @@ def _set_up(settings: Settings, device: str, threads: int, store: Path, world: W
         with frames.get_lock():
             frames.value += amount
 
-    _here = RemoteWorker(settings, device, threads, store, count, world)
+    try:
+        _here = RemoteWorker(settings, device, threads, store, count, world)
+    except MuldeError as error:  # as for an extractor that only the parent has registered
+        _here = error
 
 
 def _end_with_parent() -> None:
@@ -332,29 +229,4 @@ def _end_with_parent() -> None:
 
 def _attempt_here(video: Video) -> Attempt:
     assert _here is not None
-    return _here.attempt(video)
-
-
-def died(video: Video, tries: int) -> MuldeError:
-    return MuldeError(
-        f"{video.path}: the worker process died {tries} times on it",
-        hint="fewer --workers where memory is short, or the video through a repair tool where its decoder crashes",
-    )
-
-
-def unexpected(video: Video, error: Exception) -> MuldeError:
-    return sentence(error, video.path)
-
-
-def _is_of_store(error: OSError, store: FeatureStore) -> bool:
-    """Whether it is the store that cannot be written; Arrow names no file when it cannot."""
-    if error.filename is None:
-        return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    return Path(os.fsdecode(error.filename)).is_relative_to(store.root) and error.errno != errno.EIO
-
-
-def _disk_full(store: FeatureStore) -> MuldeError:
-    return MuldeError(
-        f"the disk of the feature store {store.root} is full",
-        hint="free some space, or --store on another disk, and the same command again: finished videos are kept",
-    )
+    return Attempt(error=_here, stops_all=True) if isinstance(_here, MuldeError) else _here.attempt(video)

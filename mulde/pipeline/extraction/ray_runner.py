@@ -20,10 +20,10 @@ from typing import Any
 
 from mulde.config import Settings
 from mulde.datasets.base import Video
-from mulde.errors import MuldeError, UsageError
+from mulde.errors import MuldeError, UsageError, sentence
 from mulde.nested import differences, with_values
-from mulde.pipeline.extraction.engine import Attempt, RemoteWorker, WorkerConfig, died, unexpected
 from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.worker import Attempt, RemoteWorker, WorkerConfig, died
 from mulde.pipeline.model.world import World
 from mulde.progress import Reporter
 from mulde.store.store import FeatureStore
@@ -81,7 +81,7 @@ class _Actor:
 def run_on_ray(
     videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, workers_config: WorkerConfig
 ) -> Iterator[tuple[int, Attempt]]:
-    """Each video's number and what came of it, as they are finished.
+    """The number of each video and its attempt, in the order in which they finish.
 
     Raises UsageError without Ray, for an address where no cluster answers and for one without room, and MuldeError
     where no node can work (any more).
@@ -218,7 +218,7 @@ def _hand_out(videos: Sequence[Video], team: _Team) -> Iterator[tuple[int, Attem
             try:
                 attempt = team.ray.get(answer)
             except errors.RayTaskError as error:
-                attempt = Attempt(error=unexpected(videos[i], error.cause))
+                attempt = Attempt(error=sentence(error.cause, videos[i].path))
             except errors.RayError as error:
                 team.let_go(actor)
                 team.ask()

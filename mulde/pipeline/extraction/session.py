@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mulde.datasets.base import Video
 from mulde.devices import choose_device
-from mulde.pipeline.extraction.engine import THIS_MACHINE, Extraction, WorkerConfig, extract
+from mulde.pipeline.extraction.engine import Extraction, extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.worker import THIS_MACHINE, WorkerConfig
 from mulde.pipeline.model.weights import remember
 from mulde.progress import Reporter
 from mulde.store.store import FeatureStore

@@ -14,9 +14,9 @@ from pathlib import Path
 from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.sources import absolute_source
-from mulde.errors import Failure, MuldeError, UsageError
+from mulde.errors import Failure, MuldeError, UsageError, sentence
 from mulde.events import Event, by_likelihood
-from mulde.pipeline.extraction.engine import Extraction, unexpected
+from mulde.pipeline.extraction.engine import Extraction
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.monitoring import ledger as ledgers
@@ -57,7 +57,7 @@ class _StoreProcessor:
             if len(stored) > 1:  # one of them is to blame
                 return {name: outcome for video in stored for name, outcome in self.score([video]).items()}
             video = stored[0].video
-            known = error if isinstance(error, MuldeError) else unexpected(video, error)
+            known = sentence(error, video.path)
             self.session.reporter.warn(f"{video.name}: {known}")
             return {video.name: Failure(video.name, str(known))}
 

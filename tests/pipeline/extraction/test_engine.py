@@ -8,15 +8,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mulde.datasets.base import Video
 from mulde.errors import UsageError
+from mulde.extractors.registry import EXTRACTORS
 from mulde.media import content_hash
 from mulde.pipeline.extraction import engine
-from mulde.pipeline.extraction.engine import WorkerConfig, worker_devices
+from mulde.pipeline.extraction.engine import worker_devices
+from mulde.pipeline.extraction.worker import WorkerConfig
 from mulde.store.store import FeatureStore
 from tests.pipeline.clips import QUIET, clips, content, leftovers, plan_of, run
 from tests.processes import CONTEXT, Command
@@ -105,12 +108,12 @@ def test_a_worker_that_died_while_it_had_nothing_to_do_is_replaced(tmp_path, qui
     video, plan = clips(tmp_path, 1)[0], plan_of()
     slot = engine._Slot((plan.settings, "cpu", 1, tmp_path / "store", None))
     try:
-        assert slot.submit(video).result(60).found.computed
+        assert slot.submit(video).result(60).extracted.computed
         assert slot.new_frames() == 20
         (process,) = slot._executor._processes.values()
         process.kill()
         wait_until(lambda: slot._executor._broken)
-        assert not slot.submit(video).result(60).found.computed
+        assert not slot.submit(video).result(60).extracted.computed
     finally:
         slot.close()
 
@@ -223,9 +226,15 @@ def test_workers_take_the_gpus_in_turn(monkeypatch):
 
 
 def test_a_crew_that_cannot_be_is_a_sentence():
-    assert WorkerConfig.of("local", 3, None) == WorkerConfig(workers=3)
-    assert WorkerConfig.of("ray", 0, "auto").address == "auto"
+    assert WorkerConfig.from_options("local", 3, None) == WorkerConfig(workers=3)
+    assert WorkerConfig.from_options("ray", 0, "auto").address == "auto"
     with pytest.raises(UsageError, match="engine 'rai': expected local or ray"):
-        WorkerConfig.of("rai", 0, None)
+        WorkerConfig.from_options("rai", 0, None)
     with pytest.raises(UsageError, match="expected --engine ray beside it, got --engine local"):
-        WorkerConfig.of("local", 0, "10.0.0.1:6379")
+        WorkerConfig.from_options("local", 0, "10.0.0.1:6379")
+
+
+def test_a_worker_without_the_extractor_says_so(tmp_path, monkeypatch, quick_workers):
+    monkeypatch.setitem(EXTRACTORS, "own", replace(EXTRACTORS["geometry"], name="own", section="own"))
+    with pytest.raises(UsageError, match=r"extractor 'own': expected one of velocity.*at the top level of the script"):
+        run(clips(tmp_path, 2), plan_of('features.extractors=["own"]'), tmp_path / "store", TWO)

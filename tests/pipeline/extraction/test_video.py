@@ -418,13 +418,13 @@ def test_parts_that_outlived_their_table_go_with_the_next_run(tmp_path, undistur
 
 
 def test_two_videos_are_worked_on_at_a_time(tmp_path, plan, monkeypatch):
-    from mulde.pipeline.extraction import engine
+    from mulde.pipeline.extraction import worker
 
-    both, extract_video = threading.Barrier(2, timeout=300), engine.extract_video
+    both, extract_video = threading.Barrier(2, timeout=300), worker.extract_video
 
     def met(*args: object) -> object:
         both.wait()
         return extract_video(*args)
 
-    monkeypatch.setattr(engine, "extract_video", met)
+    monkeypatch.setattr(worker, "extract_video", met)
     assert run(clips(tmp_path, 4), plan, tmp_path / "store").computed == 4
