@@ -152,7 +152,7 @@ def test_bad_roots(name, tmp_path):
 
 
 def test_unknown_name_lists_the_known_ones(tmp_path):
-    with pytest.raises(UsageError, match=r"one of folder, synthetic, ucsd-ped1, .*, mvtec-ad, got 'ped2'"):
+    with pytest.raises(UsageError, match=rf"one of {', '.join(DATASETS)}, got 'ped2'"):
         open_dataset("ped2", tmp_path)
 
 
