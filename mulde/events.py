@@ -61,8 +61,7 @@ class Event:
     """Frames start_frame to end_frame of a video (half-open) in which the score reaches the alarm level.
 
     start_s, end_s: times of the first and the last of these frames; score: the highest smoothed one, at peak_frame;
-    p_value: among the peaks of held-out normal video. exemption: the id of the operator's word that it is normal, or
-    empty.
+    p_value: among the peaks of held-out normal video. suppression: the id of the one that covers it, or empty.
     """
 
     video: str
@@ -75,7 +74,7 @@ class Event:
     score: float
     p_value: float
     reason: Reason | None = None
-    exemption: str = ""
+    suppression: str = ""
 
     def __post_init__(self) -> None:
         if not self.start_frame <= self.peak_frame < self.end_frame:

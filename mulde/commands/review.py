@@ -71,9 +71,9 @@ def report(
 
 def feedback(
     run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="Run folder whose events were reviewed.")],
-    marks: Annotated[
+    labels: Annotated[
         Path | None,
-        typer.Argument(parser=path, metavar="MARKS.csv", help="Marks exported from the report.", show_default=False),
+        typer.Argument(parser=path, metavar="LABELS.csv", help="Labels exported from the report.", show_default=False),
     ] = None,
     apply: Annotated[
         bool,
@@ -84,21 +84,21 @@ def feedback(
     who: Annotated[
         str | None, typer.Option(help="Name of the reviewer. [default: your user name]", show_default=False)
     ] = None,
-    why: Annotated[str, typer.Option(help="Reason, where the marks give none.")] = "",
+    why: Annotated[str, typer.Option(help="Reason, where the labels give none.")] = "",
     undo: Annotated[
         list[str] | None,
         typer.Option(metavar="ID", help="Undo the suppression with this id. Repeatable.", show_default=False),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Suppress events marked as normal, and similar events.
+    """Suppress events labelled as normal, and similar events.
 
-    Suppressed events raise no alarm. This can be undone, and no model is trained. Without marks and options, lists the
+    Suppressed events raise no alarm. This can be undone, and no model is trained. Without labels and options, lists the
     suppressions of the run.
     """
     from mulde.commands.console.review import print_feedback
     from mulde.pipeline.review.feedback import run_feedback
 
     reporter = new_reporter(quiet)
-    outcome = run_feedback(run, marks, reporter, apply=apply, who=who, why=why, undo=undo or ())
+    outcome = run_feedback(run, labels, reporter, apply=apply, who=who, why=why, undo=undo or ())
     print_feedback(outcome, run, reporter)

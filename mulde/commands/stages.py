@@ -144,7 +144,7 @@ def score(
 
     session = open_session(store, device, quiet, workers, engine, address, strict=strict)
     changes = scoring_changes(set_, detector, false_alarms_per_hour)
-    options = ScoreOptions(exemptions=suppressions, overlay=overlay, heat_maps=heat_maps)
+    options = ScoreOptions(suppressions=suppressions, overlay=overlay, heat_maps=heat_maps)
     finish(run_score(sources, model, changes, out, session, options, add=add), session.reporter)
 
 
@@ -215,7 +215,9 @@ def watch_folder(
     session = open_session(store, device, quiet)
     changes = scoring_changes(set_, detector, false_alarms_per_hour)
     options = WatchOptions(every_s=every_s, settle_s=settle_s, tries=tries, once=once)
-    finish(run_watch(folder, model, out, session, options, changes=changes, exemptions=suppressions), session.reporter)
+    finish(
+        run_watch(folder, model, out, session, options, changes=changes, suppressions=suppressions), session.reporter
+    )
 
 
 def run(

@@ -210,7 +210,7 @@ def prune(folder: RunFolder, before: RunRecord | None, video_sha256: Mapping[str
 
 
 def _clear(root: Path) -> None:
-    """Remove all that a run left in a folder but for its model and what the operator said of its events."""
+    """Remove what a run left in a folder, except for its model and the feedback on its events."""
     for name in (*_OF_ALL_VIDEOS, *_OF_EACH_VIDEO, *_OF_EACH_EVENT, NORMAL):
         _remove(root / name)
     for path in (*root.glob("events.*"), *root.glob("event_rows.*")):

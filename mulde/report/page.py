@@ -29,7 +29,7 @@ from mulde.report.page_scores import (
 )
 
 MAX_BYTES = 24_000_000  # of a page without clips
-_SCRIPTS = ("data.js", "events.js", "marks.js", "list.js", "curve.js", "detail.js", "app.js")
+_SCRIPTS = ("data.js", "events.js", "event_labels.js", "list.js", "curve.js", "detail.js", "app.js")
 _SCHEMA = 1
 _ALLOWANCE = 400_000  # bytes of markup, tables and quotes
 _SHARE_OF_NORMAL = 0.25  # of the bytes of pictures, at most
@@ -63,7 +63,7 @@ class ReportEvent:
 
 @dataclass(frozen=True)
 class SuppressedEvent:
-    """The operator's word on an event as a page shows it: state is `in force`, `proposed` or `undone`."""
+    """A suppression as the page shows it: state is `in force`, `proposed` or `undone`."""
 
     id: str
     event_id: str
@@ -79,9 +79,9 @@ class ReportPage:
     """What a page shows. Events come in the order of their rank.
 
     level: the alarm level, None where the run has none; normal: how many events held-out normal video has at which
-    levels (`levels`, falling, `num_events`, `hours`); normal_pictures: files, by moment; num_alarms: before and after
-    the proposed exemptions; tables: with caption, columns, groups of rows, and notes; facts: short, as name and value;
-    texts: long ones.
+    levels (`levels`, falling, `num_events`, `hours`); normal_pictures: files, by reference sample; num_alarms: before
+    and after the proposed suppressions; tables: with caption, columns, groups of rows, and notes; facts: short, as name
+    and value; texts: long ones.
     """
 
     title: str
@@ -92,7 +92,7 @@ class ReportPage:
     normal: Mapping[str, Any] | None = None
     statement: str = ""
     normal_pictures: Mapping[int, Path] = field(default_factory=dict)
-    exemptions: Sequence[SuppressedEvent] = ()
+    suppressions: Sequence[SuppressedEvent] = ()
     num_alarms: tuple[int, int] = (0, 0)
     tables: Sequence[object] = ()
     remarks: Sequence[str] = ()
@@ -150,7 +150,7 @@ def _pictures(report: ReportPage, most_bytes: int, advance: Callable[[int], None
 
 
 def report_id(report: ReportPage) -> str:
-    """The same for every page of the same scores and events, so that marks are found again in a page made anew."""
+    """The same for every page of the same scores and events, so that a page that is written again finds its labels."""
     videos = [[one.track.video, len(one.track)] for one in report.videos]
     return hashlib.sha256(_json([videos, [one.event.event_id for one in report.events]]).encode()).hexdigest()[:16]
 
@@ -182,7 +182,7 @@ def _payload(report: ReportPage) -> tuple[list[Any], dict[str, Any]]:
         "videos": [_video(video) for video in report.videos],
         **_streams(tracks),
         "events": _events(report),
-        "exemptions": [vars(one) | {"covers": list(one.covers)} for one in report.exemptions],
+        "suppressions": [vars(one) | {"covers": list(one.covers)} for one in report.suppressions],
     }
 
 
@@ -231,7 +231,7 @@ def _event(one: ReportEvent, video: int) -> dict[str, Any]:
         "peak": event.peak_frame,
         "score": event.score,
         "p": event.p_value,
-        "exemption": event.exemption,
+        "suppression": event.suppression,
         "picture": one.picture_link,
         "clip": one.clip_link,
     }

@@ -22,8 +22,8 @@ def test_training_takes_exclusions_by_both_names(mulde, monkeypatch, option):
 @pytest.mark.parametrize("option", ["--suppressions", "--exemptions"])
 def test_scoring_takes_suppressions_by_both_names(mulde, monkeypatch, option):
     given = []
-    monkeypatch.setattr(stages, "run_score", lambda *args, **options: given.append(args[-1].exemptions) or Outcome())
-    monkeypatch.setattr(watch, "run_watch", lambda *args, **options: given.append(options["exemptions"]) or Outcome())
+    monkeypatch.setattr(stages, "run_score", lambda *args, **options: given.append(args[-1].suppressions) or Outcome())
+    monkeypatch.setattr(watch, "run_watch", lambda *args, **options: given.append(options["suppressions"]) or Outcome())
     assert mulde("score", "video.mp4", "--model", "m", option, "a.json")[0] == 0
     assert mulde("watch-folder", "folder", "--model", "m", option, "b.json")[0] == 0
     assert given == [Path("a.json"), Path("b.json")]

@@ -32,7 +32,7 @@ from mulde.errors import MuldeError
 from mulde.media import write_video
 from mulde.parquet import read_parquet
 from mulde.pipeline.evaluation.ablation import run_ablate
-from mulde.pipeline.events.suppression import exemptions_of, preview
+from mulde.pipeline.events.suppression import preview, suppressions_of
 from mulde.pipeline.events.tables import read_event_rows, read_events
 from mulde.pipeline.experiments.record import _read_metrics, _read_run
 from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
@@ -61,7 +61,7 @@ VALUES = (
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
-    """A run folder with events, an evaluation and exemptions, without what takes long to copy."""
+    """A run folder with events, an evaluation and suppressions, without what takes long to copy."""
     root = tmp_path_factory.mktemp("sound")
     for i in range(2):
         write_video(root / "footage" / "train" / f"normal{i}.mp4", iter(moving_square(60, seed=i)), Fraction(25))
@@ -87,7 +87,7 @@ def readers(run: Path) -> Iterator[Callable[[], object]]:
     yield lambda: read_regions(run / "regions")
     yield lambda: read_events(run)
     yield lambda: read_event_rows(run)
-    yield lambda: exemptions_of(run)
+    yield lambda: suppressions_of(run)
     yield lambda: NormalIndex.read(run / MOMENTS)
     yield lambda: preview(run)
     yield lambda: _read_run(run)

@@ -75,7 +75,7 @@ def scored(video: str, scores: np.ndarray, *, rate: float = RATE, **options) -> 
     return ReportVideo(track, rate, **{"merge_gap": 3, "min_length": 2, **options})
 
 
-def event(video: ReportVideo, start: int, end: int, p_value: float, *, exemption: str = "", text: str = "") -> Event:
+def event(video: ReportVideo, start: int, end: int, p_value: float, *, suppression: str = "", text: str = "") -> Event:
     scores = video.track.smoothed[start:end]
     peak = start + int(np.argmax(scores))
     stream = "velocity" if start % 2 else "pose"
@@ -90,7 +90,7 @@ def event(video: ReportVideo, start: int, end: int, p_value: float, *, exemption
     )
     return Event(
         video.track.video, start, end, start / RATE, (end - 1) / RATE, peak, peak / RATE, float(scores.max()), p_value,
-        reason, exemption,
+        reason, suppression,
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def on_curve(page, position: float, *, y: int = 60) -> tuple[float, float]:
     return box["x"] + page.evaluate("at => mulde.app.curve.x(at)", position), box["y"] + y
 
 
-def marks_of(page) -> list[dict[str, str]]:
+def labels_of(page) -> list[dict[str, str]]:
     with page.expect_download() as download:
         page.click("#export")
     text = download.value.path().read_bytes().decode()
@@ -73,7 +73,7 @@ def test_events_are_listed_by_p_value_and_filtered(opened, small):
     assert [row.split(" · ")[0] for row in rows(page)] == ["yard", "yard"]
 
 
-def test_keys_go_through_the_events_and_mark_them(opened, small):
+def test_keys_go_through_the_events_and_label_them(opened, small):
     page = opened(small)
     for key, expected in [("j", "yard 0:04.0"), ("n", "yard 0:24.0"), ("ArrowDown", "yard 0:24.0")]:
         page.keyboard.press(key)
@@ -87,17 +87,17 @@ def test_keys_go_through_the_events_and_mark_them(opened, small):
     assert headline(page).startswith("gate")
     page.keyboard.press("r")
     page.keyboard.press("u")
-    assert page.text_content("#progress") == "2 marked"
-    page.select_option("#filter-mark", "normal")
+    assert page.text_content("#progress") == "2 labelled"
+    page.select_option("#filter-label", "normal")
     assert len(rows(page)) == 1
-    marks = {mark["event_id"]: mark for mark in marks_of(page)}
-    assert set(marks) == {"yard@125", "yard@610"}
-    assert list(marks["yard@125"].items())[:6] == [
+    labels = {label["event_id"]: label for label in labels_of(page)}
+    assert set(labels) == {"yard@125", "yard@610"}
+    assert list(labels["yard@125"].items())[:6] == [
         ("event_id", "yard@125"), ("video", "yard"), ("start_frame", "100"), ("end_frame", "150"), ("mark", "normal"),
         ("why", 'van, "daily"; n p k'),
     ]  # fmt: skip
-    assert marks["yard@610"]["mark"] == "reviewed"
-    assert np.datetime64(marks["yard@610"]["marked_at"].removesuffix("Z")) > np.datetime64("2020-01-01")
+    assert labels["yard@610"]["mark"] == "reviewed"
+    assert np.datetime64(labels["yard@610"]["marked_at"].removesuffix("Z")) > np.datetime64("2020-01-01")
 
 
 def test_marks_are_kept_and_read_back(opened, small, tmp_path):
@@ -114,17 +114,17 @@ def test_marks_are_kept_and_read_back(opened, small, tmp_path):
     path = tmp_path / "colleague.csv"
     path.write_text("\r\n".join(lines) + "\r\n", encoding="utf-8", newline="")
     page.set_input_files("#import-file", path)
-    until(page, "document.getElementById('status').textContent.startsWith('1 mark read')")
-    marks = {mark["event_id"]: mark for mark in marks_of(page)}
-    assert marks["yard@125"]["why"] == 'a van,\r\nand "late"'
-    assert marks["yard@125"]["marked_at"] == "2026-01-02T03:04:05.000Z"
-    assert set(marks) == {"gate@210", "yard@125"}
+    until(page, "document.getElementById('status').textContent.startsWith('1 label read')")
+    labels = {label["event_id"]: label for label in labels_of(page)}
+    assert labels["yard@125"]["why"] == 'a van,\r\nand "late"'
+    assert labels["yard@125"]["marked_at"] == "2026-01-02T03:04:05.000Z"
+    assert set(labels) == {"gate@210", "yard@125"}
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     page.set_input_files("#import-file", path)
     until(page, "document.getElementById('status').textContent.includes('no column event_id')")
 
 
-def test_marks_of_a_video_whose_name_is_a_formula_are_no_formulas_and_read_back(opened, tmp_path):
+def test_labels_of_a_video_whose_name_is_a_formula_are_no_formulas_and_read_back(opened, tmp_path):
     name, scores = "=cmd|' /C calc'!A0", np.full(400, 0.25)
     scores[100:150] = 4.0
     video = scored(name, scores)
@@ -133,19 +133,19 @@ def test_marks_of_a_video_whose_name_is_a_formula_are_no_formulas_and_read_back(
     page.keyboard.press("i")
     page.keyboard.type("'+1")
     page.keyboard.press("Enter")
-    (mark,) = marks_of(page)
-    assert (mark["event_id"], mark["video"], mark["why"]) == (f"'{name}@100", f"'{name}", "''+1")
-    assert mark["start_frame"] == "100"
-    path = tmp_path / "marks.csv"
+    (label,) = labels_of(page)
+    assert (label["event_id"], label["video"], label["why"]) == (f"'{name}@100", f"'{name}", "''+1")
+    assert label["start_frame"] == "100"
+    path = tmp_path / "event_labels.csv"
     path.write_text(
         "event_id,video,start_frame,end_frame,mark,why,marked_at\r\n"
         f"'{name}@100,'{name},100,150,normal,''-2,2026-01-02T03:04:05.000Z\r\n",
         encoding="utf-8",
     )
     page.set_input_files("#import-file", path)
-    until(page, "document.getElementById('status').textContent.startsWith('1 mark read')")
-    (mark,) = marks_of(page)
-    assert (mark["event_id"], mark["why"]) == (f"'{name}@100", "''-2")
+    until(page, "document.getElementById('status').textContent.startsWith('1 label read')")
+    (label,) = labels_of(page)
+    assert (label["event_id"], label["why"]) == (f"'{name}@100", "''-2")
 
 
 def test_the_level_says_what_would_alarm_and_how_often_wrongly(opened, small):
@@ -344,21 +344,21 @@ def test_single_keys_can_be_switched_off(opened, small):
     assert headline(page).startswith("yard")
 
 
-def test_exempt_events_are_said_and_hidden(opened, small):
+def test_suppressed_events_are_shown_and_hidden(opened, small):
     first, *rest = small.events
-    events = [replace(first, event=replace(first.event, exemption="1")), *rest]
-    exemptions = [
+    events = [replace(first, event=replace(first.event, suppression="1")), *rest]
+    suppressions = [
         SuppressedEvent("1", "gate@210", "in force", "ada", "2026-01-02T03:04:05Z", "a van", ("gate@210",)),
         SuppressedEvent("2", "yard@125", "proposed", "ben", "2026-01-03T03:04:05Z", "", ("yard@125", "yard@610")),
     ]
-    page = opened(replace(small, events=events, exemptions=exemptions, num_alarms=(2, 0)))
+    page = opened(replace(small, events=events, suppressions=suppressions, num_alarms=(2, 0)))
     assert page.text_content("#num-alarms") == "2"
-    assert page.text_content("#num-alarms-text") == "alarms, 1 exempt"
-    assert "Exemption 1, in force: ada, 2026-01-02T03:04:05Z: a van" in page.inner_text("#detail")
-    page.check("#hide-exempt")
+    assert page.text_content("#num-alarms-text") == "alarms, 1 suppressed"
+    assert "Suppression 1, in force: ada, 2026-01-02T03:04:05Z: a van" in page.inner_text("#detail")
+    page.check("#hide-suppressed")
     assert len(rows(page)) == 2
-    page.click("button:has-text('Exemptions')")
-    said = page.inner_text("#exempt")
+    page.click("button:has-text('Suppressions')")
+    said = page.inner_text("#suppressions")
     assert "alarms would go from 2 to 0" in said
     assert "ben" in said
 
@@ -371,7 +371,7 @@ def test_scores_alone(opened, small):
     page.keyboard.press("i")  # nothing that `mulde feedback` would know
     assert not page.is_visible("#why-form")
     page.keyboard.press("r")
-    assert page.text_content("#progress") == "1 marked"
+    assert page.text_content("#progress") == "1 labelled"
 
 
 def test_uneven_times_and_missing_frames(opened, small):
@@ -391,12 +391,12 @@ def test_uneven_times_and_missing_frames(opened, small):
 
 def test_names_from_outside_stay_text(opened, small):
     video = scored(NASTY, np.array([0.5] * 20 + [4.0] * 9 + [0.5] * 20))
-    one = ReportEvent(event(video, 20, 29, 0.1, text=NASTY, exemption="1"))
-    exempted = SuppressedEvent("1", NASTY, "in force", NASTY, NASTY, NASTY, (one.event.event_id,))
+    one = ReportEvent(event(video, 20, 29, 0.1, text=NASTY, suppression="1"))
+    suppressed = SuppressedEvent("1", NASTY, "in force", NASTY, NASTY, NASTY, (one.event.event_id,))
     page = opened(
-        replace(small, title=NASTY, videos=[video], events=[one], exemptions=[exempted], facts=[(NASTY, NASTY)])
+        replace(small, title=NASTY, videos=[video], events=[one], suppressions=[suppressed], facts=[(NASTY, NASTY)])
     )
-    for part in ("How it was made", "Exemptions", "Review", "Videos", "Events"):
+    for part in ("How it was made", "Suppressions", "Review", "Videos", "Events"):
         page.click(f"button:has-text('{part}') >> nth=0")
     page.keyboard.press("i")
     page.fill("#why", NASTY)
@@ -405,15 +405,15 @@ def test_names_from_outside_stay_text(opened, small):
     assert headline(page).startswith(NASTY)
     assert "broken" not in page.title().replace(NASTY, "")
     assert page.locator("img[src=x]").count() == 0
-    assert marks_of(page)[0]["why"] == NASTY
+    assert labels_of(page)[0]["why"] == NASTY
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(opened, small, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
-    exempted = [SuppressedEvent("1", "gate@210", "proposed", "ada", "2026-01-02T03:04:05Z", "a van", ("gate@210",))]
-    page = opened(replace(small, exemptions=exempted), color_scheme=scheme)
+    suppressed = [SuppressedEvent("1", "gate@210", "proposed", "ada", "2026-01-02T03:04:05Z", "a van", ("gate@210",))]
+    page = opened(replace(small, suppressions=suppressed), color_scheme=scheme)
     options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
     page.keyboard.press("i")
 

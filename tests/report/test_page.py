@@ -35,7 +35,7 @@ def test_names_from_outside_are_never_markup(small):
     report = replace(
         small, title=NASTY, videos=[video], events=[ReportEvent(event(video, 1, 3, 0.1, text=NASTY))],
         statement=NASTY, facts=[(NASTY, NASTY)], texts=[(NASTY, NASTY)], remarks=[NASTY], notes=[NASTY],
-        exemptions=[SuppressedEvent(NASTY, NASTY, "proposed", NASTY, NASTY, NASTY, (NASTY,))],
+        suppressions=[SuppressedEvent(NASTY, NASTY, "proposed", NASTY, NASTY, NASTY, (NASTY,))],
     )  # fmt: skip
     page = build_page(report)
     assert "<img" not in page

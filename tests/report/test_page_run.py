@@ -157,19 +157,19 @@ def test_a_run_whose_model_came_without_normal_video(run, small):
     assert np.isfinite(found["grid"]["start"])
 
 
-def test_exemptions_in_force_name_what_they_cover(run, small):
-    exemptions = pytest.importorskip("mulde.pipeline.events.suppression")
+def test_suppressions_in_force_name_what_they_cover(run, small):
+    suppressions = pytest.importorskip("mulde.pipeline.events.suppression")
     events = [one.event for one in small.events]
-    write_events([replace(events[0], exemption="1"), *events[1:]], run)
-    word = exemptions.Exemption(
+    write_events([replace(events[0], suppression="1"), *events[1:]], run)
+    word = suppressions.Suppression(
         id="1", event_id="gate@210", video="gate", start_frame=201, end_frame=231, stream="velocity", who="ada",
         when="2026-01-02T03:04:05+00:00", why="a van", applied="2026-01-02T03:05:00+00:00",
     )  # fmt: skip
     try:
-        exemptions.write_exemptions([word], run / "exemptions.json")
+        suppressions.write_suppressions([word], run / "exemptions.json")
     except NotImplementedError:
-        pytest.skip("exemptions are not written yet")
+        pytest.skip("suppressions are not written yet")
     found = payload(run_report(run, None, QUIET, embed_clips=False).read_text(encoding="utf-8"))
-    assert [(one["state"], one["who"], one["covers"]) for one in found["exemptions"]] == [
+    assert [(one["state"], one["who"], one["covers"]) for one in found["suppressions"]] == [
         ("in force", "ada", ["gate@210"])
     ]

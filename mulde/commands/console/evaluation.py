@@ -182,10 +182,10 @@ def summary(events: EventsFound) -> list[str]:
         f"the threshold was set for {events.wanted_per_hour:.4g} false alarms per hour "
         f"({events.wanted_per_hour / 60:.3g} per minute) on held-out normal video, without labels",
     ]
-    if events.num_exempt:
+    if events.num_suppressed:
         sentences.append(
-            f"{events.num_exempt} suppressed {'event counts' if events.num_exempt == 1 else 'events count'} neither as "
-            "found nor as a false alarm"
+            f"{events.num_suppressed} suppressed {'event counts' if events.num_suppressed == 1 else 'events count'} "
+            "neither as found nor as a false alarm"
         )
     return sentences
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from mulde.console import output
-from mulde.pipeline.events.suppression import Exemption, Reviewed, alone_because
+from mulde.pipeline.events.suppression import Reviewed, Suppression, narrow_reason
 from mulde.pipeline.review.feedback import AlarmChange, Feedback
 from mulde.progress import Reporter
 
@@ -16,44 +16,48 @@ _WIDTH = 160
 
 
 def print_feedback(feedback: Feedback, run: Path, reporter: Reporter) -> None:
-    """The exemptions that the command listed, proposed or applied, and what becomes of the alarms."""
-    console, exemptions = output(_WIDTH), feedback.exemptions
+    """The suppressions that the command listed, proposed or applied, and what becomes of the alarms."""
+    console, suppressions = output(_WIDTH), feedback.suppressions
     if feedback.action == "list":
-        if not exemptions:
+        if not suppressions:
             console.print("no suppressions")
             return
-        console.print(_state_table(exemptions, feedback.reviewed))
-    elif exemptions:
-        console.print(_new_table(exemptions, feedback.reviewed))
-    for exemption in exemptions:
-        if exemption.undone is None and (reason := alone_because(exemption, feedback.reviewed.model)):
-            reporter.warn(f"suppression {exemption.id} covers only {exemption.event_id}: {reason}")
+        console.print(_state_table(suppressions, feedback.reviewed))
+    elif suppressions:
+        console.print(_new_table(suppressions, feedback.reviewed))
+    for suppression in suppressions:
+        if suppression.undone is None and (reason := narrow_reason(suppression, feedback.reviewed.model)):
+            reporter.warn(f"suppression {suppression.id} covers only {suppression.event_id}: {reason}")
     if feedback.change is not None:
         hint = f". To apply this: mulde feedback {run} --apply" if feedback.action == "propose" else ""
         console.print(f"{_in_words(feedback.change)}{hint}", soft_wrap=True)
 
 
-def _state_table(exemptions: Sequence[Exemption], reviewed: Reviewed) -> Table:
-    table = Table("id", "state", "event", "covers", "who", "marked", "why")
-    for exemption in exemptions:
-        state = "proposed" if exemption.proposed else "in force"
-        if exemption.undone is not None:
-            state = f"undone by {exemption.undone.who}, {exemption.undone.when}"
-        covers = _num_events(exemption, reviewed)
-        table.add_row(exemption.id, state, exemption.event_id, covers, exemption.who, exemption.when, exemption.why)
+def _state_table(suppressions: Sequence[Suppression], reviewed: Reviewed) -> Table:
+    table = Table("id", "state", "event", "covers", "who", "labelled", "why")
+    for suppression in suppressions:
+        state = "proposed" if suppression.proposed else "in force"
+        if suppression.undone is not None:
+            state = f"undone by {suppression.undone.who}, {suppression.undone.when}"
+        covers = _num_events(suppression, reviewed)
+        table.add_row(
+            suppression.id, state, suppression.event_id, covers, suppression.who, suppression.when, suppression.why
+        )
     return table
 
 
-def _new_table(exemptions: Sequence[Exemption], reviewed: Reviewed) -> Table:
+def _new_table(suppressions: Sequence[Suppression], reviewed: Reviewed) -> Table:
     table = Table("id", "event", "driven by", "covers", "who", "why")
-    for exemption in exemptions:
-        covers = _num_events(exemption, reviewed)
-        table.add_row(exemption.id, exemption.event_id, exemption.stream, covers, exemption.who, exemption.why)
+    for suppression in suppressions:
+        covers = _num_events(suppression, reviewed)
+        table.add_row(
+            suppression.id, suppression.event_id, suppression.stream, covers, suppression.who, suppression.why
+        )
     return table
 
 
-def _num_events(exemption: Exemption, reviewed: Reviewed) -> str:
-    count = len(reviewed.covers(exemption))
+def _num_events(suppression: Suppression, reviewed: Reviewed) -> str:
+    count = len(reviewed.covers(suppression))
     return f"{count} event" if count == 1 else f"{count} events"
 
 

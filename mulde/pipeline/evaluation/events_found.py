@@ -37,7 +37,7 @@ class EventsFound:
 
     num_long, num_long_found: anomalies of at least `MIN_LENGTH_S`; num_clips: videos with at least one of these,
     num_clips_found: those in which all of them are found; num_false: alarms that overlap no anomaly; normal_hours: of
-    frames labelled normal, of which share_flagged lies inside alarms; num_exempt: events that the operator's word
+    frames labelled normal, of which share_flagged lies inside alarms; num_suppressed: events that a suppression
     keeps from being alarms; wanted_per_hour: the false alarms that the level was set for.
     """
 
@@ -48,7 +48,7 @@ class EventsFound:
     num_clips_found: int
     num_alarms: int
     num_false: int
-    num_exempt: int
+    num_suppressed: int
     normal_hours: float
     share_flagged: float
     wanted_per_hour: float
@@ -91,10 +91,10 @@ def events_found(
     """The anomalous spans of the labels beside the events of a run, in order of the labels.
 
     labels: as `read_labels` gives them, one value per scored frame; alarm: on the run's record.
-    An anomaly is found when an alarm, an event that is not exempt, overlaps it by at least one frame; delay_s is from
-    its start to the first frame of an alarm inside it, 0 where the alarm already stood. The other columns tell of the
-    alarm with the lowest p-value of those that overlap it or, where there is none, of such an exempt event. Columns of
-    anomalies that nothing overlaps are empty. Raises UsageError without a record: a run without a level has no events.
+    An anomaly is found when an alarm (an event that is not suppressed) overlaps it by at least one frame; delay_s is
+    from its start to the first frame of an alarm inside it, 0 if the alarm began earlier. The other columns describe
+    the alarm with the lowest p-value among those that overlap it or, without any, the suppressed event with the lowest
+    one. They are empty where nothing overlaps. Raises UsageError without `alarm`: a run without a level has no events.
     """
     import pandas as pd
 
@@ -107,7 +107,7 @@ def events_found(
     normal_s = 0.0
     for name, track in labels.items():
         one, own = scored[name], [event for event in events if event.video == name]
-        alarms = [event for event in own if not event.exemption]
+        alarms = [event for event in own if not event.suppression]
         rows += _rows(name, one, track, own)
         frames, normal = one.track.frame_index, ~track.anomalous
         inside = [_inside(event, frames) for event in alarms]
@@ -130,7 +130,7 @@ def events_found(
         num_clips_found=int(clips.sum()),
         num_alarms=num_alarms,
         num_false=num_false,
-        num_exempt=sum(bool(event.exemption) for event in events if event.video in labels),
+        num_suppressed=sum(bool(event.suppression) for event in events if event.video in labels),
         normal_hours=normal_s / 3600,
         share_flagged=num_flagged / num_normal if num_normal else 0.0,
         wanted_per_hour=alarm.false_alarms_per_hour,
@@ -147,7 +147,7 @@ def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[E
     for start, end in labels.spans():
         first, last = int(frames[start]), int(frames[end - 1]) + 1
         near = [event for event in events if event.start_frame < last and first < event.end_frame]
-        alarms = [event for event in near if not event.exemption]
+        alarms = [event for event in near if not event.suppression]
         best = min(alarms or near, key=by_likelihood, default=None)
         reason = best.reason if best else None
         seen = max(start, min((_inside(event, frames).start for event in alarms), default=start))
@@ -164,7 +164,7 @@ def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[E
             "p_value": best.p_value if best else np.nan,
             "stream": reason.stream if reason else "",
             "reason": reason.text if reason else "",
-            "exemption": best.exemption if best else "",
+            "exemption": best.suppression if best else "",
         }
 
 

@@ -43,8 +43,8 @@ _ROWS_IN_GROUP = 50_000
 _MAX_PART_BYTES = 2**28
 _END = b"\n]\n"
 
-Exempt = Callable[[Sequence[Event], EventRows], list[Event]]
-"""Sets the `exemption` of events with these rows."""
+Suppress = Callable[[Sequence[Event], EventRows], list[Event]]
+"""Sets the `suppression` of events with these rows."""
 
 
 class _PartFile(FileModel):
@@ -64,19 +64,19 @@ class EventParts:
         write_event_rows(rows, part)
         write_json(part / _PART, {"videos": sorted(videos), "events": events_json(events)})
 
-    def gather(self, exempt: Exempt, *, anew: bool = False) -> int | None:
-        """Let the tables take the parts in; the number of events that they then hold, None where there was nothing to
-        do. anew: `exempt` has changed, so that it concerns old events too."""
+    def gather(self, suppress: Suppress, *, for_all: bool = False) -> int | None:
+        """Add the parts to the tables; the number of events that they then hold, None where there was nothing to do.
+        for_all: `suppress` has changed, so that it concerns the events of the tables too."""
         folders = self._folders()
         journal = self.root / PARTS / _GATHERING
-        if not folders and not anew and not journal.exists():
+        if not folders and not for_all and not journal.exists():
             return None
         videos, events, rows = self._read(folders)
-        in_place = not anew and not journal.exists()
+        in_place = not for_all and not journal.exists()
         write_text(journal, "")
-        count = self._append(videos, exempt(events, rows), rows) if in_place else None
+        count = self._append(videos, suppress(events, rows), rows) if in_place else None
         if count is None:
-            count = self._rewrite(videos, events, rows, exempt)
+            count = self._rewrite(videos, events, rows, suppress)
         for folder in folders:
             (folder / _PART).unlink()  # first: a part that is half removed is none
         shutil.rmtree(journal.parent)
@@ -87,17 +87,17 @@ class EventParts:
 
     def _read(self, folders: Sequence[Path]) -> tuple[set[str], list[Event], dict[str, tuple[str, Float32]]]:
         """Of a video in several parts, as after a kill, the last one counts."""
-        of: dict[str, list[Event]] = {}
+        events_of: dict[str, list[Event]] = {}
         rows: dict[str, tuple[str, Float32]] = {}
         for folder in folders:
             part = read_typed(folder / _PART, _PartFile, max_bytes=_MAX_PART_BYTES, hint="mulde score")
-            of |= {video: [] for video in part.videos}
+            events_of |= {video: [] for video in part.videos}
             for event in map(event_of, part.events):
-                of[event.video].append(event)
+                events_of[event.video].append(event)
             rows |= read_event_rows(folder)
-        events = sorted_events(event for found in of.values() for event in found)
+        events = sorted_events(event for found in events_of.values() for event in found)
         kept = {event.event_id for event in events}
-        return set(of), events, {event_id: row for event_id, row in rows.items() if event_id in kept}
+        return set(events_of), events, {event_id: row for event_id, row in rows.items() if event_id in kept}
 
     def _append(self, videos: set[str], events: Sequence[Event], rows: EventRows) -> int | None:
         """None, and nothing done, where the tables cannot simply be continued."""
@@ -144,14 +144,14 @@ class EventParts:
             more.readline()  # the heading
             shutil.copyfileobj(more, new)
 
-    def _rewrite(self, videos: set[str], events: Sequence[Event], rows: EventRows, exempt: Exempt) -> int:
+    def _rewrite(self, videos: set[str], events: Sequence[Event], rows: EventRows, suppress: Suppress) -> int:
         others = [event for event in read_events(self.root) if event.video not in videos]
         kept = {event.event_id for event in others}
         all_rows = {key: row for key, row in read_event_rows(self.root).items() if key in kept} | dict(rows)
-        every = exempt(sorted_events([*others, *events]), all_rows)
+        all_events = suppress(sorted_events([*others, *events]), all_rows)
         write_event_rows(all_rows, self.root)
-        write_events(every, self.root)
-        return len(every)
+        write_events(all_events, self.root)
+        return len(all_events)
 
 
 def _number(folder: Path) -> int:

@@ -1,7 +1,7 @@
-"""The operator's word that an event is normal: how it is kept, and which events it covers.
+"""Suppressions: feedback that an event is normal, how it is stored, and which events it covers.
 
-`exemptions.json` of a run folder: {"schema", "exemptions": [as `Exemption`; "applied" of a proposal is null], "rows":
-{id: the row of the marked event}}. Ids are never used again, and what is undone stays on record.
+`exemptions.json` of a run folder: {"schema", "exemptions": [as `Suppression`; "applied" of a proposal is null], "rows":
+{id: the row of the labelled event}}. Ids are never reused, and a suppression that was undone stays on record.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from mulde.pipeline.run_folder import RunFolder, RunRecord, read_record
 from mulde.records import Float32, Float64, Int64
 from mulde.typed import Count, FileModel, Number, Positive, VideoName, distinct, known_fields, read_typed
 
-EXEMPTIONS = "exemptions.json"
+SUPPRESSIONS = "exemptions.json"
 _SCHEMA = 1
-_HINT = "the exemptions of mulde feedback, from a copy"
+_HINT = "the suppressions of mulde feedback, from a copy"
 
 EventRows = Mapping[str, tuple[str, Float32]]
 """Event id -> the stream that drove it and its row (D,) there, as `read_event_rows` gives them."""
 
 
-class Resemblance(Protocol):
-    """What `NormalIndex` knows of how far rows lie from each other."""
+class RowDistances(Protocol):
+    """The part of `NormalIndex` that measures distances between rows."""
 
     @property
     def streams(self) -> Collection[str]: ...
@@ -47,15 +47,15 @@ class Resemblance(Protocol):
 
 @dataclass(frozen=True)
 class ScoringModel:
-    """What scored a run: the sha256 of its bundle and its normal moments; None where they are not there any more."""
+    """The model that scored a run: the sha256 of its bundle and its normal index; None where either is missing."""
 
     sha256: str | None
-    moments: Resemblance | None
+    normal_index: RowDistances | None
 
 
 @dataclass(frozen=True)
 class Undone:
-    """Who took an exemption back, when (UTC, ISO 8601) and why."""
+    """Who undid a suppression, when (UTC, ISO 8601) and why."""
 
     who: str
     when: str
@@ -63,9 +63,9 @@ class Undone:
 
 
 @dataclass(frozen=True)
-class Alike:
-    """What events are like the marked one: those of the same kind of object that the same model scored and the same
-    stream drove, by a row less than `radius` from `row` (D,), in units of `NormalIndex.distance`."""
+class Similarity:
+    """Which events are similar to the labelled one: those of the same kind of object that the same model scored and the
+    same stream drove, by a row less than `radius` from `row` (D,), in units of `NormalIndex.distance`."""
 
     model_sha256: str
     radius: float
@@ -73,11 +73,11 @@ class Alike:
 
 
 @dataclass(frozen=True)
-class Exemption:
-    """One event that was marked as normal. id: a running number; stream: that drove it, or empty; what: its object.
+class Suppression:
+    """One event that was labelled as normal. id: a running number; stream: that drove it, or empty; what: its object.
 
-    when: it was marked; applied: when that took effect, None for a proposal (UTC, ISO 8601). alike: None where it
-    covers the marked event alone.
+    when: it was labelled; applied: when that took effect, None for a proposal (UTC, ISO 8601). similar: None where it
+    covers only the labelled event.
     """
 
     id: str
@@ -92,7 +92,7 @@ class Exemption:
     applied: str | None = None
     undone: Undone | None = None
     what: str = ""
-    alike: Alike | None = None
+    similar: Similarity | None = None
 
     @property
     def proposed(self) -> bool:
@@ -103,33 +103,34 @@ class Exemption:
         return self.applied is not None and self.undone is None
 
 
-def read_exemptions(path: Path) -> list[Exemption]:
-    """What `write_exemptions` wrote. Raises MuldeError for a file that is missing, damaged or of a newer version."""
-    data = read_typed(path, _ExemptionsFile, max_bytes=2**28, hint=_HINT)
+def read_suppressions(path: Path) -> list[Suppression]:
+    """What `write_suppressions` wrote. Raises MuldeError for a file that is missing, damaged or of a newer version."""
+    data = read_typed(path, _SuppressionsFile, max_bytes=2**28, hint=_HINT)
     if data.schema_ != _SCHEMA:
         raise MuldeError(f"{path}: schema", expected=f"version {_SCHEMA}", got=data.schema_, hint=_HINT)
-    distinct((entry.id for entry in data.exemptions), f"{path}: ids of exemptions")
-    return [_exemption(entry, data.rows, path) for entry in data.exemptions]
+    distinct((entry.id for entry in data.suppressions), f"{path}: ids of suppressions")
+    return [_suppression(entry, data.rows, path) for entry in data.suppressions]
 
 
-def exemptions_of(run: Path) -> list[Exemption]:
-    """Those of a run folder, in the order of their ids; none where there is no such file."""
-    path = run / EXEMPTIONS
-    return read_exemptions(path) if path.exists() else []
+def suppressions_of(run: Path) -> list[Suppression]:
+    """The suppressions of a run folder, in the order of their ids; none where there is no such file."""
+    path = run / SUPPRESSIONS
+    return read_suppressions(path) if path.exists() else []
 
 
-def write_exemptions(exemptions: Sequence[Exemption], path: Path) -> None:
-    """One JSON, whole; the rows of numbers last, so that people can read what comes before."""
+def write_suppressions(suppressions: Sequence[Suppression], path: Path) -> None:
+    """One JSON file, replaced atomically; the long rows of numbers come last, so that the rest is easy to read."""
     entries, rows = [], {}
-    for one in exemptions:
-        entry = asdict(one)
-        if one.alike is not None:
-            rows[one.id] = entry["alike"].pop("row")
+    for suppression in suppressions:
+        entry = asdict(suppression)
+        entry["alike"] = entry.pop("similar")
+        if entry["alike"] is not None:
+            rows[suppression.id] = entry["alike"].pop("row")
         entries.append(entry)
     write_json(path, {"schema": _SCHEMA, "exemptions": entries, "rows": rows})
 
 
-class _AlikeEntry(FileModel):
+class _SimilarityEntry(FileModel):
     model_sha256: str
     radius: Positive
 
@@ -140,7 +141,7 @@ class _UndoneEntry(FileModel):
     why: str
 
 
-class _ExemptionEntry(FileModel):
+class _SuppressionEntry(FileModel):
     id: str
     event_id: str
     video: VideoName
@@ -153,140 +154,143 @@ class _ExemptionEntry(FileModel):
     applied: str | None = None
     undone: _UndoneEntry | None = None
     what: str = ""
-    alike: _AlikeEntry | None = None
+    alike: _SimilarityEntry | None = None
 
 
-class _ExemptionsFile(FileModel):
+class _SuppressionsFile(FileModel):
     schema_: int = Field(alias="schema")
-    exemptions: list[_ExemptionEntry]
+    suppressions: list[_SuppressionEntry] = Field(alias="exemptions")
     rows: dict[str, list[Number]]
 
 
-def _exemption(entry: _ExemptionEntry, rows: Mapping[str, Sequence[float]], path: Path) -> Exemption:
-    alike, undone = entry.alike, entry.undone
+def _suppression(entry: _SuppressionEntry, rows: Mapping[str, Sequence[float]], path: Path) -> Suppression:
+    facts = known_fields(entry)
+    alike, undone = facts.pop("alike"), facts.pop("undone")
     if alike is not None and entry.id not in rows:
-        raise MuldeError(f"{path}: rows", expected=f"the row of exemption {entry.id}", got="none", hint=_HINT)
-    return Exemption(
-        **{
-            **known_fields(entry),
-            "alike": alike and Alike(alike.model_sha256, alike.radius, tuple(rows[entry.id])),
-            "undone": undone and Undone(undone.who, undone.when, undone.why),
-        }
+        raise MuldeError(f"{path}: rows", expected=f"the row of suppression {entry.id}", got="none", hint=_HINT)
+    return Suppression(
+        **facts,
+        similar=alike and Similarity(alike.model_sha256, alike.radius, tuple(rows[entry.id])),
+        undone=undone and Undone(undone.who, undone.when, undone.why),
     )
 
 
-def free_id(exemptions: Sequence[Exemption]) -> int:
-    """The next running number; also those of proposals that were not applied count."""
-    return 1 + max((int(one.id) for one in exemptions if one.id.isdecimal()), default=0)
+def next_id(suppressions: Sequence[Suppression]) -> int:
+    """The next running number; proposals that were not applied count as well."""
+    return 1 + max((int(one.id) for one in suppressions if one.id.isdecimal()), default=0)
 
 
-def merge_exemptions(own: Sequence[Exemption], given: Sequence[Exemption]) -> list[Exemption]:
-    """Those of a run folder and those of another file; what both hold stands as in the other file, with its own id.
+def merge_suppressions(known: Sequence[Suppression], given: Sequence[Suppression]) -> list[Suppression]:
+    """The suppressions of a run folder and those of another file. Where both hold the same one, the other file decides
+    what it says and the run folder its id.
 
-    Proposals of the other file are left out. Ids of the other file change only where they are taken.
+    Proposals of the other file are dropped. Ids of the other file change only where they are taken.
     """
-    merged = {_word(one): one for one in own}
-    for one in given:
-        if one.proposed:
+    merged = {_identity(suppression): suppression for suppression in known}
+    for suppression in given:
+        if suppression.proposed:
             continue
-        held = merged.get(_word(one))
-        taken = {other.id for other in merged.values()}
-        number = held.id if held else str(free_id([*merged.values(), *given])) if one.id in taken else one.id
-        merged[_word(one)] = replace(one, id=number)
+        same = merged.get(_identity(suppression))
+        number = suppression.id
+        if same is not None:
+            number = same.id
+        elif number in {other.id for other in merged.values()}:
+            number = str(next_id([*merged.values(), *given]))
+        merged[_identity(suppression)] = replace(suppression, id=number)
     return list(merged.values())
 
 
-def _word(one: Exemption) -> tuple[str | None, ...]:
-    """What makes two entries the same word of an operator."""
-    return one.event_id, one.who, one.when, one.applied
+def _identity(suppression: Suppression) -> tuple[str | None, ...]:
+    """What two entries have in common that stem from the same feedback."""
+    return suppression.event_id, suppression.who, suppression.when, suppression.applied
 
 
-def alike_of(stream: str, row: Float32, model: ScoringModel) -> Alike | None:
-    """Half-way from the row (D,) of an event to the nearest normal moment is as far as its exemption reaches.
+def similarity_of(stream: str, row: Float32, model: ScoringModel) -> Similarity | None:
+    """A suppression reaches half-way from the row (D,) of its event to the nearest reference sample.
 
-    So it never covers what is nearer to something normal, nor goes far into the unusual. None without moments.
+    So it never covers a row that is closer to a normal one than to the labelled one. None without reference samples.
     """
-    if model.sha256 is None or model.moments is None or stream not in model.moments.streams:
+    if model.sha256 is None or model.normal_index is None or stream not in model.normal_index.streams:
         return None
-    _, distance = model.moments.nearest(stream, row[None], 1)
+    _, distance = model.normal_index.nearest(stream, row[None], 1)
     if distance.shape[1] == 0:
         return None
-    return Alike(model.sha256, float(distance[0, 0]) / 2, tuple(float(str(value)) for value in row))
+    return Similarity(model.sha256, float(distance[0, 0]) / 2, tuple(float(str(value)) for value in row))
 
 
-def object_of(event: Event) -> str:
+def object_name(event: Event) -> str:
     """What kind of object an event is about; empty where it has none."""
     region = event.reason.region if event.reason else None
     return region.what if region else ""
 
 
-def covered(exemption: Exemption, events: Sequence[Event], rows: EventRows, model: ScoringModel) -> list[str]:
-    """Ids of the events that an exemption covers, whether it is in force or not: the marked one and those alike."""
-    ids = [event.event_id for event in events]
-    of_its_kind = [event.event_id for event in events if object_of(event) == exemption.what]
-    near = _near(exemption, of_its_kind, rows, model)
-    return [event_id for event_id in ids if event_id == exemption.event_id or event_id in near]
+def covered(suppression: Suppression, events: Sequence[Event], rows: EventRows, model: ScoringModel) -> list[str]:
+    """Ids of the events that a suppression covers, whether it is in force or not: the labelled one and similar ones."""
+    same_object = [event.event_id for event in events if object_name(event) == suppression.what]
+    similar = _similar_ids(suppression, same_object, rows, model)
+    return [event.event_id for event in events if event.event_id == suppression.event_id or event.event_id in similar]
 
 
-def _near(exemption: Exemption, ids: Sequence[str], rows: EventRows, model: ScoringModel) -> set[str]:
-    alike, moments = exemption.alike, model.moments
-    if alike is None or moments is None or alone_because(exemption, model):
+def _similar_ids(suppression: Suppression, ids: Sequence[str], rows: EventRows, model: ScoringModel) -> set[str]:
+    similar, normal_index = suppression.similar, model.normal_index
+    if similar is None or normal_index is None or narrow_reason(suppression, model):
         return set()
-    same = [event_id for event_id in ids if event_id in rows and rows[event_id][0] == exemption.stream]
-    if not same:
+    ids = [event_id for event_id in ids if event_id in rows and rows[event_id][0] == suppression.stream]
+    if not ids:
         return set()
-    values = np.stack([rows[event_id][1] for event_id in same])
-    distance = moments.distance(exemption.stream, values, np.array([alike.row], np.float32))
-    return {event_id for event_id, far in zip(same, distance, strict=True) if far < alike.radius}
+    values = np.stack([rows[event_id][1] for event_id in ids])
+    distances = normal_index.distance(suppression.stream, values, np.array([similar.row], np.float32))
+    return {event_id for event_id, distance in zip(ids, distances, strict=True) if distance < similar.radius}
 
 
-def alone_because(exemption: Exemption, model: ScoringModel) -> str:
-    """Why an exemption covers the marked event alone in what a model scored; empty where it covers those alike too."""
-    if exemption.alike is None:
-        return "it was marked in a run without normal moments or without the rows of its events"
-    if exemption.alike.model_sha256 != model.sha256:
-        return "it was marked in a run of another model"
-    if model.moments is None or exemption.stream not in model.moments.streams:
-        return f"{MOMENTS} of the model, with moments of {exemption.stream}, is not there"
+def narrow_reason(suppression: Suppression, model: ScoringModel) -> str:
+    """Why a suppression covers only the labelled event in the scores of a model; empty where it covers similar ones."""
+    if suppression.similar is None:
+        return "it was labelled in a run without reference samples or without the rows of its events"
+    if suppression.similar.model_sha256 != model.sha256:
+        return "it was labelled in a run of another model"
+    if model.normal_index is None or suppression.stream not in model.normal_index.streams:
+        return f"{MOMENTS} of the model, with samples of {suppression.stream}, is missing"
     return ""
 
 
-def apply_exemptions(
-    events: Sequence[Event], rows: EventRows, exemptions: Sequence[Exemption], model: ScoringModel
+def apply_suppressions(
+    events: Sequence[Event], rows: EventRows, suppressions: Sequence[Suppression], model: ScoringModel
 ) -> list[Event]:
-    """The events, each with the id of the exemption in force that covers it (made of it, else the earliest) or none."""
-    return Reviewed(tuple(events), rows, tuple(exemptions), model).exempt()
+    """The events, each with the id of the suppression in force that covers it, or none; of several, the one that was
+    made from the event itself comes first, then the earliest."""
+    return Reviewed(tuple(events), rows, tuple(suppressions), model).with_suppressions()
 
 
 @dataclass(frozen=True)
 class Reviewed:
-    """A run whose events are reviewed, and what was said of them."""
+    """A run whose events are reviewed, and the suppressions that came of it."""
 
     events: tuple[Event, ...]
     rows: EventRows
-    exemptions: tuple[Exemption, ...]
+    suppressions: tuple[Suppression, ...]
     model: ScoringModel
-    _covers: dict[tuple[str, str, Alike | None], tuple[str, ...]] = field(
+    _covers: dict[tuple[str, str, Similarity | None], tuple[str, ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
-    def covers(self, exemption: Exemption) -> tuple[str, ...]:
-        """Ids of the events that it covers, whether it is in force or not; kept, because events may be many."""
-        key = exemption.event_id, exemption.stream, exemption.alike
+    def covers(self, suppression: Suppression) -> tuple[str, ...]:
+        """Ids of the events that it covers, whether it is in force or not; cached, because events may be many."""
+        key = suppression.event_id, suppression.stream, suppression.similar
         if key not in self._covers:
-            self._covers[key] = tuple(covered(exemption, self.events, self.rows, self.model))
+            self._covers[key] = tuple(covered(suppression, self.events, self.rows, self.model))
         return self._covers[key]
 
-    def exempt(self) -> list[Event]:
-        """The events under the exemptions in force; whatever `exemption` they had is replaced."""
-        by: dict[str, str] = {}
-        in_force = [one for one in self.exemptions if one.in_force]
-        for one in in_force:
-            by |= {event_id: by.get(event_id, one.id) for event_id in self.covers(one)}
-        for one in reversed(in_force):
-            if one.event_id in by:
-                by[one.event_id] = one.id
-        return [replace(event, exemption=by.get(event.event_id, "")) for event in self.events]
+    def with_suppressions(self) -> list[Event]:
+        """The events, with the suppressions in force; whatever `suppression` they had is replaced."""
+        id_of: dict[str, str] = {}
+        in_force = [suppression for suppression in self.suppressions if suppression.in_force]
+        for suppression in in_force:
+            id_of |= {event_id: id_of.get(event_id, suppression.id) for event_id in self.covers(suppression)}
+        for suppression in reversed(in_force):
+            if suppression.event_id in id_of:
+                id_of[suppression.event_id] = suppression.id
+        return [replace(event, suppression=id_of.get(event.event_id, "")) for event in self.events]
 
 
 def read_reviewed(run: Path) -> Reviewed:
@@ -294,13 +298,14 @@ def read_reviewed(run: Path) -> Reviewed:
     record = read_record(run)
     if not (run / f"{EVENTS}.json").is_file():
         raise MuldeError(f"{run}", expected=f"a run folder with {EVENTS}.json", got="none", hint="mulde score")
-    reviewed = Reviewed(tuple(read_events(run)), read_event_rows(run), tuple(exemptions_of(run)), model_of(run, record))
-    for one in reviewed.exemptions:
-        if one.alike is not None and not alone_because(one, reviewed.model):
-            assert reviewed.model.moments is not None
-            row = np.array([one.alike.row], np.float32)
-            with reading("exemptions", run / EXEMPTIONS, hint=_HINT):
-                reviewed.model.moments.distance(one.stream, row, row)  # refuses a row of another width
+    model = model_of(run, record)
+    reviewed = Reviewed(tuple(read_events(run)), read_event_rows(run), tuple(suppressions_of(run)), model)
+    for suppression in reviewed.suppressions:
+        similar = suppression.similar
+        if similar is not None and model.normal_index is not None and not narrow_reason(suppression, model):
+            row = np.array([similar.row], np.float32)
+            with reading("suppressions", run / SUPPRESSIONS, hint=_HINT):
+                model.normal_index.distance(suppression.stream, row, row)  # refuses a row of another width
     return reviewed
 
 
@@ -312,31 +317,31 @@ def model_of(run: Path, record: RunRecord) -> ScoringModel:
 
 
 def num_alarms(events: Sequence[Event]) -> int:
-    return sum(not event.exemption for event in events)
+    return sum(not event.suppression for event in events)
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What the proposals of a run would change. covers: id -> events that it would cover; num_before and num_after:
-    alarms, which are the events without exemption."""
+    """What the proposals of a run would change. covers: id -> the events that it would cover; num_before and num_after:
+    alarms, which are the events without a suppression."""
 
-    proposals: tuple[Exemption, ...]
+    proposals: tuple[Suppression, ...]
     covers: Mapping[str, tuple[str, ...]]
     num_before: int
     num_after: int
 
 
 def preview(run: Path) -> Preview:
-    """Of a run folder; without proposals nothing changes. Raises MuldeError as `read_reviewed` does."""
+    """The preview of a run folder; without proposals nothing changes. Raises MuldeError as `read_reviewed` does."""
     return preview_of(read_reviewed(run))
 
 
 def preview_of(reviewed: Reviewed) -> Preview:
-    proposals = tuple(one for one in reviewed.exemptions if one.proposed)
-    as_applied = tuple(replace(one, applied=one.applied or one.when) for one in reviewed.exemptions)
+    proposals = tuple(suppression for suppression in reviewed.suppressions if suppression.proposed)
+    as_applied = tuple(replace(one, applied=one.applied or one.when) for one in reviewed.suppressions)
     return Preview(
         proposals,
-        {one.id: reviewed.covers(one) for one in proposals},
-        num_alarms(reviewed.exempt()),
-        num_alarms(replace(reviewed, exemptions=as_applied).exempt()),
+        {proposal.id: reviewed.covers(proposal) for proposal in proposals},
+        num_alarms(reviewed.with_suppressions()),
+        num_alarms(replace(reviewed, suppressions=as_applied).with_suppressions()),
     )

@@ -69,7 +69,14 @@ def write_events(events: Sequence[Event], folder: Path) -> None:
 
 def events_json(events: Iterable[Event]) -> list[dict[str, Any]]:
     """What `<folder>/events.json` holds of the events."""
-    return [{"event_id": event.event_id, **asdict(event)} for event in events]
+    return [_as_json(event) for event in events]
+
+
+def _as_json(event: Event) -> dict[str, Any]:
+    """The fields of an event; files and tables have its suppression as `exemption`."""
+    fields = {"event_id": event.event_id, **asdict(event)}
+    fields["exemption"] = fields.pop("suppression")
+    return fields
 
 
 def read_events(folder: Path) -> list[Event]:
@@ -145,6 +152,7 @@ def _row(event: Event) -> dict[str, Any]:
     corners = region.box_xyxy if region else (np.nan,) * 4
     return {
         **{name: getattr(event, name) for name in _COLUMNS if hasattr(event, name) and name != "reason"},
+        "exemption": event.suppression,
         "stream": reason.stream,
         "reason": reason.text,
         "object": region.what if region else "",
@@ -192,7 +200,7 @@ class EventEntry(FileModel):
     score: Number
     p_value: Probability
     reason: _ReasonEntry | None
-    exemption: str = ""
+    suppression: str = Field("", alias="exemption")
 
 
 def event_of(entry: EventEntry) -> Event:

@@ -89,7 +89,7 @@ def run_watch(
     options: WatchOptions,
     *,
     changes: Sequence[str] = (),
-    exemptions: Path | None = None,
+    suppressions: Path | None = None,
 ) -> Outcome:
     """Score the video files of a folder as they arrive, into the run folder `out`; continues where it was stopped.
 
@@ -98,7 +98,7 @@ def run_watch(
     _check(folder, out)
     out.mkdir(parents=True, exist_ok=True)
     with _sigterm_as_ctrl_c(), _only_watcher(out):
-        scorer = Scorer.open(model, changes, session, ScoreOptions(exemptions=exemptions))
+        scorer = Scorer.open(model, changes, session, ScoreOptions(suppressions=suppressions))
         facts = {
             "folder": str(folder.resolve()),
             "model (sha256)": scorer.model.sha256,

@@ -18,15 +18,15 @@ from mulde.pipeline.events.drawing import draw_overlay
 from mulde.pipeline.events.explain import Explained
 from mulde.pipeline.events.parts import EventParts
 from mulde.pipeline.events.suppression import (
-    EXEMPTIONS,
-    Exemption,
+    SUPPRESSIONS,
     ScoringModel,
-    alone_because,
-    apply_exemptions,
-    exemptions_of,
-    merge_exemptions,
-    read_exemptions,
-    write_exemptions,
+    Suppression,
+    apply_suppressions,
+    merge_suppressions,
+    narrow_reason,
+    read_suppressions,
+    suppressions_of,
+    write_suppressions,
 )
 from mulde.pipeline.events.tables import (
     EVENTS,
@@ -60,22 +60,22 @@ PICTURES_IN_FIGURE = 3
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What is also to be done: exemptions to apply, overlay videos and heat maps to write."""
+    """What is also to be done: suppressions to apply, overlay videos and heat maps to write."""
 
-    exemptions: Path | None = None
+    suppressions: Path | None = None
     overlay: bool = False
     heat_maps: bool = False
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A predictor whose results go to a run folder; `model` is what exemptions know of the model."""
+    """A predictor whose results go to a run folder; `model` is what suppressions know of the model."""
 
     predictor: Predictor
     model: ScoringModel
     session: Session
     options: ScoreOptions
-    given: tuple[Exemption, ...]
+    given: tuple[Suppression, ...]
 
     @property
     def bundle(self) -> Bundle:
@@ -113,10 +113,10 @@ class Scorer:
     @classmethod
     def _of(cls, predictor: Predictor, model: Path, session: Session, options: ScoreOptions) -> Scorer:
         known = ScoringModel(file_digest(model), predictor.moments)
-        given = tuple(read_exemptions(options.exemptions)) if options.exemptions else ()
-        for exemption in given:
-            if why := alone_because(exemption, known):
-                session.reporter.warn(f"suppression {exemption.id} covers only {exemption.event_id}: {why}")
+        given = tuple(read_suppressions(options.suppressions)) if options.suppressions else ()
+        for suppression in given:
+            if why := narrow_reason(suppression, known):
+                session.reporter.warn(f"suppression {suppression.id} covers only {suppression.event_id}: {why}")
         return cls(predictor, known, session, options, given)
 
     def look(self, videos: Sequence[StoredVideo], folder: RunFolder | None, *, say: bool = True) -> None:
@@ -152,7 +152,7 @@ class Scorer:
         if self.alarm is None or not scored:
             return scored, []
         explained = self._explained(videos, scored, folder, None)
-        events = apply_exemptions(explained.events, explained.rows, self._exemptions(folder)[0], self.model)
+        events = apply_suppressions(explained.events, explained.rows, self._suppressions(folder)[0], self.model)
         EventParts(folder.root).add(scored, events, explained.rows)
         return scored, events
 
@@ -160,21 +160,21 @@ class Scorer:
         """Bring into the tables of events what `score_part` left beside them, in this process or in one that died."""
         if self.alarm is None:
             return
-        exemptions, are_new = self._exemptions(folder)
+        suppressions, are_new = self._suppressions(folder)
 
-        def exempt(events: Sequence[Event], rows: EventRows) -> list[Event]:
-            return apply_exemptions(events, rows, exemptions, self.model)
+        def suppress(events: Sequence[Event], rows: EventRows) -> list[Event]:
+            return apply_suppressions(events, rows, suppressions, self.model)
 
-        num_events = EventParts(folder.root).gather(exempt, anew=are_new)
+        num_events = EventParts(folder.root).gather(suppress, for_all=are_new)
         if are_new:
-            write_exemptions(exemptions, folder.root / EXEMPTIONS)
+            write_suppressions(suppressions, folder.root / SUPPRESSIONS)
         if num_events is not None:
             folder.note(alarm=self.alarm.as_record(), num_events=num_events)
 
-    def _exemptions(self, folder: RunFolder) -> tuple[list[Exemption], bool]:
+    def _suppressions(self, folder: RunFolder) -> tuple[list[Suppression], bool]:
         """Those of the run folder and those that were given, and whether any of the latter are new to the former."""
-        known = list(exemptions_of(folder.root))
-        merged = merge_exemptions(known, self.given)
+        known = list(suppressions_of(folder.root))
+        merged = merge_suppressions(known, self.given)
         return merged, merged != known
 
     def _tables(
@@ -222,15 +222,15 @@ class Scorer:
         kept = {event.event_id for event in others}
         rows = {key: row for key, row in read_event_rows(root).items() if key in kept} if kept else {}
         rows |= explained.rows
-        exemptions, _ = self._exemptions(folder)
-        events = apply_exemptions(sorted_events([*others, *explained.events]), rows, exemptions, self.model)
+        suppressions, _ = self._suppressions(folder)
+        events = apply_suppressions(sorted_events([*others, *explained.events]), rows, suppressions, self.model)
         write_event_rows(rows, root)
         write_events(events, root)
-        if exemptions:
-            write_exemptions(exemptions, root / EXEMPTIONS)
+        if suppressions:
+            write_suppressions(suppressions, root / SUPPRESSIONS)
         folder.note(alarm=alarm.as_record(), num_events=len(events))
-        exempt = sum(bool(event.exemption) for event in events)
-        count = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {exempt} suppressed" if exempt else "")
+        suppressed = sum(bool(event.suppression) for event in events)
+        count = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {suppressed} suppressed" if suppressed else "")
         self.session.reporter.say(f"{count}: {root / EVENTS}.csv. {alarm.centred.statement()}")
 
     def draw(

@@ -1,4 +1,4 @@
-"""`mulde feedback`: marks exported from the report become exemptions, which can be undone. Nothing is trained."""
+"""`mulde feedback`: labels exported from the report become suppressions, which can be undone. Nothing is trained."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import getpass
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -13,17 +14,17 @@ from mulde.errors import UsageError
 from mulde.events import Event
 from mulde.files import read_csv, whole_number
 from mulde.pipeline.events.suppression import (
-    EXEMPTIONS,
-    Exemption,
+    SUPPRESSIONS,
     Reviewed,
+    Suppression,
     Undone,
-    alike_of,
-    free_id,
+    next_id,
     num_alarms,
-    object_of,
+    object_name,
     preview_of,
     read_reviewed,
-    write_exemptions,
+    similarity_of,
+    write_suppressions,
 )
 from mulde.pipeline.events.tables import write_events
 from mulde.pipeline.run_folder import REPORT
@@ -32,20 +33,20 @@ from mulde.progress import Reporter
 
 NORMAL, REVIEWED = "normal", "reviewed"
 COLUMNS = ("event_id", "video", "start_frame", "end_frame", "mark", "why", "marked_at")
-"""Of the marks that the report exports."""
+"""Columns of the file that the report exports; `mark` is the label of the event."""
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A row of the exported marks. marked_at: UTC, ISO 8601, or empty."""
+class EventLabel:
+    """What a person said of one event: a row of the exported file. labelled_at: UTC, ISO 8601, or empty."""
 
     event_id: str
     video: str
     start_frame: int
     end_frame: int
-    normal: bool
+    is_normal: bool
     why: str
-    marked_at: str
+    labelled_at: str
 
 
 @dataclass(frozen=True)
@@ -61,176 +62,183 @@ class AlarmChange:
 class Feedback:
     """What came of the command.
 
-    exemptions: all of the run where they are listed, else those that are proposed or now applied. change: what they, or
-    what is undone, change; None where nothing is new.
+    suppressions: all of the run where they are listed, else those that are proposed or now applied. change: of the
+    alarms, by what is proposed, applied or undone; None where nothing is new.
     """
 
     action: Literal["list", "propose", "apply", "undo"]
     reviewed: Reviewed
-    exemptions: tuple[Exemption, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
     change: AlarmChange | None = None
 
 
 def run_feedback(
-    run: Path, marks: Path | None, reporter: Reporter, *, apply: bool, who: str | None, why: str, undo: Sequence[str]
+    run: Path, labels: Path | None, reporter: Reporter, *, apply: bool, who: str | None, why: str, undo: Sequence[str]
 ) -> Feedback:
-    """Propose, apply or undo exemptions of a run; without marks, `apply` and `undo`, list them.
+    """Propose, apply or undo suppressions of a run; without labels, `apply` and `undo`, list them.
 
-    Raises UsageError for marks, ids or flags that cannot be used, before anything is written; MuldeError for a folder
+    Raises UsageError for labels, ids or flags that cannot be used, before anything is written; MuldeError for a folder
     that is no run or is damaged.
     """
-    if undo and (apply or marks is not None):
-        raise UsageError("--undo", expected="no marks and no --apply beside it", hint="one command after the other")
+    if undo and (apply or labels is not None):
+        raise UsageError("--undo", expected="neither labels nor --apply with it", hint="one command after the other")
     reviewed, now = read_reviewed(run), _utc(datetime.now(UTC))
     if undo:
         return _undo(run, reviewed, undo, Undone(who or _user(), now, why), reporter)
-    if marks is not None:
-        named = _normal_marks(read_marks(marks), reviewed, marks)
-        reviewed = _with_proposals(reviewed, named, who or _user(), why, now, reporter)
+    if labels is not None:
+        normal = _normal_labels(read_event_labels(labels), reviewed, labels)
+        reviewed = _with_proposals(reviewed, normal, who or _user(), why, now, reporter)
     elif not apply:
-        return Feedback("list", reviewed, reviewed.exemptions)
-    elif not any(one.proposed for one in reviewed.exemptions):
-        raise UsageError("--apply", expected="MARKS.csv, or a proposal made with it before", got="neither")
+        return Feedback("list", reviewed, reviewed.suppressions)
+    elif not any(suppression.proposed for suppression in reviewed.suppressions):
+        raise UsageError(
+            "--apply", expected="the exported labels, or a proposal that was made from them", got="neither"
+        )
     if apply:
         return _apply(run, reviewed, who, why, now, reporter)
     return _propose(run, reviewed, reporter)
 
 
-def read_marks(path: Path) -> list[Mark]:
-    """The rows of exported marks. Raises UsageError that names the file and the row at fault."""
+def read_event_labels(path: Path) -> list[EventLabel]:
+    """The rows of exported labels. Raises UsageError that names the file and the row at fault."""
     table = read_csv(path, error=UsageError)
     if [name for name in COLUMNS if name not in table.columns]:
         got = ", ".join(table.columns) or "an empty file"
-        raise UsageError(f"marks {path}", expected=f"the columns {', '.join(COLUMNS)}", got=got)
-    return [_mark(row, f"marks {path}, line {line}") for line, row in table.rows]
+        raise UsageError(f"event labels {path}", expected=f"the columns {', '.join(COLUMNS)}", got=got)
+    return [_event_label(row, f"event labels {path}, line {line}") for line, row in table.rows]
 
 
-def _mark(row: Mapping[str, str], where: str) -> Mark:
+def _event_label(row: Mapping[str, str], source: str) -> EventLabel:
     cells = {name: row[name].strip() for name in COLUMNS}
     if cells["mark"] not in (NORMAL, REVIEWED):
-        raise UsageError(where, expected=f"mark {NORMAL} or {REVIEWED}", got=repr(cells["mark"]))
+        raise UsageError(source, expected=f"mark {NORMAL} or {REVIEWED}", got=repr(cells["mark"]))
     try:
         start_frame, end_frame = whole_number(cells["start_frame"]), whole_number(cells["end_frame"])
-        marked_at = _utc(datetime.fromisoformat(cells["marked_at"])) if cells["marked_at"] else ""
+        labelled_at = _utc(datetime.fromisoformat(cells["marked_at"])) if cells["marked_at"] else ""
     except (ValueError, OverflowError) as error:
-        raise UsageError(where, expected="frame numbers and an ISO 8601 time", got=error) from None
-    normal = cells["mark"] == NORMAL
-    return Mark(cells["event_id"], cells["video"], start_frame, end_frame, normal, cells["why"], marked_at)
+        raise UsageError(source, expected="frame numbers and an ISO 8601 time", got=error) from None
+    is_normal = cells["mark"] == NORMAL
+    return EventLabel(cells["event_id"], cells["video"], start_frame, end_frame, is_normal, cells["why"], labelled_at)
 
 
-def _normal_marks(marks: Sequence[Mark], reviewed: Reviewed, path: Path) -> list[Mark]:
-    """One for each event marked as normal, by video and time. Raises UsageError for what the run does not have."""
+def _normal_labels(labels: Sequence[EventLabel], reviewed: Reviewed, path: Path) -> list[EventLabel]:
+    """One label for each event labelled as normal, by video and time. Raises UsageError for events of another run."""
     events = {event.event_id: event for event in reviewed.events}
-    unknown = sorted({mark.event_id for mark in marks if mark.event_id not in events})
+    unknown = sorted({label.event_id for label in labels if label.event_id not in events})
     if unknown:
         names = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
         raise UsageError(
-            f"marks {path}", expected="events of this run", got=names, hint="the marks exported from its own report"
+            f"event labels {path}",
+            expected="events of this run",
+            got=names,
+            hint="the labels exported from the report of this run",
         )
-    one_each: dict[str, Mark] = {}
-    for mark in sorted(marks, key=lambda mark: (mark.video, mark.start_frame, mark.event_id, mark.marked_at, mark.why)):
-        _check_same_event(mark, events[mark.event_id], path)
-        first = one_each.setdefault(mark.event_id, mark)
-        if first.normal != mark.normal:
-            raise UsageError(f"marks {path}", expected=f"one mark of {mark.event_id}", got=f"{NORMAL} and {REVIEWED}")
-    return [mark for mark in one_each.values() if mark.normal]
+    by_event: dict[str, EventLabel] = {}
+    for label in sorted(labels, key=attrgetter("video", "start_frame", "event_id", "labelled_at", "why")):
+        _check_same_event(label, events[label.event_id], path)
+        first = by_event.setdefault(label.event_id, label)
+        if first.is_normal != label.is_normal:
+            expected = f"one label of {label.event_id}"
+            raise UsageError(f"event labels {path}", expected=expected, got=f"{NORMAL} and {REVIEWED}")
+    return [label for label in by_event.values() if label.is_normal]
 
 
-def _check_same_event(mark: Mark, event: Event, path: Path) -> None:
-    here, there = ((one.video, one.start_frame, one.end_frame) for one in (event, mark))
+def _check_same_event(label: EventLabel, event: Event, path: Path) -> None:
+    here, there = ((span.video, span.start_frame, span.end_frame) for span in (event, label))
     if here != there:
         raise UsageError(
-            f"marks {path}: {mark.event_id} is an event of another run",
+            f"event labels {path}: {label.event_id} is an event of another run",
             expected=f"{here[0]}, frames {here[1]} to {here[2]}",
             got=f"{there[0]}, frames {there[1]} to {there[2]}",
-            hint="the marks exported from this run's own report",
+            hint="the labels exported from the report of this run",
         )
 
 
 def _with_proposals(
-    reviewed: Reviewed, marks: Sequence[Mark], who: str, why: str, now: str, reporter: Reporter
+    reviewed: Reviewed, labels: Sequence[EventLabel], who: str, why: str, now: str, reporter: Reporter
 ) -> Reviewed:
-    """A proposal for each mark of an event that is not exempt, in the place of earlier proposals."""
-    exempt = {event.event_id: event.exemption for event in reviewed.exempt() if event.exemption}
-    known = [mark for mark in marks if mark.event_id in exempt]
+    """A proposal for each label of an event that is not suppressed; they replace earlier proposals."""
+    suppressed = {event.event_id: event.suppression for event in reviewed.with_suppressions() if event.suppression}
+    known = [label for label in labels if label.event_id in suppressed]
     if known:
-        by = ", ".join(sorted({exempt[mark.event_id] for mark in known}, key=_by_number))
-        reporter.say(f"{len(known)} {'event is' if len(known) == 1 else 'events are'} already suppressed, by {by}")
-    kept = [one for one in reviewed.exemptions if not one.proposed]
-    first_id = free_id(kept)
-    new = [mark for mark in marks if mark.event_id not in exempt]
-    proposals = [_proposal(str(first_id + i), mark, reviewed, who, why, now) for i, mark in enumerate(new)]
-    return replace(reviewed, exemptions=(*kept, *proposals))
+        ids = ", ".join(sorted({suppressed[label.event_id] for label in known}, key=_by_number))
+        reporter.say(f"{len(known)} {'event is' if len(known) == 1 else 'events are'} already suppressed, by {ids}")
+    applied = [suppression for suppression in reviewed.suppressions if not suppression.proposed]
+    first_id = next_id(applied)
+    new = [label for label in labels if label.event_id not in suppressed]
+    proposals = [_proposal(str(first_id + i), label, reviewed, who, why, now) for i, label in enumerate(new)]
+    return replace(reviewed, suppressions=(*applied, *proposals))
 
 
-def _proposal(number: str, mark: Mark, reviewed: Reviewed, who: str, why: str, now: str) -> Exemption:
-    stream, row = reviewed.rows.get(mark.event_id, ("", None))
-    (event,) = (one for one in reviewed.events if one.event_id == mark.event_id)
-    return Exemption(
+def _proposal(number: str, label: EventLabel, reviewed: Reviewed, who: str, why: str, now: str) -> Suppression:
+    stream, row = reviewed.rows.get(label.event_id, ("", None))
+    (event,) = (event for event in reviewed.events if event.event_id == label.event_id)
+    return Suppression(
         id=number,
-        event_id=mark.event_id,
-        video=mark.video,
-        start_frame=mark.start_frame,
-        end_frame=mark.end_frame,
+        event_id=label.event_id,
+        video=label.video,
+        start_frame=label.start_frame,
+        end_frame=label.end_frame,
         stream=stream,
         who=who,
-        when=mark.marked_at or now,
-        why=mark.why or why,
-        what=object_of(event),
-        alike=None if row is None else alike_of(stream, row, reviewed.model),
+        when=label.labelled_at or now,
+        why=label.why or why,
+        what=object_name(event),
+        similar=None if row is None else similarity_of(stream, row, reviewed.model),
     )
 
 
 def _propose(run: Path, reviewed: Reviewed, reporter: Reporter) -> Feedback:
     _write(run, reviewed, reporter, events=False)
-    seen = preview_of(reviewed)
-    if not seen.proposals:
-        reporter.say("nothing to change: no event is newly marked as normal")
+    preview = preview_of(reviewed)
+    if not preview.proposals:
+        reporter.say("nothing to change: no event is newly labelled as normal")
         return Feedback("propose", reviewed)
-    return Feedback("propose", reviewed, tuple(seen.proposals), _change(run, seen.num_before, seen.num_after))
+    change = _change(run, preview.num_before, preview.num_after)
+    return Feedback("propose", reviewed, tuple(preview.proposals), change)
 
 
 def _apply(run: Path, reviewed: Reviewed, who: str | None, why: str, now: str, reporter: Reporter) -> Feedback:
-    proposals = [one for one in reviewed.exemptions if one.proposed]
-    before = num_alarms(reviewed.exempt())
-    exemptions = tuple(
+    proposals = [suppression for suppression in reviewed.suppressions if suppression.proposed]
+    before = num_alarms(reviewed.with_suppressions())
+    suppressions = tuple(
         replace(one, applied=now, who=who or one.who, why=one.why or why) if one.proposed else one
-        for one in reviewed.exemptions
+        for one in reviewed.suppressions
     )
-    reviewed = replace(reviewed, exemptions=exemptions)
+    reviewed = replace(reviewed, suppressions=suppressions)
     _write(run, reviewed, reporter, events=True)
     if not proposals:
-        reporter.say("nothing changed: no event is newly marked as normal")
+        reporter.say("nothing changed: no event is newly labelled as normal")
         return Feedback("apply", reviewed)
-    change = _change(run, before, num_alarms(reviewed.exempt()))
-    return Feedback("apply", reviewed, exemptions[-len(proposals) :], change)
+    change = _change(run, before, num_alarms(reviewed.with_suppressions()))
+    return Feedback("apply", reviewed, suppressions[-len(proposals) :], change)
 
 
 def _undo(run: Path, reviewed: Reviewed, ids: Sequence[str], undone: Undone, reporter: Reporter) -> Feedback:
-    """Ends exemptions that are in force and drops proposals. Raises UsageError for ids that there are none of."""
-    known = {one.id: one for one in reviewed.exemptions}
+    """Ends suppressions that are in force and drops proposals. Raises UsageError for ids that do not exist."""
+    known = {suppression.id: suppression for suppression in reviewed.suppressions}
     unknown = [number for number in ids if number not in known]
     if unknown:
         there = f"one of {', '.join(known)}" if known else "the id of a suppression; this run has none"
         raise UsageError("--undo", expected=there, got=", ".join(unknown))
     for number in ids:
         if known[number].undone is not None:
-            reporter.say(f"suppression {number} was undone before")
-    before = num_alarms(reviewed.exempt())
-    kept = [one for one in reviewed.exemptions if not (one.proposed and one.id in ids)]
+            reporter.say(f"suppression {number} was undone already")
+    before = num_alarms(reviewed.with_suppressions())
+    kept = [one for one in reviewed.suppressions if not (one.proposed and one.id in ids)]
     after = replace(
         reviewed,
-        exemptions=tuple(replace(one, undone=undone) if one.id in ids and one.in_force else one for one in kept),
+        suppressions=tuple(replace(one, undone=undone) if one.id in ids and one.in_force else one for one in kept),
     )
     _write(run, after, reporter, events=True)
-    return Feedback("undo", after, change=_change(run, before, num_alarms(after.exempt())))
+    return Feedback("undo", after, change=_change(run, before, num_alarms(after.with_suppressions())))
 
 
 def _write(run: Path, reviewed: Reviewed, reporter: Reporter, *, events: bool) -> None:
-    """The events before the exemptions: when it is stopped in between, the same command does the whole again."""
+    """The events before the suppressions: if it is stopped in between, the same command does both again."""
     if events:
-        write_events(reviewed.exempt(), run)
-    write_exemptions(reviewed.exemptions, run / EXEMPTIONS)
+        write_events(reviewed.with_suppressions(), run)
+    write_suppressions(reviewed.suppressions, run / SUPPRESSIONS)
     if (run / REPORT).is_file():
         from mulde.pipeline.review.report import run_report
 
@@ -249,7 +257,7 @@ def _by_number(number: str) -> tuple[int, str]:
 
 
 def _utc(time: datetime) -> str:
-    """In UTC to the second; a time without zone is taken for one in UTC."""
+    """The time in UTC, to the second; one without a zone is taken to be in UTC."""
     aware = time if time.tzinfo else time.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat(timespec="seconds")
 

@@ -19,7 +19,7 @@ from mulde.events import Event
 from mulde.files import read_text, write_text
 from mulde.filetypes import natural_key
 from mulde.names import output_path
-from mulde.pipeline.events.suppression import EXEMPTIONS, Exemption, preview, read_exemptions
+from mulde.pipeline.events.suppression import SUPPRESSIONS, Suppression, preview, read_suppressions
 from mulde.pipeline.events.tables import picture_path, read_events
 from mulde.pipeline.run_folder import (
     CLIPS,
@@ -83,7 +83,7 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> ReportPag
     scores = read_scores(root / "scores" if (root / "scores").is_dir() else root)
     events = _known(read_events(root), scores, reporter)
     clips = _clips(place, events, reporter) if embed_clips else {}
-    exempted, num_alarms = _exemptions(root, events)
+    suppressed, num_alarms = _suppressions(root, events)
     tables, remarks = _figures(root / METRICS)
     settings = root / SETTINGS
     return ReportPage(
@@ -108,7 +108,7 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> ReportPag
             if event.reason
             for near in event.reason.nearest
         },
-        exemptions=exempted,
+        suppressions=suppressed,
         num_alarms=num_alarms,
         tables=tables,
         remarks=remarks,
@@ -171,22 +171,28 @@ def _clips(place: _Place, events: Sequence[Event], reporter: Reporter) -> dict[s
     return clips
 
 
-def _exemptions(root: Path, events: Sequence[Event]) -> tuple[list[SuppressedEvent], tuple[int, int]]:
-    """The operator's words, and the number of alarms before and after those that are only proposed."""
-    if not (root / EXEMPTIONS).is_file():
+def _suppressions(root: Path, events: Sequence[Event]) -> tuple[list[SuppressedEvent], tuple[int, int]]:
+    """The suppressions, and the number of alarms before and after those that are only proposed."""
+    if not (root / SUPPRESSIONS).is_file():
         return [], (0, 0)
     outlook = preview(root)
 
-    def one(exemption: Exemption) -> SuppressedEvent:
-        state = "undone" if exemption.undone else "proposed" if exemption.proposed else "in force"
-        covers = outlook.covers.get(exemption.id) or [
-            event.event_id for event in events if event.exemption == exemption.id
+    def one(suppression: Suppression) -> SuppressedEvent:
+        state = "undone" if suppression.undone else "proposed" if suppression.proposed else "in force"
+        covers = outlook.covers.get(suppression.id) or [
+            event.event_id for event in events if event.suppression == suppression.id
         ]
         return SuppressedEvent(
-            exemption.id, exemption.event_id, state, exemption.who, exemption.when, exemption.why, tuple(covers)
+            suppression.id,
+            suppression.event_id,
+            state,
+            suppression.who,
+            suppression.when,
+            suppression.why,
+            tuple(covers),
         )
 
-    found = [one(exemption) for exemption in read_exemptions(root / EXEMPTIONS)]
+    found = [one(suppression) for suppression in read_suppressions(root / SUPPRESSIONS)]
     return found, (outlook.num_before, outlook.num_after)
 
 

@@ -3,7 +3,7 @@
 class App {
   constructor(data) {
     this.data = data;
-    this.marks = new Marks(data.id);
+    this.labels = new EventLabels(data.id);
     this.k = data.grid.start;
     this.found = new Stretches();
     this.order = new Int32Array(0);
@@ -15,7 +15,7 @@ class App {
       stream.most = stream.low + stream.values.reduce((most, value) => Math.max(most, value), 0) * stream.step;
     }
     this.detail = new Detail(data, byId('detail'), {
-      mark: (kind, why) => this.mark(kind, why),
+      label: (kind, why) => this.label(kind, why),
       played: (seconds) => this.follow(seconds),
     });
     this.curve = new Curve(data, {
@@ -47,7 +47,7 @@ class App {
     const driving = new Set(data.events.map((event) => event.reason?.stream).filter(Boolean));
     byId('filter-stream').append(...[...driving].sort().map((name) => element('option', { value: name }, `Driven by ${name}`)));
     byId('filter-stream').hidden = !driving.size;
-    byId('hide-exempt-label').hidden = !data.events.some((event) => event.exemption);
+    byId('hide-suppressed-label').hidden = !data.events.some((event) => event.suppression);
     for (const one of document.querySelectorAll('[data-truth]')) one.hidden = !data.videos.some((video) => video.truth.length);
     byId('streams').append(...data.streams.map((stream, s) => this.streamBox(stream, s)));
     byId('level').max = String(LEVELS);
@@ -80,14 +80,14 @@ class App {
       if (Number.isFinite(wanted)) this.setLevel(Math.round((wanted - low) / step));
     });
     on('level-reset', 'click', () => this.setLevel(this.data.grid.start));
-    for (const id of ['filter-video', 'filter-stream', 'filter-mark', 'sort', 'hide-exempt']) on(id, 'change', () => this.arrange());
+    for (const id of ['filter-video', 'filter-stream', 'filter-label', 'sort', 'hide-suppressed']) on(id, 'change', () => this.arrange());
     on('video', 'change', () => this.openVideo(Number(byId('video').value)));
     on('zoom-in', 'click', () => this.curve.zoom(0.5));
     on('zoom-out', 'click', () => this.curve.zoom(2));
     on('zoom-all', 'click', () => this.curve.look(0, this.curve.video.num_frames));
-    on('export', 'click', () => this.exportMarks());
+    on('export', 'click', () => this.exportLabels());
     on('import', 'click', () => byId('import-file').click());
-    on('import-file', 'change', () => this.importMarks());
+    on('import-file', 'change', () => this.importLabels());
     on('help', 'click', () => byId('help-dialog').showModal());
     for (const button of document.querySelectorAll('[data-part]')) button.addEventListener('click', () => this.turnTo(button));
     for (const button of document.querySelectorAll('[data-list]')) button.addEventListener('click', () => this.listOf(button));
@@ -120,9 +120,9 @@ class App {
     this.answerMs = performance.now() - begin;
   }
 
-  isExempt(i) {
+  isSuppressed(i) {
     const own = this.found.own[i];
-    return own >= 0 && this.data.events[own].exemption !== '';
+    return own >= 0 && this.data.events[own].suppression !== '';
   }
 
   eventOf(i) {
@@ -149,14 +149,14 @@ class App {
   // Picks and sorts what the list shows; keeps the selected event when it is still there.
   arrange(key = this.key) {
     const { found, data } = this;
-    const [video, stream, mark] = ['filter-video', 'filter-stream', 'filter-mark'].map((id) => byId(id).value);
-    const hideExempt = byId('hide-exempt').checked;
+    const [video, stream, label] = ['filter-video', 'filter-stream', 'filter-label'].map((id) => byId(id).value);
+    const hideSuppressed = byId('hide-suppressed').checked;
     const kept = [];
     for (let i = 0; i < found.length; i++) {
       if (video !== '' && found.video[i] !== Number(video)) continue;
       if (stream && this.eventOf(i)?.reason?.stream !== stream) continue;
-      if (hideExempt && this.isExempt(i)) continue;
-      if (mark && (this.marks.get(this.idOf(i))?.mark || 'none') !== mark) continue;
+      if (hideSuppressed && this.isSuppressed(i)) continue;
+      if (label && (this.labels.get(this.idOf(i))?.mark || 'none') !== label) continue;
       kept.push(i);
     }
     this.order = sorted(kept, this.sortKeys(kept));
@@ -181,12 +181,12 @@ class App {
   count() {
     const { data, found } = this;
     const level = levelOf(data.grid, this.k);
-    let exempt = 0;
-    for (let i = 0; i < found.length; i++) exempt += this.isExempt(i);
-    const alarms = found.length - exempt;
+    let suppressed = 0;
+    for (let i = 0; i < found.length; i++) suppressed += this.isSuppressed(i);
+    const alarms = found.length - suppressed;
     const set = (id, text) => (byId(id).textContent = text);
     set('num-alarms', whole(alarms));
-    set('num-alarms-text', `${alarms === 1 ? 'alarm' : 'alarms'}${exempt ? `, ${whole(exempt)} exempt` : ''}`);
+    set('num-alarms-text', `${alarms === 1 ? 'alarm' : 'alarms'}${suppressed ? `, ${whole(suppressed)} suppressed` : ''}`);
     set('alarm-rate', short(alarms / (this.seconds / 3600)));
     set('alarm-rate-text', `per hour, in ${duration(this.seconds)}`);
     const expected = falseAlarms(data.normal, level);
@@ -219,7 +219,7 @@ class App {
     const own = [];
     for (let i = 0; i < found.length; i++) {
       if (found.video[i] === video) {
-        own.push({ start: found.start[i], end: found.end[i], exempt: this.isExempt(i), selected: i === current });
+        own.push({ start: found.start[i], end: found.end[i], suppressed: this.isSuppressed(i), selected: i === current });
       }
     }
     this.curve.stretches = own;
@@ -240,7 +240,7 @@ class App {
     this.list.reveal(this.row);
     this.detail.show(
       { event: this.eventOf(i), video, start: found.start[i], end: found.end[i], peak: found.peak[i], number: found.number[i] },
-      this.marks.get(this.idOf(i)),
+      this.labels.get(this.idOf(i)),
     );
     this.drawAlarms();
     this.say(found.peak[i]);
@@ -292,7 +292,7 @@ class App {
     this.curve.later();
   }
 
-  mark(kind, why = null) {
+  label(kind, why = null) {
     const i = this.current;
     if (i < 0) return;
     const event = this.eventOf(i);
@@ -304,9 +304,9 @@ class App {
     const { found, data } = this;
     const video = data.videos[found.video[i]];
     const id = this.idOf(i);
-    if (kind === null) this.marks.clear(id);
+    if (kind === null) this.labels.clear(id);
     else {
-      this.marks.set(id, {
+      this.labels.set(id, {
         video: video.name,
         start_frame: event ? event.start : video.frame(found.start[i]),
         end_frame: event ? event.end : video.frame(found.end[i] - 1) + 1,
@@ -315,40 +315,40 @@ class App {
         marked_at: new Date().toISOString(),
       });
     }
-    const said = { reviewed: 'is marked as reviewed', normal: 'is marked as normal', null: 'is not marked any more' }[kind];
-    this.report(`${id} ${said}.${this.marks.kept ? '' : ' This browser keeps no marks: export them before you close the page.'}`);
-    this.detail.show(this.detail.shown, this.marks.get(id));
+    const change = { reviewed: 'is labelled as reviewed', normal: 'is labelled as normal', null: 'has no label any more' }[kind];
+    this.report(`${id} ${change}.${this.labels.kept ? '' : ' This browser keeps no labels: export them before you close the page.'}`);
+    this.detail.show(this.detail.shown, this.labels.get(id));
     this.list.draw(true);
     this.progress();
     byId('events').focus({ preventScroll: true });
   }
 
   progress() {
-    const marked = this.marks.byEvent.size;
-    byId('progress').textContent = marked ? `${whole(marked)} marked` : '';
-    byId('export').disabled = !marked;
+    const labelled = this.labels.byEvent.size;
+    byId('progress').textContent = labelled ? `${whole(labelled)} labelled` : '';
+    byId('export').disabled = !labelled;
   }
 
-  exportMarks() {
-    if (!this.marks.byEvent.size) return;
-    download('marks.csv', this.marks.toCsv());
-    this.report(`${counted(this.marks.byEvent.size, 'mark')} written to marks.csv.`);
+  exportLabels() {
+    if (!this.labels.byEvent.size) return;
+    download('event_labels.csv', this.labels.toCsv());
+    this.report(`${counted(this.labels.byEvent.size, 'label')} written to event_labels.csv.`);
   }
 
-  async importMarks() {
+  async importLabels() {
     const [file] = byId('import-file').files;
     if (!file) return;
     try {
       const known = new Set(this.data.events.map((event) => event.id));
-      const { taken, left } = this.marks.read(await file.text(), (id) => known.has(id));
-      const rest = left ? `; ${counted(left, 'row')} of other events or marks left out` : '';
-      this.report(`${counted(taken, 'mark')} read${rest}.`);
+      const { taken, left } = this.labels.read(await file.text(), (id) => known.has(id));
+      const rest = left ? `; ${counted(left, 'row')} of other events or with other labels left out` : '';
+      this.report(`${counted(taken, 'label')} read${rest}.`);
     } catch (error) {
       this.report(`${file.name} cannot be read: ${error.message}.`);
     }
     byId('import-file').value = '';
     this.arrange();
-    if (this.current >= 0) this.detail.show(this.detail.shown, this.marks.get(this.key));
+    if (this.current >= 0) this.detail.show(this.detail.shown, this.labels.get(this.key));
   }
 
   report(text) {
@@ -386,8 +386,8 @@ class App {
     const previous = () => move(-1);
     const actions = {
       j: next, n: next, ArrowDown: next, k: previous, p: previous, ArrowUp: previous,
-      r: () => this.mark('reviewed'), i: () => this.mark('normal'), u: () => this.mark(null),
-      a: () => this.setLevel(this.data.grid.start), e: () => this.exportMarks(),
+      r: () => this.label('reviewed'), i: () => this.label('normal'), u: () => this.label(null),
+      a: () => this.setLevel(this.data.grid.start), e: () => this.exportLabels(),
       ' ': () => this.detail.togglePlay(), '?': () => byId('help-dialog').showModal(),
       Home: () => this.select(0), End: () => this.select(this.order.length - 1),
       '+': () => this.curve.zoom(0.5), '-': () => this.curve.zoom(2), 0: () => this.curve.look(0, this.curve.video.num_frames),
@@ -417,10 +417,10 @@ class App {
     place.replaceChildren(isolated(video.name), ` · ${clock(video.time(found.start[i]))} · ${short(seconds)} s`);
     const p = event && found.own[i] >= 0 ? `p ${probability(event.p)} · ` : '';
     numbers.textContent = `${p}score ${short(event ? event.score : levelOf(data.grid, found.number[i]))}`;
-    const mark = this.marks.get(this.idOf(i))?.mark;
-    const exempt = this.isExempt(i);
-    tag.textContent = [mark === 'normal' ? '✓ normal' : mark === 'reviewed' ? '✓ reviewed' : '', exempt ? 'exempt' : ''].filter(Boolean).join(' · ');
-    row.className = `row event${mark ? ' marked' : ''}${exempt ? ' exempt' : ''}`;
+    const label = this.labels.get(this.idOf(i))?.mark;
+    const suppressed = this.isSuppressed(i);
+    tag.textContent = [label === 'normal' ? '✓ normal' : label === 'reviewed' ? '✓ reviewed' : '', suppressed ? 'suppressed' : ''].filter(Boolean).join(' · ');
+    row.className = `row event${label ? ' labelled' : ''}${suppressed ? ' suppressed' : ''}`;
   }
 
   fillVideo(row, index) {

@@ -312,7 +312,7 @@ class Curve {
     context.stroke(path);
   }
 
-  // The alarms at the level: full bars, those that are exempt hollow, the selected one framed.
+  // The alarms at the level: full bars, those that are suppressed hollow, the selected one framed.
   bars(context, colour, { top, height }) {
     let drawn = -1;
     for (const one of this.stretches) {
@@ -323,7 +323,7 @@ class Curve {
       drawn = x + width;
       context.fillStyle = context.strokeStyle = colour('alarm');
       context.lineWidth = 1.5;
-      if (one.exempt) context.strokeRect(x + 0.75, top + 4.75, Math.max(width - 1.5, 1), height - 7.5);
+      if (one.suppressed) context.strokeRect(x + 0.75, top + 4.75, Math.max(width - 1.5, 1), height - 7.5);
       else context.fillRect(x, top + 4, width, height - 6);
       if (one.selected) {
         context.strokeStyle = colour('ink');

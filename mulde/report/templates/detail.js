@@ -1,13 +1,13 @@
 // All that is known of one event: picture or video, reason, what drove it, and normal moments that resemble it.
 
 class Detail {
-  // mark(kind, why) is called by the buttons; played(seconds) while a video of the whole scene plays.
-  constructor(data, box, { mark, played }) {
-    Object.assign(this, { data, box, mark, played, shown: null, player: null });
+  // label(kind, why) is called by the buttons; played(seconds) while a video of the whole scene plays.
+  constructor(data, box, { label, played }) {
+    Object.assign(this, { data, box, label, played, shown: null, player: null });
   }
 
   // shown: { event or null, video, start, end, peak, number }, positions in the video.
-  show(shown, mark) {
+  show(shown, label) {
     this.shown = shown;
     this.player = null;
     this.box.replaceChildren();
@@ -15,7 +15,7 @@ class Detail {
       this.box.append(element('p', { className: 'empty' }, 'No event is selected.'));
       return;
     }
-    this.box.append(this.media(shown), this.words(shown, mark));
+    this.box.append(this.media(shown), this.words(shown, label));
     if (shown.event?.reason) this.box.append(this.evidence(shown.event), this.nearest(shown.event.reason));
   }
 
@@ -104,7 +104,7 @@ class Detail {
     else this.player.pause();
   }
 
-  words(shown, mark) {
+  words(shown, label) {
     const { event, video, start, end, peak, number } = shown;
     const { data } = this;
     const reason = event?.reason;
@@ -124,34 +124,34 @@ class Detail {
       'div', { className: 'words' },
       element('h2', {}, isolated(video.name), element('span', {}, ` ${clock(video.time(start))} to ${clock(video.time(end - 1))}`)),
       element('p', { className: reason?.text ? 'reason' : 'hint' }, why),
-      this.marking(event, mark),
-      this.exemption(event),
+      this.labelling(event, label),
+      this.suppressions(event),
       element('dl', {}, ...facts.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value)))),
     );
   }
 
-  exemption(event) {
-    const all = this.data.exemptions.filter((one) => event && (one.covers.includes(event.id) || one.id === event.exemption));
+  suppressions(event) {
+    const all = this.data.suppressions.filter((one) => event && (one.covers.includes(event.id) || one.id === event.suppression));
     if (!all.length) return null;
-    return element('ul', { className: 'exemptions' }, ...all.map((one) =>
-      element('li', {}, `Exemption ${one.id}, ${one.state}: ${one.who}, ${one.when}${one.why ? `: ${one.why}` : ''}`)));
+    return element('ul', { className: 'suppressions' }, ...all.map((one) =>
+      element('li', {}, `Suppression ${one.id}, ${one.state}: ${one.who}, ${one.when}${one.why ? `: ${one.why}` : ''}`)));
   }
 
-  marking(event, mark) {
+  labelling(event, label) {
     const button = (kind, text, key, title) => {
       const one = element('button', { type: 'button', title }, text, element('kbd', {}, key));
-      one.setAttribute('aria-pressed', mark?.mark === kind);
-      one.addEventListener('click', () => this.mark(kind));
+      one.setAttribute('aria-pressed', label?.mark === kind);
+      one.addEventListener('click', () => this.label(kind));
       return one;
     };
-    const clear = element('button', { type: 'button', disabled: !mark }, 'Clear', element('kbd', {}, 'u'));
-    clear.addEventListener('click', () => this.mark(null));
-    const normal = button('normal', 'This is normal', 'i', 'It and its like should raise no alarm: mulde feedback');
+    const clear = element('button', { type: 'button', disabled: !label }, 'Clear', element('kbd', {}, 'u'));
+    clear.addEventListener('click', () => this.label(null));
+    const normal = button('normal', 'This is normal', 'i', 'It and similar events should raise no alarm: mulde feedback');
     normal.disabled = !event;
-    const said = mark?.why ? element('p', { className: 'hint' }, `Why normal: ${mark.why}`) : null;
+    const why = label?.why ? element('p', { className: 'hint' }, `Why normal: ${label.why}`) : null;
     return element(
-      'div', { className: 'marking' },
-      element('div', { className: 'buttons' }, button('reviewed', 'Reviewed', 'r', 'I have seen it'), normal, clear), this.form(), said,
+      'div', { className: 'labelling' },
+      element('div', { className: 'buttons' }, button('reviewed', 'Reviewed', 'r', 'I have seen it'), normal, clear), this.form(), why,
     );
   }
 
@@ -161,7 +161,7 @@ class Detail {
     const cancel = element('button', { type: 'button' }, 'Cancel');
     const form = element(
       'form', { id: 'why-form', hidden: true }, element('label', { htmlFor: 'why' }, 'Why is this normal? (may stay empty)'),
-      element('div', { className: 'buttons' }, input, element('button', { type: 'submit', className: 'main' }, 'Mark as normal'), cancel),
+      element('div', { className: 'buttons' }, input, element('button', { type: 'submit', className: 'main' }, 'Label as normal'), cancel),
     );
     cancel.addEventListener('click', () => (form.hidden = true));
     form.addEventListener('keydown', (event) => {
@@ -170,7 +170,7 @@ class Detail {
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       form.hidden = true;
-      this.mark('normal', input.value.trim());
+      this.label('normal', input.value.trim());
     });
     return form;
   }

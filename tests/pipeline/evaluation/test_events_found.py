@@ -42,8 +42,9 @@ def labels(video: str, length: int, *ranges: tuple[int, int]) -> LabelTrack:
 
 @pytest.fixture
 def found():
-    """Clip a: an anomaly that two alarms and an exempt event overlap, one that an exempt event alone overlaps, a short
-    one. Clip b: missed, with false alarms beside it. Clip c is normal, with an exempt event. Clip d has no labels."""
+    """Clip a: an anomaly that two alarms and a suppressed event overlap, one that only a suppressed event overlaps, a
+    short one. Clip b: missed, with false alarms beside it. Clip c is normal, with a suppressed event. Clip d has no
+    labels."""
     truth = {
         "a": labels("a", 100, (20, 40), (60, 70), (90, 95)),
         "b": labels("b", 100, (50, 60)),
@@ -51,10 +52,10 @@ def found():
     }
     videos = {name: scored(name, np.zeros(100)) for name in "abcd"}
     events = [
-        event("a", 15, 21, 0.5), event("a", 39, 45, 0.1), event("a", 65, 66, 0.2, exemption="x1"),
+        event("a", 15, 21, 0.5), event("a", 39, 45, 0.1), event("a", 65, 66, 0.2, suppression="x1"),
         event("a", 92, 99, 0.3), event("b", 60, 70, 0.4), event("b", 40, 50, 0.4),
-        event("c", 0, 9, 0.1, exemption="x2"), event("d", 0, 9, 0.1),
-        event("a", 25, 27, 0.05, exemption="x3"),
+        event("c", 0, 9, 0.1, suppression="x2"), event("d", 0, 9, 0.1),
+        event("a", 25, 27, 0.05, suppression="x3"),
     ]  # fmt: skip
     return events_found(videos, truth, ALARM, events)
 
@@ -77,7 +78,7 @@ def test_the_table_by_hand(found):
 def test_the_counts_by_hand(found):
     assert (found.num_long_found, found.num_long) == (1, 3)
     assert (found.num_clips_found, found.num_clips) == (0, 2)
-    assert (found.num_false, found.num_alarms, found.num_exempt) == (2, 5, 3)
+    assert (found.num_false, found.num_alarms, found.num_suppressed) == (2, 5, 3)
     assert found.normal_hours == pytest.approx((300 - 45) / RATE / 3600)
     assert found.share_flagged == pytest.approx((5 + 5 + 4 + 10 + 10) / 255)
 
@@ -93,7 +94,7 @@ def test_the_summary_says_rates_and_where_the_level_comes_from(found):
         "3 suppressed events count neither as found nor as a false alarm",
     ):
         assert part in text
-    assert "suppressed" not in ". ".join(summary(replace(found, num_exempt=0)))
+    assert "suppressed" not in ". ".join(summary(replace(found, num_suppressed=0)))
     assert "no rate" in ". ".join(summary(replace(found, normal_hours=0.0)))
 
 

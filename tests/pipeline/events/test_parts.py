@@ -2,7 +2,7 @@
 
 Relatives looked for: work that grows with old events when a batch is added and when the tables take it in; memory; a
 kill between any two steps; a video that is scored again, with other events or none; streams that no old event has;
-tables that are missing, damaged or of an older version; exemptions that are new; names with quotes and formulas.
+tables that are missing, damaged or of an older version; suppressions that are new; names with quotes and formulas.
 """
 
 from __future__ import annotations
@@ -105,16 +105,18 @@ def test_a_stream_that_no_old_event_has_gets_a_column(tmp_path: Path) -> None:
     assert table["score_pose"].notna().to_dict() == {"a": False, "b": True, "c": False}
 
 
-def exempting(found: Sequence[Event], rows: events.EventRows) -> list[Event]:
-    return [replace(one, exemption="3") for one in found]
+def suppressing(found: Sequence[Event], rows: events.EventRows) -> list[Event]:
+    return [replace(one, suppression="3") for one in found]
 
 
-@pytest.mark.parametrize(("anew", "exempt"), [(False, ["b"]), (True, ["a", "b"])])
-def test_exemptions_are_set_on_what_is_added_and_anew_on_all(tmp_path: Path, anew: bool, exempt: list[str]) -> None:
+@pytest.mark.parametrize(("anew", "suppressed"), [(False, ["b"]), (True, ["a", "b"])])
+def test_suppressions_are_set_on_what_is_added_and_anew_on_all(
+    tmp_path: Path, anew: bool, suppressed: list[str]
+) -> None:
     parts = EventParts(in_one_go(tmp_path, [event("a", 1)]))
     parts.add(["b"], [event("b", 1)], {})
-    assert parts.gather(exempting, anew=anew) == 2
-    assert sorted(one.video for one in read_events(tmp_path) if one.exemption) == exempt
+    assert parts.gather(suppressing, for_all=anew) == 2
+    assert sorted(one.video for one in read_events(tmp_path) if one.suppression) == suppressed
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,7 +33,7 @@ REASON = Reason(
     facts={"speed_ratio": 3.1},
     nearest=(ReferenceSample(4, "n", 55, 2.2, 1.75),),
 )
-FULL = Event("a/x", 0, 20, 0.0, 0.76, 6, 0.24, 5.5, 0.01, REASON, exemption="7")
+FULL = Event("a/x", 0, 20, 0.0, 0.76, 6, 0.24, 5.5, 0.01, REASON, suppression="7")
 
 
 def test_what_was_written_is_read_again(tmp_path):

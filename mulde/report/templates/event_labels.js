@@ -1,9 +1,9 @@
-// The reviewer's marks: kept in this browser per report, written to and read from CSV.
+// Labels that a person gives to events: kept in this browser per report, written to and read from CSV.
 
-const MARK_COLUMNS = ['event_id', 'video', 'start_frame', 'end_frame', 'mark', 'why', 'marked_at'];
-const MARKS = { reviewed: 'reviewed', normal: 'normal' };
+const LABEL_COLUMNS = ['event_id', 'video', 'start_frame', 'end_frame', 'mark', 'why', 'marked_at'];
+const LABELS = { reviewed: 'reviewed', normal: 'normal' };
 
-class Marks {
+class EventLabels {
   constructor(id) {
     this.key = `mulde-report:${id}`;
     this.kept = true;
@@ -41,18 +41,18 @@ class Marks {
     const rows = [...this.byEvent].map(([id, one]) => [
       id, one.video, one.start_frame, one.end_frame, one.mark, one.why, one.marked_at,
     ]);
-    return [MARK_COLUMNS, ...rows].map((row) => row.map(csvCell).join(',') + '\r\n').join('');
+    return [LABEL_COLUMNS, ...rows].map((row) => row.map(csvCell).join(',') + '\r\n').join('');
   }
 
-  // Takes over the marks of a CSV; how many rows name an event that `known` does not have, or say nothing known.
+  // Reads the labels of a CSV; how many rows were taken, and how many name an unknown event or an unknown label.
   read(text, known) {
     const [header, ...rows] = csvRows(text);
-    const missing = MARK_COLUMNS.filter((name) => !(header || []).includes(name));
+    const missing = LABEL_COLUMNS.filter((name) => !(header || []).includes(name));
     if (missing.length) throw new Error(`the file has no column ${missing.join(', ')}`);
     let taken = 0;
     for (const cells of rows) {
       const row = Object.fromEntries(header.map((name, i) => [name, cells[i] ?? '']));
-      if (!known(row.event_id) || !(row.mark in MARKS)) continue;
+      if (!known(row.event_id) || !(row.mark in LABELS)) continue;
       const { event_id: id, video, start_frame: start, end_frame: end, mark, why, marked_at: at } = row;
       this.byEvent.set(id, { video, start_frame: Number(start), end_frame: Number(end), mark, why, marked_at: at });
       taken += 1;
@@ -81,7 +81,7 @@ function csvRows(text) {
   const source = text.replace(/^\uFEFF/, '');
   while (cell.lastIndex < source.length) {
     const match = cell.exec(source);
-    if (!match) throw new Error('the file is no CSV');
+    if (!match) throw new Error('the file is not CSV');
     row.push(csvText(match[1] !== undefined ? match[1].replaceAll('""', '"') : match[2]));
     if (match[3] !== ',') {
       rows.push(row);
