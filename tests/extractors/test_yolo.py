@@ -129,12 +129,16 @@ def test_boxes_do_not_depend_on_the_frames_beside_them(people, weights):
 
 
 def test_confidence_and_classes_are_kept(people, weights):
-    path = weights / INT8
-    assert (finder(path, confidence=0.7).find(people, Regions.empty()).confidence >= 0.7).all()
-    assert len(finder(path, classes=("giraffe",)).find(people, Regions.empty())) == 0
-    assert set(finder(path, classes=("person",)).find(people, Regions.empty()).class_id) == {0}
+    yolo = network(weights / INT8)
+
+    def found(**options: object) -> Regions:
+        return YoloRegions(yolo, **options).find(people, Regions.empty())
+
+    assert (found(confidence=0.7).confidence >= 0.7).all()
+    assert len(found(classes=("giraffe",))) == 0
+    assert set(found(classes=("person",)).class_id) == {0}
     with pytest.raises(UsageError, match=r"class 'pedestrian' of the detector: expected one of person, bicycle"):
-        finder(path, classes=("pedestrian",)).find(people, Regions.empty())
+        found(classes=("pedestrian",))
 
 
 def test_the_digest_of_the_weights_is_in_the_fingerprint(weights):

@@ -25,6 +25,8 @@ extractors = ["velocity", "geometry"]
 [density.options]
 steps = 20
 hidden = [16]
+[fusion]
+folds = 2
 [run]
 seeds = [0, 1]
 """

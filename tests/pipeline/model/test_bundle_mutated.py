@@ -1,4 +1,4 @@
-"""500 mutations of a model bundle, by a fixed seed: each ends in a sentence or in the same scores, in 5 s and 1 GB.
+"""Mutations of a model bundle, by a fixed seed: each ends in a sentence or in the same scores, in 5 s and 1 GB.
 
 Relatives that were looked for: single bits anywhere in the file; entries of the JSON of another type, too long, not
 finite, gone, of 40 and 400 digits; JSON that is deep, wide, cut or none; tensors that are not finite, of another shape
@@ -18,14 +18,12 @@ from pathlib import Path
 
 import pytest
 
-COUNT = 500
 
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
+@pytest.fixture(scope="module", params=[150, pytest.param(500, marks=pytest.mark.slow)])
+def found(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("mutated")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.pipeline.mutated_bundles", str(folder), str(COUNT)],
+        [sys.executable, "-m", "tests.pipeline.mutated_bundles", str(folder), str(request.param)],
         cwd=Path(__file__).resolve().parents[3],
         env={**os.environ, "MULDE_CONFIG": str(folder / "config")},
         capture_output=True,
@@ -33,16 +31,16 @@ def found(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return {"count": request.param, **json.loads(done.stdout.splitlines()[-1])}
 
 
 def test_each_ends_in_a_sentence_or_in_the_same_scores(found):
     assert found["wrong"] == []
-    assert sum(found["outcomes"].values()) == COUNT
+    assert sum(found["outcomes"].values()) == found["count"]
 
 
 def test_every_flipped_bit_is_seen(found):
-    assert found["outcomes"]["flip sentence"] >= 90
+    assert found["outcomes"]["flip sentence"] >= 0.18 * found["count"]
     assert "flip same" not in found["outcomes"]
 
 
