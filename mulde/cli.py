@@ -47,7 +47,7 @@ CACHE: Table = {
 }
 DATA: Table = {"list": data.list_, "get": data.get, "check": data.check}
 OLD_OPTIONS = {"leave-out": "exclude", "exemptions": "suppressions"}
-"""Earlier names of options, still accepted, and what they are called now."""
+"""Deprecated names of options, still accepted, and what they are called now."""
 
 
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
@@ -58,6 +58,14 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
+def _present_name(option: str) -> str:
+    """What an option is called now; a deprecated name is reported."""
+    if option not in OLD_OPTIONS:
+        return option
+    typer.echo(f"--{option} is deprecated. Use --{OLD_OPTIONS[option]}.", err=True)
+    return OLD_OPTIONS[option]
+
+
 def new_app(commands: Table, help_: str) -> typer.Typer:
     """An app, or a group of one, with a command for each line of the table, in its order."""
     new = typer.Typer(
@@ -66,7 +74,7 @@ def new_app(commands: Table, help_: str) -> typer.Typer:
         add_completion=False,
         rich_markup_mode=None,  # boxes around the help would double the time it takes to answer
         pretty_exceptions_enable=False,
-        context_settings={"token_normalize_func": lambda name: OLD_OPTIONS.get(name, name)},
+        context_settings={"token_normalize_func": _present_name},
     )
     for name, command in commands.items():
         new.command(name)(command)

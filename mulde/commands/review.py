@@ -73,7 +73,12 @@ def feedback(
     run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="Run folder whose events were reviewed.")],
     labels: Annotated[
         Path | None,
-        typer.Argument(parser=path, metavar="LABELS.csv", help="Labels exported from the report.", show_default=False),
+        typer.Argument(
+            parser=path,
+            metavar="LABELS.csv",
+            help="Labels exported from the report (event_labels.csv).",
+            show_default=False,
+        ),
     ] = None,
     apply: Annotated[
         bool,

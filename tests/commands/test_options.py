@@ -15,8 +15,9 @@ from mulde.pipeline.outcome import Outcome
 def test_training_takes_exclusions_by_both_names(mulde, monkeypatch, option):
     given = {}
     monkeypatch.setattr(stages, "run_train", lambda *args, **options: given.update(options) or Outcome())
-    assert mulde("train", "videos", option, "a.csv")[0] == 0
-    assert given["leave_out"] == Path("a.csv")
+    code, _, err = mulde("train", "videos", option, "a.csv", "-q")
+    assert (code, given["leave_out"]) == (0, Path("a.csv"))
+    assert err == ("--leave-out is deprecated. Use --exclude." if option == "--leave-out" else "")
 
 
 @pytest.mark.parametrize("option", ["--suppressions", "--exemptions"])
