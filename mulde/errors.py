@@ -45,6 +45,10 @@ def _rebuild(kind: type[MuldeError], problem: str, expected: object, got: object
     return kind(problem, expected=expected, got=got, hint=hint)
 
 
+class MuldeWarning(UserWarning):
+    """Something that a person should know of a call that went well, as a video that was left out."""
+
+
 class UsageError(MuldeError):
     """A setting, flag or name that cannot be used as given."""
 

@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pipeline.review", "pipeline.monitoring", "pipeline.data_check"),
     ("pipeline.stages",),
     ("pipeline.experiments",),
-    ("commands",),
+    ("api", "commands"),
     ("cli",),
     ("__main__",),
 )

@@ -90,6 +90,24 @@ class Threshold:
         )
 
 
+@dataclass(frozen=True)
+class FrameReference:
+    """Scores (n,) of normal frames, sorted, that frames are ranked among; `own`: for how many a frame counts itself."""
+
+    scores: Float64
+    own: float
+
+    @classmethod
+    def of(cls, normal: Sequence[NormalVideo], *, stretch_s: float = 0.0) -> FrameReference:
+        """As `frame_p_values` takes them. Raises UsageError without normal frames."""
+        pooled = np.sort(np.concatenate([video.scores for video in _checked(normal)]))
+        return cls(pooled, max(1.0, stretch_s * pooled.size / (3600 * _hours(normal))))
+
+    def p_values(self, scores: Float64) -> Float64:
+        """Of frames with scores (T,): (T,)."""
+        return _share_above(scores, self.scores, self.own)
+
+
 def frame_p_values(scores: Float64, normal: Sequence[NormalVideo], *, stretch_s: float = 0.0) -> Float64:
     """Conformal p-values (T,) of frame scores (T,): (1 + #{normal >= s}) / (n + 1) with n normal frames.
 
@@ -98,9 +116,7 @@ def frame_p_values(scores: Float64, normal: Sequence[NormalVideo], *, stretch_s:
     of the 1, as if a moment were seen whole or not at all, and no p-value is below c / (n + c).
     Raises UsageError without normal frames.
     """
-    pooled = np.sort(np.concatenate([video.scores for video in _checked(normal)]))
-    own = max(1.0, stretch_s * pooled.size / (3600 * _hours(normal)))
-    return _share_above(scores, pooled, own)
+    return FrameReference.of(normal, stretch_s=stretch_s).p_values(scores)
 
 
 def event_p_values(peaks: Float64, normal: Sequence[NormalVideo], *, merge_gap_s: float) -> Float64:

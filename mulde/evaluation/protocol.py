@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from mulde.evaluation.metrics import LabelledScores, frame_figures, mean_figures
 from mulde.evaluation.regions import RegionFigures, RegionPool
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
 from mulde.records import Float64, LabelTrack
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUM_RANDOM_DRAWS = 5  # one smoothed draw strays by several points on a small set; the mean of a few does not
 NUM_RESAMPLES = 1000
@@ -79,7 +82,7 @@ class FiguresRow:
                 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What `evaluate_tracks` found. sigma_frames is the smoothing of each video, in frames."""
 
@@ -93,6 +96,20 @@ class Evaluation:
     event_rules: EventRules = field(default_factory=EventRules)
     regions: RegionFigures | None = None
     compat: CompatFigures | None = None
+
+    @property
+    def micro_auc(self) -> float | None:
+        """AUC over the frames of all videos together, of scores smoothed both ways; None where it is undefined."""
+        return self._centred.result.micro_auc
+
+    @property
+    def macro_auc(self) -> float | None:
+        """Mean AUC of the videos that hold normal and anomalous frames, of scores smoothed both ways."""
+        return self._centred.result.macro_auc
+
+    @property
+    def _centred(self) -> FiguresRow:
+        return next(row for row in self.rows if row.smoothing == "centred")
 
     def remarks(self) -> list[str]:
         """Plain sentences for the reader: every figure that is not above its best null score."""
@@ -110,6 +127,22 @@ class Evaluation:
             for row in self.rows
             for name, figures in {"result": row.result, **row.nulls}.items()
         ]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The lines of `as_table` as a table, indexed by smoothing and score: the result, and the nulls beside it."""
+        import pandas as pd
+
+        return pd.DataFrame(self.as_table()).set_index(["smoothing", "score"])
+
+    def __repr__(self) -> str:
+        auc = ", ".join(
+            f"{kind}_auc={'undefined' if value is None else f'{value:.4f}'}"
+            for kind, value in (("micro", self.micro_auc), ("macro", self.macro_auc))
+        )
+        return f"Evaluation({auc}, {self.num_videos} videos, {self.num_frames} frames)"
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().to_html(float_format="{:.4f}".format, na_rep="undefined"))
 
 
 def evaluate_tracks(

@@ -27,10 +27,19 @@ def smooth(scores: Float64, sigma_frames: float, mode: SmoothingMode) -> Float64
     if not (np.isfinite(sigma_frames) and sigma_frames >= 0):
         raise UsageError("smoothing sigma", expected="a finite number of frames, 0 or more", got=sigma_frames)
     scores = np.array(scores, np.float64)
-    radius = int(_RADIUS_SIGMAS * sigma_frames + 0.5)
+    radius = _radius(sigma_frames)
     if mode == "raw" or radius == 0 or scores.size == 0:
         return scores
     return _centred(scores, sigma_frames, radius) if mode == "centred" else _causal(scores, sigma_frames, radius)
+
+
+def causal_length(sigma_frames: float) -> int:
+    """How many scores, the frame's own included, decide a causally smoothed score."""
+    return _radius(sigma_frames) + 1
+
+
+def _radius(sigma_frames: float) -> int:
+    return int(_RADIUS_SIGMAS * sigma_frames + 0.5)
 
 
 def _centred(scores: Float64, sigma_frames: float, radius: int) -> Float64:

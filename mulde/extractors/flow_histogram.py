@@ -47,6 +47,7 @@ class FlowHistogram:
     def __init__(self, *, motion: SharedMotion | None = None, step: int = 1, bins: int = 8, grid: int = 1) -> None:
         self.motion, self.step, self.bins, self.grid = motion or SharedMotion(DisFlow()), step, bins, grid
         self.before = self.after = step
+        self.after_with_past = 0  # the frames behind are for the first frames alone
         self.motion.add(self)
 
     def fingerprint(self) -> Fingerprint:

@@ -99,6 +99,7 @@ class Velocity:
         self.motion, self.step, self.bins = motion or SharedMotion(DisFlow()), step, bins
         self.normalise, self.horizon = normalise, horizon
         self.before = self.after = step
+        self.after_with_past = 0  # the frames behind are for the first frames alone
         self.motion.add(self)
 
     def fingerprint(self) -> Fingerprint:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from mulde.report.curves import TradeOff, thin_track
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 
 _BLUE, _GREY, _ORANGE = "#0072b2", "#9a9a9a", "#e69f00"  # told apart by colour-blind readers and in greyscale
 _DECADES = 1e-5
@@ -70,6 +71,27 @@ def plot_scores(
         below.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("")
     _save(figure, path)
+
+
+def score_curves(tracks: Sequence[ScoreTrack], *, alarm_level: float | None = None) -> Figure:
+    """The score curves of several videos, one below the other; a figure that a notebook shows."""
+    from matplotlib.figure import Figure
+
+    class Curves(Figure):
+        def _repr_png_(self) -> bytes:
+            return as_png(self)
+
+    figure = Curves(figsize=(10, 3.2 * len(tracks)), layout="constrained")
+    rows = figure.subplots(len(tracks), 1, squeeze=False)[:, 0]
+    for axes, track in zip(rows, tracks, strict=True):
+        _draw_curve(axes, track, alarm_level)
+    return figure
+
+
+def as_png(figure: Figure, dpi: int = 80) -> bytes:
+    content = io.BytesIO()
+    _write(figure, content, dpi)
+    return content.getvalue()
 
 
 def _draw_spans(axes: Axes, spans: Sequence[tuple[int, int]] | None) -> None:
@@ -301,6 +323,11 @@ def _draw_heldout(
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with atomic_write(path) as partial, warnings.catch_warnings():
+    with atomic_write(path) as partial:
+        _write(figure, partial, 110)
+
+
+def _write(figure: Figure, target: Path | BinaryIO, dpi: int) -> None:
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # names may be in any script; the font has not all
-        figure.savefig(partial, dpi=110)
+        figure.savefig(target, format="png", dpi=dpi)

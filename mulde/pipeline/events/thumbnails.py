@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,9 +82,24 @@ def thumbnail(image: UInt8, event: Event) -> UInt8:
     return np.asarray(small, np.uint8)
 
 
+def thumbnails(events: Iterable[Event], stored: StoredVideo, plan: ExtractionPlan) -> Iterator[tuple[str, bytes]]:
+    """JPEGs of the events of one video, by event id, in order of the frames that they show."""
+    of_frame: dict[int, list[Event]] = {}
+    for event in events:
+        of_frame.setdefault(shown_frame(event), []).append(event)
+    for frame, image in wanted_frames(stored.video, plan, of_frame):
+        for event in of_frame[frame]:
+            yield event.event_id, _jpeg(thumbnail(image, event))
+
+
 def _write_jpeg(image: UInt8, path: Path) -> None:
+    with atomic_write(path) as partial:
+        partial.write_bytes(_jpeg(image))
+
+
+def _jpeg(image: UInt8) -> bytes:
     import cv2
 
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-    with atomic_write(path) as partial:
-        partial.write_bytes(encoded.tobytes())
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+    content: bytes = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
+    return content

@@ -19,7 +19,8 @@ from mulde.store.store import FeatureStore
 @dataclass(frozen=True)
 class Session:
     """Where and how a command works: its store, its device, how it talks to a person, who extracts, and whether
-    footage that is left out is an error (`strict`). command: its command line, for the record of a run."""
+    footage that is left out is an error (`strict`). command: its command line, for the record of a run; keeps_record:
+    whether weights that were named go into the user's record."""
 
     store: FeatureStore
     device: str
@@ -27,6 +28,7 @@ class Session:
     workers_config: WorkerConfig = THIS_MACHINE
     strict: bool = False
     command: tuple[str, ...] = ()
+    keeps_record: bool = True
 
     @classmethod
     def open(
@@ -38,11 +40,13 @@ class Session:
         *,
         strict: bool = False,
         command: Sequence[str] = (),
+        keeps_record: bool = True,
     ) -> Session:
-        return cls(FeatureStore(store), choose_device(device), reporter, workers_config, strict, tuple(command))
+        chosen = choose_device(device)
+        return cls(FeatureStore(store), chosen, reporter, workers_config, strict, tuple(command), keeps_record)
 
     def extract(self, videos: Sequence[Video], plan: ExtractionPlan) -> Extraction:
         extraction = extract(videos, plan, self.store, self.reporter, self.workers_config)
-        if extraction.done:
+        if extraction.done and self.keeps_record:
             remember(plan.settings, plan.fingerprint())
         return extraction

@@ -49,25 +49,27 @@ MAX_CLIP_BYTES = 150_000_000  # of embedded clips: browsers open larger pages sl
 
 @dataclass(frozen=True)
 class _Place:
-    """A run folder and the page that is written about it."""
+    """A run folder and the page that is written about it. links: whether the page may point to files of the folder."""
 
     root: Path
     page: Path
+    links: bool = True
 
     def link(self, path: Path) -> str | None:
         """Where a file lies relative to the page, as a URL; None where there is no such file."""
-        if not path.is_file():
+        if not (self.links and path.is_file()):
             return None
         return quote(os.fsencode(Path(os.path.relpath(path, self.page.parent)).as_posix()))
 
 
-def run_report(run: Path, out: Path | None, reporter: Reporter, *, embed_clips: bool) -> Path:
-    """Write one HTML file about a run folder, or about score tables alone; its path.
+def run_report(run: Path, out: Path | None, reporter: Reporter, *, embed_clips: bool, links: bool = True) -> Path:
+    """Write one HTML file about a run folder, or about score tables alone; its path. links: whether it may point to
+    pictures and videos of the folder.
 
     Raises MuldeError where there are no scores or a file is damaged, UsageError for a folder of several runs.
     """
     check_single_run(run)
-    place = _Place(run, out or run / REPORT)
+    place = _Place(run, out or run / REPORT, links)
     report = _gathered(place, reporter, embed_clips)
     with reporter.bar("report", len(report.events), "pictures") as advance:
         page = build_page(report, advance)

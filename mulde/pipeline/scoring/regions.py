@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from mulde.errors import MuldeError
@@ -87,18 +88,23 @@ def _tracks(table: FeatureTable) -> np.ndarray:
     return np.full(len(table), -1, np.int64) if table.track_id is None else table.track_id
 
 
-def write_regions(regions: RegionScores, folder: Path) -> Path:
-    """Write `<folder>/<video>.parquet`: frame_index, x0, y0, x1, y1, track_id, anomaly_score, score_<stream>..."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {
+def region_columns(regions: RegionScores) -> dict[str, NDArray[Any]]:
+    """The columns of a table of boxes: frame_index, x0, y0, x1, y1, track_id, anomaly_score, score_<stream>..."""
+    return {
         "frame_index": regions.frame_index,
         **{name: regions.box_xyxy[:, i] for i, name in enumerate(BOX_COLUMNS)},
         "track_id": regions.track_id,
         "anomaly_score": regions.anomaly_score,
         **{f"{STREAM_PREFIX}{name}": values for name, values in regions.streams.items()},
     }
+
+
+def write_regions(regions: RegionScores, folder: Path) -> Path:
+    """Write `<folder>/<video>.parquet` with the columns of `region_columns`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = region_columns(regions)
     facts = {"video": regions.video, "size_hw": regions.size_hw}
     path = _path(folder, regions.video)
     with atomic_write(path) as partial:

@@ -1,0 +1,227 @@
+"""Causal scores of frames as they come: those that the same frames have in a file, smoothed over the past alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from mulde.devices import one_core_per_call
+from mulde.errors import RecordError, UsageError
+from mulde.evaluation.conformal import FrameReference
+from mulde.evaluation.smoothing import causal_length, smooth
+from mulde.extractors.base import Extractor
+from mulde.images import resized, shrunk, shrunk_size
+from mulde.media.reader import size_changed
+from mulde.pipeline.model.world import Match, match
+from mulde.pipeline.predictor.predictor import Predictor
+from mulde.pipeline.scoring.frames import FrameScores, score_frames
+from mulde.pipeline.scoring.regions import region_scores
+from mulde.records import Frames, Regions, RegionScores, UInt8, Window
+
+_NAME = "stream"
+
+
+@dataclass(frozen=True)
+class ScoredObject:
+    """An object in a frame and how unusual it is; higher = more anomalous.
+
+    box_xyxy: x0, y0, x1, y1 in pixels of the frames as they were worked on, which are the given ones unless the model
+    learnt another size. streams: the score by kind of feature, NaN where one has nothing to say of the object.
+    """
+
+    box_xyxy: tuple[float, float, float, float]
+    anomaly_score: float
+    streams: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScoredFrame:
+    """What is known of a frame once its result comes.
+
+    frame_index: from 0 up, as the frames came; time_s: as it was given. anomaly_score: smoothed over this frame and
+    those before it; higher = more anomalous. p_value: its rank among causal scores of held-out normal video, None where
+    the model keeps none; lower = more anomalous. fused: the unsmoothed score; streams: its parts by kind of feature.
+    """
+
+    frame_index: int
+    time_s: float
+    anomaly_score: float
+    p_value: float | None
+    objects: tuple[ScoredObject, ...]
+    fused: float
+    streams: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A frame whose result is still to come; `is_kept`: it is worked on, not left out for the rate."""
+
+    frame_index: int
+    time_s: float
+    is_kept: bool
+
+
+class FrameScorer:
+    """Takes frames one by one and gives their results in order, each once nothing that comes later can change it.
+
+    delay: how many frames later that is, once as many frames have passed as the features look back. rate: frames per
+    second; None: the rate that the model learnt. Memory holds the frames that the features look at, and the scores
+    that smoothing looks back to. Raises UsageError for a model whose features need whole videos.
+    """
+
+    def __init__(self, predictor: Predictor, rate: float | None = None) -> None:
+        _refuse_whole_videos(predictor)
+        bundle, plan = predictor.bundle, predictor.plan
+        self.predictor, self.delay = predictor, max(map(_delay, plan.extractors), default=0)
+        self._rate_is_known, self.rate = rate is not None, _rate(predictor, rate)
+        alarms, fusion = bundle.settings.alarms, bundle.settings.fusion
+        self._sigma_frames = fusion.smoothing_s * self.rate
+        self._past: deque[float] = deque(maxlen=causal_length(self._sigma_frames))
+        normal = bundle.smoothed_normal["causal"]
+        moment_s = max(alarms.merge_gap_s, 4 * fusion.smoothing_s)
+        self._reference = FrameReference.of(normal, stretch_s=moment_s) if normal else None
+        self._size_hw: tuple[int, int] | None = None
+        self._match = Match()
+        self._num_frames, self._first_s, self._last_s, self._last_number = 0, 0.0, -np.inf, -1
+        self._waiting: deque[_Waiting] = deque()
+        self._held: deque[tuple[UInt8, int, float]] = deque()  # kept frames: pictures, numbers and times
+        self._num_dropped = self._num_scored = 0  # of the kept frames
+        self._scores: FrameScores | None = None
+        self._regions: RegionScores | None = None
+
+    def push(self, image: UInt8, time_s: float) -> Iterator[ScoredFrame]:
+        """Take the next frame, image (H, W, 3) RGB uint8 at time_s seconds, and give the results that are ready.
+
+        Raises RecordError for an array of another kind or a time that is not after the last one, VideoError for a frame
+        of another size than the first one and for a size or rate that the model cannot be brought to.
+        """
+        image = self._checked(image, time_s)
+        conversion = self._match.conversion
+        number = self._num_frames
+        if conversion is not None and conversion.every > 1:
+            number = int(conversion.numbers(np.array([time_s - self._first_s]))[0])
+        is_kept = number > self._last_number
+        self._waiting.append(_Waiting(self._num_frames, time_s, is_kept))
+        self._num_frames += 1
+        if is_kept:
+            self._last_number = number
+            picture = image if conversion is None else resized(image, conversion.size_hw)
+            self._held.append((np.array(picture), number, time_s))  # a copy: the caller may reuse the array
+        return self._ready(at_end=False)
+
+    def flush(self) -> Iterator[ScoredFrame]:
+        """The results that are left when no frame comes any more."""
+        return self._ready(at_end=True)
+
+    def _checked(self, image: UInt8, time_s: float) -> UInt8:
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            got = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise RecordError(f"frame {self._num_frames}", expected="RGB uint8 of shape (H, W, 3)", got=got)
+        if not (np.isfinite(time_s) and time_s > self._last_s):
+            expected = "seconds after those of the frame before" if self._num_frames else "seconds"
+            raise RecordError(f"time of frame {self._num_frames}", expected=expected, got=time_s)
+        self._last_s = time_s
+        if self._size_hw is None:
+            self._size_hw, self._first_s = image.shape[:2], time_s
+            self._match = self._matched(shrunk_size(self._size_hw, self.predictor.settings.video.working_size_px))
+        if image.shape[:2] != self._size_hw:
+            raise size_changed(Path(_NAME), self._size_hw, image.shape[:2])
+        return shrunk(image, self.predictor.settings.video.working_size_px)
+
+    def _matched(self, size_hw: tuple[int, int]) -> Match:
+        world, how = self.predictor.bundle.world, self.predictor.settings.video.match_training
+        if world is None:
+            return Match()
+        rate = Fraction(self.rate).limit_denominator(100_000)
+        found = match(world, Path(_NAME), size_hw, rate, how, rate_is_known=self._rate_is_known)
+        for remark in found.remarks:
+            self.predictor.reporter.warn(f"{_NAME}: {remark}")
+        return found
+
+    def _ready(self, *, at_end: bool) -> Iterator[ScoredFrame]:
+        while self._waiting and (not self._waiting[0].is_kept or at_end or self._can_score()):
+            frame = self._waiting.popleft()
+            if frame.is_kept:
+                with one_core_per_call():
+                    self._score_next()
+            yield self._result(frame)
+
+    def _ahead(self) -> int:
+        """How many frames behind it the next frame needs: the first frames, which have no past, may need more."""
+        plan = self.predictor.plan
+        return plan.after if self._num_scored < plan.before else self.delay
+
+    def _can_score(self) -> bool:
+        return self._num_dropped + len(self._held) > self._num_scored + self._ahead()
+
+    def _score_next(self) -> None:
+        plan, bundle = self.predictor.plan, self.predictor.bundle
+        row = self._num_scored - self._num_dropped
+        pictures, numbers, times_s = zip(*list(self._held)[: row + 1 + self._ahead()], strict=True)
+        frames = Frames(np.stack(pictures), np.array(numbers, np.int64), np.array(times_s, np.float64))
+        window = Window(frames, row, row + 1)
+        regions = plan.regions.find(window) if plan.regions else Regions.empty()
+        tables = {extractor.name: extractor.extract(window, regions) for extractor in plan.extractors}
+        how = bundle.settings.fusion.combine
+        self._scores = score_frames(tables.__getitem__, window.core_index, bundle.streams, how)
+        rows = self._scores.rows
+        self._regions = region_scores(_NAME, frames.size_hw, rows, how) if rows else None
+        self._num_scored += 1
+        while self._num_dropped < self._num_scored - plan.before:
+            self._held.popleft()
+            self._num_dropped += 1
+
+    def _result(self, frame: _Waiting) -> ScoredFrame:
+        assert self._scores is not None
+        fused = float(self._scores.fused[0])
+        self._past.append(fused)
+        score = smooth(np.array(self._past), self._sigma_frames, "causal")[-1:]
+        return ScoredFrame(
+            frame.frame_index,
+            frame.time_s,
+            float(score[0]),
+            None if self._reference is None else float(self._reference.p_values(score)[0]),
+            () if self._regions is None else tuple(_objects(self._regions)),
+            fused,
+            {name: float(values[0]) for name, values in self._scores.streams.items()},
+        )
+
+
+def _objects(regions: RegionScores) -> Iterator[ScoredObject]:
+    for i, corners in enumerate(regions.box_xyxy.tolist()):
+        streams = {name: float(values[i]) for name, values in regions.streams.items()}
+        yield ScoredObject((corners[0], corners[1], corners[2], corners[3]), float(regions.anomaly_score[i]), streams)
+
+
+def _delay(extractor: Extractor) -> int:
+    """How many frames behind a frame an extractor looks at, once there are enough before it."""
+    return int(getattr(extractor, "after_with_past", extractor.after))
+
+
+def _rate(predictor: Predictor, rate: float | None) -> float:
+    if rate is not None:
+        if not (np.isfinite(rate) and rate > 0):
+            raise UsageError("rate of a stream", expected="frames per second above 0", got=rate)
+        return float(rate)
+    world = predictor.bundle.world
+    if world is None:
+        raise UsageError(
+            "rate of a stream", expected="frames per second, as this model does not know those of its training"
+        )
+    return world.rates[0].rate if world.rates else predictor.settings.video.frame_rate
+
+
+def _refuse_whole_videos(predictor: Predictor) -> None:
+    settings = predictor.settings
+    needs: tuple[tuple[bool, str], ...] = (
+        (bool(settings.features.imported), "features that were made elsewhere (features.imported)"),
+        (settings.tracks.average_frames > 0, "averages along tracks (tracks.average_frames), which need whole videos"),
+    )
+    for is_needed, what in needs:
+        if is_needed:
+            raise UsageError(f"a stream cannot be scored by this model: it has {what}", hint="score finished files")

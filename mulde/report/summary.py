@@ -1,0 +1,53 @@
+"""A result in short, as a notebook shows it: curves, and the clearest events with pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mulde.events import Event
+from mulde.names import shown
+
+
+@dataclass(frozen=True)
+class EventSummary:
+    """An event and its picture, a JPEG; None where there is none."""
+
+    event: Event
+    jpeg: bytes | None = None
+
+    @property
+    def picture(self) -> str | None:
+        return None if self.jpeg is None else base64.b64encode(self.jpeg).decode("ascii")
+
+
+def summary_html(
+    *,
+    title: str,
+    curves: bytes,
+    events: Sequence[EventSummary],
+    num_hidden_videos: int = 0,
+    num_hidden_events: int = 0,
+    statement: str = "",
+) -> str:
+    """A piece of HTML without script that loads nothing. curves: a PNG; num_hidden_...: those that are not shown;
+    statement: what the alarm level promises. Names and reasons come from outside: the template escapes them."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader("mulde.report"),
+        autoescape=True,
+        finalize=shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return templates.get_template("summary.html").render(
+        title=title,
+        curves=base64.b64encode(curves).decode("ascii"),
+        events=events,
+        num_hidden_videos=num_hidden_videos,
+        num_hidden_events=num_hidden_events,
+        statement=statement,
+    )
