@@ -1,4 +1,4 @@
-"""Files: written so that each appears whole or not at all, read within bounds, so that no file can hang or fill us."""
+"""Files: written atomically, and read within bounds, so that no file can block the program or fill its memory."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ MAX_BYTES = 2**24
 _MAX_VALUES, MAX_DEPTH, _MAX_DIGITS = 2**23, 64, 40
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 _PARTIAL = re.compile(r"\.mulde-[0-9a-f]{8}-(?P<pid>\d+)-(?P<place>[0-9a-f]{8})\..*", re.DOTALL)
+_PARTIAL_TABLE = re.compile(r"\..+\.parquet\.(?P<host>.+)\.(?P<pid>\d+)\.[0-9a-f]{8}", re.DOTALL)
+"""As version 0.1 named the tables of a store while it wrote them."""
 _DAY_S = 86_400
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when the block ends well and vanishes when it does not.
+    """Yields a temporary path, with the suffix of `path`, that replaces `path` when the block succeeds.
 
-    Its suffix is that of `path`. Raises FileError, which names `path`, where it cannot be written.
+    It is removed when the block fails. Raises FileError, which names `path`, where it cannot be written.
     """
     partial = _begin(path)
     _active.add(partial)
     try:
         mode = stat.S_IMODE(partial.stat().st_mode)
         yield partial
-        if stat.S_IMODE(partial.stat().st_mode) != mode:  # of a writer that made the file anew
+        if stat.S_IMODE(partial.stat().st_mode) != mode:  # the writer created the file again
             partial.chmod(mode)
         os.replace(partial, path)
     except OSError as error:
@@ -75,7 +77,7 @@ def _begin(path: Path) -> Path:
         _sweep(path.parent)
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except (FileExistsError, NotADirectoryError):
-        in_the_way = next((one for one in path.parents if one.exists() and not one.is_dir()), path.parent)
+        in_the_way = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), path.parent)
         raise FileError(f"{path} cannot be written", expected="a folder", got=f"the file {in_the_way}") from None
     except MuldeError:
         raise
@@ -99,11 +101,16 @@ def _sweep(folder: Path) -> None:
     _swept.add(key)
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if (match := _PARTIAL.fullmatch(entry.name)) and _is_left_over(Path(entry.path), match):
+            if _is_left_over(Path(entry.path)):
                 Path(entry.path).unlink(missing_ok=True)
 
 
-def _is_left_over(path: Path, match: re.Match[str]) -> bool:
+def _is_left_over(path: Path) -> bool:
+    if match := _PARTIAL_TABLE.fullmatch(path.name):
+        return match["host"] == socket.gethostname() and not is_alive(int(match["pid"]))
+    match = _PARTIAL.fullmatch(path.name)
+    if match is None:
+        return False
     if match["place"] == _place():
         pid = int(match["pid"])
         return path not in _active if pid == os.getpid() else not is_alive(pid)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mulde.errors import StoreError, UsageError, cannot
-from mulde.files import file_kind, is_alive
+from mulde.files import file_kind
 from mulde.records import FeatureTable, Float64, Int64, Regions
 from mulde.store.table_file import BOX_COLUMNS as BOX_COLUMNS
 from mulde.store.table_file import FRAMES_SCHEMA as FRAMES_SCHEMA
@@ -81,7 +80,7 @@ class FeatureStore:
             raise StoreError(f"no stored {passport.kind} at {path}", hint="mulde extract") from None
 
     def make_way(self, video_sha256: str) -> None:
-        """Remove what is in the place of a video's folder, as far as that is possible, and no folder."""
+        """Remove a file in the place of a video's folder, if possible."""
         folder = self.root / video_sha256[:16]
         with suppress(OSError):
             if os.path.lexists(folder) and not folder.is_dir():
@@ -142,7 +141,7 @@ class FeatureStore:
         return ends
 
     def trim_parts(self, passport: Passport, num_frames: int) -> None:
-        """Drop the parts that reach behind the first `num_frames` frames, and whatever is no part."""
+        """Drop the parts that reach behind the first `num_frames` frames, and everything that is no part."""
         kept = {path for _, stop, path in _listed(self.parts(passport)) if stop <= num_frames}
         for path in _entries(self.parts(passport)):
             if path not in kept and not path.name.startswith("."):  # hidden: another process writes it
@@ -166,16 +165,16 @@ class FeatureStore:
 
         Raises StoreError unless they are those of `num_frames` frames: without locks another process may take some.
         """
-        found = _listed(self.parts(passport))
-        edges = [0, *(stop for _, stop, _ in found)]
-        if [start for start, _, _ in found] != edges[:-1] or edges[-1] != num_frames:
+        parts = _listed(self.parts(passport))
+        edges = [0, *(stop for _, stop, _ in parts)]
+        if [start for start, _, _ in parts] != edges[:-1] or edges[-1] != num_frames:
             raise StoreError(
                 f"parts of {passport.kind} in {self.parts(passport)} were changed meanwhile",
                 expected=f"frames 0 to {num_frames} without a gap",
                 got=f"ends at {edges[1:]}",
                 hint="the same command again",
             )
-        paths = [path for _, _, path in found]
+        paths = [path for _, _, path in parts]
         with self.writer(passport, pq.read_schema(paths[0]).remove_metadata(), notes) as append:
             for path in paths:
                 append(pa.concat_tables(verified(path, passport)).combine_chunks())
@@ -191,7 +190,6 @@ class FeatureStore:
         """
         path = self.path(passport)
         _make_folder(path.parent)
-        _remove_leftovers(path)
         with written(path, passport, schema, notes) as append:
             yield append
 
@@ -233,15 +231,6 @@ def _clear_unless_file(path: Path) -> None:
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
             remove(path)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Delete partial files of `path` left by processes of this machine that are no longer alive."""
-    for leftover in path.parent.glob(f".{path.name}.{socket.gethostname()}.*"):
-        pid = leftover.name.rsplit(".", 2)[-2]
-        if not (pid.isdigit() and is_alive(int(pid))):
-            with suppress(OSError):
-                remove(leftover)
 
 
 def frames_to_arrow(frame_index: Int64, time_s: Float64) -> pa.Table:

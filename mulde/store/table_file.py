@@ -1,6 +1,6 @@
 """One stored table: written with a footer that says what it is, and read only as far as that can be true.
 
-Whatever lies at a path, reading it ends in a sound table or in a StoreError.
+Reading a path ends in a sound table or in a StoreError, for any content.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import json
 import os
 import re
 import shutil
-import socket
 import stat
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +24,7 @@ import pyarrow.parquet as pq
 
 from mulde.digests import fingerprint
 from mulde.errors import MuldeError, StoreError, cannot
-from mulde.files import file_kind, parse_json
+from mulde.files import atomic_write, file_kind, parse_json
 from mulde.nested import differences
 
 SCHEMA_VERSION = 1
@@ -131,11 +129,11 @@ def verified(path: Path, passport: Passport | None = None) -> Iterator[pa.Table]
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[pq.ParquetFile, Footer]]:
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError(f"expected a file, got {file_kind(found.st_mode)}")
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"expected a file, got {file_kind(status.st_mode)}")
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield file, _footer(path, file, found.st_size)
+            yield file, _footer(path, file, status.st_size)
     except (FileNotFoundError, StoreError):
         raise
     except NotADirectoryError as error:
@@ -219,12 +217,15 @@ def written(
     path: Path, passport: Passport, schema: pa.Schema, notes: Mapping[str, Any] | None = None
 ) -> Iterator[Callable[[pa.Table], None]]:
     """Yields what appends a table to a file that takes the place of whatever is at `path` when the block ends well,
-    else vanishes; `notes` may be filled until then. Raises FileError, which names `path`, where it cannot be written.
+    else vanishes (as of `atomic_write`); `notes` may be filled until then. Raises FileError, which names `path`, where
+    it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     digest = _Digest(schema)
     rows = max(_ROW_GROUP_BYTES // _row_bytes(passport.kind, schema), 1)
-    try:
+    if path.is_dir():
+        with _writing(path):
+            remove(path)
+    with atomic_write(path) as partial:
         with _writing(path):
             writer = pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True)
 
@@ -239,12 +240,6 @@ def written(
         finally:
             with _writing(path):
                 writer.close()
-        with _writing(path):
-            if path.is_dir():
-                remove(path)
-            os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -300,5 +295,5 @@ def _type_name(kind: pa.DataType) -> str:
 
 
 def _compare(expected: Mapping[str, Any], stored: Mapping[str, Any], path: Path) -> None:
-    for name, wanted, found in differences(expected, stored):
-        raise StoreError(f"stored file {path} was made otherwise: {name}", expected=wanted, got=found)
+    for name, wanted, stored_value in differences(expected, stored):
+        raise StoreError(f"stored file {path} was made otherwise: {name}", expected=wanted, got=stored_value)

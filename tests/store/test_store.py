@@ -270,12 +270,13 @@ def test_a_failed_write_leaves_nothing_and_the_old_file_stays(tmp_path):
 
 
 def test_what_dead_writers_left_is_cleared_and_live_ones_are_left_alone(tmp_path):
+    """Under the names of version 0.1; of those since, `tests/test_writing.py` knows."""
     store = FeatureStore(tmp_path)
     path = store.path(PASSPORT)
     path.parent.mkdir(parents=True)
-    dead = path.with_name(f".{path.name}.{socket.gethostname()}.999999999.abc")
-    live = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.abc")
-    elsewhere = path.with_name(f".{path.name}.other-machine.1.abc")
+    dead = path.with_name(f".{path.name}.{socket.gethostname()}.999999999.0123abcd")
+    live = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.0123abcd")
+    elsewhere = path.with_name(f".{path.name}.other-machine.1.0123abcd")
     for leftover in (dead, live, elsewhere):
         leftover.touch()
     put(store, table())
