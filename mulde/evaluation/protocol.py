@@ -1,6 +1,6 @@
 """The evaluation protocol: the same figures for a result and for scores that never look at the video.
 
-It reports and chooses nothing: labels are opened here, so whatever is picked by these figures is picked on test labels.
+It reports and chooses nothing: labels are opened here, so a choice by these figures is a choice on test labels.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from mulde.evaluation.metrics import Figures as Figures  # part of what this mod
 from mulde.evaluation.metrics import LabelledScores, frame_figures, mean_figures
 from mulde.evaluation.regions import RegionFigures, RegionPool
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
-from mulde.records import Float64, LabelTrack
+from mulde.records import Bool, Float64, Int64, LabelTrack
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NUM_RANDOM_DRAWS = 5  # one smoothed draw strays by several points on a small set; the mean of a few does not
+NUM_RANDOM_DRAWS = 5  # one smoothed draw is off by several points on a small set; the mean of a few is not
 NUM_RESAMPLES = 1000
 TableCell = str | float | int | None
 
@@ -163,9 +163,9 @@ def evaluate_tracks(
     scores: video -> (T,) float64, one per frame; labels: the same videos, T labels each; sigma_frames: one number of
     frames for all videos or one per video; seed: of the random null score and the bootstrap; rates: frames per second,
     without which there are no event figures; levels: smoothing -> name -> alarm level of the scores so smoothed, beside
-    those read off the test labels; bootstrap: number of resamples; compat: name of a habit in `compat.VARIANTS`.
+    those read off the test labels; bootstrap: number of resamples; compat: name of a variant in `compat.VARIANTS`.
     Raises LabelError when videos or lengths disagree, UsageError for a sigma or rate that is missing or bad, for levels
-    without rates and for an unknown habit.
+    without rates and for an unknown variant.
     """
     _check_same_videos(scores, labels)
     videos = sorted(scores)  # so that the order of the mapping changes nothing, the random draws included
@@ -176,40 +176,59 @@ def evaluate_tracks(
         raise UsageError("alarm levels without frame rates", expected="frames per second of each video", got="none")
     rules = EventRules() if events is None else events
     nulls = _null_scores({video: len(truth[video]) for video in videos}, seed)
-    resamples = draw_videos(len(videos), bootstrap, seed)
-
-    def smoothed(raw: Mapping[str, Float64], mode: SmoothingMode) -> list[LabelledScores]:
-        return [LabelledScores(video, smooth(raw[video], sigma[video], mode), truth[video]) for video in videos]
-
-    def row(mode: SmoothingMode) -> FiguresRow:
-        result = smoothed(scores, mode)
-        alarms: tuple[OperatingPoint, ...] = ()
-        if rate is not None:
-            first_draws = {name: smoothed(draws[0], mode) for name, draws in nulls.items()}
-            alarms = _alarms(result, first_draws, rate, rules, (levels or {}).get(mode, {}))
-        return FiguresRow(
-            smoothing=mode,
-            result=frame_figures(result),
-            nulls={
-                name: mean_figures([frame_figures(smoothed(draw, mode)) for draw in draws])
-                for name, draws in nulls.items()
-            },
-            intervals=auc_intervals(result, resamples),
-            alarms=alarms,
-        )
-
+    compared = _Compared(
+        scores, nulls, truth, sigma, rate, rules, levels or {}, draw_videos(len(videos), bootstrap, seed)
+    )
     return Evaluation(
         num_videos=len(videos),
         num_frames=sum(len(anomalous) for anomalous in truth.values()),
         num_anomalous_frames=sum(int(anomalous.sum()) for anomalous in truth.values()),
         seed=seed,
         sigma_frames=sigma,
-        rows=tuple(row(mode) for mode in SMOOTHING_MODES),
+        rows=tuple(compared.row(mode) for mode in SMOOTHING_MODES),
         num_resamples=bootstrap,
         event_rules=rules,
         regions=None if regions is None else regions.figures(),
         compat=None if compat is None else compat_figures(compat, scores, nulls, truth, sigma),
     )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What `evaluate_tracks` was given, checked; the videos in the order of `truth`."""
+
+    scores: Mapping[str, Float64]
+    nulls: Mapping[str, Sequence[Mapping[str, Float64]]]
+    truth: Mapping[str, Bool]
+    sigma_frames: Mapping[str, float]
+    rates: Mapping[str, float] | None
+    rules: EventRules
+    levels: Mapping[SmoothingMode, Mapping[str, float]]
+    resamples: Int64
+
+    def row(self, mode: SmoothingMode) -> FiguresRow:
+        """The figures after one kind of smoothing."""
+        result = self._smoothed(self.scores, mode)
+        alarms: tuple[OperatingPoint, ...] = ()
+        if self.rates is not None:
+            first_draws = {name: self._smoothed(draws[0], mode) for name, draws in self.nulls.items()}
+            alarms = _alarms(result, first_draws, self.rates, self.rules, self.levels.get(mode, {}))
+        return FiguresRow(
+            smoothing=mode,
+            result=frame_figures(result),
+            nulls={
+                name: mean_figures([frame_figures(self._smoothed(draw, mode)) for draw in draws])
+                for name, draws in self.nulls.items()
+            },
+            intervals=auc_intervals(result, self.resamples),
+            alarms=alarms,
+        )
+
+    def _smoothed(self, scores: Mapping[str, Float64], mode: SmoothingMode) -> list[LabelledScores]:
+        return [
+            LabelledScores(video, smooth(scores[video], self.sigma_frames[video], mode), anomalous)
+            for video, anomalous in self.truth.items()
+        ]
 
 
 def _null_scores(num_frames: Mapping[str, int], seed: int) -> dict[str, list[dict[str, Float64]]]:
@@ -260,11 +279,11 @@ def _per_video(what: str, videos: Sequence[str], values: float | Mapping[str, fl
 
 
 def _rates(videos: Sequence[str], rates: float | Mapping[str, float]) -> dict[str, float]:
-    found = _per_video("frame rate", videos, rates)
-    for video, rate in found.items():
+    by_video = _per_video("frame rate", videos, rates)
+    for video, rate in by_video.items():
         if not (np.isfinite(rate) and rate > 0):
             raise UsageError(f"frame rate of {video}", expected="more than 0 frames per second", got=rate)
-    return found
+    return by_video
 
 
 def _plain(value: Any) -> Any:

@@ -1,10 +1,10 @@
 """Region figures: is the anomaly found *where* it is? Higher scores mean more anomalous; undefined figures are None.
 
-`gather_evidence` matches boxes with truth, video by video; `RegionPool` counts over the videos, as often as asked.
+`gather_evidence` matches boxes with truth, video by video; `RegionPool` counts over the videos.
 
 RBDC and TBDC (Ramachandra & Jones, arXiv 1902.05872): share of the true regions, or tracks, that are found, against the
 false-positive regions per frame over all frames; area under the curve from 0 to 1 of those. Their detected regions are
-cut from a score map anew at each threshold; here boxes are fixed and a threshold keeps those with at least that score.
+cut from a score map again at each threshold; here boxes are fixed and a threshold keeps those with at least that score.
 
 Pixel level (Mahadevan et al. 2010; Li et al. 2014): an anomalous frame counts as found once at least 40 % of its true
 pixels lie in flagged boxes, a normal frame is a false positive once any box in it is flagged.
@@ -31,8 +31,6 @@ __all__ = [
     "RegionFigures",
     "RegionPool",
     "gather_evidence",
-    "region_curves",
-    "region_figures",
 ]
 
 MAX_CURVE_POINTS = 2000
@@ -68,7 +66,7 @@ class RegionCurves:
 
 
 class RegionPool:
-    """The evidence of all videos, sorted once; then counted as often as asked with each video taken `copies` times."""
+    """The evidence of all videos, sorted once, then counted with each video taken any number of times (`copies`)."""
 
     def __init__(self, evidence: Sequence[RegionEvidence]) -> None:
         self._evidence = tuple(evidence)
@@ -112,16 +110,6 @@ class RegionPool:
     def _regions_from(self) -> TruthSource:
         sources = {e.regions_from for e in self._evidence}
         return "tracks" if "tracks" in sources else "masks" if "masks" in sources else "none"
-
-
-def region_figures(evidence: Sequence[RegionEvidence]) -> RegionFigures:
-    """The figures of all videos together."""
-    return RegionPool(evidence).figures()
-
-
-def region_curves(evidence: Sequence[RegionEvidence]) -> RegionCurves:
-    """The curves under the figures."""
-    return RegionPool(evidence).curves()
 
 
 class _Curve:

@@ -88,7 +88,6 @@ class ReportPage:
     videos: Sequence[ReportVideo]
     events: Sequence[ReportEvent] = ()
     level: float | None = None
-    rule: Mapping[str, float] = field(default_factory=dict)
     normal: Mapping[str, Any] | None = None
     statement: str = ""
     normal_pictures: Mapping[int, Path] = field(default_factory=dict)
@@ -96,7 +95,6 @@ class ReportPage:
     num_alarms: tuple[int, int] = (0, 0)
     tables: Sequence[object] = ()
     remarks: Sequence[str] = ()
-    notes: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
     texts: Sequence[tuple[str, str]] = ()
 
@@ -128,31 +126,31 @@ def build_page(report: ReportPage, advance: Callable[[int], None] = lambda amoun
 
 def _check(report: ReportPage) -> None:
     known = {video.track.video for video in report.videos}
-    if strangers := [one.event.video for one in report.events if one.event.video not in known]:
-        raise RecordError("event of a report", expected="one of its videos", got=f"one of {strangers[0]}")
+    if unknown := [shown.event.video for shown in report.events if shown.event.video not in known]:
+        raise RecordError("event of a report", expected="one of its videos", got=f"one of {unknown[0]}")
 
 
-def _pictures(report: ReportPage, most_bytes: int, advance: Callable[[int], None]) -> dict[str, Any]:
+def _pictures(report: ReportPage, max_bytes: int, advance: Callable[[int], None]) -> dict[str, Any]:
     """Pictures as base64: of the events, and of the normal moments that they name, which get a share of the bytes."""
-    raw_bytes = most_bytes * 3 // 4
+    raw_bytes = max_bytes * 3 // 4
     moments = dict.fromkeys(
-        near.moment for one in report.events if one.event.reason for near in one.event.reason.nearest
+        near.moment for shown in report.events if shown.event.reason for near in shown.event.reason.nearest
     )
     paths = [report.normal_pictures.get(moment) for moment in moments]
     normal = fitted(paths, int(raw_bytes * _SHARE_OF_NORMAL), advance, large=False)
-    raw_bytes -= sum(len(one or b"") for one in normal)
-    events = fitted([one.picture for one in report.events], raw_bytes, advance)
+    raw_bytes -= sum(len(picture or b"") for picture in normal)
+    events = fitted([shown.picture for shown in report.events], raw_bytes, advance)
     return {
-        "events": [_base64(one) for one in events],
-        "clips": [_base64(one.clip) for one in report.events],
-        "normal": {str(moment): _base64(one) for moment, one in zip(moments, normal, strict=True) if one},
+        "events": [_base64(picture) for picture in events],
+        "clips": [_base64(shown.clip) for shown in report.events],
+        "normal": {str(moment): _base64(picture) for moment, picture in zip(moments, normal, strict=True) if picture},
     }
 
 
 def report_id(report: ReportPage) -> str:
-    """The same for every page of the same scores and events, so that a page that is written again finds its labels."""
-    videos = [[one.track.video, len(one.track)] for one in report.videos]
-    return hashlib.sha256(_json([videos, [one.event.event_id for one in report.events]]).encode()).hexdigest()[:16]
+    """The same for every page of the same scores and events, so that a new page finds feedback given in an old one."""
+    videos = [[video.track.video, len(video.track)] for video in report.videos]
+    return hashlib.sha256(_json([videos, [shown.event.event_id for shown in report.events]]).encode()).hexdigest()[:16]
 
 
 def _payload(report: ReportPage) -> tuple[list[Any], dict[str, Any]]:
@@ -176,13 +174,12 @@ def _payload(report: ReportPage) -> tuple[list[Any], dict[str, Any]]:
             "alarm_level": grid.alarm_level,
             "start": start,
         },
-        "rule": dict(report.rule),
         "normal": None if report.normal is None else dict(report.normal),
         "p_values": steps,
         "videos": [_video(video) for video in report.videos],
         **_streams(tracks),
         "events": _events(report),
-        "suppressions": [vars(one) | {"covers": list(one.covers)} for one in report.suppressions],
+        "suppressions": [vars(suppression) | {"covers": list(suppression.covers)} for suppression in report.suppressions],
     }
 
 
@@ -205,24 +202,24 @@ def _video(video: ReportVideo) -> dict[str, Any]:
 
 def _streams(tracks: Sequence[ScoreTrack]) -> dict[str, Any]:
     """Curves of the streams that every video has, one text per stream; thinned where they are long."""
-    names = [name for name in (tracks[0].streams if tracks else ()) if all(name in one.streams for one in tracks)]
+    names = [name for name in (tracks[0].streams if tracks else ()) if all(name in track.streams for track in tracks)]
     size = bucket_frames(sum(len(track) for track in tracks), len(names))
-    found = []
+    streams = []
     for name in names:
         values = [bucketed(track.streams[name], size) for track in tracks]
         grid = Grid.over(values)
-        text = packed(np.concatenate([grid.numbers(one) for one in values]))
-        found.append({"name": name, "low": grid.low, "step": grid.step, "values": text})
-    return {"bucket": size, "streams": found}
+        text = packed(np.concatenate([grid.numbers(part) for part in values]))
+        streams.append({"name": name, "low": grid.low, "step": grid.step, "values": text})
+    return {"bucket": size, "streams": streams}
 
 
 def _events(report: ReportPage) -> list[dict[str, Any]]:
     index = {video.track.video: i for i, video in enumerate(report.videos)}
-    return [_event(one, index[one.event.video]) for one in report.events]
+    return [_event(shown, index[shown.event.video]) for shown in report.events]
 
 
-def _event(one: ReportEvent, video: int) -> dict[str, Any]:
-    event, reason = one.event, one.event.reason
+def _event(shown: ReportEvent, video: int) -> dict[str, Any]:
+    event, reason = shown.event, shown.event.reason
     plain: dict[str, Any] = {
         "id": event.event_id,
         "video": video,
@@ -232,8 +229,8 @@ def _event(one: ReportEvent, video: int) -> dict[str, Any]:
         "score": event.score,
         "p": event.p_value,
         "suppression": event.suppression,
-        "picture": one.picture_link,
-        "clip": one.clip_link,
+        "picture": shown.picture_link,
+        "clip": shown.clip_link,
     }
     if reason is not None:
         plain["reason"] = {

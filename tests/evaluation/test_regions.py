@@ -17,8 +17,6 @@ from mulde.evaluation.regions import (
     RegionFigures,
     RegionPool,
     gather_evidence,
-    region_curves,
-    region_figures,
 )
 from mulde.evaluation.truth_regions import regions_from_masks
 from mulde.records import RegionScores, TruthRegions
@@ -77,7 +75,7 @@ def evidence_of(world: World, sizes: dict[str, tuple[int, int]] | None = None) -
 
 
 def figures_of(world: World) -> RegionFigures:
-    return region_figures(evidence_of(world))
+    return RegionPool(evidence_of(world)).figures()
 
 
 # ------------------------------------------------------------------------------------------------------ brute force
@@ -215,7 +213,7 @@ def test_resampled_figures_equal_those_of_repeated_videos(seed):
     evidence = evidence_of(world)
     copies = rng.integers(0, 3, len(evidence))
     repeated = [one for one, times in zip(evidence, copies, strict=True) for _ in range(times)]
-    expected, got = region_figures(repeated), RegionPool(evidence).figures(copies)
+    expected, got = RegionPool(repeated).figures(), RegionPool(evidence).figures(copies)
     for name, value in vars(expected).items():
         if name != "regions_from":
             assert getattr(got, name) == pytest.approx(value, abs=1e-12), name
@@ -332,7 +330,7 @@ def test_nothing_known_is_none_and_not_zero():
     assert figures == RegionFigures("none", None, None, 0, 0, 0, None, None, 0)
     normal_only = figures_of({"v": Tiny(2, [(0, OBJECT, 1.0)], [], [EMPTY_MASK, EMPTY_MASK])})
     assert normal_only == RegionFigures("tracks", None, None, 0, 0, 2, None, None, 2)
-    assert region_figures([]) == RegionFigures("none", None, None, 0, 0, 0, None, None, 0)
+    assert RegionPool([]).figures() == RegionFigures("none", None, None, 0, 0, 0, None, None, 0)
 
 
 def test_a_video_without_annotation_is_left_out_of_the_frames_counted():
@@ -363,7 +361,7 @@ def test_boxes_masks_and_truth_of_another_size_give_the_same_figures(seed):
         )
         for video, tiny in world.items()
     }
-    got = region_figures(evidence_of(shrunk, dict.fromkeys(world, (16, 40))))
+    got = RegionPool(evidence_of(shrunk, dict.fromkeys(world, (16, 40)))).figures()
     assert got == expected
 
 
@@ -430,7 +428,7 @@ def test_figures_from_masks_equal_those_of_the_regions_made_from_them(seed):
             boxes = [tuple(box) for box in made.box_xyxy.astype(int).tolist()]
             tiny.truth = list(zip(made.frame_index.tolist(), boxes, made.track_id.tolist(), strict=True))
             sizes[video] = (len(tiny.masks[0]), len(tiny.masks[0][0]))
-    assert got == replace(region_figures(evidence_of(world, sizes)), regions_from="masks")
+    assert got == replace(RegionPool(evidence_of(world, sizes)).figures(), regions_from="masks")
 
 
 # ----------------------------------------------------------------------------------------------------------- curves
@@ -446,7 +444,8 @@ def test_curves_have_the_areas_of_the_figures_and_stay_short():
     truth = [(f, OBJECT, f // 50) for f in range(0, 6000, 2)]
     world = {"v": Tiny(6000, boxes, truth, [mask_of(OBJECT) if f % 2 else EMPTY_MASK for f in range(6000)])}
     evidence = evidence_of(world)
-    figures, curves = region_figures(evidence), region_curves(evidence)
+    pool = RegionPool(evidence)
+    figures, curves = pool.figures(), pool.curves()
     for x, y, figure in (
         (curves.pixel_fpr, curves.pixel_tpr, figures.pixel_auc),
         (curves.false_regions_per_frame, curves.rbdc, figures.rbdc),
@@ -460,7 +459,7 @@ def test_curves_have_the_areas_of_the_figures_and_stay_short():
 
 
 def test_curves_of_nothing_are_empty():
-    curves = region_curves(evidence_of({"v": Tiny(3, [(0, OBJECT, 1.0)])}))
+    curves = RegionPool(evidence_of({"v": Tiny(3, [(0, OBJECT, 1.0)])})).curves()
     assert isinstance(curves, RegionCurves)
     assert all(values.shape == (0,) for values in vars(curves).values())
 

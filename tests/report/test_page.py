@@ -34,7 +34,7 @@ def test_names_from_outside_are_never_markup(small):
     video = scored(NASTY, np.array([0.0, 3.0, 3.0, 0.0]))
     report = replace(
         small, title=NASTY, videos=[video], events=[ReportEvent(event(video, 1, 3, 0.1, text=NASTY))],
-        statement=NASTY, facts=[(NASTY, NASTY)], texts=[(NASTY, NASTY)], remarks=[NASTY], notes=[NASTY],
+        statement=NASTY, facts=[(NASTY, NASTY)], texts=[(NASTY, NASTY)], remarks=[NASTY],
         suppressions=[SuppressedEvent(NASTY, NASTY, "proposed", NASTY, NASTY, NASTY, (NASTY,))],
     )  # fmt: skip
     page = build_page(report)
