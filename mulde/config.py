@@ -187,7 +187,7 @@ def _inside(section: str, error: ValidationError) -> ValidationError:
 
 class DensitySettings(Section):
     method: Literal["mulde", "msma", "mixture", "neighbours", "mahalanobis"] = Field(
-        "mulde", description="density, or yardstick, of each stream"
+        "mulde", description="density, or baseline, of each stream"
     )
     preset: Literal["fast", "paper"] = Field("fast", description="sizes of mulde: fast trains in minutes on 2 cores")
     options: dict[str, Any] = Field({}, description="constructor options of the method that differ from the preset")

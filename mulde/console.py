@@ -32,6 +32,6 @@ def output(width: int) -> PlainConsole:
 
 
 def print_json(rows: Sequence[Mapping[str, Any]]) -> None:
-    """On standard output; the names are the true ones, whatever they hold."""
+    """On standard output; names are shown as they are, with any character."""
     text = json.dumps(rows, indent=2, ensure_ascii=False)
     print(_UNFIT_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text))

@@ -1,4 +1,4 @@
-"""Where work is done: on which device, in how many threads, with how many cores for each call."""
+"""The device that networks run on, the number of threads, and the cores that each call uses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def choose_device(wanted: str = "auto") -> str:
 def choose_threads(device: str, wanted: int = 0) -> int:
     """How many windows to work on at the same time; 0: one per core, or two where a GPU does the work.
 
-    OMP_NUM_THREADS, where somebody set it, is the number of cores to use.
+    OMP_NUM_THREADS, where it is set, is the number of cores to use.
     """
     if wanted:
         return wanted

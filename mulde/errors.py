@@ -36,9 +36,9 @@ class MuldeError(Exception):
         return (_rebuild, (type(self), self.problem, self.expected, self.got, self.hint))
 
 
-def _cut(text: str, most: int = 300) -> str:
+def _cut(text: str, max_length: int = 300) -> str:
     """What came may be of any length; a sentence is not."""
-    return text if len(text) <= most else f"{text[:most]}..."
+    return text if len(text) <= max_length else f"{text[:max_length]}..."
 
 
 def _rebuild(kind: type[MuldeError], problem: str, expected: object, got: object, hint: str | None) -> MuldeError:
@@ -106,9 +106,9 @@ def cannot(verb: str, path: object, error: OSError) -> FileError:
     elif error.errno in (errno.EACCES, errno.EPERM):
         hint = f"ask for the right to {'write' if verb == 'written' else 'read'} it, or use another place"
     reason = os.strerror(error.errno) if error.errno else str(error)
-    found = FileError(f"{path} cannot be {verb}: {reason}", hint=hint)
-    found.errno = error.errno
-    return found
+    file_error = FileError(f"{path} cannot be {verb}: {reason}", hint=hint)
+    file_error.errno = error.errno
+    return file_error
 
 
 def stops_all(error: BaseException) -> bool:

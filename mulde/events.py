@@ -40,10 +40,10 @@ class EventRegion:
 class Reason:
     """Why an event is unusual.
 
-    stream: that drove it; text: a sentence. streams: name -> its share of the event's score, in surprises
+    stream: the one that drove it; text: a sentence. streams: name -> its share of the event's score, in surprises
     sqrt(-2 log p), all of which add up to the score. scales: noise levels, in standard deviations of the features, each
     with how many standard deviations of normal rows its energy lies above theirs. groups: groups of the stream's
-    columns with their shares of the gradient, largest first. facts: numbers that the sentence speaks of.
+    columns with their shares of the gradient, largest first. facts: the numbers in the sentence.
     """
 
     stream: str
@@ -86,7 +86,7 @@ class Event:
 
     @property
     def event_id(self) -> str:
-        """Unlike that of every other event of a run, and the name of its pictures."""
+        """Identifies the event within a run, and names its pictures."""
         return f"{self.video}@{self.peak_frame}"
 
 

@@ -22,7 +22,7 @@ DOCUMENT_SUFFIXES = _suffixes(
     "nfo mat m npy npz parquet pkl pt pth onnx safetensors py ipynb sh bat js css url lnk md5 sha1 sha256 sfv thm wav "
     "mp3 aac m4a flac m3u m3u8 pls db sqlite lock"
 )
-"""What lies beside footage and holds none. A file of any other kind may be a video that a person has to name."""
+"""Files that lie beside videos and are none. A file of any other kind may be a video that a person has to name."""
 _CLUTTER = frozenset(
     {
         "@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "@sharesnap", "#recycle", "#snapshot",
@@ -48,7 +48,7 @@ def is_hidden(name: str) -> bool:
 
 
 def is_clutter(name: str) -> bool:
-    """True for files and folders that systems leave beside footage, by their name in any case.
+    """True for files and folders that operating systems leave beside videos, by their name in any case.
 
     Hidden names (macOS, versioning, `.snapshot`), folders of a NAS, of Windows and of file systems, locks and backup
     copies of office programs and editors.

@@ -36,17 +36,17 @@ class ParquetTable:
 
     def lists(self, name: str) -> list[Float32]:
         """The lists of a column, one array for each row; none of them is null."""
-        found = self.arrow[name]
-        if found.null_count:
-            raise MuldeError(f"column {name}", expected=_WORDS["lists"], got=f"{found.null_count} empty cells")
-        flat = np.asarray(found.flatten().to_numpy(zero_copy_only=False), np.float32)
-        ends = np.cumsum(found.value_lengths().to_numpy(zero_copy_only=False))
+        column = self.arrow[name]
+        if column.null_count:
+            raise MuldeError(f"column {name}", expected=_WORDS["lists"], got=f"{column.null_count} empty cells")
+        flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32)
+        ends = np.cumsum(column.value_lengths().to_numpy(zero_copy_only=False))
         return np.split(flat, ends[:-1]) if len(ends) else []
 
 
 @contextmanager
 def reading(what: str, path: Path, *, hint: str | None = None) -> Iterator[None]:
-    """Whatever goes wrong inside becomes a MuldeError: `what` and the path cannot be read, and why."""
+    """Any error inside the block becomes a MuldeError: `what` and the path cannot be read, and why."""
     import pyarrow as pa
 
     try:
@@ -107,21 +107,21 @@ _WORDS = {
 }  # fmt: skip
 
 
-def _is(kind: Kind, found: Any) -> bool:
+def _is(kind: Kind, arrow_type: Any) -> bool:
     import pyarrow as pa
 
     kinds = pa.types
     match kind:
         case "whole":
-            return bool(kinds.is_integer(found))
+            return bool(kinds.is_integer(arrow_type))
         case "number":
-            return bool(kinds.is_float32(found) or kinds.is_float64(found))
+            return bool(kinds.is_float32(arrow_type) or kinds.is_float64(arrow_type))
         case "text":
-            return bool(kinds.is_string(found) or kinds.is_large_string(found))
+            return bool(kinds.is_string(arrow_type) or kinds.is_large_string(arrow_type))
         case "lists":
-            return bool(kinds.is_list(found) and found.value_type == pa.float32())
+            return bool(kinds.is_list(arrow_type) and arrow_type.value_type == pa.float32())
         case "bytes":
-            return bool(kinds.is_binary(found))
+            return bool(kinds.is_binary(arrow_type))
 
 
 def _check_size(metadata: Any, max_bytes: int) -> None:
@@ -156,11 +156,11 @@ def _text(array: Any) -> list[str]:
     return [words[place] for place in array.indices.to_numpy(zero_copy_only=False).tolist()]
 
 
-def finite(name: str, values: NDArray[Any], least: float = -1e30, most: float = 1e30) -> NDArray[Any]:
-    """The values (N,) or (N, D), refused with a MuldeError where one is outside `least` to `most`, or NaN."""
+def finite(name: str, values: NDArray[Any], low: float = -1e30, high: float = 1e30) -> NDArray[Any]:
+    """The values (N,) or (N, D), refused with a MuldeError where one is outside `low` to `high`, or NaN."""
     with np.errstate(invalid="ignore"):
-        bad = np.argwhere(~((values >= least) & (values <= most)))
+        bad = np.argwhere(~((values >= low) & (values <= high)))
     if bad.size:
         at = tuple(int(i) for i in bad[0])
-        raise MuldeError(f"{name} at row {at[0]}", expected=f"a number from {least:g} to {most:g}", got=values[at])
+        raise MuldeError(f"{name} at row {at[0]}", expected=f"a number from {low:g} to {high:g}", got=values[at])
     return values

@@ -19,11 +19,11 @@ from mulde.names import printable
 EXIT_NOTHING_DONE, EXIT_PARTLY_DONE, EXIT_STOPPED, EXIT_PIPE = 1, 3, 130, 141
 DEBUG = "MULDE_DEBUG"
 _GRACE_S = 8.0
-"""From a signal to the end, whatever is still at work then: container engines kill after 10 s."""
+"""From a signal to the forced end of the process: container engines kill after 10 s."""
 
 
 def run(command: Any) -> int:
-    """Run a command of typer; its exit code. Whatever goes wrong ends in one sentence on standard error."""
+    """Run a command of typer and return its exit code. Any error ends in one sentence on standard error."""
     _use_utf8()
     _show_any_character()
     if logging.lastResort is not None:
@@ -123,7 +123,7 @@ def _signals() -> Iterator[list[int]]:
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-            if signal.getsignal(number) is signal.SIG_DFL:  # else somebody wants it otherwise, as nohup
+            if signal.getsignal(number) is signal.SIG_DFL:  # otherwise it was set on purpose, for example by nohup
                 before[number] = signal.signal(number, stop)
     try:
         yield received

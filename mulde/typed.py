@@ -85,8 +85,8 @@ def validated(data: Any, kind: type[T], name: str = "", *, hint: str | None = No
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(str(part) for part in (name, *first["loc"]) if part != "")
         missing = first["type"] == "missing"
-        said = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        expected = "a table of names and values" if first["type"] in ("model_type", "dict_type") else said
+        reason = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        expected = "a table of names and values" if first["type"] in ("model_type", "dict_type") else reason
         raise MuldeError(
             field or "the whole",
             expected="a value" if missing else expected,

@@ -161,10 +161,10 @@ class FalseAlarmCurve:
         normal = np.concatenate([np.zeros(0), *(m[~v.anomalous] for m, v in zip(merged, videos, strict=True))])
         return cls(levels[last], num_false[last], normal_hours(videos, rates), pool(videos)[0], np.sort(normal)[::-1])
 
-    def lowest_level(self, limit_per_hour: float, most_normal_frames: int | None = None) -> float | None:
+    def lowest_level(self, limit_per_hour: float, max_normal_frames: int | None = None) -> float | None:
         """The lowest score such that no level from it up makes more than that many false alarms per normal hour.
 
-        And, where `most_normal_frames` is given, has no more normal frames inside alarms. Just above all scores where
+        And, where `max_normal_frames` is given, has no more normal frames inside alarms. Just above all scores where
         the very first alarm breaks the limit; None without normal frames. Levels far below may keep the limit again,
         when all alarms have grown into one.
         """
@@ -172,8 +172,8 @@ class FalseAlarmCurve:
             return None
         limit = limit_per_hour * self.hours * (1 + 1e-9)  # rounding must not refuse a limit that is met exactly
         broken = self.levels[self.num_false > limit].max(initial=-np.inf)
-        if most_normal_frames is not None and most_normal_frames < self.normal.size:
-            broken = max(broken, self.normal[most_normal_frames])
+        if max_normal_frames is not None and max_normal_frames < self.normal.size:
+            broken = max(broken, self.normal[max_normal_frames])
         kept = self.scores[self.scores > broken]
         return float(kept.min() if kept.size else np.nextafter(self.scores.max(), np.inf))
 
@@ -189,16 +189,16 @@ def with_null_recall(
     That is, at its lowest level that makes no more false alarms and flags no more normal frames. nulls: name -> the
     videos of the points with null scores.
     """
-    recall: list[dict[str, float]] = [{} for _ in points]
+    all_recalls: list[dict[str, float]] = [{} for _ in points]
     for name, videos in nulls.items():
         curve = FalseAlarmCurve.of(videos, rates, rules)
-        for point, found in zip(points, recall, strict=True):
+        for point, recalls in zip(points, all_recalls, strict=True):
             if point.false_alarms_per_hour is None or point.recall is None:
                 continue
             level = curve.lowest_level(point.false_alarms_per_hour, point.num_normal_frames_flagged)
             if level is not None:
-                found[name] = operating_point(name, level, videos, rates, rules).num_found / point.num_true_events
-    return tuple(replace(point, null_recall=found) for point, found in zip(points, recall, strict=True))
+                recalls[name] = operating_point(name, level, videos, rates, rules).num_found / point.num_true_events
+    return tuple(replace(point, null_recall=recalls) for point, recalls in zip(points, all_recalls, strict=True))
 
 
 def _false_alarm_steps(merged: Float64, anomalous: Bool) -> Iterator[tuple[Float64, float]]:
@@ -239,7 +239,7 @@ def _merged_scores(scores: Float64, merge_gap: int, min_length: int) -> Float64:
     def greatest(values: Float64, size: int, origin: int) -> Float64:
         return np.asarray(ndimage.maximum_filter1d(values, size, mode="constant", cval=-np.inf, origin=origin))
 
-    def least(values: Float64, size: int, origin: int) -> Float64:
+    def lowest(values: Float64, size: int, origin: int) -> Float64:
         return np.asarray(ndimage.minimum_filter1d(values, size, mode="constant", cval=-np.inf, origin=origin))
 
     def ending(size: int) -> int:  # origin of the window whose last frame is the frame itself
@@ -250,5 +250,5 @@ def _merged_scores(scores: Float64, merge_gap: int, min_length: int) -> Float64:
 
     size = merge_gap + 1
     padded = np.append(scores, np.full(merge_gap, -np.inf))  # so that a gap at the end of the video is not closed
-    closed = least(greatest(padded, size, ending(size)), size, beginning(size))[: scores.size]
-    return greatest(least(closed, min_length, ending(min_length)), min_length, beginning(min_length))
+    closed = lowest(greatest(padded, size, ending(size)), size, beginning(size))[: scores.size]
+    return greatest(lowest(closed, min_length, ending(min_length)), min_length, beginning(min_length))

@@ -67,8 +67,8 @@ def _twice_wins(videos: Sequence[LabelledScores]) -> Float64:
     wins = np.zeros((len(videos), len(videos)))
     if not levels.size:
         return wins
-    for j, one in enumerate(videos):
-        normal = one.scores[~one.anomalous]
+    for j, labelled in enumerate(videos):
+        normal = labelled.scores[~labelled.anomalous]
         # A normal frame gives one win to every level from its own up, and another to every level above it.
         gains = np.concatenate([np.searchsorted(levels, normal, side) for side in ("left", "right")])
         passed = np.cumsum(np.bincount(gains, minlength=levels.size + 1))

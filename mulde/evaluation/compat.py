@@ -1,4 +1,4 @@
-"""Habits of published evaluations, rebuilt under their names. None of their figures compares with an honest one."""
+"""Protocol variants of published evaluations, under their names. Their figures compare with no others."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mulde.records import Bool, Float64
 
 @dataclass(frozen=True)
 class CompatFigures:
-    """What a habit of papers makes of the scores, and of scores that never look at the video.
+    """Figures by a protocol variant, of the result and of scores that never look at the video.
 
-    steps: what was done to each video, in order; reported: the figures that go by this habit; not_comparable: why they
-    compare with no honest one.
+    steps: what was done to each video, in order; reported: the figures that the variant reports; not_comparable: why
+    they compare with no others.
     """
 
     name: str
@@ -135,7 +135,7 @@ def compat_figures(
     truth: Mapping[str, Bool],
     sigma_frames: Mapping[str, float],
 ) -> CompatFigures:
-    """The figures by a habit of VARIANTS.
+    """The figures by one of VARIANTS.
 
     scores: video -> (T,) unsmoothed; nulls: name -> draws of the same form, whose figures are averaged; truth: video ->
     (T,); sigma_frames: smoothing of the run, in frames. Raises UsageError for an unknown name.

@@ -49,7 +49,7 @@ class NormalVideo:
 class Threshold:
     """A level for `find_events` and what held-out normal video says of it.
 
-    expected_per_hour: of events in new normal video. least_per_hour: the lowest rate that the footage supports.
+    expected_per_hour: of events in new normal video. lowest_per_hour: the lowest rate that the held-out video supports.
     num_seen: events of the held-out video at this level. clustering: what the variance of the number of independent
     alarms is multiplied by for the interval, at least 1.
     """
@@ -57,7 +57,7 @@ class Threshold:
     level: float
     wanted_per_hour: float
     expected_per_hour: float
-    least_per_hour: float
+    lowest_per_hour: float
     num_seen: int
     clustering: float
     hours: float
@@ -66,7 +66,7 @@ class Threshold:
     def interval(self, hours_new: float) -> tuple[float, float]:
         """The false alarms per hour to be seen in `hours_new` of new normal video, in 95 of 100 cases.
 
-        If alarms of both footages are one Poisson process, each falls on the old one with probability p = H / (H + H'),
+        If alarms of old and new video are one Poisson process, each falls on the old one with p = H / (H + H'),
         and the number of new ones above the m-th highest old one is negative binomial (m, p). Clusters of c alarms each
         are c times as many of 1/c as many: c NB(m/c, p), whose variance is c times as large. One cluster is
         always within the interval: where m/c is near 0, that none comes is all but certain only if c is right.
@@ -78,11 +78,11 @@ class Threshold:
         return float(np.floor(low) / hours_new), float(np.ceil(high) / hours_new)
 
     def statement(self) -> str:
-        """What is promised, on what footage it rests and how far it may be off, in plain sentences."""
+        """What is promised, on which video it rests and how far it may be off, in plain sentences."""
         low, high = self.interval(self.hours)
         return (
             f"{_duration(self.hours)} of normal video in {_videos(self.num_videos)} were held out; they support at best"
-            f" {_rate(self.least_per_hour, up=True)} false alarms per hour. At level {self.level:.6g}, "
+            f" {_rate(self.lowest_per_hour, up=True)} false alarms per hour. At level {self.level:.6g}, "
             f"{_rate(self.expected_per_hour)} per hour are expected ({_rate(self.wanted_per_hour)} were asked for);"
             f" the held-out video has {self.num_seen}. In as much new normal video of the same kind, {_rate(low)} to"
             f" {_rate(high)} per hour are to be expected in {100 * COVERAGE:.0f} of 100 cases; this allows for"
@@ -111,7 +111,7 @@ class FrameReference:
 def frame_p_values(scores: Float64, normal: Sequence[NormalVideo], *, stretch_s: float = 0.0) -> Float64:
     """Conformal p-values (T,) of frame scores (T,): (1 + #{normal >= s}) / (n + 1) with n normal frames.
 
-    Of new normal frames, a share of at most a gets a p-value up to a, whatever a. This is exact where frames are
+    Of new normal frames, a share of at most a gets a p-value up to a, for every a. This is exact where frames are
     exchangeable. Frames of one moment are not: with `stretch_s` seconds, in which c normal frames lie, c counts instead
     of the 1, as if a moment were seen whole or not at all, and no p-value is below c / (n + c).
     Raises UsageError without normal frames.
@@ -122,13 +122,13 @@ def frame_p_values(scores: Float64, normal: Sequence[NormalVideo], *, stretch_s:
 def event_p_values(peaks: Float64, normal: Sequence[NormalVideo], *, merge_gap_s: float) -> Float64:
     """Conformal p-values (E,) of the highest scores (E,) of events, among the peaks of normal video.
 
-    A peak is a frame that no frame up to the merge gap away exceeds. The highest frame of an event is one at whatever
-    level and least length the event was found, and peaks, unlike frames, stand for one moment each: they are what is
+    A peak is a frame that no frame up to the merge gap away exceeds. The highest frame of an event is one at any
+    level and minimum length, and peaks, unlike frames, stand for one moment each: they are what is
     exchanged. Of all peaks of new normal video, alarms or not, a share of at most a gets a p-value up to a.
     Raises UsageError without normal frames.
     """
-    found = [_peaks(video.scores, video.frames(merge_gap_s)) for video in _checked(normal)]
-    return _share_above(peaks, np.sort(np.concatenate(found)), 1.0)
+    levels = [_peaks(video.scores, video.frames(merge_gap_s)) for video in _checked(normal)]
+    return _share_above(peaks, np.sort(np.concatenate(levels)), 1.0)
 
 
 def alarm_level(
@@ -142,22 +142,23 @@ def alarm_level(
     rate. An event stands where a video first has one more at once, from the highest level down, so that lower counts
     by merging at lower levels win nothing.
 
-    Raises UsageError for a rate that the footage cannot support (it says how much would do), or that no level has.
+    Raises UsageError for a rate that the held-out video cannot support (with the length that would do), or that no
+    level has.
     """
     normal = _checked(normal)
     if not (np.isfinite(false_alarms_per_hour) and false_alarms_per_hour > 0):
         raise UsageError("false alarms per hour", expected="a number above 0", got=false_alarms_per_hour)
     hours = _hours(normal)
-    most = int(np.floor(false_alarms_per_hour * hours * _ROUNDING))
-    unit_sets = [_Units.of(units, merge_gap_s, min_length_s, most + 1) for units in _partitions(normal)]
+    max_events = int(np.floor(false_alarms_per_hour * hours * _ROUNDING))
+    unit_sets = [_Units.of(units, merge_gap_s, min_length_s, max_events + 1) for units in _partitions(normal)]
     highest = unit_sets[0].highest()
-    if highest.size < most:
+    if highest.size < max_events:
         raise UsageError(
             "false alarms per hour",
             expected=f"at most {_rate(highest.size / hours)} (at no level has the held-out normal video more events)",
             got=_rate(false_alarms_per_hour),
         )
-    expected = np.max([units.expected(max(most, 1)) for units in unit_sets], axis=0) / hours  # (k,), rising
+    expected = np.max([units.expected(max(max_events, 1)) for units in unit_sets], axis=0) / hours  # (k,), rising
     k = int(np.searchsorted(expected, false_alarms_per_hour * _ROUNDING, side="right")) - 1
     if k < 0:
         raise _unsupported(false_alarms_per_hour, float(expected[0]), hours, len(normal))
@@ -166,7 +167,7 @@ def alarm_level(
         level=level,
         wanted_per_hour=false_alarms_per_hour,
         expected_per_hour=float(expected[k]),
-        least_per_hour=float(expected[0]),
+        lowest_per_hour=float(expected[0]),
         num_seen=sum(count_events(video, level, merge_gap_s, min_length_s) for video in normal),
         clustering=max(units.clustering(k) for units in unit_sets),
         hours=hours,
@@ -174,8 +175,8 @@ def alarm_level(
     )
 
 
-def least_rate(normal: Sequence[NormalVideo], *, merge_gap_s: float, min_length_s: float) -> float:
-    """The lowest rate per hour that `alarm_level` supports with this footage. Raises UsageError without any."""
+def lowest_rate(normal: Sequence[NormalVideo], *, merge_gap_s: float, min_length_s: float) -> float:
+    """The lowest rate per hour that `alarm_level` supports with this video. Raises UsageError without any."""
     normal = _checked(normal)
     unit_sets = [_Units.of(units, merge_gap_s, min_length_s, 1) for units in _partitions(normal)]
     return float(max(units.expected(1)[0] for units in unit_sets)) / _hours(normal)
@@ -198,9 +199,9 @@ def _hours(normal: Sequence[NormalVideo]) -> float:
     return sum(video.hours for video in normal)
 
 
-def _share_above(scores: Float64, pooled: Float64, own: float) -> Float64:
+def _share_above(scores: Float64, pooled: Float64, weight: float) -> Float64:
     above = pooled.size - np.searchsorted(pooled, scores, side="left")
-    return np.asarray((own + above) / (own + pooled.size), np.float64)
+    return np.asarray((weight + above) / (weight + pooled.size), np.float64)
 
 
 def _peaks(scores: Float64, gap: int) -> Float64:
@@ -229,9 +230,9 @@ class _Units:
     share: Float64
 
     @classmethod
-    def of(cls, units: Sequence[NormalVideo], merge_gap_s: float, min_length_s: float, most: int) -> _Units:
-        most = max(most, _EVENTS_TO_SEE_CLUSTERS)
-        levels = (_event_levels(u.scores, u.frames(merge_gap_s), u.frames(min_length_s), most) for u in units)
+    def of(cls, units: Sequence[NormalVideo], merge_gap_s: float, min_length_s: float, max_events: int) -> _Units:
+        max_events = max(max_events, _EVENTS_TO_SEE_CLUSTERS)
+        levels = (_event_levels(u.scores, u.frames(merge_gap_s), u.frames(min_length_s), max_events) for u in units)
         return cls(tuple(levels), np.array([unit.hours for unit in units]) / _hours(units))
 
     def highest(self) -> Float64:
@@ -242,13 +243,13 @@ class _Units:
         """Events (units, num_k) of each unit above the (k+1)-th highest event of all others, k = 0 .. num_k - 1."""
         pooled = np.concatenate(self.levels)
         order = np.argsort(-pooled, kind="stable")
-        owner = np.repeat(np.arange(len(self.levels)), [own.size for own in self.levels])[order]
+        owner = np.repeat(np.arange(len(self.levels)), [levels.size for levels in self.levels])[order]
         counts = np.empty((len(self.levels), num_k), np.int64)
-        for i, own in enumerate(self.levels):
+        for i, levels in enumerate(self.levels):
             others = np.full(num_k, -np.inf)  # where the others have fewer, every event of this one stands above
-            found = pooled[order][owner != i][:num_k]
-            others[: found.size] = found
-            counts[i] = own.size - np.searchsorted(own[::-1], others, side="right")
+            exceeded = pooled[order][owner != i][:num_k]
+            others[: exceeded.size] = exceeded
+            counts[i] = levels.size - np.searchsorted(levels[::-1], others, side="right")
         return counts
 
     def expected(self, num_k: int) -> Float64:
@@ -262,7 +263,7 @@ class _Units:
         """How many times the variance of independent events new video has to be given.
 
         The quasi-Poisson factor of the units' counts, read where there are events enough to tell, at least 1. It is an
-        estimate from few units: as where a variance is estimated, Student's quantile takes the place of the normal one.
+        estimate from few units: so Student's quantile replaces the normal one, like where a variance is estimated.
         """
         from scipy import stats
 
@@ -273,8 +274,9 @@ class _Units:
         return factor * float(stats.t.ppf(tail, freedom) / stats.norm.ppf(tail)) ** 2
 
 
-def _event_levels(scores: Float64, gap: int, length: int, most: int) -> Float64:
-    """The levels (K,), falling, from which on down a video has had 1, 2, 3 ... events at once; at most about `most`.
+def _event_levels(scores: Float64, gap: int, length: int, max_events: int) -> Float64:
+    """The levels (K,), falling, from which on down a video has had 1, 2, 3 ... events at once; about `max_events`
+    at most.
 
     Frames are taken in order of their scores and joined to stretches as find_events joins them.
     """
@@ -287,7 +289,7 @@ def _event_levels(scores: Float64, gap: int, length: int, most: int) -> Float64:
         last_of_its_score = n + 1 == len(order) or scores[order[n + 1]] < scores[frame]
         if last_of_its_score and num_long > len(levels):
             levels += [float(scores[frame])] * (num_long - len(levels))
-            if len(levels) >= most:
+            if len(levels) >= max_events:
                 break
     return np.array(levels, np.float64)
 
@@ -305,13 +307,13 @@ def _insert(starts: list[int], ends: list[int], frame: int, gap: int, length: in
     return int(end - start >= length) - before
 
 
-def _unsupported(wanted: float, least: float, hours: float, num_videos: int) -> UsageError:
+def _unsupported(wanted: float, lowest: float, hours: float, num_videos: int) -> UsageError:
     return UsageError(
         "false alarms per hour",
-        expected=f"at least {_rate(least, up=True)}, the least that {_duration(hours)} of held-out normal video in "
-        f"{_videos(num_videos)} support",
+        expected=f"at least {_rate(lowest, up=True)}, the lowest rate that {_duration(hours)} of held-out normal video "
+        f"in {_videos(num_videos)} support",
         got=_rate(wanted),
-        hint=f"at least {_duration(least * hours / wanted)} of held-out normal video",
+        hint=f"at least {_duration(lowest * hours / wanted)} of held-out normal video",
     )
 
 

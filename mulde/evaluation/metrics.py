@@ -1,7 +1,7 @@
 """Frame-level figures over scored videos. Higher scores mean more anomalous; a figure that is undefined is None.
 
 scikit-learn has all of them and is what the tests compare with. Here one sort serves AUC, AP and EER together, because
-an evaluation ranks the frames nine times for each smoothing and scikit-learn sorts and checks anew for each figure.
+an evaluation ranks the frames nine times for each smoothing and scikit-learn sorts and checks again for each figure.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def frame_figures(videos: Sequence[LabelledScores]) -> Figures:
     pooled = Counts.of(scores, anomalous)
     per_video = [(roc_auc(v.scores, v.anomalous), int((~v.anomalous).sum()), int(v.anomalous.sum())) for v in videos]
     defined = [auc for auc, _, _ in per_video if auc is not None]
-    padded = [value for one in per_video if (value := padded_auc(*one)) is not None]
+    padded = [value for scored in per_video if (value := padded_auc(*scored)) is not None]
     return Figures(
         micro_auc=pooled.roc_auc(),
         macro_auc=_mean(defined),

@@ -62,10 +62,10 @@ def _causal(scores: Float64, sigma_frames: float, radius: int) -> Float64:
     return _clip(mean, ndimage.minimum_filter1d(scores, **window), ndimage.maximum_filter1d(scores, **window))
 
 
-def _clip(mean: Float64, least: Float64, greatest: Float64) -> Float64:
-    """The mean, kept between the least and the greatest score under the kernel.
+def _clip(mean: Float64, lowest: Float64, highest: Float64) -> Float64:
+    """The mean, kept between the lowest and the highest score under the kernel.
 
     Only rounding can leave that range. Unclipped, the frames of a constant stretch would differ in their last bit, and
     a ranking figure would rank them.
     """
-    return np.minimum(np.maximum(mean, least), greatest)
+    return np.minimum(np.maximum(mean, lowest), highest)

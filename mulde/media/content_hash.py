@@ -1,4 +1,4 @@
-"""What identifies the content of a video, whatever its name or place, and whether that is still what lies there."""
+"""The hash of a video's content, independent of its name and place, and whether the file still has that content."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Snapshot:
             raise unreadable(path, error) from error
 
     def check(self, first: int = 0, stop: int | None = None) -> None:
-        """Raises SourceError where the video was changed since, as far as size, times and place of its files tell; of a
-        folder with many images only those from `first` to `stop` are looked at."""
+        """Raises SourceError where size or times of the video's files changed since; of a folder with many images only
+        those from `first` to `stop` are looked at."""
         try:
             files = self._frames[first:stop] if self._frames else [self.path]
             looks = self._looks[first:stop] if self._frames else self._looks
@@ -56,7 +56,7 @@ class Snapshot:
             raise unreadable(self.path, error) from error
 
     def check_content(self) -> None:
-        """Raises SourceError where the video was changed since: all of it is read again."""
+        """Raises SourceError where the content of the video changed since: all of it is read again."""
         try:
             started_ns = time.time_ns()
             frames = _frames(self.path)
@@ -76,7 +76,7 @@ class Snapshot:
 
 
 class _FileState(NamedTuple):
-    """What tells a changed file. Not its number or its disk: some networks give it another each time."""
+    """What shows that a file changed. Not its inode or device: some network file systems give it another each time."""
 
     size: int
     modified_ns: int
@@ -87,8 +87,8 @@ class _FileState(NamedTuple):
 def _look(files: Sequence[Path]) -> list[_FileState]:
     looks = []
     for file in files:
-        found, link = os.stat(file), os.lstat(file)
-        looks.append(_FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns, link.st_ctime_ns))
+        status, link = os.stat(file), os.lstat(file)
+        looks.append(_FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, link.st_ctime_ns))
     return looks
 
 

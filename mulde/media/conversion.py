@@ -56,7 +56,7 @@ class ConvertedReader(VideoReader):
     """
 
     def __init__(self, source: VideoReader, conversion: Conversion) -> None:
-        super().__init__(source.path, source.reading)
+        super().__init__(source.path, source.options)
         self.source, self.conversion = source, conversion
         # These would be class attributes elsewhere; here they are those of the source.
         self.decoder, self.decoder_version = source.decoder, source.decoder_version  # type: ignore[misc]

@@ -39,15 +39,15 @@ class DecordReader(FileReader):
 
     decoder: ClassVar[str] = "decord"
 
-    def __init__(self, path: Path, reading: ReadOptions) -> None:
+    def __init__(self, path: Path, options: ReadOptions) -> None:
         self._decord = _import_decord()
         self.decoder_version = f"decord {self._decord.__version__}"
-        super().__init__(path, reading)
+        super().__init__(path, options)
         main = main_stream(path)
-        if reading.stream not in (None, main):
+        if options.stream not in (None, main):
             raise UsageError(
                 f"The decoder 'decord' reads the main stream of {path}, {main}, and no other",
-                got=f"stream {reading.stream}",
+                got=f"stream {options.stream}",
                 hint="the decoder 'pyav'",
             )
         if self._facts.num_frames_estimated > _MAX_FRAMES_CLAIMED:

@@ -63,13 +63,13 @@ class VideoFacts:
         """Whether a picture's stamp tells its frame index, so that frames behind a hole keep their numbers."""
         return self.stamps_are_times and self.pictures_carry_times
 
-    def index_of(self, stamp: int | None, least: int) -> tuple[int, bool]:
-        """Frame index of the picture with `stamp`; `least` (and False) where the stamp is none or lies before that."""
+    def index_of(self, stamp: int | None, lowest: int) -> tuple[int, bool]:
+        """Frame index of the picture with `stamp`; `lowest` (and False) where the stamp is none or lies before that."""
         if not self.numbers_are_true:
-            return least, True
+            return lowest, True
         at = len(self.stamps) if stamp is None else int(np.searchsorted(self.stamps, stamp))
-        in_place = least <= at < len(self.stamps) and self.stamps[at] == stamp
-        return (at if in_place else least), bool(in_place)
+        in_place = lowest <= at < len(self.stamps) and self.stamps[at] == stamp
+        return (at if in_place else lowest), bool(in_place)
 
     def time_s(self, index: int) -> float:
         """Seconds from the first stamp to the index-th; index / rate where there are no usable stamps."""

@@ -17,11 +17,11 @@ _log = logging.getLogger(__name__)
 class FileReader(VideoReader):
     """A video file: what its container says is read by PyAV whichever library decodes, so that times agree."""
 
-    def __init__(self, path: Path, reading: ReadOptions) -> None:
-        super().__init__(path, reading)
-        self._facts: VideoFacts = probe(path, reading.stream, reading.default_rate)
-        self.size_hw, self.rate = shrunk_size(self._facts.size_hw, reading.working_size_px), self._facts.rate
-        named = self._facts.rate_in_header or reading.default_rate or DEFAULT_RATE
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        super().__init__(path, options)
+        self._facts: VideoFacts = probe(path, options.stream, options.default_rate)
+        self.size_hw, self.rate = shrunk_size(self._facts.size_hw, options.working_size_px), self._facts.rate
+        named = self._facts.rate_in_header or options.default_rate or DEFAULT_RATE
         self.times_follow_rate = not self._facts.stamps_are_times and self.rate != named
         self.num_frames_from_header = self._facts.num_frames_from_header
         self.coloured = self._facts.coloured

@@ -38,13 +38,13 @@ class FrameFolderReader(VideoReader):
 
     decoder: ClassVar[str] = "frames"
 
-    def __init__(self, path: Path, reading: ReadOptions) -> None:
-        super().__init__(path, reading)
-        if reading.stream not in (None, 0):
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        super().__init__(path, options)
+        if options.stream not in (None, 0):
             raise VideoError(
                 f"The {'folder' if path.is_dir() else 'image'} {path}",
                 expected="stream 0 or auto",
-                got=f"stream {reading.stream}",
+                got=f"stream {options.stream}",
             )
         self._files = list_frames(path) if path.is_dir() else [path]
         if not self._files:
@@ -55,8 +55,8 @@ class FrameFolderReader(VideoReader):
         except ImageError as error:
             raise VideoError(f"The frame {error.problem}", expected=error.expected, got=error.got) from None
         self._first_hw = (first.shape[0], first.shape[1])
-        self.size_hw = shrunk_size(self._first_hw, reading.working_size_px)
-        self.rate = reading.default_rate or DEFAULT_RATE
+        self.size_hw = shrunk_size(self._first_hw, options.working_size_px)
+        self.rate = options.default_rate or DEFAULT_RATE
         self.num_frames_from_header = len(self._files)
         self.coloured = is_coloured(first)
 

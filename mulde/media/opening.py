@@ -33,12 +33,13 @@ def open_video(
 ) -> VideoReader:
     """Open a video file, a folder of frames or one image; iterate over the result for batches of frames.
 
-    A batch has at most `batch_size` frames. `decoder` reads video files; a frame folder is read by OpenCV whatever it
-    says, and an image like a folder with that one frame. `frame_rate` (frames per second) is
-    used where the source names none, as a folder does; its default is 25. Frames whose longer side exceeds
+    A batch has at most `batch_size` frames. `decoder` reads video files; a frame folder is always read by OpenCV, and
+    an image like a folder with that one frame. `frame_rate` (frames per second) is used where the source has none, for
+    example for a folder; its default is 25. Frames whose longer side exceeds
     `working_size_px` (0: no limit) are shrunk to it while they are decoded. `stream` is the number of the video stream
-    among those of the file, from 0, or "auto". `start_frame` leaves out so many frames at the front, counted as they
-    would be delivered; what is left has the same pixels, numbers, times and limits of batches as in a whole reading.
+    among those of the file, from 0, or "auto". `start_frame` is the number of frames to leave out at the
+    front, counted as they would be delivered; the others have the same pixels, numbers, times and limits of batches as
+    when all frames are read.
 
     Where frames cannot be decoded, pyav and folders go on behind them: frame_index then has gaps, a warning is logged,
     and the reader's `missing` names them. Raises UsageError for a setting that cannot be used or a library that is not

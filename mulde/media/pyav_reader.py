@@ -20,17 +20,17 @@ class PyAVReader(FileReader):
 
     decoder: ClassVar[str] = "pyav"
 
-    def __init__(self, path: Path, reading: ReadOptions) -> None:
+    def __init__(self, path: Path, options: ReadOptions) -> None:
         av = import_av()
         libavcodec = ".".join(str(part) for part in av.library_versions["libavcodec"])
         self.decoder_version = f"PyAV {av.__version__} (libavcodec {libavcodec})"
-        super().__init__(path, reading)
+        super().__init__(path, options)
 
     def _decode(self) -> Generator[Picture, None, None]:
         facts, damage, index = self._facts, DecodeDamage(), -1
         # Kept for all pictures: to set up a conversion, and threads for it, takes longer than to convert.
         converter = import_av().video.reformatter.VideoReformatter()
-        with open_stream(self.path, self.reading.stream) as (source, container, stream):
+        with open_stream(self.path, self.options.stream) as (source, container, stream):
             for packet in packets(source, container, stream, damage):
                 for picture in pictures(stream, packet, damage):
                     index, in_place = facts.index_of(picture.pts, index + 1)

@@ -1,7 +1,7 @@
-"""The true rate of a video: what its time stamps come to, whatever its header says.
+"""The true rate of a video, from its time stamps instead of its header.
 
 A container's own rate may be the grain of its clock (1000 in a WebM, 90000 in a transport stream), that of a camera
-which leaves out still frames, or one that somebody typed.
+which leaves out still frames, or one that was entered by hand.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from mulde.records import Int64
 
 NO_STAMP = -(2**63)
 """libav's own mark of a stamp that is not there."""
-_LEAST, _TOO_MANY = Fraction(1, 10), 1000
-"""No camera that is watched has fewer frames per second, or so many."""
+_MIN_RATE, _MAX_RATE = Fraction(1, 10), 1000
+"""Bounds of the frame rates that are taken for those of a camera."""
 _ROUNDING_S = Fraction(1, 1000), Fraction(1, 100)
-"""Least and most that two stamps may be wrong together; coarser ones than the latter count frames."""
+"""Lowest and highest error of two stamps together; stamps coarser than the latter count frames."""
 _MAX_PAUSE_S = 30 * 86400
 # Clocks of cameras run fast or slow by as much; 29.97 and 30 frames per second are five times as far apart.
 _DRIFT = Fraction(1, 5000)
@@ -57,7 +57,7 @@ def true_rate(
     container says, best first. default: for a video that says nothing that can be believed.
     """
     span = _presented(stamps, time_base) if usable else _decoded(coded, time_base)
-    believed = [rate for rate in named if _LEAST <= rate < _TOO_MANY]
+    believed = [rate for rate in named if _MIN_RATE <= rate < _MAX_RATE]
     if span is None:
         if believed or not named or len(stamps) < 2:
             return Rate(believed[0] if believed else default)
@@ -67,11 +67,11 @@ def true_rate(
     if usable and (jump_s := _jump_s(stamps, time_base)):
         remark = f"its clock jumps by {float(jump_s) / 86400:.0f} days, which its rate leaves out"
         span = _Span(span.num_steps - 1, span.seconds - jump_s, span.grain_s)
-    if span.rate >= _TOO_MANY:
+    if span.rate >= _MAX_RATE:
         rate = believed[0] if believed else default
         remark = f"its time stamps come to {float(span.rate):g} frames per second; {float(rate):g} are taken"
         return Rate(rate, remark)
-    if span.rate < _LEAST:
+    if span.rate < _MIN_RATE:
         remark = f"its time stamps come to one frame in {float(1 / span.rate):.4g} s"
     return Rate(_rounded(span, named), remark)
 
@@ -89,9 +89,9 @@ def steady_rate(stamps: Int64, time_base: Fraction, rate: Fraction) -> Fraction:
     is_usual = np.abs(steps - usual) <= _UNEVEN * usual
     if usual <= 0 or is_usual.mean() < _STEADY_SHARE:
         return rate
-    found = 1 / (Fraction(float(steps[is_usual].mean())) * time_base)
-    same = abs(found - rate) <= _SAME * rate
-    return rate if same or found >= _TOO_MANY else found.limit_denominator(_MAX_DENOMINATOR)
+    measured = 1 / (Fraction(float(steps[is_usual].mean())) * time_base)
+    same = abs(measured - rate) <= _SAME * rate
+    return rate if same or measured >= _MAX_RATE else measured.limit_denominator(_MAX_DENOMINATOR)
 
 
 def _presented(stamps: Int64, time_base: Fraction) -> _Span | None:

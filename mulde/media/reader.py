@@ -51,10 +51,10 @@ class VideoReader(ABC):
     `times_follow_rate` is True where times are made from a rate that is not the one in the header. `coloured` says
     whether the first picture has colour, None where it is too dark to say. `num_frames_from_header` is what the
     container claims, None where it claims nothing. `num_frames_decoded` counts what was delivered since the last
-    iteration began; iterating again starts anew. `missing` holds, after an iteration, the ranges of frame indices that
-    could not be decoded (those in front of `start_frame` too), and `num_unplaced` the number of damaged places where
-    indices are not known. In `reading` batch_size and start_frame may be replaced before an iteration; the rest holds
-    from the opening on.
+    iteration began; iterating again starts from the front. `missing` holds, after an iteration, the ranges of frame
+    indices that could not be decoded (those in front of `start_frame` too), and `num_unplaced` the number of damaged
+    places where indices are not known. In `options`, batch_size and start_frame may be replaced before an iteration;
+    all others are fixed when the video is opened.
     """
 
     decoder: ClassVar[str]
@@ -65,8 +65,8 @@ class VideoReader(ABC):
     num_frames_from_header: int | None
     coloured: bool | None = None
 
-    def __init__(self, path: Path, reading: ReadOptions) -> None:
-        self.path, self.reading = path, reading
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        self.path, self.options = path, options
         self.num_frames_decoded = 0
         self.missing: list[range] = []
         self.num_unplaced = 0
@@ -121,7 +121,7 @@ class VideoReader(ABC):
         pictures = self.pictures()
         try:
             for picture in pictures:
-                if self._num_frames_read <= self.reading.start_frame:
+                if self._num_frames_read <= self.options.start_frame:
                     continue
                 images[len(index)] = self.checked(picture.load())
                 index.append(picture.frame_index)
@@ -144,7 +144,7 @@ class VideoReader(ABC):
         return np.empty((self._batch_size(), *self.size_hw, 3), np.uint8)
 
     def _batch_size(self) -> int:
-        return min(self.reading.batch_size, max(1, _MAX_BATCH_BYTES // (3 * math.prod(self.size_hw))))
+        return min(self.options.batch_size, max(1, _MAX_BATCH_BYTES // (3 * math.prod(self.size_hw))))
 
     def checked(self, image: UInt8) -> UInt8:
         """The picture, if it has the size of the first. Raises VideoError."""
@@ -157,14 +157,14 @@ class VideoReader(ABC):
         return Frames(images[: len(index)], np.array(index, np.int64), np.array(times_s, np.float64))
 
 
-def missing_text(missing: list[range], most: int = 5) -> str:
-    """Missing frames for a message: "frames 120-131 and 140 are missing", cut short behind `most` ranges."""
-    said = [f"{one.start}-{one.stop - 1}" if len(one) > 1 else f"{one.start}" for one in missing[:most]]
-    if len(missing) > most:
-        said.append(f"{sum(map(len, missing[most:]))} more")
+def missing_text(missing: list[range], max_ranges: int = 5) -> str:
+    """Missing frames for a message: "frames 120-131 and 140 are missing", cut short behind `max_ranges` ranges."""
+    parts = [f"{r.start}-{r.stop - 1}" if len(r) > 1 else f"{r.start}" for r in missing[:max_ranges]]
+    if len(missing) > max_ranges:
+        parts.append(f"{sum(map(len, missing[max_ranges:]))} more")
     if sum(map(len, missing)) == 1:
-        return f"frame {said[0]} is missing"
-    return f"frames {' and '.join([', '.join(said[:-1]), said[-1]] if len(said) > 1 else said)} are missing"
+        return f"frame {parts[0]} is missing"
+    return f"frames {' and '.join([', '.join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)} are missing"
 
 
 def size_changed(path: Path, first_hw: tuple[int, ...], now_hw: tuple[int, ...]) -> VideoError:

@@ -1,4 +1,4 @@
-"""Colours that colour-blind people tell apart and that stay in order in greyscale: brighter is more anomalous."""
+"""Colours that colour-blind people can distinguish and that stay in order in greyscale: brighter is more anomalous."""
 
 from __future__ import annotations
 

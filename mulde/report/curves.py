@@ -55,15 +55,15 @@ def thin_track(values: Float64, columns: int) -> Int64:
     return np.unique(np.concatenate([first + stretches.argmin(axis=1), first + stretches.argmax(axis=1), ends]))
 
 
-def thin_path(x: Float64, y: Float64, most: int = MAX_POINTS) -> tuple[Float64, Float64]:
-    """At most `most` of the points x, y (N,), evenly along the path, both ends kept.
+def thin_path(x: Float64, y: Float64, max_points: int = MAX_POINTS) -> tuple[Float64, Float64]:
+    """At most `max_points` of the points x, y (N,), evenly along the path, both ends kept.
 
-    A dropped point is at most the length of the path / (most - 1) from the kept one before it, in |dx| + |dy|.
+    A dropped point is at most the length of the path / (max_points - 1) from the kept one before it, in |dx| + |dy|.
     """
-    if len(x) <= most:
+    if len(x) <= max_points:
         return x, y
     length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-    keep = np.unique(np.searchsorted(length, np.linspace(0.0, length[-1], most)))
+    keep = np.unique(np.searchsorted(length, np.linspace(0.0, length[-1], max_points)))
     return x[keep], y[keep]
 
 
@@ -89,7 +89,7 @@ def frame_trade_offs(
         smoothed = [smooth(scores[video], s, row.smoothing) for video, s in zip(videos, sigma, strict=True)]
         pooled.append((row.smoothing, np.concatenate(smoothed), False))
     for name, raw in nulls.items():
-        smoothed = [smooth(one, s, evaluation.rows[-1].smoothing) for one, s in zip(raw, sigma, strict=True)]
+        smoothed = [smooth(values, s, evaluation.rows[-1].smoothing) for values, s in zip(raw, sigma, strict=True)]
         pooled.append((f"null: {name}", np.concatenate(smoothed), True))
 
     chance = float(anomalous.mean())
@@ -131,7 +131,7 @@ def _precision(counts: Counts) -> tuple[Float64, Float64]:
 def region_trade_offs(curves: RegionCurves) -> list[TradeOff]:
     """Pixel-level ROC, RBDC and TBDC, as far as they are defined."""
     false_regions = "false-positive regions per frame"
-    found = [
+    trade_offs = [
         TradeOff(
             "pixel-roc",
             "Pixel-level ROC",
@@ -155,7 +155,7 @@ def region_trade_offs(curves: RegionCurves) -> list[TradeOff]:
             (Line("TBDC", *thin_path(curves.false_regions_per_frame, curves.tbdc)),),
         ),
     ]
-    return [one for one in found if one.lines[0].x.size]
+    return [trade_off for trade_off in trade_offs if trade_off.lines[0].x.size]
 
 
 def columns_per_video(num_videos: int) -> int:

@@ -68,7 +68,9 @@ def write_evaluation_page(
         f"{evaluation.num_anomalous_frames:,} labelled anomalous",
         remarks=[*_remarks(evaluation), *notes],
         tables=evaluation_tables(evaluation),
-        pictures=[{"png": _encoded(folder / f"{one.key}.png"), "text": _in_words(one)} for one in trade_offs],
+        pictures=[
+            {"png": _encoded(folder / f"{trade_off.key}.png"), "text": _in_words(trade_off)} for trade_off in trade_offs
+        ],
         index=video_table(shown),
         videos=shown,
         unfolded=len(videos) <= _MAX_UNFOLDED,

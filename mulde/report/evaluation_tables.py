@@ -38,7 +38,7 @@ class Table:
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[Table]:
-    """Frame figures by smoothing; then, where there are any, region figures, events, a habit of papers."""
+    """Frame figures by smoothing; then, where there are any, region figures, events, a protocol variant."""
     tables = [_frame_table(evaluation)]
     if evaluation.regions is not None:
         tables.append(_region_table(evaluation.regions))
@@ -58,8 +58,8 @@ def _frame_table(evaluation: Evaluation) -> Table:
         )
         for row in evaluation.rows
     ]
-    least, most = min(evaluation.sigma_frames.values()), max(evaluation.sigma_frames.values())
-    sigma = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+    lowest, highest = min(evaluation.sigma_frames.values()), max(evaluation.sigma_frames.values())
+    sigma = f"{lowest:g}" if lowest == highest else f"{lowest:g} to {highest:g}"
     notes = [
         f"Smoothing is Gaussian, inside each video, with a sigma of {sigma} frames.",
         "macro_padded AUC is what some papers print: each video gets a fake normal and a fake anomalous frame.",
@@ -95,10 +95,10 @@ def _null_rows(nulls: Mapping[str, Figures], keys: Iterable[str]) -> list[TableR
 
 def _region_table(regions: RegionFigures) -> Table:
     origin = {"tracks": "annotated tracks", "masks": "pixel masks", "none": "nothing"}[regions.regions_from]
-    found = f"{regions.num_true_regions:,} regions of {regions.num_true_tracks:,} tracks from {origin}"
+    counts = f"{regions.num_true_regions:,} regions of {regions.num_true_tracks:,} tracks from {origin}"
     rows = [
-        ["RBDC", percent(regions.rbdc), f"{found}, {regions.num_region_frames:,} frames"],
-        ["TBDC", percent(regions.tbdc), f"{found}, {regions.num_region_frames:,} frames"],
+        ["RBDC", percent(regions.rbdc), f"{counts}, {regions.num_region_frames:,} frames"],
+        ["TBDC", percent(regions.tbdc), f"{counts}, {regions.num_region_frames:,} frames"],
         ["pixel-level AUC", percent(regions.pixel_auc), f"{regions.num_pixel_frames:,} frames with masks"],
         ["pixel-level EER", percent(regions.pixel_eer), f"{regions.num_pixel_frames:,} frames with masks"],
     ]
@@ -167,7 +167,7 @@ def _compat_table(compat: CompatFigures, num_videos: int) -> Table:
     rows = [_figure_row("mulde", compat.result, headings, {}), *_null_rows(compat.nulls, headings)]
     notes = [f"Why: {compat.not_comparable}.", f"Steps: {'; '.join(compat.steps)}."]
     return Table(
-        f"Not comparable with the figures above: by the habit {compat.name}",
+        f"Not comparable with the figures above: protocol variant {compat.name}",
         ["score", *headings.values()],
         [Group("", rows)],
         notes,

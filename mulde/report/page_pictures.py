@@ -14,30 +14,30 @@ _QUALITY = {SMALL_PX: 60, LARGE_PX: 72}
 
 def fitted(
     paths: Sequence[Path | None],
-    most_bytes: int,
+    max_bytes: int,
     advance: Callable[[int], None] = lambda amount: None,
     *,
     large: bool = True,
 ) -> list[bytes | None]:
-    """WebP pictures of the files, first come first served: all get a small one while `most_bytes` last; with what is
+    """WebP pictures of the files, first come first served: all get a small one while `max_bytes` last; with what is
     then left, the first get large ones. None where there is no file, it is no picture, or the bytes are used up."""
     pictures: list[bytes | None] = []
-    left = most_bytes
+    left = max_bytes
     for path in paths:
-        one = encoded(path, SMALL_PX) if path is not None and left > 0 else None
-        left -= len(one or b"")
-        pictures.append(one if left >= 0 else None)
+        picture = encoded(path, SMALL_PX) if path is not None and left > 0 else None
+        left -= len(picture or b"")
+        pictures.append(picture if left >= 0 else None)
         advance(1)
-    left = most_bytes - sum(len(one or b"") for one in pictures)
+    left = max_bytes - sum(len(picture or b"") for picture in pictures)
     for i, path in enumerate(paths if large else ()):
         small = pictures[i]
         if path is None or small is None:
             continue
-        one = encoded(path, LARGE_PX) or small
-        left -= len(one) - len(small)
+        picture = encoded(path, LARGE_PX) or small
+        left -= len(picture) - len(small)
         if left < 0:
             break
-        pictures[i] = one
+        pictures[i] = picture
     return pictures
 
 

@@ -37,8 +37,8 @@ class Grid:
     @classmethod
     def over(cls, scores: Sequence[Float64], alarm_level: float | None = None) -> Grid:
         """A grid that spans all scores, and the alarm level where there is one, which is then on it."""
-        full = [one for one in scores if one.size]
-        ends = [float(end) for one in full for end in (one.min(), one.max())]
+        full = [values for values in scores if values.size]
+        ends = [float(end) for values in full for end in (values.min(), values.max())]
         ends += [] if alarm_level is None else [alarm_level]
         low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
         step = (high - low) / STEPS if high > low else 1.0 / STEPS
@@ -109,14 +109,14 @@ def p_value_steps(
     k, p = k[falls], p[falls]
     kept = _thinned(np.log(p), _MAX_P_VALUES)
     k[0] = 0
-    return k[kept].tolist(), [float(f"{one:.5g}") for one in p[kept]]
+    return k[kept].tolist(), [float(f"{p_value:.5g}") for p_value in p[kept]]
 
 
-def _thinned(values: Float64, most: int) -> Int64:
-    """Positions of at most `most` of values (N,), falling, spread evenly over their range; both ends are kept."""
-    if values.size <= most:
+def _thinned(values: Float64, max_values: int) -> Int64:
+    """Positions of at most `max_values` of values (N,), falling, spread evenly over their range; both ends are kept."""
+    if values.size <= max_values:
         return np.arange(values.size)
-    wanted = np.linspace(values[0], values[-1], most)
+    wanted = np.linspace(values[0], values[-1], max_values)
     return np.unique(np.minimum(np.searchsorted(-values, -wanted), values.size - 1))
 
 

@@ -181,7 +181,7 @@ class Painter:
         words = event.reason.text if event.reason and event.reason.text else "the score is above the alarm level"
         size, room = self._font_px + 1, self.size_hw[1] - 8
         title = "SUPPRESSED: " if event.suppression else "UNUSUAL: "
-        lines = text.wrapped(title + words, room, size, text.BOLD, most=_MAX_LINES)
+        lines = text.wrapped(title + words, room, size, text.BOLD, max_lines=_MAX_LINES)
         top = self._font_px + 6
         bottom = min(top + len(lines) * (size + 3) + 4, self.size_hw[0])
         band = image[top:bottom]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure as Figure
 
-_BLUE, _GREY, _ORANGE = "#0072b2", "#9a9a9a", "#e69f00"  # told apart by colour-blind readers and in greyscale
+_BLUE, _GREY, _ORANGE = "#0072b2", "#9a9a9a", "#e69f00"  # distinct for colour-blind readers and in greyscale
 _DECADES = 1e-5
 _TICKS = (0, 1, 3, 10, 30, 100, 300, 1000)
 _BANDS = ("#440154", "#3b528b", "#21918c", "#5ec962")  # viridis, from low to high
@@ -280,11 +280,15 @@ def plot_aggregates(names: Sequence[str], curves: Sequence[Curve], path: Path) -
 
 
 def plot_training(
-    looks: Sequence[TrainingProgress], path: Path, *, band_names: Sequence[str] = (), least_losses: Sequence[float] = ()
+    looks: Sequence[TrainingProgress],
+    path: Path,
+    *,
+    band_names: Sequence[str] = (),
+    lowest_losses: Sequence[float] = (),
 ) -> None:
     """The course of a training: both terms of the loss and their sum, held-out loss and its bands, gradient, rate.
 
-    band_names: of the bands of noise levels, from low to high. least_losses: the lowest L_dsm that can be had, over all
+    band_names: of the bands of noise levels, from low to high. lowest_losses: the lowest possible L_dsm, over all
     levels and then per band, where it is known.
     """
     from matplotlib.figure import Figure
@@ -297,7 +301,7 @@ def plot_training(
     loss.plot(step, dsm, color=_BLUE, linewidth=1, label="dsm")
     loss.plot(step, reg, color=_ORANGE, linewidth=1, label="reg")
     loss.set(ylabel="training loss", yscale="log")
-    _draw_heldout(heldout, looks, band_names, least_losses)
+    _draw_heldout(heldout, looks, band_names, lowest_losses)
     gradient.plot(step, [look.largest_gradient for look in looks], color=_BLUE, linewidth=1)
     gradient.set(xlabel="step", ylabel="largest element of the gradient", yscale="log")
     rate.plot(step, [look.lr for look in looks], color=_BLUE)
@@ -310,16 +314,16 @@ def plot_training(
 
 
 def _draw_heldout(
-    axes: Axes, looks: Sequence[TrainingProgress], band_names: Sequence[str], least_losses: Sequence[float]
+    axes: Axes, looks: Sequence[TrainingProgress], band_names: Sequence[str], lowest_losses: Sequence[float]
 ) -> None:
     measured = [look for look in looks if look.heldout_loss is not None]
     curves = [[look.heldout_loss for look in measured], *zip(*[look.heldout_bands for look in measured], strict=True)]
     names, colours = ["all noise levels", *band_names], ["black", *_BANDS]
     for curve, name, colour in zip(curves, names, colours, strict=False):
         axes.plot([look.step for look in measured], curve, color=colour, drawstyle="steps-post", label=name)
-    for least, colour in zip(least_losses, colours, strict=False):
-        axes.axhline(least, color=colour, linestyle=":", linewidth=1)
-    axes.set_ylabel("held-out loss (dsm)" + ("\ndotted: least to be expected" if least_losses else ""))
+    for loss, colour in zip(lowest_losses, colours, strict=False):
+        axes.axhline(loss, color=colour, linestyle=":", linewidth=1)
+    axes.set_ylabel("held-out loss (dsm)" + ("\ndotted: lowest to be expected" if lowest_losses else ""))
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -21,15 +21,15 @@ def to_markdown(record: Plain) -> str:
     """The page: figures, null scores, seeds, published figures, settings, digests, and what is volatile at the end."""
     num_seeds = len(record["seeds"])
     spread = f"mean of {num_seeds} seeds (sample standard deviation)" if num_seeds > 1 else "one seed"
-    said = sorted({sentence for sentences in record["remarks"].values() for sentence in sentences})
+    remarks = sorted({sentence for sentences in record["remarks"].values() for sentence in sentences})
     sections = {
         f"Figures in percent, {spread}": _figures_table(record["figures"])
         + "\n\nThe scores below `mulde` never look at the video.",
-        "Remarks": "\n".join(f"- {sentence}" for sentence in said),
+        "Remarks": "\n".join(f"- {sentence}" for sentence in remarks),
         "Each seed": _seeds_table(record),
         "Beside published figures": f"{_published_table(record)}\n\n{CAVEAT}",
         "Alarm levels": _alarms_table(record["figures"]),
-        "Habits of papers: not comparable": _facts(record["compat"]),
+        "Protocol variant: not comparable": _facts(record["compat"]),
         "More of the evaluation": _facts(record["evaluation"]),
         "Settings that differ from the config": _changes_table(record["settings_changed"]) or "None.",
         "Settings": f"```toml\n{_toml(record['settings'])}```",
@@ -52,9 +52,13 @@ def _facts(data: Any) -> str:
 def _figures_table(figures: Plain) -> str:
     columns = list(next(iter(figures.values()))["scores"]["mulde"])
     rows = [
-        [smoothing if name == "mulde" else "", name, *(_percent(column, of.get(column)) for column in columns)]
+        [
+            smoothing if name == "mulde" else "",
+            name,
+            *(_percent(column, values.get(column)) for column in columns),
+        ]
         for smoothing, row in figures.items()
-        for name, of in row["scores"].items()
+        for name, values in row["scores"].items()
     ]
     return _table(["smoothing", "score", *columns], rows)
 
@@ -99,7 +103,7 @@ def _alarms_table(figures: Plain) -> str:
 
 
 def _changes_table(changed: Plain) -> str:
-    rows = [[key, _text(of["config"]), _text(of["here"])] for key, of in changed.items()]
+    rows = [[key, _text(change["config"]), _text(change["here"])] for key, change in changed.items()]
     return _table(["setting", "config", "here"], rows) if rows else ""
 
 
@@ -111,8 +115,8 @@ def _volatile(facts: Plain) -> str:
     ]
     runs = {seed: {key: run[key] for key in run if key != "wall_time_s"} for seed, run in facts["runs"].items()}
     table = _table(["seed", *(f"{stage}, s" for stage in stages)], times)
-    said = "Wall time; `extract` computes what is not in the store yet, which is nothing once one seed is through."
-    return f"{said}\n\n{table}\n\n{_facts({**facts, 'runs': runs})}"
+    caption = "Wall time; `extract` computes what is not in the store yet, which is nothing once one seed is through."
+    return f"{caption}\n\n{table}\n\n{_facts({**facts, 'runs': runs})}"
 
 
 def of_seed(value: Any, seed: str) -> Any:

@@ -16,7 +16,7 @@ _MIN_PX, _MAX_PX = 34, 170
 _DIM = 0.3
 _HATCH_PX = 6
 _MAX_LEVELS = 4
-"""The curve is cut off at so many times the alarm level, so that what is around the level can be seen."""
+"""The curve is cut off at this multiple of the alarm level, so that what is around the level can be seen."""
 
 
 @dataclass(frozen=True)

@@ -40,15 +40,15 @@ def write(image: UInt8, text: str, x: int, baseline_y: int, size_px: int, colour
     cv2.putText(image, text, (x, baseline_y), colour, _font(), size_px, weight)
 
 
-def wrapped(text: str, width_px: int, size_px: int, weight: int = REGULAR, most: int = 100) -> list[str]:
-    """The text in at most `most` lines no wider than `width_px`; what does not fit ends in an ellipsis."""
+def wrapped(text: str, width_px: int, size_px: int, weight: int = REGULAR, max_lines: int = 100) -> list[str]:
+    """The text in at most `max_lines` lines no wider than `width_px`; what does not fit ends in an ellipsis."""
     lines: list[str] = []
     rest = printable(" ".join(text.split())).split(" ") if text.strip() else []
-    while rest and len(lines) < most:
+    while rest and len(lines) < max_lines:
         line = rest.pop(0)
         while rest and width(f"{line} {rest[0]}", size_px, weight) <= width_px:
             line = f"{line} {rest.pop(0)}"
-        lines.append(_shortened(line, width_px, size_px, weight, has_more=bool(rest) and len(lines) == most - 1))
+        lines.append(_shortened(line, width_px, size_px, weight, has_more=bool(rest) and len(lines) == max_lines - 1))
     return lines
 
 
@@ -62,7 +62,7 @@ def _shortened(line: str, width_px: int, size_px: int, weight: int, *, has_more:
 
 def fitting(text: str, width_px: int, size_px: int, weight: int = REGULAR) -> str:
     """The text, or as much of it as is no wider than `width_px`."""
-    return next(iter(wrapped(text, width_px, size_px, weight, most=1)), "")
+    return next(iter(wrapped(text, width_px, size_px, weight, max_lines=1)), "")
 
 
 def clock(time_s: float) -> str:

@@ -48,7 +48,7 @@ def write_timeline(
     """
 
     rows, span_s = _rows(tracks)
-    shown = _most_telling(rows, events, span_s)
+    shown = _most_informative(rows, events, span_s)
     notes = _notes(rows, shown, alarm_level, has_truth=bool(labels))
     line_px = _FONT_PX + 7
     top = line_px * (len(notes) + 1) + 10
@@ -64,8 +64,8 @@ def write_timeline(
         y = top + number * _ROW_PX
         _draw_name(page, y, row)
         _draw_shades(page[y : y + _SHADE_PX], row, span_s, ends)
-        own = [event for event in events if event.video == row.track.video]
-        _draw_events(page, y + _SHADE_PX, row, span_s, own, rank)
+        own_events = [event for event in events if event.video == row.track.video]
+        _draw_events(page, y + _SHADE_PX, row, span_s, own_events, rank)
         truth = labels.get(row.track.video)
         if truth is not None:
             _draw_truth(page[y + _SHADE_PX + _BAR_PX :][:_TRUTH_PX], row, span_s, truth)
@@ -73,8 +73,8 @@ def write_timeline(
 
 
 def _rows(tracks: Sequence[ScoreTrack]) -> tuple[list[_Row], float]:
-    """The rows that all tracks need, and how long each is: as few seconds as the longest video, or an hour, needs, or
-    as many as let all rows be shown."""
+    """The rows that all tracks need, and how long each is: the shortest step that fits the longest video, or an hour,
+    and lets all rows be shown."""
     longest = max((_end_s(track) for track in tracks), default=1.0)
     rows: list[_Row] = []
     for span_s in _STEPS_S:
@@ -93,7 +93,7 @@ def _end_s(track: ScoreTrack) -> float:
     return float(track.time_s[-1]) if len(track) else 0.0
 
 
-def _most_telling(rows: Sequence[_Row], events: Sequence[Event], span_s: float) -> list[_Row]:
+def _most_informative(rows: Sequence[_Row], events: Sequence[Event], span_s: float) -> list[_Row]:
     if len(rows) <= MAX_ROWS:
         return list(rows)
     best: dict[tuple[str, int], int] = {}

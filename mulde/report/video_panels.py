@@ -26,10 +26,10 @@ class Scale:
     @classmethod
     def over(cls, values: Sequence[Float64]) -> Scale:
         """From the least to the greatest of all values; 0 to 1 without any."""
-        full = [one for one in values if one.size]
+        full = [scores for scores in values if scores.size]
         if not full:
             return cls(0.0, 1.0)
-        return cls(min(float(one.min()) for one in full), max(float(one.max()) for one in full))
+        return cls(min(float(scores.min()) for scores in full), max(float(scores.max()) for scores in full))
 
     def height(self, values: Float64) -> Float64:
         """Distances (N,) from the upper edge of the drawing."""
@@ -127,8 +127,8 @@ def _score_panel(track: ScoreTrack, scale: Scale, columns: int, alarm_level: flo
 
 def _p_panel(track: ScoreTrack, rarity: Float64, scale: Scale, columns: int) -> Panel:
     """rarity: -log10 of the p-values (T,)."""
-    least = 10 ** -float(rarity.max(initial=0.0))
-    text = f"p-values of {track.video}, the least likely on top: least {least:.2g}"
+    lowest = 10 ** -float(rarity.max(initial=0.0))
+    text = f"p-values of {track.video}, the least likely on top: least {lowest:.2g}"
     lines = [("p-value", _points(track.frame_index, rarity, scale, columns))]
     return Panel("p", "p-value", f"{10**-scale.top:.2g}", "1", text, lines)
 

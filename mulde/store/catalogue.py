@@ -111,8 +111,8 @@ def note(store_root: Path, sha256: str, *, dataset: str, video: str, path: Path)
 
 def entries(store_root: Path) -> dict[str, CatalogueEntry]:
     """What is known of each video, by the name of its folder; videos without a readable note are not in it."""
-    found = {folder.name: _read(folder / VIDEO_FILE) for folder in video_folders(store_root)}
-    return {name: entry for name, entry in found.items() if entry is not None}
+    entries = {folder.name: _read(folder / VIDEO_FILE) for folder in video_folders(store_root)}
+    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def _read(file: Path) -> CatalogueEntry | None:
@@ -194,9 +194,9 @@ def _size_and_age(path: Path) -> tuple[int, float]:
     num_bytes, newest = 0, 0.0
     for below in [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]:
         with suppress(OSError):
-            found = below.lstat()
-            num_bytes += 0 if below.is_dir() else found.st_size
-            newest = max(newest, found.st_mtime)
+            status = below.lstat()
+            num_bytes += 0 if below.is_dir() else status.st_size
+            newest = max(newest, status.st_mtime)
     return num_bytes, _date_s(newest)
 
 

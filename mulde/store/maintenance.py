@@ -75,7 +75,7 @@ class Criteria:
 
 @dataclass
 class Pruning:
-    """What `prune` removes, or would remove; `in_use` was left because somebody works on the video."""
+    """What `prune` removes, or would remove; `in_use` was left because another process works on the video."""
 
     files: list[StoredFile] = field(default_factory=list)
     in_use: list[StoredFile] = field(default_factory=list)
@@ -148,11 +148,11 @@ def settings_in_short(files: Iterable[StoredFile]) -> dict[Path, str]:
             }
     short: dict[Path, str] = {}
     for made in flat.values():
-        names = sorted({name for one in made.values() for name in one})
-        differing = [name for name in names if len({one.get(name) for one in made.values()}) > 1]
-        for path, one in made.items():
+        names = sorted({name for made_by in made.values() for name in made_by})
+        differing = [name for name in names if len({made_by.get(name) for made_by in made.values()}) > 1]
+        for path, made_by in made.items():
             short[path] = " ".join(
-                f"{name.removeprefix('extractor.')}={one[name]}" for name in differing if name in one
+                f"{name.removeprefix('extractor.')}={made_by[name]}" for name in differing if name in made_by
             )
     return short
 
@@ -168,14 +168,14 @@ def verify(store: Path, reporter: Reporter, *, delete: bool = False) -> Verifica
     Memory holds one piece of a file at a time.
     """
     files = [f for f in scan(store) if f.kind != UNFINISHED]
-    found = Verification(len(files), _damaged(files, reporter))
-    for damage in found.damaged:
+    verification = Verification(len(files), _damaged(files, reporter))
+    for damage in verification.damaged:
         reporter.warn(damage.reason)
     if delete:
-        wanted = Pruning([d.file for d in found.damaged if d.removable])
+        wanted = Pruning([d.file for d in verification.damaged if d.removable])
         _remove(wanted, reporter)
-        found.num_removed = len(wanted.files)
-    return found
+        verification.num_removed = len(wanted.files)
+    return verification
 
 
 def _damaged(files: Sequence[StoredFile], reporter: Reporter) -> list[DamagedFile]:
@@ -302,10 +302,10 @@ def _remove(pruning: Pruning, reporter: Reporter) -> None:
 
 
 def _remove_if_bare(folder: Path) -> None:
-    own = {VIDEO_FILE, LOCK_FILE}
+    own_files = {VIDEO_FILE, LOCK_FILE}
     with suppress(OSError):
-        if {path.name for path in folder.iterdir()} <= own:
-            for name in own:
+        if {path.name for path in folder.iterdir()} <= own_files:
+            for name in own_files:
                 remove(folder / name)
             folder.rmdir()
 

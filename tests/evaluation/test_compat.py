@@ -1,4 +1,4 @@
-"""Habits of papers against their scripts written out plainly, and what they do to scores that mean nothing."""
+"""Protocol variants against the papers' scripts written out plainly, and what they do to meaningless scores."""
 
 import sys
 
@@ -66,7 +66,7 @@ def test_hf2_vad_drops_four_frames_and_takes_a_median(world):
     assert figures("hf2-vad", world).result.micro_auc == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_plain_habits_use_the_smoothing_of_the_run(world):
+def test_the_plain_variants_use_the_smoothing_of_the_run(world):
     scores, truth = world
     smoothed = {v: smooth(s, SIGMA[v], "centred") for v, s in scores.items()}
     honest = frame_figures([LabelledScores(v, s, truth[v]) for v, s in smoothed.items()])
@@ -81,7 +81,7 @@ def test_the_plain_habits_use_the_smoothing_of_the_run(world):
 
 
 def test_minmax_makes_much_of_videos_that_differ_in_level():
-    """Scores that are perfect inside each video but not across them: the habit hides that."""
+    """Scores that are perfect inside each video but not across them: the variant hides that."""
     truth = {f"v{i}": np.arange(20) >= 10 for i in range(4)}
     scores = {v: 5.0 * i + truth[v] for i, v in enumerate(truth)}
     found = compat_figures("minmax", scores, {}, truth, dict.fromkeys(truth, 0.0))
@@ -90,7 +90,7 @@ def test_minmax_makes_much_of_videos_that_differ_in_level():
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_habit_says_why_and_stands_beside_nulls_and_takes_odd_videos(name, world):
+def test_every_variant_says_why_and_stands_beside_nulls_and_takes_odd_videos(name, world):
     scores, truth = world
     truth = {**truth, "short": np.array([True, False]), "none": np.zeros(0, bool)}
     scores = {**scores, "short": np.zeros(2), "none": np.zeros(0)}

@@ -143,7 +143,7 @@ def test_the_level_lies_just_above_the_event_that_the_rate_times_the_hours_count
     assert alarm.level == np.nextafter(above, np.inf)
     assert alarm.num_seen == 10 - above
     assert alarm.expected_per_hour == pytest.approx(10 * (11 - above))
-    assert (alarm.hours, alarm.num_videos, alarm.least_per_hour) == (pytest.approx(0.1), 10, pytest.approx(10))
+    assert (alarm.hours, alarm.num_videos, alarm.lowest_per_hour) == (pytest.approx(0.1), 10, pytest.approx(10))
     assert alarm_level(normal[::-1], per_hour, merge_gap_s=1.0, min_length_s=0.0) == alarm
 
 
@@ -193,7 +193,7 @@ def test_alarms_that_cluster_in_one_video_are_expected_as_a_cluster():
         alarm_level(normal, 40, merge_gap_s=1.0, min_length_s=0.0)
     alarm = alarm_level(normal, 60, merge_gap_s=1.0, min_length_s=0.0)
     assert alarm.level == np.nextafter(9.0, np.inf)  # the sixth
-    assert alarm.least_per_hour == pytest.approx(45)
+    assert alarm.lowest_per_hour == pytest.approx(45)
     # Above the tenth of the others: five of the first, one each of five more; 2.262157: Student, 9 degrees of freedom.
     assert alarm.clustering == pytest.approx((4**2 + 4 * 1**2) / 9 * (2.262157 / 1.959964) ** 2, rel=1e-5)
     calm = alarm_level(lone_spikes(), 60, merge_gap_s=1.0, min_length_s=0.0)
@@ -205,7 +205,9 @@ def test_alarms_that_cluster_in_one_video_are_expected_as_a_cluster():
 
 def test_a_rate_that_the_footage_cannot_support_is_refused_with_what_would_do():
     normal = [spikes(h, num_frames=630) for h in (3, 2, 5, 4)]  # 4.2 minutes
-    expected = r"at least 14\.3, the least that 4\.2 minutes of held-out normal video in 4 videos support, got 1\. "
+    expected = (
+        r"at least 14\.3, the lowest rate that 4\.2 minutes of held-out normal video in 4 videos support, got 1\. "
+    )
     with pytest.raises(
         UsageError, match="false alarms per hour: expected " + expected + r"Try: at least 60\.0 minutes"
     ):
@@ -259,7 +261,7 @@ def test_one_video_of_anything_gets_a_level_or_a_refusal(scores):
 
 
 def alarm(**changes):
-    told = {"level": 1.0, "wanted_per_hour": 4.0, "expected_per_hour": 4.0, "least_per_hour": 1.0, "num_seen": 3}
+    told = {"level": 1.0, "wanted_per_hour": 4.0, "expected_per_hour": 4.0, "lowest_per_hour": 1.0, "num_seen": 3}
     return Threshold(**{**told, "clustering": 1.0, "hours": 1.0, "num_videos": 20, **changes})
 
 
@@ -294,7 +296,7 @@ def test_the_statement_says_what_is_promised_and_on_what_it_rests():
     said = alarm(
         hours=0.07,
         num_videos=4,
-        least_per_hour=14.29,
+        lowest_per_hour=14.29,
         expected_per_hour=28.6,
         wanted_per_hour=30,
         num_seen=1,

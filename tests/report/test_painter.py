@@ -167,7 +167,7 @@ def test_text_wraps_and_is_shortened_to_the_width() -> None:
     assert all(text.width(line, 12) <= 120 for line in lines)
     assert "".join(lines).replace(" ", "").startswith(REASON.replace(" ", ""))
     assert lines[-1].endswith("…")
-    short = text.wrapped(words, 120, 12, most=1)
+    short = text.wrapped(words, 120, 12, max_lines=1)
     assert len(short) == 1
     assert short[0].endswith("…")
     assert text.wrapped("", 120, 12) == []

@@ -47,7 +47,7 @@ def test_a_day_is_cut_into_hours_and_many_videos_are_capped(tmp_path: Path) -> N
     assert len(timeline._rows([day])[0]) == 24
     tracks = [make_track(f"v{i:03d}", 30) for i in range(MAX_ROWS + 50)]
     rows, span_s = timeline._rows(tracks)
-    shown = timeline._most_telling(rows, [make_event("v240", 3)], span_s)
+    shown = timeline._most_informative(rows, [make_event("v240", 3)], span_s)
     assert (len(rows), len(shown)) == (MAX_ROWS + 50, MAX_ROWS)
     assert "v240" in {row.track.video for row in shown}
     write_timeline(tmp_path / "t.png", tracks, [make_event("v240", 3)], {}, None)

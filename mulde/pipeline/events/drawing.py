@@ -178,7 +178,7 @@ def _open(video: Video, settings: Settings) -> VideoReader:
     """A reader of the video in its own size, in small batches."""
     reader = open_with(video, settings.video)
     num_frames = _MAX_BATCH_BYTES // (3 * math.prod(reader.size_hw))
-    reader.reading = replace(reader.reading, batch_size=min(max(num_frames, 1), _MAX_BATCH))
+    reader.options = replace(reader.options, batch_size=min(max(num_frames, 1), _MAX_BATCH))
     return reader
 
 

@@ -50,8 +50,8 @@ def run_reproduce(
     Each seed works in `<out>/seed-<n>`; one that is finished and was made by the same settings, weights, videos,
     versions and device is evaluated again, but not trained anew. frames: the config with one row per frame. config: a
     file in the place of the pinned one. weights: paths for `detector`, `pose`, `backbone`. changes: KEY=VALUE.
-    compat: a habit of papers whose figures go on record besides. Raises UsageError for a name without a config, for
-    weights that the settings have no use for, and for an unknown habit.
+    compat: a protocol variant whose figures are recorded as well. Raises UsageError for a name without a config, for
+    weights that the settings have no use for, and for an unknown variant.
     """
     if compat is not None and compat not in VARIANTS:
         raise UsageError("protocol variant", expected=" or ".join(VARIANTS), got=repr(compat))

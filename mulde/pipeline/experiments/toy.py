@@ -170,7 +170,7 @@ def draw_training(looks: Sequence[TrainingProgress], density: MuldeDensity, exac
         looks,
         out / "training.png",
         band_names=[f"sigma {low:.2g} to {high:.2g}" for low, high in pairwise(edges.tolist())],
-        least_losses=[float(np.mean(least)), *map(float, least)],
+        lowest_losses=[float(np.mean(least)), *map(float, least)],
     )
     return out / "training.png"
 

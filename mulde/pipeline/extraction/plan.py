@@ -89,7 +89,7 @@ class ExtractionPlan:
     def open(self, video: Video) -> VideoReader:
         """A reader of the video as the settings want it, whose batches are the cores of the windows."""
         reader = open_with(video, self.video, self.video.working_size_px)
-        reader.reading = replace(reader.reading, batch_size=self.window_frames(reader.size_hw))
+        reader.options = replace(reader.options, batch_size=self.window_frames(reader.size_hw))
         return reader
 
     def match(self, video: Video, reader: VideoReader) -> Match:
@@ -111,7 +111,7 @@ class ExtractionPlan:
         if match.conversion is None:
             return reader
         converted = ConvertedReader(reader, match.conversion)
-        converted.reading = replace(reader.reading, batch_size=self.window_frames(converted.size_hw))
+        converted.options = replace(reader.options, batch_size=self.window_frames(converted.size_hw))
         return converted
 
     def window_frames(self, size_hw: tuple[int, int]) -> int:

@@ -76,7 +76,7 @@ def write_tables(
     drops_frames = isinstance(reader, ConvertedReader) and reader.conversion.every > 1
     elsewhere = {"tracks", "frames"} if drops_frames else {"tracks"}
     kinds = {kind: passport for kind, passport in missing.items() if kind not in elsewhere}
-    start = _resume_at(store, kinds.values(), reader.reading.batch_size)
+    start = _resume_at(store, kinds.values(), reader.options.batch_size)
     advance(start)
     known = None
     if plan.regions is not None and "regions" not in missing:
@@ -113,8 +113,8 @@ def _write_parts(
 
     The video is compared with its snapshot before each part is written: what was decoded before then is of its hash.
     """
-    core = reader.reading.batch_size
-    reader.reading = replace(reader.reading, start_frame=max(start - plan.before, 0))
+    core = reader.options.batch_size
+    reader.options = replace(reader.options, start_frame=max(start - plan.before, 0))
 
     def work(item: tuple[Window, Regions | None]) -> tuple[Window, dict[str, pa.Table]]:
         return item[0], plan.describe(*item, kinds)

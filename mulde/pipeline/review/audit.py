@@ -12,7 +12,7 @@ import numpy as np
 from mulde.config import AlarmSettings
 from mulde.errors import UsageError, sentence
 from mulde.evaluation.alarms import EventRules
-from mulde.evaluation.conformal import NormalVideo, alarm_level, event_p_values, least_rate
+from mulde.evaluation.conformal import NormalVideo, alarm_level, event_p_values, lowest_rate
 from mulde.events import Event
 from mulde.extractors.boxes import crop
 from mulde.files import write_csv
@@ -209,7 +209,7 @@ def _level(normal: Sequence[NormalVideo], settings: AlarmSettings) -> float | No
     """The alarm level that the footage sets, None where it cannot."""
     options = {"merge_gap_s": settings.merge_gap_s, "min_length_s": settings.min_length_s}
     try:
-        wanted = settings.false_alarms_per_hour or max(DEFAULT_RATE_PER_HOUR, least_rate(normal, **options))
+        wanted = settings.false_alarms_per_hour or max(DEFAULT_RATE_PER_HOUR, lowest_rate(normal, **options))
         return alarm_level(normal, wanted, **options).level
     except UsageError:
         return None
@@ -284,7 +284,7 @@ def _tile(rank: int, moment: Event, picture: UInt8 | None, height: int) -> UInt8
     tile = np.full((height + _LINES * line + 2 * _APART_PX, _TILE_PX + _APART_PX, 3), _PAPER, np.uint8)
     if picture is not None:
         tile[: len(picture), : picture.shape[1]] = picture
-    reason = text.wrapped(moment.reason.text if moment.reason else "", _TILE_PX, _FONT_PX, most=_LINES - 2)
+    reason = text.wrapped(moment.reason.text if moment.reason else "", _TILE_PX, _FONT_PX, max_lines=_LINES - 2)
     title = f"{rank}. {moment.video}  {text.clock(moment.peak_s)}"
     facts = f"score {moment.score:.3g}, p {moment.p_value:.2g}, {_stream(moment)}"
     for i, words in enumerate([text.fitting(title, _TILE_PX, _FONT_PX, text.BOLD), facts, *reason]):

@@ -11,7 +11,7 @@ import numpy as np
 from mulde.config import AlarmSettings
 from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules, FalseAlarmCurve
-from mulde.evaluation.conformal import NormalVideo, Threshold, alarm_level, event_p_values, least_rate
+from mulde.evaluation.conformal import NormalVideo, Threshold, alarm_level, event_p_values, lowest_rate
 from mulde.evaluation.events import find_events
 from mulde.evaluation.metrics import LabelledScores
 from mulde.evaluation.smoothing import SmoothingMode
@@ -100,7 +100,7 @@ def learn_threshold(bundle: Bundle, settings: AlarmSettings, reporter: Reporter)
 def _default_levels(
     normal: Mapping[SmoothingMode, list[NormalVideo]], options: Mapping[str, float], reporter: Reporter
 ) -> tuple[Threshold, Threshold] | None:
-    least = max(least_rate(videos, **options) for videos in normal.values())
+    least = max(lowest_rate(videos, **options) for videos in normal.values())
     if least > DEFAULT_RATE_PER_HOUR:
         enough = math.ceil(10 * least - 1e-6) / 10  # rounded up, so that asking for it is not refused
         reporter.say(f"the held-out normal video supports no fewer than {enough:g} false alarms an hour")
@@ -123,7 +123,7 @@ def _asked_levels(
     try:
         return centred, alarm_level(normal["causal"], wanted, **options)
     except UsageError as error:
-        causal = alarm_level(normal["causal"], max(wanted, least_rate(normal["causal"], **options)), **options)
+        causal = alarm_level(normal["causal"], max(wanted, lowest_rate(normal["causal"], **options)), **options)
         reporter.warn(f"the level of causal scores is for {causal.wanted_per_hour:.3g} an hour; {error}")
         return centred, causal
 

@@ -196,10 +196,10 @@ def test_features_of_whole_frames_need_no_settings_of_boxes(world, config, store
     }
 
 
-def test_habits_of_papers_stand_apart(world, config, store, tmp_path):
+def test_protocol_variants_stand_apart(world, config, store, tmp_path):
     reproduce(world, tmp_path, config, store, seeds=[0], compat="minmax")
     assert record(tmp_path)["compat"]["not_comparable"]
-    assert "## Habits of papers: not comparable" in (tmp_path / "reproduction.md").read_text()
+    assert "## Protocol variant: not comparable" in (tmp_path / "reproduction.md").read_text()
     with pytest.raises(UsageError, match=r"protocol variant: expected minmax or .* got 'maxmin'"):
         reproduce(world, tmp_path, config, store, compat="maxmin")
 

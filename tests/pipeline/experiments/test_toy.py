@@ -259,7 +259,7 @@ def test_the_course_of_a_training_is_drawn_as_it_was_told(drawn_figures, tmp_pat
         TrainingProgress(10, 30, 1.0, 0.5, 2.0, 0.1),
         TrainingProgress(20, 30, 0.9, 0.4, 3.0, 0.05, 0.8, (0.9, 0.7)),
     ]
-    figures.plot_training(looks, tmp_path / "t.png", band_names=["low", "high"], least_losses=[0.6, 0.65, 0.55])
+    figures.plot_training(looks, tmp_path / "t.png", band_names=["low", "high"], lowest_losses=[0.6, 0.65, 0.55])
     loss, heldout, gradient, rate = drawn_figures["t.png"].axes
     curves = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in loss.lines}
     assert curves == {"total": ([10, 20], [1.5, 1.3]), "dsm": ([10, 20], [1.0, 0.9]), "reg": ([10, 20], [0.5, 0.4])}

@@ -10,7 +10,7 @@ import pytest
 from mulde.config import AlarmSettings, Settings
 from mulde.errors import UsageError
 from mulde.evaluation.alarms import EventRules
-from mulde.evaluation.conformal import NormalVideo, Threshold, alarm_level, count_events, event_p_values, least_rate
+from mulde.evaluation.conformal import NormalVideo, Threshold, alarm_level, count_events, event_p_values, lowest_rate
 from mulde.evaluation.smoothing import smooth
 from mulde.events import Event
 from mulde.pipeline.model.bundle import Bundle
@@ -65,7 +65,7 @@ def test_the_default_is_as_few_as_short_footage_supports_and_says_so(capsys, min
     bundle = model(*noise(3, minutes))
     rule = learn(bundle)
     least = rule.centred.wanted_per_hour
-    assert least == max(alarm.least_per_hour for alarm in (rule.centred, rule.causal)) >= 10
+    assert least == max(alarm.lowest_per_hour for alarm in (rule.centred, rule.causal)) >= 10
     said = " ".join(capsys.readouterr().err.split())
     number = re.fullmatch("the held-out normal video supports no fewer than (.*) false alarms an hour", said)[1]
     assert least - 1e-6 <= float(number) < least + 0.2
@@ -92,7 +92,7 @@ def test_still_video_has_fewer_than_one_alarm_an_hour_and_a_level_all_the_same()
     """No level gives hours of equal scores one event an hour; the default falls to what it gives."""
     rule = learn(model(np.zeros(round(10 * 3600 * RATE))))
     assert rule.centred.level > 0
-    assert rule.centred.wanted_per_hour == least_rate(rule.normal, **GAPS) == pytest.approx(0.1)
+    assert rule.centred.wanted_per_hour == lowest_rate(rule.normal, **GAPS) == pytest.approx(0.1)
 
 
 def test_a_default_run_without_any_level_warns_and_goes_on(capsys):
@@ -167,7 +167,7 @@ def test_events_have_the_rate_that_was_asked_for_where_causal_scores_support_no_
     for seed in range(100):
         scores = [np.random.default_rng((seed, i)).normal(size=240) for i in range(4)]
         bundle = model(*scores, settings=settings)
-        centred, causal = (least_rate(bundle.smoothed_normal[mode], **GAPS) for mode in ("centred", "causal"))
+        centred, causal = (lowest_rate(bundle.smoothed_normal[mode], **GAPS) for mode in ("centred", "causal"))
         if centred * 1.01 < causal:
             break
     wanted = (centred + causal) / 2
