@@ -22,7 +22,7 @@ def choose_device(wanted: str = "auto") -> str:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"device {wanted!r} cannot be used ({reason})", hint="cpu or auto") from None
+        raise UsageError(f"device {wanted!r} cannot be used ({reason})", hint="use cpu or auto") from None
     return wanted
 
 

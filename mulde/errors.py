@@ -102,7 +102,7 @@ def cannot(verb: str, path: object, error: OSError) -> FileError:
     """The sentence for `path` that cannot be "read" or "written"."""
     hint = None
     if error.errno in NO_ROOM:
-        hint = "free some space or use another disk, then the same command again"
+        hint = "free some space or use another disk, then run the same command again"
     elif error.errno in (errno.EACCES, errno.EPERM):
         hint = f"ask for the right to {'write' if verb == 'written' else 'read'} it, or use another place"
     reason = os.strerror(error.errno) if error.errno else str(error)
@@ -131,14 +131,14 @@ def sentence(error: BaseException, about: object) -> MuldeError:
         path = about if error.filename is None or isinstance(error.filename, int) else os.fsdecode(error.filename)
         return cannot("written" if error.errno in _OF_WRITING else "read", path, error)
     if isinstance(error, MemoryError):
-        return MuldeError(f"{about}: not enough memory", hint="fewer --workers, or smaller pictures")
+        return MuldeError(f"{about}: not enough memory", hint="use fewer --workers, or smaller pictures")
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         name = error.object.encode("utf-8", "backslashreplace").decode()
-        return MuldeError(f"{about}: {name} is not UTF-8, which cannot be written here", hint="another name")
+        return MuldeError(f"{about}: {name} is not UTF-8, which cannot be written here", hint="choose another name")
     if isinstance(error, RecursionError):
         return MuldeError(f"{about}: nested too deep to be read")
     return MuldeError(
-        f"{about}: unexpected {type(error).__name__}: {error}", hint="MULDE_DEBUG=1 shows where it happened"
+        f"{about}: unexpected {type(error).__name__}: {error}", hint="set MULDE_DEBUG=1 to see where it happened"
     )
 
 

@@ -39,13 +39,15 @@ def user_path(text: str | Path) -> Path:
         try:
             return path.expanduser()
         except RuntimeError:
-            raise UsageError(f"path {text}", expected="~ or ~user", got="no such user", hint=f"./{text}") from None
+            raise UsageError(
+                f"path {text}", expected="~ or ~user", got="no such user", hint=f"write ./{text}"
+            ) from None
     for part in path.parts:
         named = _VARIABLE.search(part)
         if named and (named[1] or named[2]) in os.environ and not os.path.lexists(part):
             raise UsageError(
                 f"path {text}", expected="a path, in which variables are not expanded", got=named[0],
-                hint="it in double quotes, or written out",
+                hint="put it in double quotes, or write it out",
             )  # fmt: skip
     return path if os.path.lexists(path) else on_disk(path)
 

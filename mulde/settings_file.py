@@ -69,12 +69,12 @@ def _usage_error(error: ValidationError) -> UsageError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     reason = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    expected = {"extra_forbidden": "a setting that there is", "model_type": "a table", "dict_type": "a table"}
+    expected = {"extra_forbidden": "an existing setting", "model_type": "a table", "dict_type": "a table"}
     return UsageError(
         f"setting {key}" if key else "settings",
         expected=expected.get(first["type"], reason),
         got=reprlib.repr(first["input"]) if key else None,  # else all of the settings: the sentence names the one
-        hint="`mulde settings` lists every setting with its default and bounds",
+        hint="run `mulde settings` to list every setting with its default and bounds",
     )
 
 
@@ -89,10 +89,12 @@ def parse_override(text: str) -> dict[str, Any]:
     """`section.key=value` as nested tables; a value that is not TOML is a string. Raises UsageError."""
     key, sign, raw = text.partition("=")
     if not sign or not key.strip():
-        raise UsageError(f"setting {text[:300]!r}", expected="KEY=VALUE, as density.preset=paper")
+        raise UsageError(f"setting {text[:300]!r}", expected="KEY=VALUE, such as density.preset=paper")
     parts = key.strip().split(".")
     if len(text) > _MAX_BYTES or len(parts) > MAX_DEPTH:
-        raise UsageError(f"setting {key[:300]!r}", expected="KEY=VALUE, as density.preset=paper", got="a longer one")
+        raise UsageError(
+            f"setting {key[:300]!r}", expected="KEY=VALUE, such as density.preset=paper", got="a longer one"
+        )
     value: Any
     try:
         value = _parse(f"value = {raw}", f"setting {key.strip()}")["value"]
@@ -108,7 +110,7 @@ class _NotTomlError(UsageError):
 
 
 def _parse(text: str, name: str) -> dict[str, Any]:
-    hint = "`mulde settings` prints a valid file"
+    hint = "run `mulde settings` to print a valid file"
     deep = UsageError(f"{name} is nested too deep", expected=f"at most {MAX_DEPTH} levels")
     try:
         data = tomllib.loads(text)

@@ -110,5 +110,5 @@ def distinct(values: Iterable[object], name: str) -> None:
     seen = set()
     for value in values:
         if value in seen:
-            raise MuldeError(name, expected="each once", got=f"{value} twice")
+            raise MuldeError(name, expected="each value once", got=f"{value} twice")
         seen.add(value)

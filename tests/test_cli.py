@@ -297,7 +297,7 @@ def test_labels_that_do_not_fit_are_a_sentence(mulde, footage, model, tmp_path):
         (["nonsense"], ["nonsense"]),
         (["run", "-q"], ["without a source"]),
         (["extract", "x", "--set", "video.decoder=vlc"], ["'pyav' or 'decord'", "vlc"]),
-        (["extract", "x", "--device", "abacus"], ["abacus", "Try: cpu or auto"]),
+        (["extract", "x", "--device", "abacus"], ["abacus", "Try: use cpu or auto"]),
         (["extract", "ucsd-ped3:x"], ["ucsd-ped2", "ucsd-ped3"]),
         (["evaluate", "x"], ["not a run folder"]),
     ],

@@ -11,7 +11,7 @@ from mulde.errors import UsageError
 def test_a_device_is_one_of_this_machine():
     assert choose_device("cpu") == "cpu"
     assert choose_device() == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(UsageError, match=r"device 'toaster' cannot be used \(.+\)\. Try: cpu or auto"):
+    with pytest.raises(UsageError, match=r"device 'toaster' cannot be used \(.+\)\. Try: use cpu or auto"):
         choose_device("toaster")
 
 

@@ -98,10 +98,10 @@ def test_changed_settings_are_read_or_refused(tmp_path, case):
         ("density.options={lr=1979-01-01}", "setting density.options: expected finite numbers"),
         ("density.options=" + "[" * 3000, "setting density.options is nested too deep"),
         ("density.options=" + "[" * 70 + "]" * 70, "setting density.options is nested too deep"),
-        ("a." * 5000 + "b=1", "expected KEY=VALUE, as density.preset=paper, got a longer one"),
+        ("a." * 5000 + "b=1", "expected KEY=VALUE, such as density.preset=paper, got a longer one"),
         ('regions.yolo.weights="a\\u0000"', "setting regions.yolo.weights: expected text without a NUL"),
         ("features={velocity={flow_preset='fast'}, flow=3}", "setting features.flow: expected a table, got 3"),
-        ("video.colour=1", "setting video.colour: expected a setting that there is"),
+        ("video.colour=1", "setting video.colour: expected an existing setting"),
     ],
     ids=lambda text: text[:30],
 )

@@ -313,7 +313,7 @@ def _unsupported(wanted: float, lowest: float, hours: float, num_videos: int) ->
         expected=f"at least {_rate(lowest, up=True)}, the lowest rate that {_duration(hours)} of held-out normal video "
         f"in {_videos(num_videos)} support",
         got=_rate(wanted),
-        hint=f"at least {_duration(lowest * hours / wanted)} of held-out normal video",
+        hint=f"hold out at least {_duration(lowest * hours / wanted)} of normal video",
     )
 
 

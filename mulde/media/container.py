@@ -160,7 +160,7 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
         )
     if _is_text(start):
         return VideoError(
-            f"{path} is no video but a text",
+            f"{path} is a text file, not a video",
             got=repr(start.partition(b"\n")[0][:60].decode("utf-8", "replace").strip()),
             hint="name the videos themselves; the files and addresses in a playlist are never opened",
         )

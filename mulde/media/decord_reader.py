@@ -48,7 +48,7 @@ class DecordReader(FileReader):
             raise UsageError(
                 f"The decoder 'decord' reads the main stream of {path}, {main}, and no other",
                 got=f"stream {options.stream}",
-                hint="the decoder 'pyav'",
+                hint="use the decoder 'pyav'",
             )
         if self._facts.num_frames_estimated > _MAX_FRAMES_CLAIMED:
             raise self._failed(0, f"its header claims {self._facts.num_frames_estimated} frames")
@@ -113,7 +113,7 @@ class DecordReader(FileReader):
             f"decord cannot read {self.path}",
             expected=f"{len(self._facts.stamps)} frames",
             got=f"{num_decoded} ({reason})",
-            hint="the decoder 'pyav', which reads more formats and goes on behind damage",
+            hint="use the decoder 'pyav', which reads more formats and continues after damage",
         )
 
 
@@ -137,7 +137,7 @@ def _import_decord() -> Any:
         raise UsageError(
             "The decoder 'decord' needs the library decord, which is not installed",
             got=str(error),
-            hint="pip install decord, or the decoder 'pyav'",
+            hint="pip install decord, or use the decoder 'pyav'",
         ) from error
     decord_logging.set_level(decord_logging.QUIET)
     return decord

@@ -71,7 +71,7 @@ class FrameFolderReader(VideoReader):
                     f"{file} has another size than the frames before it",
                     expected=f"{shape_text(self._first_hw)} as in {self._files[0].name}",
                     got=shape_text(image.shape[:2]),
-                    hint="one folder per camera and size",
+                    hint="use one folder per camera and size",
                 )
             yield Picture(index, float(index / self.rate), partial(_rgb, image, self.size_hw))
         self._miss_frames_before(len(self._files))

@@ -71,5 +71,5 @@ def unreadable(path: Path, error: OSError | MemoryError) -> SourceError:
     return SourceError(
         f"{path} cannot be read",
         got=getattr(error, "strerror", None) or str(error) or type(error).__name__,
-        hint=None if for_good else "check that the disk or the network is sound, then run the same command again",
+        hint=None if for_good else "check the disk or the network, then run the same command again",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mulde.evaluation.alarms import OperatingPoint
 from mulde.evaluation.compat import CompatFigures
-from mulde.evaluation.formatting import number, percent
+from mulde.evaluation.formatting import UNDEFINED, number, percent
 from mulde.evaluation.metrics import Figures
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionFigures
@@ -156,7 +156,7 @@ def _alarm_row(point: OperatingPoint) -> TableRow:
 
 def _best_null(point: OperatingPoint) -> str:
     if not point.null_recall:
-        return "-"
+        return UNDEFINED
     name, recall = max(point.null_recall.items(), key=lambda item: item[1])
     return f"{name} {percent(recall)}"
 

@@ -179,7 +179,9 @@ def _payload(report: ReportPage) -> tuple[list[Any], dict[str, Any]]:
         "videos": [_video(video) for video in report.videos],
         **_streams(tracks),
         "events": _events(report),
-        "suppressions": [vars(suppression) | {"covers": list(suppression.covers)} for suppression in report.suppressions],
+        "suppressions": [
+            vars(suppression) | {"covers": list(suppression.covers)} for suppression in report.suppressions
+        ],
     }
 
 

@@ -80,7 +80,7 @@ class Painter:
             raise VideoError(
                 f"{self._track.video}: frame {frame_index} has no score",
                 expected=f"the {len(self._track)} frames that were scored",
-                hint="mulde score with the video as it is now",
+                hint="score the video again",
             )
         return at
 

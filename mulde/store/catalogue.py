@@ -134,7 +134,7 @@ def video_folders(store_root: Path) -> list[Path]:
     """
     if not store_root.is_dir():
         raise UsageError(
-            f"no feature store at {store_root}", hint="--store with the folder that `mulde extract` wrote to"
+            f"no feature store at {store_root}", hint="give --store the folder that `mulde extract` wrote to"
         )
     try:
         return sorted(path for path in store_root.iterdir() if _FOLDER.fullmatch(path.name))

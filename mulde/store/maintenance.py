@@ -316,5 +316,5 @@ def parse_age(text: str | None, option: str) -> float | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
     if match is None:
-        raise UsageError(option, expected="a number and one of s, m, h, d, w, as 30d", got=repr(text))
+        raise UsageError(option, expected="a number with s, m, h, d or w, such as 30d", got=repr(text))
     return float(match[1]) * _SECONDS[match[2]]

@@ -92,7 +92,9 @@ class FeatureStore:
             mode = self.root.stat().st_mode
             if not stat.S_ISDIR(mode):
                 got = "a file" if stat.S_ISREG(mode) else file_kind(mode)
-                raise UsageError(f"the feature store {self.root}", expected="a folder", got=got, hint="--store")
+                raise UsageError(
+                    f"the feature store {self.root}", expected="a folder", got=got, hint="choose another --store"
+                )
 
     @contextmanager
     def lock(
@@ -116,7 +118,7 @@ class FeatureStore:
             waiting()
             while not lock.is_locked:
                 if gives_up():
-                    raise StoreError(f"another process works in {path.parent}", hint="wait for its end") from None
+                    raise StoreError(f"another process works in {path.parent}", hint="wait until it ends") from None
                 with suppress(Timeout):
                     lock.acquire(timeout=_ASK_S)
         except (NotImplementedError, OSError) as error:
@@ -169,10 +171,10 @@ class FeatureStore:
         edges = [0, *(stop for _, stop, _ in parts)]
         if [start for start, _, _ in parts] != edges[:-1] or edges[-1] != num_frames:
             raise StoreError(
-                f"parts of {passport.kind} in {self.parts(passport)} were changed meanwhile",
+                f"parts of {passport.kind} in {self.parts(passport)} were changed by another process",
                 expected=f"frames 0 to {num_frames} without a gap",
                 got=f"ends at {edges[1:]}",
-                hint="the same command again",
+                hint="run the same command again",
             )
         paths = [path for _, _, path in parts]
         with self.writer(passport, pq.read_schema(paths[0]).remove_metadata(), notes) as append:

@@ -143,7 +143,7 @@ def _opened(path: Path) -> Iterator[tuple[pq.ParquetFile, Footer]]:
         if isinstance(error, MemoryError) or (number and number not in _ERRORS_OF_DAMAGE):
             raise UnreadableError(f"stored file {path} cannot be read ({_first_line(error)})") from None
         raise StoreError(
-            f"stored file {path} is damaged ({_first_line(error)})", hint="delete it: the next run makes it again"
+            f"stored file {path} is damaged ({_first_line(error)})", hint="delete it; the next run makes it again"
         ) from None
 
 
@@ -296,4 +296,4 @@ def _type_name(kind: pa.DataType) -> str:
 
 def _compare(expected: Mapping[str, Any], stored: Mapping[str, Any], path: Path) -> None:
     for name, wanted, stored_value in differences(expected, stored):
-        raise StoreError(f"stored file {path} was made otherwise: {name}", expected=wanted, got=stored_value)
+        raise StoreError(f"stored file {path} was made with other settings: {name}", expected=wanted, got=stored_value)

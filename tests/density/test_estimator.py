@@ -77,8 +77,8 @@ def test_scoring_takes_memory_for_a_batch_not_for_all(fitted):
         ({"hidden": (8, 0)}, r"hidden: expected a whole number from 1 to 1e\+06, got 0"),
         ({"aggregate": "sum"}, r"aggregate: expected one of max, median, mean, mixture, got 'sum'"),
         ({"schedule": "saw"}, r"schedule: expected one of constant, linear, cosine, step, got 'saw'"),
-        ({"device": "cuda:77"}, r"device 'cuda:77' cannot be used \(.+\)\. Try: cpu or auto"),
-        ({"device": "toaster"}, r"device 'toaster' cannot be used \(.+\)\. Try: cpu or auto"),
+        ({"device": "cuda:77"}, r"device 'cuda:77' cannot be used \(.+\)\. Try: use cpu or auto"),
+        ({"device": "toaster"}, r"device 'toaster' cannot be used \(.+\)\. Try: use cpu or auto"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_at_fit(settings, sentence):

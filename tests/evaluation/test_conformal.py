@@ -189,7 +189,7 @@ def test_scores_count_by_their_order_alone():
 def test_alarms_that_cluster_in_one_video_are_expected_as_a_cluster():
     """Ten equal videos; one has five events above all others: 5 x 9/10 at least are expected at any level."""
     normal = [spikes(11, 12, 13, 14, 15), *lone_spikes()[:9]]
-    with pytest.raises(UsageError, match=r"at least 45, .* got 40\. Try: at least 6\.8 minutes"):
+    with pytest.raises(UsageError, match=r"at least 45, .* got 40\. Try: hold out at least 6\.8 minutes"):
         alarm_level(normal, 40, merge_gap_s=1.0, min_length_s=0.0)
     alarm = alarm_level(normal, 60, merge_gap_s=1.0, min_length_s=0.0)
     assert alarm.level == np.nextafter(9.0, np.inf)  # the sixth
@@ -209,7 +209,7 @@ def test_a_rate_that_the_footage_cannot_support_is_refused_with_what_would_do():
         r"at least 14\.3, the lowest rate that 4\.2 minutes of held-out normal video in 4 videos support, got 1\. "
     )
     with pytest.raises(
-        UsageError, match="false alarms per hour: expected " + expected + r"Try: at least 60\.0 minutes"
+        UsageError, match="false alarms per hour: expected " + expected + r"Try: hold out at least 60\.0 minutes"
     ):
         alarm_level(normal, 1.0, merge_gap_s=1.0, min_length_s=0.0)
     assert alarm_level(normal, 14.3, merge_gap_s=1.0, min_length_s=0.0).num_seen == 0

@@ -132,7 +132,7 @@ def test_no_extractor_can_take_a_key_of_all_extractors():
 
 
 def test_a_registered_extractor_has_a_section_of_settings():
-    with pytest.raises(UsageError, match=r"setting features.own: expected a setting that there is"):
+    with pytest.raises(UsageError, match=r"setting features.own: expected an existing setting"):
         load_settings(overrides=["features.own.size_px=3"])
     register_extractor(own())
     settings = load_settings(overrides=["features.own.size_px=3", 'features.extractors=["own"]'])
@@ -141,9 +141,9 @@ def test_a_registered_extractor_has_a_section_of_settings():
     assert Settings().features.for_extractor("own") == OwnSettings()
     for bad, sentence in {
         "features.own.size_px=0": "setting features.own.size_px: expected greater than or equal to 1, got 0",
-        "features.own.sise_px=1": "setting features.own.sise_px: expected a setting that there is, got 1",
+        "features.own.sise_px=1": "setting features.own.sise_px: expected an existing setting, got 1",
         "features.own=1": "setting features.own: expected a table, got 1",
-        "features.owm.size_px=1": "setting features.owm: expected a setting that there is",
+        "features.owm.size_px=1": "setting features.owm: expected an existing setting",
     }.items():
         with pytest.raises(UsageError, match=sentence):
             load_settings(overrides=[bad])

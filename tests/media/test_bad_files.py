@@ -84,7 +84,7 @@ def _folder_without_images(folder: Path, clip: Path) -> Path:
     [
         (_missing, r"nowhere\.mp4 does not exist"),
         (_empty_file, r"a\.mp4 is empty \(0 bytes\)"),
-        (_text, r"a\.mp4 is no video but a text: got 'this is no video'"),
+        (_text, r"a\.mp4 is a text file, not a video: got 'this is no video'"),
         (_sound, r"a\.mp4 has no video stream: expected moving pictures, got audio"),
         (_sound_with_a_cover, r"a\.mp4 has no video stream: expected moving pictures, got audio and video"),
         (_no_index, r"a\.mp4 is cut off: .* its index \(moov\) is missing"),
@@ -190,7 +190,7 @@ def test_a_cut_mp4_with_its_index_in_front(changed: Changed, caplog: pytest.LogC
     assert 10 < len(found) < 40
     assert found[:-1] == list(range(len(found) - 1))  # the last picture may be there in part
     assert f"decoded {len(found)} frames where the file promises 40" in caplog.text
-    with pytest.raises(VideoError, match=r"decord cannot read .*cut\.mp4: .*got 0 .*Try: the decoder 'pyav'"):
+    with pytest.raises(VideoError, match=r"decord cannot read .*cut\.mp4: .*got 0 .*Try: use the decoder 'pyav'"):
         indices(cut, "decord")
 
 
@@ -216,7 +216,7 @@ def test_decord_never_passes_copies_for_frames_it_lost(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.ts", pictures(24), codec="mpeg2video")
     assert indices(path, "pyav") == list(range(24))
     with pytest.raises(
-        VideoError, match=r"decord cannot read .*expected 24 frames, got \d+ \(.*Try: the decoder 'pyav'"
+        VideoError, match=r"decord cannot read .*expected 24 frames, got \d+ \(.*Try: use the decoder 'pyav'"
     ):
         indices(path, "decord")
 

@@ -51,7 +51,7 @@ def test_a_text_is_refused_and_nothing_it_names_is_opened(real: Path, name: str,
     text = real.with_name(name)
     text.write_text(TEXTS[name], encoding="utf-8")
     first = TEXTS[name].splitlines()[0][:20].replace("[", r"\[").replace("?", r"\?")
-    with pytest.raises(VideoError, match=rf"{name} is no video but a text: got .*{first}.*are never opened"):
+    with pytest.raises(VideoError, match=rf"{name} is a text file, not a video: got .*{first}.*are never opened"):
         open_video(text, decoder=decoder)
 
 

@@ -283,7 +283,7 @@ def test_a_score_table_is_refused_with_column_and_row(sound, tmp_path, column, v
 def test_two_tables_of_one_video_are_refused(sound, tmp_path):
     run = copied(sound, tmp_path / "run")
     shutil.copy(run / "scores" / "odd.parquet", run / "scores" / "other.parquet")
-    with pytest.raises(MuldeError, match="expected each once, got odd twice"):
+    with pytest.raises(MuldeError, match="expected each value once, got odd twice"):
         read_scores(run / "scores")
 
 

@@ -298,7 +298,7 @@ def test_prune_without_a_criterion_is_a_usage_error(mulde, store):
 def test_a_bad_age_is_a_usage_error(mulde, store, text):
     code, _, err = mulde("cache", "prune", "--store", store.root, f"--older-than={text}")
     assert code == 2
-    assert "expected a number and one of s, m, h, d, w, as 30d" in err
+    assert "expected a number with s, m, h, d or w, such as 30d" in err
 
 
 def test_ages():

@@ -92,7 +92,7 @@ def test_a_file_under_a_wrong_name_is_refused_with_the_field(tmp_path):
     put(store, table())
     other = Passport("velocity", "ab" * 32, {"decoder": {"name": "decord"}, "extractor": {"bins": 9}})
     os.replace(store.path(PASSPORT), store.path(other))
-    with pytest.raises(StoreError, match=r"made otherwise: extractor\.bins: expected 9, got 8"):
+    with pytest.raises(StoreError, match=r"made with other settings: extractor\.bins: expected 9, got 8"):
         store.read(other)
 
 

@@ -385,7 +385,7 @@ def test_a_store_that_is_a_file_is_a_sentence(mulde, tmp_path: Path) -> None:
     video = clips(tmp_path, 1, 8)[0].path
     code, _, err = mulde("extract", video, "--store", "store", "--device", "cpu")
     assert code == 2
-    assert "error: the feature store store: expected a folder, got a file. Try: --store" in err
+    assert "error: the feature store store: expected a folder, got a file. Try: choose another --store" in err
     assert mulde("cache", "verify", "--store", "store")[0] == 2
 
 

@@ -282,7 +282,7 @@ def test_a_file_that_is_asked_for_has_to_be_there_and_ids_are_one_each(tmp_path)
     with pytest.raises(MuldeError, match=r"none\.json cannot be read \(No such file"):
         read_suppressions(Path("none.json"))
     write_suppressions([suppression(1, event(0)), suppression(1, event(1))], tmp_path / "x.json")
-    with pytest.raises(MuldeError, match="ids of suppressions: expected each once, got 1 twice"):
+    with pytest.raises(MuldeError, match="ids of suppressions: expected each value once, got 1 twice"):
         read_suppressions(tmp_path / "x.json")
 
 
