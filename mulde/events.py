@@ -13,8 +13,8 @@ from mulde.errors import RecordError
 
 @dataclass(frozen=True)
 class ReferenceSample:
-    """A moment of normal video that an event resembles: `moment` counts the rows of the index that it was found in,
-    `distance` is in units of how far normal moments lie from each other."""
+    """A row of normal video that an event resembles: `moment` is its row number in the normal index,
+    `distance` is in units of how far such rows lie from each other."""
 
     moment: int
     video: str

@@ -98,7 +98,7 @@ def train(
 
     settings = read_settings(config, set_, detector, preset, command="train")
     session = open_session(store, device, quiet, workers, engine, address, strict=strict)
-    finish(run_train(sources, settings, out, seed, session, leave_out=exclude), session.reporter)
+    finish(run_train(sources, settings, out, seed, session, exclude=exclude), session.reporter)
 
 
 def score(

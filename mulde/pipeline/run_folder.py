@@ -43,7 +43,7 @@ RECORD, SETTINGS, REGIONS, TRUTH, METRICS, REPORT = (
 )  # fmt: skip
 LEDGER = "watched.sqlite"
 THUMBNAILS, NORMAL, OVERLAYS, CLIPS, HEAT_MAPS = "thumbnails", "normal", "overlays", "clips", "heat_maps"
-"""Pictures of events, of the normal moments that they name, and what is drawn on request."""
+"""Pictures of events, of the reference samples that they name, and what is drawn on request."""
 
 
 class NormalLevels(FileModel):

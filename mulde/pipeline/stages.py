@@ -74,10 +74,10 @@ def run_train(
     seed: int,
     session: Session,
     *,
-    leave_out: Path | None = None,
+    exclude: Path | None = None,
 ) -> Outcome:
     """A model from normal videos (the training split of a data set): `<out>/model.safetensors`, and what looks least
-    normal among them, `<out>/audit.csv`. leave_out: a table of moments not to learn from."""
+    normal among them, `<out>/audit.csv`. exclude: a table of frame ranges not to learn from."""
     check_density(settings.density)
     claim(out, "train", sources, settings)
     opened = _open(sources, "train", session)
@@ -89,8 +89,8 @@ def run_train(
     outcome.add(len(extraction.done), extraction.failures)
     _note_digests(folder, extraction.done)
     world = say_mixtures(extraction.done, session.reporter)
-    left_out = read_exclusions(leave_out, extraction.done) if leave_out else Exclusions()
-    model = _train(extraction.done, world, settings, plan, folder, seed, session, left_out)
+    exclusions = read_exclusions(exclude, extraction.done) if exclude else Exclusions()
+    model = _train(extraction.done, world, settings, plan, folder, seed, session, exclusions)
     with folder.stage("audit"):
         write_audit(model.bundle, extraction.done, plan, folder.root, session.reporter)
     return outcome
@@ -104,10 +104,10 @@ def _train(
     folder: RunFolder,
     seed: int,
     session: Session,
-    leave_out: Exclusions,
+    exclusions: Exclusions,
 ) -> TrainedModel:
     with folder.stage("train"):
-        bundle = fit_bundle(videos, world, settings, plan, folder.root, seed, session, leave_out)
+        bundle = fit_bundle(videos, world, settings, plan, folder.root, seed, session, exclusions)
         bundle.save(folder.model)
     shutil.rmtree(folder.root / CHECKPOINTS, ignore_errors=True)
     folder.note(training=bundle.training.as_json(), made_from=bundle.made_from)
@@ -126,7 +126,7 @@ def fit_bundle(
     folder: Path,
     seed: int,
     session: Session,
-    leave_out: Exclusions,
+    exclusions: Exclusions,
 ) -> Bundle:
     """A bundle that knows its footage and the names of its classes; `folder` gets the course and the checkpoints."""
     bundle = train(
@@ -137,7 +137,7 @@ def fit_bundle(
         device=session.device,
         reporter=session.reporter,
         folder=folder,
-        leave_out=leave_out,
+        exclusions=exclusions,
     )
     return replace(bundle, world=world, classes=plan.class_names())
 

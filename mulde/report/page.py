@@ -131,19 +131,19 @@ def _check(report: ReportPage) -> None:
 
 
 def _pictures(report: ReportPage, max_bytes: int, advance: Callable[[int], None]) -> dict[str, Any]:
-    """Pictures as base64: of the events, and of the normal moments that they name, which get a share of the bytes."""
+    """Pictures as base64: of the events, and of the reference samples they name, which get a share of the bytes."""
     raw_bytes = max_bytes * 3 // 4
-    moments = dict.fromkeys(
+    samples = dict.fromkeys(
         near.moment for shown in report.events if shown.event.reason for near in shown.event.reason.nearest
     )
-    paths = [report.normal_pictures.get(moment) for moment in moments]
+    paths = [report.normal_pictures.get(sample) for sample in samples]
     normal = fitted(paths, int(raw_bytes * _SHARE_OF_NORMAL), advance, large=False)
     raw_bytes -= sum(len(picture or b"") for picture in normal)
     events = fitted([shown.picture for shown in report.events], raw_bytes, advance)
     return {
         "events": [_base64(picture) for picture in events],
         "clips": [_base64(shown.clip) for shown in report.events],
-        "normal": {str(moment): _base64(picture) for moment, picture in zip(moments, normal, strict=True) if picture},
+        "normal": {str(sample): _base64(picture) for sample, picture in zip(samples, normal, strict=True) if picture},
     }
 
 

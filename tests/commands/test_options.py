@@ -16,7 +16,7 @@ def test_training_takes_exclusions_by_both_names(mulde, monkeypatch, option):
     given = {}
     monkeypatch.setattr(stages, "run_train", lambda *args, **options: given.update(options) or Outcome())
     code, _, err = mulde("train", "videos", option, "a.csv", "-q")
-    assert (code, given["leave_out"]) == (0, Path("a.csv"))
+    assert (code, given["exclude"]) == (0, Path("a.csv"))
     assert err == ("--leave-out is deprecated. Use --exclude." if option == "--leave-out" else "")
 
 

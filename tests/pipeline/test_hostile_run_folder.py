@@ -35,7 +35,7 @@ from mulde.pipeline.evaluation.ablation import run_ablate
 from mulde.pipeline.events.suppression import preview, suppressions_of
 from mulde.pipeline.events.tables import read_event_rows, read_events
 from mulde.pipeline.experiments.record import _read_metrics, _read_run
-from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
+from mulde.pipeline.model.normal_index import NORMAL_INDEX_FILE, NormalIndex
 from mulde.pipeline.monitoring.ledger import Ledger, Stamp
 from mulde.pipeline.review.feedback import run_feedback
 from mulde.pipeline.review.overlay import run_overlay
@@ -88,7 +88,7 @@ def readers(run: Path) -> Iterator[Callable[[], object]]:
     yield lambda: read_events(run)
     yield lambda: read_event_rows(run)
     yield lambda: suppressions_of(run)
-    yield lambda: NormalIndex.read(run / MOMENTS)
+    yield lambda: NormalIndex.read(run / NORMAL_INDEX_FILE)
     yield lambda: preview(run)
     yield lambda: _read_run(run)
     yield lambda: _read_metrics(run)

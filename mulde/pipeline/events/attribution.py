@@ -1,4 +1,4 @@
-"""What the rows that drove events tell: the object, the noise levels, the columns, the nearest normal moments."""
+"""What the rows that drove events tell: the object, the noise levels, the columns, the nearest reference samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mulde.records import FeatureTable, Float32, Float64, Int64, Regions
 
 Groups = tuple[tuple[str, float], ...]
 _EVENTS_AT_A_TIME = 256
-_NUM_NEAR, _MIN_NEAR, _SHARE_NEAR = 50, 10, 0.25  # of the normal moments: the objects that stood near
+_NUM_NEAR, _MIN_NEAR, _SHARE_NEAR = 50, 10, 0.25  # of the reference samples: the objects that stood near
 _PATH_STEPS = 8
 _REACH_FRAMES = 5
 _SAME_OBJECT = 0.3  # least overlap (IoU) of its boxes in two frames
@@ -47,12 +47,12 @@ class ReasonBuilder:
     """Reasons from the rows of one stream of one video."""
 
     def __init__(
-        self, name: str, bundle: Bundle, moments: NormalIndex | None, size_hw: tuple[int, int], objects: Objects
+        self, name: str, bundle: Bundle, normal_index: NormalIndex | None, size_hw: tuple[int, int], objects: Objects
     ) -> None:
         self.name, self.stream, self.settings, self.objects = name, bundle.streams[name], bundle.settings, objects
-        self.moments = moments if moments is not None and name in moments.streams else None
-        if self.moments is not None and not len(self.moments.rows_of(name)):
-            self.moments = None
+        self.normal_index = normal_index if normal_index is not None and name in normal_index.streams else None
+        if self.normal_index is not None and not len(self.normal_index.rows_of(name)):
+            self.normal_index = None
         self.normal, self.ground_point = self._normal(size_hw)
 
     def reasons(self, table: FeatureTable, chosen: Int64) -> Iterator[Reason]:
@@ -116,15 +116,15 @@ class ReasonBuilder:
     def _normal(self, size_hw: tuple[int, int]) -> tuple[Float32, Float64]:
         """Normal rows (m, D), and where in frames of this size their objects stood, (m, 2), NaN where not at all.
 
-        Without moments the one row is the mean of the training rows.
+        Without reference samples the one row is the mean of the training rows.
         """
-        if self.moments is None:
+        if self.normal_index is None:
             mean = np.mean([density.standardiser_.mean for density in self.stream.densities], axis=0)
             return mean[None].astype(np.float32), np.full((1, 2), np.nan)
-        rows = self.moments.rows_of(self.name)
-        ground_point = _foot(self.moments.box_xyxy[rows].astype(np.float64))
-        ground_point[(self.moments.size_hw[rows] != size_hw).any(axis=1)] = np.nan
-        return self.moments.values(self.name), ground_point
+        rows = self.normal_index.rows_of(self.name)
+        ground_point = _foot(self.normal_index.box_xyxy[rows].astype(np.float64))
+        ground_point[(self.normal_index.size_hw[rows] != size_hw).any(axis=1)] = np.nan
+        return self.normal_index.values(self.name), ground_point
 
     def _usual(self, region: EventRegion | None) -> tuple[Float32, bool]:
         """The normal rows (n, D) of objects near a region, and whether they are near; else all."""
@@ -136,21 +136,22 @@ class ReasonBuilder:
         return self.normal[placed[np.argpartition(away, count)[:count]]], True
 
     def _nearest(self, values: Float32) -> tuple[Int64, Float64, Float32]:
-        """The nearest moments (n, k), their distances (n, k), and of each the row (n, D) that it is compared with."""
-        if self.moments is None:
+        """The nearest reference samples (n, k), their distances (n, k), and the row (n, D) that each row is compared
+        with."""
+        if self.normal_index is None:
             none = np.zeros((len(values), 0))
             return none.astype(np.int64), none, np.repeat(self.normal, len(values), axis=0)
-        found, distance = self.moments.nearest(self.name, values, max(self.settings.reasons.nearest, 1))
-        place = np.searchsorted(self.moments.rows_of(self.name), found[:, 0])
+        found, distance = self.normal_index.nearest(self.name, values, max(self.settings.reasons.nearest, 1))
+        place = np.searchsorted(self.normal_index.rows_of(self.name), found[:, 0])
         return found, distance, self.normal[place]
 
     def _named(self, nearest: tuple[tuple[int, float], ...]) -> tuple[ReferenceSample, ...]:
-        if self.moments is None:
+        if self.normal_index is None:
             return ()
-        m = self.moments
+        m = self.normal_index
         return tuple(
-            ReferenceSample(moment, m.video[moment], int(m.frame_index[moment]), float(m.time_s[moment]), distance)
-            for moment, distance in nearest[: self.settings.reasons.nearest]
+            ReferenceSample(sample, m.video[sample], int(m.frame_index[sample]), float(m.time_s[sample]), distance)
+            for sample, distance in nearest[: self.settings.reasons.nearest]
         )
 
     def _groups(self, values: Float32, reference: Float32) -> list[Groups]:

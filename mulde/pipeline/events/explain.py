@@ -36,10 +36,10 @@ def explain(
     scored: Mapping[str, ScoredVideo],
     stored: Mapping[str, StoredVideo],
     bundle: Bundle,
-    moments: NormalIndex | None,
+    normal_index: NormalIndex | None,
     failed: Failed | None = None,
 ) -> Explained:
-    """The events, in their order, each with a reason; without `moments` nothing is said about the place.
+    """The events, in their order, each with a reason; without `normal_index` nothing is said about the place.
 
     failed: gets what goes wrong with one video, whose events then have no reason; without it, it is raised, as
     StoreError where features are no longer in the store.
@@ -48,7 +48,7 @@ def explain(
     rows: dict[str, tuple[str, Float32]] = {}
     for video, own in by_video(events).items():
         try:
-            explained = list(_explain_video(own, scored[video], stored[video], bundle, moments))
+            explained = list(_explain_video(own, scored[video], stored[video], bundle, normal_index))
         except Exception as error:
             if failed is None or stops_all(error):
                 raise
@@ -76,7 +76,7 @@ def stream_shares(scored: ScoredVideo, how: str) -> dict[str, Float64]:
 
 
 def _explain_video(
-    events: Sequence[Event], scored: ScoredVideo, stored: StoredVideo, bundle: Bundle, moments: NormalIndex | None
+    events: Sequence[Event], scored: ScoredVideo, stored: StoredVideo, bundle: Bundle, normal_index: NormalIndex | None
 ) -> Iterator[tuple[Event, Reason, Float32 | None]]:
     """The reasons of the events of one video, table by table, with the rows behind them."""
     peaks = np.searchsorted(scored.track.frame_index, [event.peak_frame for event in events])
@@ -90,7 +90,7 @@ def _explain_video(
     objects = Objects(stored, bundle)
     for i in np.unique(driving):
         name, mine = list(shares)[i], np.flatnonzero(driving == i).tolist()
-        builder = ReasonBuilder(name, bundle, moments, stored.size_hw, objects)
+        builder = ReasonBuilder(name, bundle, normal_index, stored.size_hw, objects)
         table = stored.features(name)
         chosen = chosen_rows(table, bundle.streams[name], [events[at] for at in mine], scored)
         for at, row, reason in zip(mine, chosen, builder.reasons(table, chosen), strict=True):

@@ -21,7 +21,7 @@ from mulde.files import write_json
 from mulde.parquet import reading
 from mulde.pipeline.events.tables import EVENTS, read_event_rows, read_events
 from mulde.pipeline.model.loading import load_normal_index
-from mulde.pipeline.model.normal_index import MOMENTS
+from mulde.pipeline.model.normal_index import NORMAL_INDEX_FILE
 from mulde.pipeline.run_folder import RunFolder, RunRecord, read_record
 from mulde.records import Float32, Float64, Int64
 from mulde.typed import Count, FileModel, Number, Positive, VideoName, distinct, known_fields, read_typed
@@ -250,7 +250,7 @@ def narrow_reason(suppression: Suppression, model: ScoringModel) -> str:
     if suppression.similar.model_sha256 != model.sha256:
         return "it was labelled in a run of another model"
     if model.normal_index is None or suppression.stream not in model.normal_index.streams:
-        return f"{MOMENTS} of the model, with samples of {suppression.stream}, is missing"
+        return f"{NORMAL_INDEX_FILE} of the model, with samples of {suppression.stream}, is missing"
     return ""
 
 

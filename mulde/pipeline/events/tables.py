@@ -170,7 +170,7 @@ class _RegionEntry(FileModel):
     what: str
 
 
-class _MomentEntry(FileModel):
+class _ReferenceSampleEntry(FileModel):
     moment: Count
     video: VideoName
     frame_index: Count
@@ -186,7 +186,7 @@ class _ReasonEntry(FileModel):
     scales: list[Annotated[list[Number], Field(min_length=2, max_length=2)]]
     groups: list[Annotated[tuple[str, Number], Field(strict=False)]]
     facts: dict[str, Number]
-    nearest: list[_MomentEntry]
+    nearest: list[_ReferenceSampleEntry]
 
 
 class EventEntry(FileModel):
@@ -216,7 +216,7 @@ def _reason(entry: _ReasonEntry) -> Reason:
         scales=tuple((level, excess) for level, excess in entry.scales),
         groups=tuple((name, share) for name, share in entry.groups),
         facts=entry.facts,
-        nearest=tuple(ReferenceSample(**known_fields(moment)) for moment in entry.nearest),
+        nearest=tuple(ReferenceSample(**known_fields(sample)) for sample in entry.nearest),
     )
 
 

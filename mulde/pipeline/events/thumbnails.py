@@ -1,4 +1,4 @@
-"""Pictures of events: the frame with the object that drove each, and the normal moments that it is compared with."""
+"""Pictures of events: the frame with the object that drove each, and the reference samples that it is compared with."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def write_pictures(
     return pictures
 
 
-def write_normal_pictures(events: Iterable[Event], moments: NormalIndex | None, root: Path) -> None:
-    """Pictures of the normal moments that the events name, as `<root>/normal/<moment>.jpg`."""
-    if moments is None:
+def write_normal_pictures(events: Iterable[Event], normal_index: NormalIndex | None, root: Path) -> None:
+    """Pictures of the reference samples that the events name, as `<root>/normal/<moment>.jpg`."""
+    if normal_index is None:
         return
     named = {near.moment for event in events if event.reason for near in event.reason.nearest}
-    for moment in sorted(named):
-        content = moments.jpeg(moment)
+    for sample in sorted(named):
+        content = normal_index.jpeg(sample)
         if content is not None:
-            with atomic_write(root / NORMAL / f"{moment}.jpg") as partial:
+            with atomic_write(root / NORMAL / f"{sample}.jpg") as partial:
                 partial.write_bytes(content)
 
 

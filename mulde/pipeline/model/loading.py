@@ -1,4 +1,4 @@
-"""The door to a trained model on disk: the bundle, and the index of normal moments that lies beside it."""
+"""The door to a trained model on disk: the bundle, and the normal index that lies beside it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mulde.pipeline.model.bundle import Bundle, load_bundle
-from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
+from mulde.pipeline.model.normal_index import NORMAL_INDEX_FILE, NormalIndex
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A bundle and the normal moments that its events are compared with; None where none were kept."""
+    """A bundle and the reference samples that its events are compared with; None where none were kept."""
 
     bundle: Bundle
     normal_index: NormalIndex | None = None
@@ -32,12 +32,12 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
 
 def load_normal_index(model: Path) -> NormalIndex | None:
     """The index beside the bundle at `model`, which need not be there any more; None where there is no index."""
-    return NormalIndex.read(model.with_name(MOMENTS))
+    return NormalIndex.read(model.with_name(NORMAL_INDEX_FILE))
 
 
 def save_normal_index(index: NormalIndex | None, model: Path) -> None:
     """Write the index beside the bundle at `model`; None removes one that lies there, which would be of another."""
     if index is None:
-        model.with_name(MOMENTS).unlink(missing_ok=True)
+        model.with_name(NORMAL_INDEX_FILE).unlink(missing_ok=True)
     else:
-        index.write(model.with_name(MOMENTS))
+        index.write(model.with_name(NORMAL_INDEX_FILE))

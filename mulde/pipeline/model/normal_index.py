@@ -1,4 +1,4 @@
-"""The index of normal moments that lies beside a model: rows that events are compared with."""
+"""The normal index that lies beside a model: rows that events are compared with."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from mulde.records import Float32, Float64, Int64
 from mulde.store.store import BOX_COLUMNS
 from mulde.typed import FileModel, validated
 
-MOMENTS = "normal_moments.parquet"
+NORMAL_INDEX_FILE = "normal_moments.parquet"
 """The file's name, beside the model."""
 SCHEMA_VERSION = 1
 VALUES = "values_"
 """Before the name of a stream: the column with its rows."""
 _HINT = "copy the file again, or train again"
-_MAX_FOR_UNIT = 2000  # moments whose nearest one is looked for to learn the unit of distances
+_MAX_FOR_UNIT = 2000  # samples whose nearest one is looked for to learn the unit of distances
 
 
-class _MomentFacts(FileModel):
+class _IndexFacts(FileModel):
     schema_: Any = Field(alias="schema")
     dims: dict[str, Annotated[int, Field(ge=1, le=2**20)]]
 
@@ -43,10 +43,10 @@ _KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class NormalIndex:
-    """M moments of the training videos. A moment is a box in a frame or, of frame-centric streams, a whole frame.
+    """M samples of the training videos. A sample is a box in a frame or, of frame-centric streams, a whole frame.
 
     video: M names; frame_index (M,) int64; time_s (M,) float64; box_xyxy (M, 4) float32 in pixels of frames of
-    size_hw (M, 2) int64, NaN for whole frames; track_id (M,) int64, -1 for none; rows: by stream, the moments (n,) that
+    size_hw (M, 2) int64, NaN for whole frames; track_id (M,) int64, -1 for none; rows: by stream, the samples (n,) that
     have a row, rising, and these rows (n, D); jpegs: an Arrow column of encoded pictures, null where there is none.
     """
 
@@ -65,11 +65,11 @@ class NormalIndex:
         """None where there is no such file. Raises MuldeError for one that is damaged or of a newer version."""
         if not path.is_file():
             return None
-        with reading("normal moments", path, hint=_HINT):
+        with reading("normal index", path, hint=_HINT):
             table = read_parquet(path, _KINDS, others=lambda name: "lists" if name.startswith(VALUES) else None)
-            facts = validated(table.facts, _MomentFacts, "facts")
-        check_version(f"normal moments {path}, schema version", facts.schema_, SCHEMA_VERSION)
-        with reading("normal moments", path, hint=_HINT):
+            facts = validated(table.facts, _IndexFacts, "facts")
+        check_version(f"normal index {path}, schema version", facts.schema_, SCHEMA_VERSION)
+        with reading("normal index", path, hint=_HINT):
             box_xyxy = np.stack([table.number[name] for name in BOX_COLUMNS], axis=1)
             finite("boxes", box_xyxy[~np.isnan(box_xyxy)])
             return cls(
@@ -85,7 +85,7 @@ class NormalIndex:
 
     def write(self, path: Path) -> None:
         """As a Parquet file with the columns moment, video, frame_index, time_s, x0 to y1 (NaN for whole frames),
-        track_id, height, width, jpeg, and for each stream a list `values_<stream>`, null where the moment has no row.
+        track_id, height, width, jpeg, and for each stream a list `values_<stream>`, null where the sample has no row.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -116,19 +116,19 @@ class NormalIndex:
         return tuple(self.rows)
 
     def rows_of(self, stream: str) -> Int64:
-        """The moments (n,) that have a row in the stream, rising. Raises MuldeError for a stream that is none."""
+        """The samples (n,) that have a row in the stream, rising. Raises MuldeError for a stream that is none."""
         return self._of(stream)[0]
 
     def values(self, stream: str) -> Float32:
-        """The rows (n, D) of the moments `rows_of(stream)`, as the extractor made them."""
+        """The rows (n, D) of the samples `rows_of(stream)`, as the extractor made them."""
         return self._of(stream)[1]
 
     def nearest(self, stream: str, values: Float32, k: int) -> tuple[Int64, Float64]:
-        """The k moments nearest to each row of values (N, D), nearest first: moment (N, k) and distance (N, k).
+        """The k samples nearest to each row of values (N, D), nearest first: sample (N, k) and distance (N, k).
 
-        Distances are Euclidean, in columns standardised by the moments; 1 is how far a moment usually (in the median)
+        Distances are Euclidean, in columns standardised by the samples; 1 is how far a sample usually (in the median)
         lies from the nearest one of another video or, where all are of one video, of another quarter of it. Fewer
-        columns than k where fewer moments have a row in the stream, none where none has. Raises RecordError for values
+        columns than k where fewer samples have a row in the stream, none where none has. Raises RecordError for values
         of another width.
         """
         rows = self.rows_of(stream)
@@ -138,31 +138,31 @@ class NormalIndex:
     def distance(self, stream: str, a: Float32, b: Float32) -> Float64:
         """How far the rows of a (N, D) and b (N, D) or (1, D) lie apart, in the units of `nearest`: (N,).
 
-        NaN where the stream has no moments to measure by.
+        NaN where the stream has no samples to measure by.
         """
         space = self._space(stream, a, b)
         return space.distance(space.prepared(a), space.prepared(b))
 
-    def jpeg(self, moment: int) -> bytes | None:
-        """The picture of a moment: its box with a margin, or the whole frame; None where the video had none to give."""
-        picture: bytes | None = self.jpegs[moment].as_py()
+    def jpeg(self, sample: int) -> bytes | None:
+        """The picture of a sample: its box with a margin, or the whole frame; None where the video had none to give."""
+        picture: bytes | None = self.jpegs[sample].as_py()
         return picture
 
     def _of(self, stream: str) -> tuple[Int64, Float32]:
         if stream not in self.rows:
-            raise MuldeError("normal moments", expected=f"a stream among {', '.join(self.rows)}", got=repr(stream))
+            raise MuldeError("normal index", expected=f"a stream among {', '.join(self.rows)}", got=repr(stream))
         return self.rows[stream]
 
     def _space(self, stream: str, *given: Float32) -> _Space:
         """Where rows of the stream are compared, made when it is first asked for."""
-        moments, values = self._of(stream)
+        samples, values = self._of(stream)
         for rows in given:
             if rows.ndim != 2 or rows.shape[1] != values.shape[1]:
                 width = f"rows of {values.shape[1]} numbers"
-                raise RecordError(f"normal moments of {stream}", expected=width, got=f"an array of shape {rows.shape}")
+                raise RecordError(f"normal index, {stream}", expected=width, got=f"an array of shape {rows.shape}")
         if stream not in self._spaces:
-            videos = np.unique([self.video[i] for i in moments], return_inverse=True)[1]
-            self._spaces[stream] = _Space.of(values, _groups(videos, self.frame_index[moments]))
+            videos = np.unique([self.video[i] for i in samples], return_inverse=True)[1]
+            self._spaces[stream] = _Space.of(values, _groups(videos, self.frame_index[samples]))
         return self._spaces[stream]
 
 
@@ -173,19 +173,19 @@ def _arrays(table: ParquetTable, column: str, dim: int) -> tuple[Int64, Float32]
     return rows, finite(column, lists.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), dim))
 
 
-def _lists(num_moments: int, moments: Int64, values: Float32) -> Any:
-    """Rows (n, D) of some moments (n,) as an Arrow column of lists (num_moments,), null where a moment has none."""
+def _lists(num_samples: int, samples: Int64, values: Float32) -> Any:
+    """Rows (n, D) of some samples (n,) as an Arrow column of lists (num_samples,), null where a sample has none."""
     import pyarrow as pa
 
-    there = np.zeros(num_moments, np.bool_)
-    there[moments] = True
+    there = np.zeros(num_samples, np.bool_)
+    there[samples] = True
     ends = np.concatenate([[0], np.cumsum(there)]) * values.shape[1]
     flat = pa.array(values.ravel(), pa.float32())
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat, mask=pa.array(~there))
 
 
 def _groups(videos: Int64, frame_index: Int64) -> Int64:
-    """Which moments (M,) are as good as the same: those of one video or, of a single video, of one quarter of it."""
+    """Which samples (M,) are as good as the same: those of one video or, of a single video, of one quarter of it."""
     if len(videos) == 0 or videos.min() != videos.max():
         return videos
     first, last = frame_index.min(), frame_index.max()
@@ -194,7 +194,7 @@ def _groups(videos: Int64, frame_index: Int64) -> Int64:
 
 @dataclass(frozen=True)
 class _Space:
-    """Standardised rows (M, D) of the moments in one stream, and the unit of their distances."""
+    """Standardised rows (M, D) of the samples in one stream, and the unit of their distances."""
 
     standardiser: Standardiser | None  # None: there are no rows
     rows: Float32

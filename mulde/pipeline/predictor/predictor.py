@@ -43,7 +43,7 @@ class Predictor:
         return self.model.bundle.settings
 
     @property
-    def moments(self) -> NormalIndex | None:
+    def normal_index(self) -> NormalIndex | None:
         return self.model.normal_index
 
     @classmethod
@@ -108,4 +108,4 @@ class Predictor:
         if self.alarm is None:
             return Explained([], {})
         by_name = {stored.video.name: stored for stored in videos}
-        return explain(find_alarms(scored, self.alarm), scored, by_name, self.bundle, self.moments, failed)
+        return explain(find_alarms(scored, self.alarm), scored, by_name, self.bundle, self.normal_index, failed)

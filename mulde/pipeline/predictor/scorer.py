@@ -112,7 +112,7 @@ class Scorer:
 
     @classmethod
     def _of(cls, predictor: Predictor, model: Path, session: Session, options: ScoreOptions) -> Scorer:
-        known = ScoringModel(file_digest(model), predictor.moments)
+        known = ScoringModel(file_digest(model), predictor.normal_index)
         given = tuple(read_suppressions(options.suppressions)) if options.suppressions else ()
         for suppression in given:
             if why := narrow_reason(suppression, known):
@@ -211,7 +211,7 @@ class Scorer:
         failed: Failed | None,
     ) -> Explained:
         explained = self.predictor.explained_events(videos, scored, failed)
-        write_normal_pictures(explained.events, self.predictor.moments, folder.root)
+        write_normal_pictures(explained.events, self.predictor.normal_index, folder.root)
         return explained
 
     def _write_events(

@@ -1,4 +1,4 @@
-"""Audit of normal footage: the training moments that look least normal, each by densities that have not seen it."""
+"""Audit of the training videos: their least normal events, each scored by densities that have not seen it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.scoring.frames import score_frames
 from mulde.pipeline.scoring.threshold import DEFAULT_RATE_PER_HOUR, seen_events
-from mulde.pipeline.training.exclusions import MARK
+from mulde.pipeline.training.exclusions import CHOICE
 from mulde.progress import Reporter
 from mulde.records import FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack, UInt8
 from mulde.report import text
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 AUDIT = "audit"
-MAX_MOMENTS = 50
-_HIGHEST_SHARE = 0.1  # of the normal frames: what moments are made of
+MAX_EVENTS = 50
+_HIGHEST_SHARE = 0.1  # of the normal frames: what the listed events consist of
 _MUCH = 0.5
 _MIN_BOX_SHARE, _MARGIN = 0.5, 0.5
-_MAX_SAID = 3
+_MAX_NAMED = 3
 _COLUMNS = (
     "rank", "video", "start_frame", "end_frame", "start_s", "end_s", "peak_frame", "peak_s", "score", "p_value",
-    "stream", "reason", "region_frame", *BOX_COLUMNS, MARK,
+    "stream", "reason", "region_frame", *BOX_COLUMNS, CHOICE,
 )  # fmt: skip
 _TILE_PX, _TILES_ACROSS, _FONT_PX, _LINES, _APART_PX = 320, 5, 15, 4, 8
 _INK, _PAPER = (0, 0, 0), 255
@@ -52,34 +52,34 @@ _INK, _PAPER = (0, 0, 0), 255
 def write_audit(
     bundle: Bundle, videos: Sequence[StoredVideo], plan: ExtractionPlan, folder: Path, reporter: Reporter
 ) -> Path:
-    """`<folder>/audit.csv`, the least normal moments of the footage that `bundle` was just trained on, highest score
+    """`<folder>/audit.csv`, the least normal events of the videos that `bundle` was just trained on, highest score
     first, and `audit.png` with a picture of each; the path of the table.
 
-    A row of the table whose column leave_out a person fills in with `yes` is what `mulde train --exclude` leaves out.
+    `mulde train --exclude` excludes the rows in whose column leave_out a person has written `yes`.
     """
     parts = _parts(bundle, videos)
-    moments = _explained(find_reference_samples(bundle, parts), parts, bundle)
+    events = _explained(least_normal_events(bundle, parts), parts, bundle)
     path, sheet = folder / f"{AUDIT}.csv", folder / f"{AUDIT}.png"
-    write_csv(audit_table(moments), path, float_format="%.8g")
-    if not moments:
+    write_csv(audit_table(events), path, float_format="%.8g")
+    if not events:
         sheet.unlink(missing_ok=True)  # one of an earlier training
-        reporter.say("no moment of the normal footage looks less normal than the rest")
+        reporter.say("no part of the training videos looks less normal than the rest")
         return path
-    _write_sheet(moments, {stored.video.name: stored for stored in videos}, plan, sheet, reporter)
-    said = ", ".join(f"{one.video} {text.clock(one.peak_s)} ({_stream(one)})" for one in moments[:_MAX_SAID])
+    _write_sheet(events, {stored.video.name: stored for stored in videos}, plan, sheet, reporter)
+    first = ", ".join(f"{event.video} {text.clock(event.peak_s)} ({_stream(event)})" for event in events[:_MAX_NAMED])
     reporter.say(
-        f"the least normal training moments, {manner(bundle.training)}: {said}; see {sheet}. Mark rows of {path} with "
-        f"{MARK}=yes and train again with --exclude {path}"
+        f"the least normal training moments, {manner(bundle.training)}: {first}; see {sheet}. To exclude some, write "
+        f"yes into the column {CHOICE} of {path} and train again with --exclude {path}"
     )
-    if (warning := sets_the_level(moments[0], bundle)) is not None:
+    if (warning := threshold_warning(events[0], bundle)) is not None:
         reporter.warn(warning)
     return path
 
 
 @dataclass(frozen=True)
 class HeldOutPart:
-    """What of a video was held out together: its entry in `bundle.normal`, the fold that has not seen it, its frames
-    (T,) and their scores (T,), smoothed both ways."""
+    """Frames of a video that were held out together: their name in `bundle.normal`, the fold that has not seen them,
+    the frames (T,) and their scores (T,), smoothed both ways."""
 
     name: str
     stored: StoredVideo
@@ -89,7 +89,7 @@ class HeldOutPart:
 
     @property
     def time_s(self) -> Float64:
-        """Of its frames (T,)."""
+        """Times of the frames (T,)."""
         return self.stored.time_s[np.searchsorted(self.stored.frame_index, self.frame_index)]
 
 
@@ -103,18 +103,18 @@ def _parts(bundle: Bundle, videos: Sequence[StoredVideo]) -> list[HeldOutPart]:
     return parts
 
 
-def find_reference_samples(bundle: Bundle, parts: Sequence[HeldOutPart]) -> list[tuple[Event, HeldOutPart]]:
-    """The highest of the stretches that the highest tenth of the normal frames form, highest first, at most 50.
+def least_normal_events(bundle: Bundle, parts: Sequence[HeldOutPart]) -> list[tuple[Event, HeldOutPart]]:
+    """The events that the highest tenth of the normal frames form, highest first, at most 50.
 
-    Their p-value is what an event of new video with such a peak would get.
+    Their p-value is the one that an event of new video with the same peak would get.
     """
     scores = np.concatenate([np.zeros(0), *(part.smoothed for part in parts)])
     if not scores.size:
         return []
-    # Above the lowest score in any case: of still footage nothing stands out.
+    # Always above the lowest score: where all frames score the same, no event stands out.
     level = max(float(np.quantile(scores, 1 - _HIGHEST_SHARE)), float(np.nextafter(scores.min(), np.inf)))
     rules = EventRules(bundle.settings.alarms.merge_gap_s)
-    found = [
+    events = [
         (event, part)
         for part in parts
         for event in seen_events(
@@ -127,29 +127,29 @@ def find_reference_samples(bundle: Bundle, parts: Sequence[HeldOutPart]) -> list
             rules,
         )
     ]
-    found = sorted(found, key=lambda one: -one[0].score)[:MAX_MOMENTS]
-    peaks = np.array([event.score for event, _ in found])
+    events = sorted(events, key=lambda pair: -pair[0].score)[:MAX_EVENTS]
+    peaks = np.array([event.score for event, _ in events])
     p_values = event_p_values(peaks, bundle.smoothed_normal["centred"], merge_gap_s=rules.merge_gap_s)
-    return [(replace(event, p_value=float(p)), part) for (event, part), p in zip(found, p_values, strict=True)]
+    return [(replace(event, p_value=float(p)), part) for (event, part), p in zip(events, p_values, strict=True)]
 
 
 def _explained(
-    moments: Sequence[tuple[Event, HeldOutPart]], parts: Sequence[HeldOutPart], bundle: Bundle
+    events: Sequence[tuple[Event, HeldOutPart]], parts: Sequence[HeldOutPart], bundle: Bundle
 ) -> list[Event]:
-    """The moments with their reasons, as the density sees them that has not seen them; in their order."""
+    """The events in their order, each with its reason from the densities of the fold that has not seen it."""
     reasons = {}
     for part in parts:
-        own = [event for event, of in moments if of is part]
-        if own:
+        events_of_part = [event for event, its_part in events if its_part is part]
+        if events_of_part:
             streams = {
                 name: replace(stream, densities=(stream.densities[part.fold],))
                 for name, stream in bundle.streams.items()
             }
             unseen, name = replace(bundle, streams=streams), part.stored.video.name
             scored = _scored(part, unseen)
-            for event in explain(own, {name: scored}, {name: part.stored}, unseen, None).events:
+            for event in explain(events_of_part, {name: scored}, {name: part.stored}, unseen, None).events:
                 reasons[event.event_id] = event.reason
-    return [replace(event, reason=reasons[event.event_id]) for event, _ in moments]
+    return [replace(event, reason=reasons[event.event_id]) for event, _ in events]
 
 
 def _scored(part: HeldOutPart, bundle: Bundle) -> ScoredVideo:
@@ -166,47 +166,49 @@ def _scored(part: HeldOutPart, bundle: Bundle) -> ScoredVideo:
     return ScoredVideo(track, fusion.smoothing_s * rate, int(frames.empty.sum()), rate)
 
 
-def audit_table(moments: Sequence[Event]) -> pd.DataFrame:
-    """One row per moment, as audit.csv holds it."""
-    table = events_table(moments)
-    table["rank"], table[MARK] = np.arange(1, len(table) + 1), ""
+def audit_table(events: Sequence[Event]) -> pd.DataFrame:
+    """One row per event, as in audit.csv."""
+    table = events_table(events)
+    table["rank"], table[CHOICE] = np.arange(1, len(table) + 1), ""
     return table[list(_COLUMNS)]
 
 
 def manner(training: TrainingRecord) -> str:
-    """Which of the videos were looked at, and by which models: as the training of a bundle records it."""
+    """How the videos of a training were audited, in words: which of them, and by which models."""
     heldout = training.heldout
-    seen = {name for fold in heldout for name in fold}
-    videos = seen.union(training.videos)
+    audited = {name for fold in heldout for name in fold}
+    videos = audited.union(training.videos)
     if len(videos) == 1:
         if len(heldout) == 1:
             return "in the last part of a single video, scored by a model of the rest"
         return f"in a single video, cut in time into {len(heldout)} parts, each scored by a model of the others"
-    if seen != videos:
-        return f"in the {len(seen)} of {len(videos)} videos that were held out (fusion.folds above 1 looks at all)"
+    if audited != videos:
+        return (
+            f"in the {len(audited)} of {len(videos)} videos that were held out (set fusion.folds above 1 to audit all)"
+        )
     how = "leave one video out" if len(heldout) == len(videos) else f"{len(heldout)} folds of whole videos"
     return f"each video scored by a model that has not seen it ({how})"
 
 
-def sets_the_level(moment: Event, bundle: Bundle) -> str | None:
-    """A sentence where the video of the highest moment alone makes up half of what the alarm level lies above the score
-    of most frames. On clips that are all normal (UCSD Ped2) it makes up a seventh to a third."""
+def threshold_warning(event: Event, bundle: Bundle) -> str | None:
+    """A sentence where the video of the highest event alone accounts for half of the distance from the median score to
+    the threshold. On clips that are all normal (UCSD Ped2) one video accounts for a seventh to a third of it."""
     normal, parts = bundle.smoothed_normal["centred"], bundle.training.normal_parts
-    others = [scores for scores, part in zip(normal, parts, strict=True) if part.video != moment.video]
+    others = [scores for scores, part in zip(normal, parts, strict=True) if part.video != event.video]
     level, without = _level(normal, bundle.settings.alarms), _level(others, bundle.settings.alarms)
     usual = float(np.median(np.concatenate([video.scores for video in normal])))
     if level is None or without is None or level - without <= _MUCH * (level - usual):
         return None
     highest = max(float(video.scores.max()) for video in others if video.scores.size)
     return (
-        f"{moment.video} alone raises the alarm level from {without:.3g} to {level:.3g}: at "
-        f"{text.clock(moment.peak_s)} it scores {moment.score:.3g}, the other videos {highest:.3g} at most. "
+        f"{event.video} alone raises the threshold from {without:.3g} to {level:.3g}: at "
+        f"{text.clock(event.peak_s)} it scores {event.score:.3g}, the other videos {highest:.3g} at most. "
         "Is it normal?"
     )
 
 
 def _level(normal: Sequence[NormalVideo], settings: AlarmSettings) -> float | None:
-    """The alarm level that the footage sets, None where it cannot."""
+    """The threshold that these videos set, None where they cannot set one."""
     options = {"merge_gap_s": settings.merge_gap_s, "min_length_s": settings.min_length_s}
     try:
         wanted = settings.false_alarms_per_hour or max(DEFAULT_RATE_PER_HOUR, lowest_rate(normal, **options))
@@ -215,31 +217,29 @@ def _level(normal: Sequence[NormalVideo], settings: AlarmSettings) -> float | No
         return None
 
 
-def _stream(moment: Event) -> str:
-    return moment.reason.stream if moment.reason else ""
+def _stream(event: Event) -> str:
+    return event.reason.stream if event.reason else ""
 
 
 def _write_sheet(
-    moments: Sequence[Event],
+    events: Sequence[Event],
     videos: Mapping[str, StoredVideo],
     plan: ExtractionPlan,
     path: Path,
     reporter: Reporter,
 ) -> None:
-    """A tile for each moment: its frame with the box that drove it, rank, video, time, score, stream, reason."""
-
+    """A tile for each event: its frame with the box that drove it, rank, video, time, score, stream, reason."""
     pictures: dict[str, UInt8] = {}
-    names = list(dict.fromkeys(moment.video for moment in moments))
+    names = list(dict.fromkeys(event.video for event in events))
     with reporter.bar("audit", len(names), "videos") as advance:
         for name in names:
-            own = [moment for moment in moments if moment.video == name]
             try:
-                pictures |= _thumbnails(own, videos[name], plan)
-            except Exception as error:  # the training is done: it is not to be lost for a picture
-                reporter.warn(f"{name}: no pictures of its moments: {sentence(error, name)}")
+                pictures |= _thumbnails([event for event in events if event.video == name], videos[name], plan)
+            except Exception as error:  # the training is done and must not be lost for a picture
+                reporter.warn(f"{name}: no pictures of its events: {sentence(error, name)}")
             advance(1)
     height = max((len(picture) for picture in pictures.values()), default=0)
-    tiles = [_tile(rank, moment, pictures.get(moment.event_id), height) for rank, moment in enumerate(moments, 1)]
+    tiles = [_tile(rank, event, pictures.get(event.event_id), height) for rank, event in enumerate(events, 1)]
     across = min(len(tiles), _TILES_ACROSS)
     blank = np.full_like(tiles[0], _PAPER)
     tiles += [blank] * (-len(tiles) % across)
@@ -247,20 +247,20 @@ def _write_sheet(
     write_png(path, np.concatenate(rows))
 
 
-def _thumbnails(moments: Sequence[Event], stored: StoredVideo, plan: ExtractionPlan) -> dict[str, UInt8]:
-    """The pictures of the moments of one video by event id, in one pass up to the last of them."""
-    found: dict[str, UInt8] = {}
-    for frame, image in wanted_frames(stored.video, plan, map(shown_frame, moments)):
-        found |= {one.event_id: _picture(image, one) for one in moments if shown_frame(one) == frame}
-    return found
+def _thumbnails(events: Sequence[Event], stored: StoredVideo, plan: ExtractionPlan) -> dict[str, UInt8]:
+    """The pictures of the events of one video by event id, in one pass up to the last of them."""
+    pictures: dict[str, UInt8] = {}
+    for frame, image in wanted_frames(stored.video, plan, map(shown_frame, events)):
+        pictures |= {event.event_id: _picture(image, event) for event in events if shown_frame(event) == frame}
+    return pictures
 
 
-def _picture(image: UInt8, moment: Event) -> UInt8:
-    """The thumbnail of a moment, and in a corner what is small in it enlarged."""
+def _picture(image: UInt8, event: Event) -> UInt8:
+    """The thumbnail of an event; a small object is shown enlarged in a corner."""
     import cv2
 
-    small = thumbnail(image, moment)
-    region = moment.reason.region if moment.reason else None
+    small = thumbnail(image, event)
+    region = event.reason.region if event.reason else None
     height, width = small.shape[:2]
     side = min(height, width) // 2
     if region is None:
@@ -279,14 +279,14 @@ def _picture(image: UInt8, moment: Event) -> UInt8:
     return small
 
 
-def _tile(rank: int, moment: Event, picture: UInt8 | None, height: int) -> UInt8:
+def _tile(rank: int, event: Event, picture: UInt8 | None, height: int) -> UInt8:
     line = _FONT_PX + 4
     tile = np.full((height + _LINES * line + 2 * _APART_PX, _TILE_PX + _APART_PX, 3), _PAPER, np.uint8)
     if picture is not None:
         tile[: len(picture), : picture.shape[1]] = picture
-    reason = text.wrapped(moment.reason.text if moment.reason else "", _TILE_PX, _FONT_PX, max_lines=_LINES - 2)
-    title = f"{rank}. {moment.video}  {text.clock(moment.peak_s)}"
-    facts = f"score {moment.score:.3g}, p {moment.p_value:.2g}, {_stream(moment)}"
+    reason = text.wrapped(event.reason.text if event.reason else "", _TILE_PX, _FONT_PX, max_lines=_LINES - 2)
+    title = f"{rank}. {event.video}  {text.clock(event.peak_s)}"
+    facts = f"score {event.score:.3g}, p {event.p_value:.2g}, {_stream(event)}"
     for i, words in enumerate([text.fitting(title, _TILE_PX, _FONT_PX, text.BOLD), facts, *reason]):
         weight = text.BOLD if i == 0 else text.REGULAR
         text.write(tile, words, 2, height + (i + 1) * line, _FONT_PX, _INK, weight, outline=None)

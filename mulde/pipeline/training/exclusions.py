@@ -1,4 +1,4 @@
-"""Moments of normal footage that are not to be learnt from: a CSV of frame ranges, as the audit writes it."""
+"""Frame ranges of normal videos that are not learnt from: a CSV, as the audit writes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.training_record import FrameRange
 from mulde.records import Bool, Int64, spans
 
-MARK = "leave_out"
+CHOICE = "leave_out"
+"""The column of the table that a person fills in."""
 _COLUMNS = ("video", "start_frame", "end_frame")
 _YES = frozenset({"yes", "y", "true", "1", "x"})
 _NO = frozenset({"", "no", "n", "false", "0"})
@@ -59,39 +60,38 @@ def kept(frame_index: Int64, ranges: Sequence[Range]) -> Bool:
 def read_exclusions(path: Path, videos: Sequence[StoredVideo]) -> Exclusions:
     """The rows of a CSV with video, start_frame and end_frame (0-based, half-open).
 
-    Where it has a column leave_out only rows with yes, true, 1 or x count. Raises UsageError for a file that cannot be
-    read so, a video that is not among `videos`, a bad range, or no row at all.
+    With a column leave_out, only rows with yes, true, 1 or x in it count. Raises UsageError for a file that cannot be
+    read, a video that is not among `videos`, a bad range, or no row at all.
     """
-    marked = _marked_rows(path)
     num_frames = {stored.video.name: stored.end_frame for stored in videos}
-    left_out: dict[str, Bool] = {}
-    for line, cells in marked:
+    excluded: dict[str, Bool] = {}
+    for line, cells in _chosen_rows(path):
         video, start, end = _range(f"{path} line {line}", cells, num_frames)
-        left_out.setdefault(video, np.zeros(num_frames[video], np.bool_))[start:end] = True
-    return Exclusions({video: tuple(spans(flags)) for video, flags in sorted(left_out.items())})
+        excluded.setdefault(video, np.zeros(num_frames[video], np.bool_))[start:end] = True
+    return Exclusions({video: tuple(spans(flags)) for video, flags in sorted(excluded.items())})
 
 
-def _marked_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The cells of the rows that are to be left out, each with its line."""
+def _chosen_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The cells of the rows that are to be excluded, each with its line."""
     table = read_csv(path, error=UsageError)
     if not set(_COLUMNS) <= set(table.columns):
         got = ",".join(table.columns) or "an empty file"
         raise UsageError(f"--exclude {path}: header", expected=",".join(_COLUMNS), got=got)
     rows = [
-        (line, {name: cell.strip() for name, cell in cells.items() if name in (*_COLUMNS, MARK)})
+        (line, {name: cell.strip() for name, cell in cells.items() if name in (*_COLUMNS, CHOICE)})
         for line, cells in table.rows
     ]
-    marked = [(line, cells) for line, cells in rows if _is_marked(f"{path} line {line}", cells)]
-    if not marked:
-        wanted = f"rows with {MARK}=yes" if MARK in table.columns else "a row per moment"
+    chosen = [(line, cells) for line, cells in rows if _is_chosen(f"{path} line {line}", cells)]
+    if not chosen:
+        wanted = f"rows with {CHOICE}=yes" if CHOICE in table.columns else "a row per frame range"
         raise UsageError(f"--exclude {path}", expected=wanted, got=f"none among {len(rows)} rows")
-    return marked
+    return chosen
 
 
-def _is_marked(source: str, cells: Mapping[str, str]) -> bool:
-    word = cells.get(MARK, "yes").lower()
+def _is_chosen(source: str, cells: Mapping[str, str]) -> bool:
+    word = cells.get(CHOICE, "yes").lower()
     if word not in _YES | _NO:
-        raise UsageError(f"{source}: {MARK}", expected="yes, or nothing", got=repr(word))
+        raise UsageError(f"{source}: {CHOICE}", expected="yes, or nothing", got=repr(word))
     return word in _YES
 
 

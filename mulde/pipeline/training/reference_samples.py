@@ -1,4 +1,4 @@
-"""The index of normal moments: some rows of the training videos, with pictures, that events are compared with."""
+"""The normal index: some rows of the training videos, with pictures, that events are compared with."""
 
 from __future__ import annotations
 
@@ -25,54 +25,56 @@ _MARGIN = 0.3  # around a box, as a share of its longer side
 _JPEG_QUALITY = 85
 
 Columns = dict[str, NDArray[Any]]
-"""Arrays with one entry per moment; a stream's values are NaN where the moment has no row in it."""
+"""Arrays with one entry per sample; a stream's values are NaN where the sample has no row in it."""
 
 
 def make_normal_index(
     videos: Sequence[StoredVideo], bundle: Bundle, plan: ExtractionPlan, *, seed: int, reporter: Reporter
 ) -> NormalIndex | None:
-    """Draw moments of the training videos, at most `reasons.normal_moments`, with their rows and pictures.
+    """Draw samples of the training videos, at most `reasons.normal_moments`, with their rows and pictures.
 
-    A video that cannot be decoded any more costs its moments the picture, which is said. None where no moments are
+    Samples of a video that can no longer be decoded have no picture, with a warning. None where no samples are
     wanted.
     """
-    most = bundle.settings.reasons.normal_moments
-    if most == 0:
+    max_samples = bundle.settings.reasons.normal_moments
+    if max_samples == 0:
         return None
-    left_out = Exclusions.of_record(bundle.training.left_out)
+    exclusions = Exclusions.of_record(bundle.training.left_out)
     dims = {name: stream.dim for name, stream in bundle.streams.items()}
-    moments = draw_reference_samples(videos, dims, most, seed, left_out)
-    pictures = _pictures(videos, moments, plan, reporter)
-    return _index(videos, moments, tuple(bundle.streams), pictures)
+    samples = draw_reference_samples(videos, dims, max_samples, seed, exclusions)
+    pictures = _pictures(videos, samples, plan, reporter)
+    return _index(videos, samples, tuple(bundle.streams), pictures)
 
 
 def draw_reference_samples(
     videos: Sequence[StoredVideo],
     dims: Mapping[str, int],
-    most: int,
+    max_samples: int,
     seed: int,
-    left_out: Exclusions = Exclusions(),  # noqa: B008 - frozen
+    exclusions: Exclusions = Exclusions(),  # noqa: B008 - frozen
 ) -> Columns:
-    """At most `most` moments, in order of video and frame: random boxes, every one of every video with the same chance,
-    but a second one of a frame only when no other frame is left; and likewise random frames, as many as boxes, where
-    there are frame-centric streams. dims: the width of each stream; left_out: frames that are not normal.
+    """At most `max_samples` samples, in order of video and frame: random boxes, each box of each video with the same
+    probability, but a second one of a frame only when no other frame is left; and random frames, as many as boxes and
+    drawn in the same way, where there are frame-centric streams. dims: the width of each stream; exclusions: frames
+    that are not normal.
     """
     rng = np.random.default_rng(seed)
     kinds = {whole: _nothing(dims) for whole in (False, True)}
     for place, stored in enumerate(videos):
-        tables = {name: _normal_rows(stored.features(name), left_out.of(stored.video.name)) for name in dims}
-        for whole, held in kinds.items():
-            own = {name: table for name, table in tables.items() if (table.box_xyxy is None) == whole}
-            if own:
-                kinds[whole] = _first(_joined(held, _candidates(place, stored, own, dims, most, rng)), most)
+        tables = {name: _normal_rows(stored.features(name), exclusions.of(stored.video.name)) for name in dims}
+        for whole, drawn in kinds.items():
+            of_kind = {name: table for name, table in tables.items() if (table.box_xyxy is None) == whole}
+            if of_kind:
+                candidates = _candidates(place, stored, of_kind, dims, max_samples, rng)
+                kinds[whole] = _first(_joined(drawn, candidates), max_samples)
     boxes, frames = kinds[False], kinds[True]
-    num_frames = min(len(frames["lot"]), max(most // 2, most - len(boxes["lot"])))
-    drawn = _joined(_first(boxes, most - num_frames), _first(frames, num_frames))
+    num_frames = min(len(frames["lot"]), max(max_samples // 2, max_samples - len(boxes["lot"])))
+    drawn = _joined(_first(boxes, max_samples - num_frames), _first(frames, num_frames))
     return _pick(drawn, np.lexsort([drawn["lot"], drawn["frame_index"], drawn["video"]]))
 
 
-def _normal_rows(table: FeatureTable, left_out: Sequence[Range]) -> FeatureTable:
-    return table.select(kept(table.frame_index, left_out)) if left_out else table
+def _normal_rows(table: FeatureTable, exclusions: Sequence[Range]) -> FeatureTable:
+    return table.select(kept(table.frame_index, exclusions)) if exclusions else table
 
 
 def _nothing(dims: Mapping[str, int]) -> Columns:
@@ -90,11 +92,14 @@ def _candidates(
     stored: StoredVideo,
     tables: Mapping[str, FeatureTable],
     dims: Mapping[str, int],
-    most: int,
+    max_samples: int,
     rng: np.random.Generator,
 ) -> Columns:
-    """The moments of one video that may be among the first `most` of all: each draws a lot, and the `turn` of a moment
-    is how many of its frame drew a lower one."""
+    """The samples of one video that may be among the first `max_samples` of all.
+
+    Each draws a `lot`, a random number. Its `turn` counts the samples of the same frame that drew a lower one, so that
+    sorting by turn takes one sample of each frame first.
+    """
     frame_index = np.concatenate([table.frame_index for table in tables.values()])
     box_xyxy = np.concatenate([_corners(table) for table in tables.values()])
     track_id = np.concatenate([_tracks(table) for table in tables.values()])
@@ -103,8 +108,8 @@ def _candidates(
     order = np.lexsort([lot, frame])
     turn = np.empty(len(first), np.int64)
     turn[order] = np.arange(len(first)) - np.searchsorted(frame[order], frame[order])
-    kept = np.lexsort([lot, turn])[:most]
-    found = {
+    kept = np.lexsort([lot, turn])[:max_samples]
+    candidates = {
         "video": np.full(len(kept), place),
         "frame_index": frame[kept],
         "track_id": track_id[first[kept]],
@@ -121,9 +126,9 @@ def _candidates(
         row_of = np.full(len(first), -1)
         row_of[moment_of[start : start + len(table)]] = np.arange(len(table))
         row = row_of[kept]
-        found[VALUES + name][row >= 0] = table.values[row[row >= 0]]
+        candidates[VALUES + name][row >= 0] = table.values[row[row >= 0]]
         start += len(table)
-    return found
+    return candidates
 
 
 def _corners(table: FeatureTable) -> Float32:
@@ -134,42 +139,42 @@ def _tracks(table: FeatureTable) -> Int64:
     return np.full(len(table), -1, np.int64) if table.track_id is None else table.track_id
 
 
-def _first(moments: Columns, most: int) -> Columns:
-    return _pick(moments, np.lexsort([moments["lot"], moments["turn"]])[:most])
+def _first(samples: Columns, max_samples: int) -> Columns:
+    return _pick(samples, np.lexsort([samples["lot"], samples["turn"]])[:max_samples])
 
 
-def _joined(one: Columns, other: Columns) -> Columns:
-    return {name: np.concatenate([values, other[name]]) for name, values in one.items()}
+def _joined(first: Columns, second: Columns) -> Columns:
+    return {name: np.concatenate([values, second[name]]) for name, values in first.items()}
 
 
-def _pick(moments: Columns, rows: Int64) -> Columns:
-    return {name: values[rows] for name, values in moments.items()}
+def _pick(samples: Columns, rows: Int64) -> Columns:
+    return {name: values[rows] for name, values in samples.items()}
 
 
 def _pictures(
-    videos: Sequence[StoredVideo], moments: Columns, plan: ExtractionPlan, reporter: Reporter
+    videos: Sequence[StoredVideo], samples: Columns, plan: ExtractionPlan, reporter: Reporter
 ) -> list[bytes | None]:
-    """The picture of each moment; every video is decoded once, up to the last frame that is wanted."""
-    pictures: list[bytes | None] = [None] * len(moments["video"])
-    with reporter.bar("normal moments", len(videos), "videos") as advance:
+    """The picture of each sample; every video is decoded once, up to the last frame that is wanted."""
+    pictures: list[bytes | None] = [None] * len(samples["video"])
+    with reporter.bar("reference samples", len(videos), "videos") as advance:
         for place, stored in enumerate(videos):
-            wanted = np.flatnonzero(moments["video"] == place)
+            wanted = np.flatnonzero(samples["video"] == place)
             try:
-                _take_pictures(stored, plan, moments, wanted, pictures)
+                _take_pictures(stored, plan, samples, wanted, pictures)
             except Exception as error:  # the training is done
                 known = sentence(error, stored.video.path)
-                reporter.warn(f"{stored.video.name}: normal moments stay without pictures: {known}")
+                reporter.warn(f"{stored.video.name}: reference samples have no pictures: {known}")
             advance(1)
     return pictures
 
 
 def _take_pictures(
-    stored: StoredVideo, plan: ExtractionPlan, moments: Columns, wanted: Int64, pictures: list[bytes | None]
+    stored: StoredVideo, plan: ExtractionPlan, samples: Columns, wanted: Int64, pictures: list[bytes | None]
 ) -> None:
-    frame_index = moments["frame_index"][wanted]
+    frame_index = samples["frame_index"][wanted]
     for frame, image in wanted_frames(stored.video, plan, frame_index.tolist()):
-        for moment in wanted[slice(*np.searchsorted(frame_index, [frame, frame + 1]))]:
-            pictures[moment] = _jpeg(image, moments["box_xyxy"][moment])
+        for sample in wanted[slice(*np.searchsorted(frame_index, [frame, frame + 1]))]:
+            pictures[sample] = _jpeg(image, samples["box_xyxy"][sample])
 
 
 def _jpeg(image: UInt8, box_xyxy: Float32) -> bytes:
@@ -183,28 +188,28 @@ def _jpeg(image: UInt8, box_xyxy: Float32) -> bytes:
     small = shrunk(image, _FRAME_PX if whole else _BOX_PX)
     written, coded = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not written:
-        raise MuldeError("picture of a normal moment", expected="OpenCV to write JPEG", got="a refusal")
+        raise MuldeError("picture of a reference sample", expected="OpenCV to write JPEG", got="a refusal")
     return bytes(coded.tobytes())
 
 
 def _index(
-    videos: Sequence[StoredVideo], moments: Columns, streams: Sequence[str], pictures: Sequence[bytes | None]
+    videos: Sequence[StoredVideo], samples: Columns, streams: Sequence[str], pictures: Sequence[bytes | None]
 ) -> NormalIndex:
     import pyarrow as pa
 
     return NormalIndex(
-        video=tuple(videos[place].video.name for place in moments["video"]),
-        frame_index=moments["frame_index"],
-        time_s=moments["time_s"],
-        box_xyxy=moments["box_xyxy"],
-        track_id=moments["track_id"],
-        size_hw=np.stack([moments["height"], moments["width"]], axis=1),
-        rows={name: _rows(moments[VALUES + name]) for name in streams},
+        video=tuple(videos[place].video.name for place in samples["video"]),
+        frame_index=samples["frame_index"],
+        time_s=samples["time_s"],
+        box_xyxy=samples["box_xyxy"],
+        track_id=samples["track_id"],
+        size_hw=np.stack([samples["height"], samples["width"]], axis=1),
+        rows={name: _rows(samples[VALUES + name]) for name in streams},
         jpegs=pa.array(pictures, pa.binary()),
     )
 
 
 def _rows(values: Float32) -> tuple[Int64, Float32]:
-    """Which moments (n,) have a row among values (M, D), which are NaN elsewhere, and these rows (n, D)."""
+    """Which samples (n,) have a row among values (M, D), which are NaN elsewhere, and these rows (n, D)."""
     there = np.flatnonzero(~np.isnan(values).any(axis=1))
     return there, values[there]

@@ -1,4 +1,4 @@
-"""The course of a training for TensorBoard. The only file that imports torch.utils.tensorboard."""
+"""Training curves for TensorBoard. The only file that imports torch.utils.tensorboard."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class TrainingLog:
-    """Writes what `TrainingProgress` says, and pictures, as event files into `folder`; `log.log` is a `Progress`.
+    """Writes training progress and pictures as event files into `folder`; `log.log` is a `Progress`.
 
-    A later log in the same folder hides what an earlier one wrote from its own first step on: a training that is begun
-    anew replaces the curve, one that goes on from a checkpoint continues it.
+    A later log in the same folder hides what an earlier one wrote from its own first step on: a training that starts
+    again replaces the curve, one that continues from a checkpoint extends it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,24 +36,24 @@ class TrainingLog:
         if self._writer is not None:
             self._writer.close()
 
-    def log(self, look: TrainingProgress) -> None:
-        """One point on every curve, at the look's step; on the held-out ones when they were measured anew."""
-        self._step = look.step
-        self._add("loss/dsm", look.loss_dsm)
-        self._add("loss/reg", look.loss_reg)
-        self._add("loss/total", look.loss_dsm + look.loss_reg)
-        self._add("gradient/largest", look.largest_gradient)
-        self._add("lr", look.lr)
-        heldout = (look.heldout_loss, look.heldout_bands)
-        if look.heldout_loss is None or heldout == self._heldout:
+    def log(self, progress: TrainingProgress) -> None:
+        """One point on every curve, at the current step; on the held-out curves when their values have changed."""
+        self._step = progress.step
+        self._add("loss/dsm", progress.loss_dsm)
+        self._add("loss/reg", progress.loss_reg)
+        self._add("loss/total", progress.loss_dsm + progress.loss_reg)
+        self._add("gradient/largest", progress.largest_gradient)
+        self._add("lr", progress.lr)
+        heldout = (progress.heldout_loss, progress.heldout_bands)
+        if progress.heldout_loss is None or heldout == self._heldout:
             return
         self._heldout = heldout
-        self._add("heldout/dsm", look.heldout_loss)
-        for number, loss in enumerate(look.heldout_bands, start=1):
+        self._add("heldout/dsm", progress.heldout_loss)
+        for number, loss in enumerate(progress.heldout_bands, start=1):
             self._add(f"heldout/dsm_band_{number}", loss)  # from low to high noise
 
     def figure(self, tag: str, path: Path) -> None:
-        """A picture file, at the step of the last look."""
+        """A picture file, at the step of the last progress."""
         from PIL import Image
 
         with Image.open(path) as picture:
@@ -64,7 +64,7 @@ class TrainingLog:
         self._open().add_scalar(tag, value, self._step)
 
     def _open(self) -> SummaryWriter:
-        """The writer, made when the first step is known: from there on it overrules earlier files."""
+        """The writer, made when the first step is known: from this step on it replaces what earlier files hold."""
         from torch.utils.tensorboard.writer import SummaryWriter
 
         if self._writer is None:

@@ -1,4 +1,4 @@
-"""Reasons of events, on rows, densities and moments made by hand."""
+"""Reasons of events, on rows, densities and normal_index made by hand."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ def explain_one(
     table = table_of(values, frames) if boxed else table_of(values, frames, box_xyxy=None)
     if box_xyxy is not None:
         table = replace(table, box_xyxy=box_xyxy)
-    moments = None
+    normal_index = None
     if usual is not None:
         place = boxes_at(list(range(len(usual)))) if boxed else np.full((len(usual), 4), np.nan)
-        moments = moments_of({name: usual}, place)
+        normal_index = moments_of({name: usual}, place)
     scored = scored_of({name: stream.score_rows(table.values)})
     bundle = bundle_of({name: stream}, f'features.imported=["{name}"]' if name == "own" else "run.out=x", *settings)
     (event,) = explain(
-        [event_at(scored, 5, 15)], {"v": scored}, {"v": stored_of({name: table})}, bundle, moments
+        [event_at(scored, 5, 15)], {"v": scored}, {"v": stored_of({name: table})}, bundle, normal_index
     ).events
     return event.reason
 
@@ -325,13 +325,13 @@ def test_the_usual_speed_is_that_of_objects_that_stood_near():
     """In front of the camera things move four times as fast as far away; the object is far away."""
     speed = np.array([[1.0]] * 60 + [[4.0]] * 60)
     near = np.concatenate([boxes_at([0] * 60), boxes_at([0] * 60) + np.float32([0, 120, 0, 120])])
-    moments = moments_of({"velocity": speed}, near)
+    normal_index = moments_of({"velocity": speed}, near)
     stream, frames = stream_of([2.5]), list(range(20))
     values = np.full((20, 1), 2.5)
     values[10] = 5.0
     scored = scored_of({"velocity": stream.score_rows(values.astype(np.float32))})
     args = {"v": scored}, {"v": stored_of({"velocity": table_of(values, frames)})}, bundle_of({"velocity": stream})
-    (event,) = explain([event_at(scored, 5, 15)], *args, moments).events
+    (event,) = explain([event_at(scored, 5, 15)], *args, normal_index).events
     assert event.reason.text == "object: moves 5.0 times as fast as usual here"
     elsewhere = moments_of({"velocity": speed}, near, size_hw=(480, 640))  # another camera
     (event,) = explain([event_at(scored, 5, 15)], *args, elsewhere).events
@@ -367,8 +367,8 @@ def test_a_pose_names_the_joints_that_differ():
 def test_an_appearance_is_so_many_times_as_far_as_normal_moments_are():
     rng = np.random.default_rng(0)
     usual, row = rng.normal(size=(60, 3)), [9.0, 0.0, 0.0]
-    moments = moments_of({"own": usual}, boxes_at([0] * 60))
-    found, distance = moments.nearest("own", np.array([row], np.float32), 3)
+    normal_index = moments_of({"own": usual}, boxes_at([0] * 60))
+    found, distance = normal_index.nearest("own", np.array([row], np.float32), 3)
     reason = explain_one("own", row, usual)
     far = f"{distance[0, 0]:.0f} times as far from the nearest normal moment as normal moments are from each other"
     assert reason.text == f"object: looks unlike anything seen: {far}"
@@ -376,11 +376,11 @@ def test_an_appearance_is_so_many_times_as_far_as_normal_moments_are():
     assert [near.moment for near in reason.nearest] == found[0].tolist()
     assert [near.distance for near in reason.nearest] == distance[0].tolist()
     near = reason.nearest[0]
-    assert (near.video, near.frame_index) == (moments.video[near.moment], moments.frame_index[near.moment])
+    assert (near.video, near.frame_index) == (normal_index.video[near.moment], normal_index.frame_index[near.moment])
     assert len(explain_one("own", row, usual, settings=("reasons.nearest=1",)).nearest) == 1
     none = explain_one("own", row, usual, settings=("reasons.nearest=0",))
     assert (none.nearest, none.text) == ((), reason.text)
-    assert explain_one("own", row).text == "object: looks unlike anything seen"  # a model without moments
+    assert explain_one("own", row).text == "object: looks unlike anything seen"  # a model without normal_index
 
 
 def test_whole_pictures_have_no_region():

@@ -11,7 +11,7 @@ from mulde.datasets import open_dataset, write_world
 from mulde.media import write_video
 from mulde.pipeline.events.explain import Explained, explain
 from mulde.pipeline.extraction.plan import ExtractionPlan
-from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
+from mulde.pipeline.model.normal_index import NORMAL_INDEX_FILE, NormalIndex
 from mulde.pipeline.scoring.frames import score_video
 from mulde.pipeline.scoring.threshold import find_alarms, learn_threshold
 from mulde.pipeline.training.fit import train
@@ -36,17 +36,17 @@ def world(tmp_path_factory):
     bundle = train(normal, settings, plan.fingerprint(), seed=0, device="cpu", reporter=QUIET, folder=root / "run")
     index = make_normal_index(normal, bundle, plan, seed=0, reporter=QUIET)
     assert index is not None
-    index.write(root / MOMENTS)
+    index.write(root / NORMAL_INDEX_FILE)
     stored = {one.video.name: one for one in test}
     scored = {name: score_video(one, bundle) for name, one in stored.items()}
     events = find_alarms(scored, learn_threshold(bundle, settings.alarms, QUIET))
-    return dataset, (events, scored, stored, bundle), NormalIndex.read(root / MOMENTS)
+    return dataset, (events, scored, stored, bundle), NormalIndex.read(root / NORMAL_INDEX_FILE)
 
 
-@pytest.mark.parametrize("with_moments", [True, False])
-def test_the_named_stream_is_a_true_cause_of_four_in_five_events(world, with_moments):
-    dataset, seen, moments = world
-    explained: Explained = explain(*seen, moments if with_moments else None)
+@pytest.mark.parametrize("with_index", [True, False])
+def test_the_named_stream_is_a_true_cause_of_four_in_five_events(world, with_index):
+    dataset, seen, normal_index = world
+    explained: Explained = explain(*seen, normal_index if with_index else None)
     right = []
     for event in explained.events:
         true = [
@@ -60,6 +60,6 @@ def test_the_named_stream_is_a_true_cause_of_four_in_five_events(world, with_mom
             right.append(named_cause(event.reason) in true[0])
         assert sum(event.reason.streams.values()) == pytest.approx(event.score, abs=1e-9)
         assert all(near.distance >= 0 for near in event.reason.nearest)
-        assert len(event.reason.nearest) == 3 * with_moments
+        assert len(event.reason.nearest) == 3 * with_index
     assert len(right) >= 4
     assert sum(right) >= 0.8 * len(right)

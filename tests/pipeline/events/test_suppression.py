@@ -87,7 +87,7 @@ def world(seed: int, num_events: int = 60) -> Reviewed:
 
 
 def covered_by_hand(one: Suppression, seen: Reviewed) -> list[str]:
-    """Distances to every normal moment and every event, one pair at a time."""
+    """Distances to every reference sample and every event, one pair at a time."""
     stream, row = seen.rows[one.event_id]
     assert seen.model.normal_index is not None
     normal = seen.model.normal_index.normal[stream]

@@ -1,4 +1,4 @@
-"""Thumbnails of events and of the normal moments that they name."""
+"""Thumbnails of events and of the reference samples that they name."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def test_a_video_that_is_gone_is_an_error(clip, tmp_path):
 def test_the_named_normal_moments_are_written_once_each(tmp_path):
     asked = []
 
-    def jpeg(moment: int) -> bytes | None:
-        asked.append(moment)
-        return None if moment == 2 else b"a picture"
+    def jpeg(sample: int) -> bytes | None:
+        asked.append(sample)
+        return None if sample == 2 else b"a picture"
 
     write_normal_pictures(
         [event_of(1), event_of(2), replace(event_of(3), reason=None)], SimpleNamespace(jpeg=jpeg), tmp_path

@@ -7,7 +7,7 @@ import pytest
 
 from mulde.errors import BundleError
 from mulde.pipeline.model.loading import TrainedModel, load_model, load_normal_index
-from mulde.pipeline.model.normal_index import MOMENTS, NormalIndex
+from mulde.pipeline.model.normal_index import NORMAL_INDEX_FILE, NormalIndex
 from tests.pipeline.model.test_bundle import of_version_1
 
 
@@ -44,12 +44,12 @@ def test_an_index_of_another_model_does_not_stay(tmp_path):
     model = TrainedModel(of_version_1(), an_index())
     model.save(tmp_path / "m.safetensors")
     replace(model, normal_index=None).save(tmp_path / "m.safetensors")
-    assert not (tmp_path / MOMENTS).exists()
+    assert not (tmp_path / NORMAL_INDEX_FILE).exists()
     assert load_model(tmp_path / "m.safetensors").normal_index is None
 
 
 def test_the_index_is_read_where_the_bundle_is_gone(tmp_path):
-    an_index().write(tmp_path / MOMENTS)
+    an_index().write(tmp_path / NORMAL_INDEX_FILE)
     index = load_normal_index(tmp_path / "gone.safetensors")
     assert index is not None
     assert len(index) == 3

@@ -19,11 +19,12 @@ from mulde.media import write_video
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.model.training_record import TrainingRecord
-from mulde.pipeline.review.audit import MAX_MOMENTS, audit_table, manner, write_audit
+from mulde.pipeline.review.audit import MAX_EVENTS, audit_table, manner, write_audit
 from mulde.pipeline.scoring.frames import score_video
 from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
 from mulde.pipeline.training.exclusions import Exclusions, kept, read_exclusions
-from mulde.pipeline.training.fit import NOTHING, train
+from mulde.pipeline.training.fit import train
+from mulde.pipeline.training.folds import NOTHING
 from mulde.progress import Reporter
 from tests.conftest import moving_square
 from tests.pipeline.clips import plan_of, run
@@ -65,7 +66,7 @@ def trained(videos: list[StoredVideo], folder: Path, left_out: Exclusions = NOTH
     plan = plan_of(*OPTIONS)
     return train(
         videos, plan.settings, plan.fingerprint(), seed=0, device="cpu", reporter=Told(), folder=folder,
-        leave_out=left_out,
+        exclusions=left_out,
     )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ def test_rows_are_the_highest_stretches_of_the_normal_scores(audit, bundle, vide
     highest_tenth = np.quantile(np.concatenate(list(smoothed.values())), 0.9)
     assert table["rank"].tolist() == list(range(1, len(table) + 1))
     assert table["score"].is_monotonic_decreasing
-    assert len(table) <= MAX_MOMENTS
+    assert len(table) <= MAX_EVENTS
     seen = {name: np.zeros(LENGTH, bool) for name in smoothed}
     for row in table.itertuples():
         inside = slice(row.start_frame, row.end_frame)
@@ -155,14 +156,14 @@ def test_the_box_is_one_of_the_video_in_the_moment(audit, videos):
 
 
 def test_the_streams_shares_are_those_of_the_model_that_has_not_seen_the_video(bundle, videos, tmp_path, monkeypatch):
-    moments = []
+    listed = []
     monkeypatch.setattr(
-        "mulde.pipeline.review.audit.audit_table", lambda found: moments.extend(found) or audit_table(found)
+        "mulde.pipeline.review.audit.audit_table", lambda events: listed.extend(events) or audit_table(events)
     )
     write_audit(bundle, videos, plan_of(*OPTIONS), tmp_path, Told())
-    assert moments
-    for moment in moments:
-        assert sum(moment.reason.streams.values()) == pytest.approx(moment.score, rel=1e-6)
+    assert listed
+    for event in listed:
+        assert sum(event.reason.streams.values()) == pytest.approx(event.score, rel=1e-6)
 
 
 def test_parts_of_a_single_video_keep_its_frame_numbers(videos, tmp_path):
@@ -193,7 +194,7 @@ def test_a_video_that_can_no_longer_be_read_costs_its_pictures_alone(bundle, vid
     told = Told()
     path = write_audit(bundle, gone, plan_of(*OPTIONS), tmp_path, told)
     assert len(pd.read_csv(path))
-    assert any("no pictures of its moments" in text for text in told.warned)
+    assert any("no pictures of its events" in text for text in told.warned)
 
 
 def test_a_clip_that_sets_the_alarm_level_alone_is_asked_about(videos, bundle, tmp_path):
@@ -207,7 +208,7 @@ def test_a_clip_that_sets_the_alarm_level_alone_is_asked_about(videos, bundle, t
 
     assert warned(0) == []
     (sentence,) = warned(10)
-    assert sentence.startswith("clip3 alone raises the alarm level from 5.")
+    assert sentence.startswith("clip3 alone raises the threshold from 5.")
     assert sentence.endswith("Is it normal?")
 
 
@@ -217,7 +218,7 @@ def test_of_still_footage_nothing_stands_out(videos, bundle, tmp_path):
     still = {name: NormalVideo(np.ones(LENGTH), 25.0) for name in bundle.normal}
     path = write_audit(replace(bundle, normal=still), videos, plan_of(*OPTIONS), tmp_path, told)
     assert len(pd.read_csv(path)) == 0
-    assert told.said[-1:] == ["no moment of the normal footage looks less normal than the rest"]
+    assert told.said[-1:] == ["no part of the training videos looks less normal than the rest"]
     assert not path.with_suffix(".png").exists()
 
 
@@ -226,7 +227,7 @@ def test_of_still_footage_nothing_stands_out(videos, bundle, tmp_path):
     [
         ([["a"], ["b"]], ["a", "b"], "each video scored by a model that has not seen it (leave one video out)"),
         ([["a", "b"], ["c"]], ["a", "b", "c"], "each video scored by a model that has not seen it (2 folds of whole"),
-        ([["a"]], ["b", "c"], "in the 1 of 3 videos that were held out (fusion.folds above 1 looks at all)"),
+        ([["a"]], ["b", "c"], "in the 1 of 3 videos that were held out (set fusion.folds above 1 to audit all)"),
         ([["a"], ["a"]], ["a"], "in a single video, cut in time into 2 parts, each scored by a model of the others"),
         ([["a"]], ["a"], "in the last part of a single video, scored by a model of the rest"),
     ],

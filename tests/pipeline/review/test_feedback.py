@@ -54,7 +54,7 @@ def write_normal_index(path: Path) -> None:
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    """Two videos of 100 frames at 25 per second, four events, and a model with normal moments beside it."""
+    """Two videos of 100 frames at 25 per second, four events, and a model with reference samples beside it."""
     root, model = tmp_path / "run", tmp_path / "model"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")

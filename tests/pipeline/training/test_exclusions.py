@@ -17,7 +17,7 @@ from mulde.files import write_csv
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.training_record import FrameRange
 from mulde.pipeline.training.exclusions import Exclusions, kept, read_exclusions
-from mulde.pipeline.training.fit import split_folds
+from mulde.pipeline.training.folds import split_folds
 from mulde.settings_file import load_settings
 from mulde.store.store import FeatureStore
 
@@ -69,7 +69,7 @@ def test_semicolons_of_a_spreadsheet_are_read(tmp_path):
     [
         ("", "expected video,start_frame,end_frame, got an empty file"),
         ("video,start_frame\na,1\n", "expected video,start_frame,end_frame, got video,start_frame"),
-        ("video,start_frame,end_frame\n", "expected a row per moment, got none among 0 rows"),
+        ("video,start_frame,end_frame\n", "expected a row per frame range, got none among 0 rows"),
         ("video,start_frame,end_frame,leave_out\na,1,2,\n", "expected rows with leave_out=yes, got none among 1 rows"),
         ("video,start_frame,end_frame,leave_out\na,1,2,maybe\n", "line 2: leave_out: expected yes, .* got 'maybe'"),
         (
@@ -161,5 +161,5 @@ def test_a_gap_cuts_a_share_in_pieces():
 
 
 def test_with_everything_left_out_nothing_is_trained():
-    with pytest.raises(FitError, match="got 2 with every frame left out"):
+    with pytest.raises(FitError, match="got 2 with every frame excluded"):
         folds([video("a"), video("b")], Exclusions({"a": ((0, 100),), "b": ((0, 100),)}), 2)

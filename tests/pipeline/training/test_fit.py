@@ -11,7 +11,8 @@ from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, load_bundle
 from mulde.pipeline.scoring.frames import score_frames, score_video
 from mulde.pipeline.training.exclusions import Exclusions
-from mulde.pipeline.training.fit import CHECKPOINTS, NOTHING, train
+from mulde.pipeline.training.fit import CHECKPOINTS, train
+from mulde.pipeline.training.folds import NOTHING
 from tests.pipeline.clips import QUIET, clips, plan_of, run
 
 OPTIONS = ('features.extractors=["velocity","geometry"]', "density.options={steps=20, hidden=[16]}")
@@ -29,7 +30,7 @@ def trained(videos: list[StoredVideo], folder: Path, folds: int = 1, left_out: E
         device="cpu",
         reporter=QUIET,
         folder=folder / "run",
-        leave_out=left_out,
+        exclusions=left_out,
     )
     bundle.save(folder / "model.safetensors")
     return load_bundle(folder / "model.safetensors")

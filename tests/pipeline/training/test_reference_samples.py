@@ -1,4 +1,4 @@
-"""The index of normal moments: what is drawn, what its pictures show, and what lies near, against loops."""
+"""The normal index: what is drawn, what its pictures show, and what lies near, against loops."""
 
 from __future__ import annotations
 
@@ -96,25 +96,25 @@ def write_normal_index(videos, bundle, plan, path, *, seed, reporter):
 
 
 def made(tmp_path, videos, most: int = 3000, seed: int = 0, plan=None) -> NormalIndex:
-    path = tmp_path / "moments.parquet"
+    path = tmp_path / "index.parquet"
     write_normal_index(videos, bundle_of(videos, most), plan or NoPictures(), path, seed=seed, reporter=Recorder())
-    moments = NormalIndex.read(path)
-    assert moments is not None
-    return moments
+    normal_index = NormalIndex.read(path)
+    assert normal_index is not None
+    return normal_index
 
 
 def test_all_moments_are_there_where_they_are_few_each_with_its_row_in_every_stream(tmp_path):
     first = stored("a", speed=boxes([0, 0, 3], 2), pose=boxes([0, 3, 5], 3, seed=1), clip=whole(4, 5))
     second = stored("cam/b", speed=boxes([], 2), pose=boxes([2], 3, seed=2, tracked=False), clip=whole(2, 5, seed=3))
-    moments = made(tmp_path, [first, second])
-    assert moments.streams == ("speed", "pose", "clip")
-    assert len(moments) == 4 + 4 + 1 + 2  # two boxes of speed are boxes of pose as well
-    assert [len(moments.rows_of(name)) for name in moments.streams] == [3, 4, 6]
+    normal_index = made(tmp_path, [first, second])
+    assert normal_index.streams == ("speed", "pose", "clip")
+    assert len(normal_index) == 4 + 4 + 1 + 2  # two boxes of speed are boxes of pose as well
+    assert [len(normal_index.rows_of(name)) for name in normal_index.streams] == [3, 4, 6]
     seen = set()
-    for name in moments.streams:
-        for moment, value in zip(moments.rows_of(name).tolist(), moments.values(name), strict=True):
-            owner = {"a": first, "cam/b": second}[moments.video[moment]]
-            table, frame, box = owner.tables[name], moments.frame_index[moment], moments.box_xyxy[moment]
+    for name in normal_index.streams:
+        for sample, value in zip(normal_index.rows_of(name).tolist(), normal_index.values(name), strict=True):
+            owner = {"a": first, "cam/b": second}[normal_index.video[sample]]
+            table, frame, box = owner.tables[name], normal_index.frame_index[sample], normal_index.box_xyxy[sample]
             same = [
                 i
                 for i in range(len(table))
@@ -123,15 +123,15 @@ def test_all_moments_are_there_where_they_are_few_each_with_its_row_in_every_str
             ]
             assert len(same) == 1
             np.testing.assert_array_equal(value, table.values[same[0]])
-            assert moments.time_s[moment] == frame / 25
-            assert moments.size_hw[moment].tolist() == [96, 128]
+            assert normal_index.time_s[sample] == frame / 25
+            assert normal_index.size_hw[sample].tolist() == [96, 128]
             tracked = table.track_id is not None
-            assert moments.track_id[moment] == (table.track_id[same[0]] if tracked else -1)
-            seen.add(moment)
-    assert seen == set(range(len(moments)))
-    order = [(video, frame) for video, frame in zip(moments.video, moments.frame_index.tolist(), strict=True)]
+            assert normal_index.track_id[sample] == (table.track_id[same[0]] if tracked else -1)
+            seen.add(sample)
+    assert seen == set(range(len(normal_index)))
+    order = [(video, frame) for video, frame in zip(normal_index.video, normal_index.frame_index.tolist(), strict=True)]
     assert order == sorted(order)
-    assert moments.jpeg(0) is None
+    assert normal_index.jpeg(0) is None
 
 
 def test_a_frame_is_drawn_twice_only_when_no_other_is_left():
@@ -197,7 +197,7 @@ def test_pandas_opens_the_file(tmp_path):
 
     video = stored("a", speed=boxes([0, 3], 2), clip=whole(2, 3))
     made(tmp_path, [video])
-    frame = pd.read_parquet(tmp_path / "moments.parquet")
+    frame = pd.read_parquet(tmp_path / "index.parquet")
     corners = ["x0", "y0", "x1", "y1"]
     places = ["moment", "video", "frame_index", "time_s", *corners, "track_id", "height", "width", "jpeg"]
     assert list(frame.columns) == [*places, "values_speed", "values_clip"]
@@ -228,33 +228,35 @@ def test_nearest_and_its_unit_against_loops(tmp_path, dim):
         for i in range(3)
     ]
     videos[1].tables["speed"].values[:] *= 5
-    moments = made(tmp_path, videos)
-    rows, values = moments.rows_of("speed"), moments.values("speed")
+    normal_index = made(tmp_path, videos)
+    rows, values = normal_index.rows_of("speed"), normal_index.values("speed")
     assert len(rows) == 45
-    assert len(moments) == 90
+    assert len(normal_index) == 90
     query = np.random.default_rng(7).normal(0, 3, (6, dim)).astype(np.float32)
-    moment, distance = moments.nearest("speed", query, 4)
-    assert moment.shape == distance.shape == (6, 4)
+    sample, distance = normal_index.nearest("speed", query, 4)
+    assert sample.shape == distance.shape == (6, 4)
     for i in range(6):
-        places, expected, unit = nearest_by_loops(values, [moments.video[row] for row in rows], query[i], 4)
-        np.testing.assert_array_equal(moment[i], rows[places])
+        places, expected, unit = nearest_by_loops(values, [normal_index.video[row] for row in rows], query[i], 4)
+        np.testing.assert_array_equal(sample[i], rows[places])
         np.testing.assert_allclose(distance[i], expected, rtol=1e-4)
     std = values.astype(np.float64).std(axis=0, ddof=1)
     apart = np.sqrt((((query - query[::-1]) / std) ** 2).sum(axis=1)) / unit
-    np.testing.assert_allclose(moments.distance("speed", query, query[::-1]), apart, rtol=1e-4)
-    to_one = moments.distance("speed", query, values[:1])
-    np.testing.assert_allclose(to_one, [moments.distance("speed", row[None], values[:1])[0] for row in query])
+    np.testing.assert_allclose(normal_index.distance("speed", query, query[::-1]), apart, rtol=1e-4)
+    to_one = normal_index.distance("speed", query, values[:1])
+    np.testing.assert_allclose(to_one, [normal_index.distance("speed", row[None], values[:1])[0] for row in query])
 
 
 def test_of_a_single_video_the_quarters_count_as_videos(tmp_path):
     frames = [14, 14, 15, 17, 18, 21, 22, 24, 25, 28, 29]
     video = stored("a", speed=boxes(frames, 3))
     video.tables["speed"].values[:] += np.array(frames)[:, None]  # slowly changing, as a camera's picture
-    moments = made(tmp_path, [video])
+    normal_index = made(tmp_path, [video])
     quarters = [(frame - 14) // 4 for frame in frames]
     query = np.zeros((1, 3), np.float32)
-    _, distance = moments.nearest("speed", query, 5)
-    np.testing.assert_allclose(distance[0], nearest_by_loops(moments.values("speed"), quarters, query, 5)[1], rtol=1e-4)
+    _, distance = normal_index.nearest("speed", query, 5)
+    np.testing.assert_allclose(
+        distance[0], nearest_by_loops(normal_index.values("speed"), quarters, query, 5)[1], rtol=1e-4
+    )
 
 
 def test_far_more_moments_than_the_unit_is_learnt_from_give_nearly_the_same_unit(tmp_path, monkeypatch):
@@ -266,61 +268,63 @@ def test_far_more_moments_than_the_unit_is_learnt_from_give_nearly_the_same_unit
 
 
 def test_a_moments_own_row_is_found_at_distance_0(tmp_path):
-    moments = made(tmp_path, [stored(f"v{i}", clip=whole(30, 40, seed=i)) for i in range(2)])
-    moment, distance = moments.nearest("clip", moments.values("clip"), 2)
-    np.testing.assert_array_equal(moment[:, 0], moments.rows_of("clip"))
+    normal_index = made(tmp_path, [stored(f"v{i}", clip=whole(30, 40, seed=i)) for i in range(2)])
+    sample, distance = normal_index.nearest("clip", normal_index.values("clip"), 2)
+    np.testing.assert_array_equal(sample[:, 0], normal_index.rows_of("clip"))
     assert (distance[:, 0] == 0).all()
     assert (distance[:, 1] > 0).all()
 
 
 def test_more_neighbours_than_moments_and_streams_without_rows_are_ordinary(tmp_path):
-    moments = made(tmp_path, [stored("a", speed=boxes([1, 2], 2), pose=boxes([], 3))])
-    moment, distance = moments.nearest("speed", np.zeros((4, 2), np.float32), 9)
-    assert moment.shape == distance.shape == (4, 2)
-    assert moments.nearest("speed", np.zeros((0, 2), np.float32), 1)[0].shape == (0, 1)
-    assert moments.nearest("speed", np.zeros((4, 2), np.float32), 0)[0].shape == (4, 0)
-    moment, distance = moments.nearest("pose", np.zeros((4, 3), np.float32), 3)
-    assert moment.shape == distance.shape == (4, 0)
-    assert np.isnan(moments.distance("pose", np.zeros((4, 3), np.float32), np.ones((1, 3), np.float32))).all()
-    assert moments.values("pose").shape == (0, 3)
+    normal_index = made(tmp_path, [stored("a", speed=boxes([1, 2], 2), pose=boxes([], 3))])
+    sample, distance = normal_index.nearest("speed", np.zeros((4, 2), np.float32), 9)
+    assert sample.shape == distance.shape == (4, 2)
+    assert normal_index.nearest("speed", np.zeros((0, 2), np.float32), 1)[0].shape == (0, 1)
+    assert normal_index.nearest("speed", np.zeros((4, 2), np.float32), 0)[0].shape == (4, 0)
+    sample, distance = normal_index.nearest("pose", np.zeros((4, 3), np.float32), 3)
+    assert sample.shape == distance.shape == (4, 0)
+    assert np.isnan(normal_index.distance("pose", np.zeros((4, 3), np.float32), np.ones((1, 3), np.float32))).all()
+    assert normal_index.values("pose").shape == (0, 3)
 
 
 @pytest.mark.parametrize("frames", [[5], [5, 5, 5]])
 def test_moments_of_one_time_have_a_unit(tmp_path, frames):
-    moments = made(tmp_path, [stored("a", speed=boxes(frames, 2))])
-    assert np.isfinite(moments.nearest("speed", np.ones((1, 2), np.float32), 1)[1]).all()
+    normal_index = made(tmp_path, [stored("a", speed=boxes(frames, 2))])
+    assert np.isfinite(normal_index.nearest("speed", np.ones((1, 2), np.float32), 1)[1]).all()
 
 
 def test_equal_rows_have_a_unit(tmp_path):
     videos = [stored(name, speed=boxes([0, 1], 2)) for name in "ab"]
     for video in videos:
         video.tables["speed"].values[:] = 1
-    moments = made(tmp_path, videos)
-    assert moments.nearest("speed", np.array([[1, 2]], np.float32), 1)[1].tolist() == [[1.0]]
+    normal_index = made(tmp_path, videos)
+    assert normal_index.nearest("speed", np.array([[1, 2]], np.float32), 1)[1].tolist() == [[1.0]]
 
 
 def test_no_moments_at_all_are_an_ordinary_value(tmp_path):
-    moments = made(tmp_path, [stored("a", speed=boxes([], 2))])
-    assert len(moments) == 0
-    assert moments.box_xyxy.shape == (0, 4)
-    assert moments.nearest("speed", np.zeros((1, 2), np.float32), 3)[0].shape == (1, 0)
+    normal_index = made(tmp_path, [stored("a", speed=boxes([], 2))])
+    assert len(normal_index) == 0
+    assert normal_index.box_xyxy.shape == (0, 4)
+    assert normal_index.nearest("speed", np.zeros((1, 2), np.float32), 3)[0].shape == (1, 0)
 
 
 def test_a_model_without_moments_has_no_index(tmp_path):
-    assert NormalIndex.read(tmp_path / "moments.parquet") is None
+    assert NormalIndex.read(tmp_path / "index.parquet") is None
     videos = [stored("a", speed=boxes([0], 1))]
     assert make_normal_index(videos, bundle_of(videos, 0), NoPictures(), seed=0, reporter=QUIET) is None
 
 
 def test_what_cannot_be_asked_is_a_sentence(tmp_path):
-    moments = made(tmp_path, [stored("a", speed=boxes([0, 1], 2), pose=boxes([0], 3))])
+    normal_index = made(tmp_path, [stored("a", speed=boxes([0, 1], 2), pose=boxes([0], 3))])
     with pytest.raises(MuldeError, match="expected a stream among speed, pose, got 'clip'"):
-        moments.nearest("clip", np.zeros((1, 2), np.float32), 1)
+        normal_index.nearest("clip", np.zeros((1, 2), np.float32), 1)
     for wrong in (np.zeros((1, 3), np.float32), np.zeros(2, np.float32)):
-        with pytest.raises(RecordError, match=r"moments of speed: expected rows of 2 numbers, got an array of shape"):
-            moments.nearest("speed", wrong, 1)
+        with pytest.raises(
+            RecordError, match=r"normal index, speed: expected rows of 2 numbers, got an array of shape"
+        ):
+            normal_index.nearest("speed", wrong, 1)
     with pytest.raises(RecordError, match=r"expected rows of 2 numbers, got an array of shape \(1, 3\)"):
-        moments.distance("speed", np.zeros((1, 2), np.float32), np.zeros((1, 3), np.float32))
+        normal_index.distance("speed", np.zeros((1, 2), np.float32), np.zeros((1, 3), np.float32))
 
 
 def flip(content: bytes) -> bytes:
@@ -332,9 +336,9 @@ def flip(content: bytes) -> bytes:
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"hello" * 30, flip])
 def test_a_damaged_file_is_a_sentence(tmp_path, damage):
     made(tmp_path, [stored("a", clip=whole(30, 200))])
-    path = tmp_path / "moments.parquet"
+    path = tmp_path / "index.parquet"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(MuldeError, match=r"moments\.parquet cannot be read .*\. Try: copy the file again, or train"):
+    with pytest.raises(MuldeError, match=r"index\.parquet cannot be read .*\. Try: copy the file again, or train"):
         NormalIndex.read(path)
 
 
@@ -343,11 +347,11 @@ def test_a_file_of_another_version_is_a_sentence(tmp_path, version):
     import pyarrow.parquet as pq
 
     made(tmp_path, [stored("a", speed=boxes([0], 2))])
-    path = tmp_path / "moments.parquet"
+    path = tmp_path / "index.parquet"
     table = pq.read_table(path)
     facts = json.loads(table.schema.metadata[b"mulde"]) | {"schema": version}
     pq.write_table(table.replace_schema_metadata({b"mulde": json.dumps(facts)}), path)
-    with pytest.raises(MuldeError, match=r"moments\.parquet, schema version: expected one that mulde"):
+    with pytest.raises(MuldeError, match=r"index\.parquet, schema version: expected one that mulde"):
         NormalIndex.read(path)
 
 
@@ -369,10 +373,10 @@ def filmed(tmp_path) -> Stored:
     return Stored(Video("red", "train", path), {"speed": table, "clip": whole(2, 1)})
 
 
-def pixels(moments: NormalIndex, moment: int) -> np.ndarray:
+def pixels(normal_index: NormalIndex, sample: int) -> np.ndarray:
     import cv2
 
-    coded = moments.jpeg(moment)
+    coded = normal_index.jpeg(sample)
     assert coded is not None
     return cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1].astype(int)
 
@@ -382,16 +386,16 @@ def reddish(image: np.ndarray) -> np.ndarray:
 
 
 def test_pictures_show_the_box_with_what_is_around_it_and_whole_frames(tmp_path, filmed):
-    moments = made(tmp_path, [filmed], plan=plan_of())
-    assert moments.frame_index.tolist() == [0, 1, 4, 20, 20]
-    near = pixels(moments, 2)  # 12 pixels around the box, but only 4 on its left
+    normal_index = made(tmp_path, [filmed], plan=plan_of())
+    assert normal_index.frame_index.tolist() == [0, 1, 4, 20, 20]
+    near = pixels(normal_index, 2)  # 12 pixels around the box, but only 4 on its left
     assert near.shape == (64, 56, 3)
     expected = np.zeros((64, 56), bool)
     expected[12:52, 4:44] = True
     assert (reddish(near) == expected).mean() > 0.95
-    by_area = {pixels(moments, i).shape for i in (3, 4)}
+    by_area = {pixels(normal_index, i).shape for i in (3, 4)}
     assert by_area == {(64, 64, 3), (72, 96, 3)}  # the second one is shrunk
-    frame = pixels(moments, 1)
+    frame = pixels(normal_index, 1)
     assert frame.shape == (96, 128, 3)
     assert (reddish(frame) == (np.abs(red_square()[1].astype(int) - RED).max(axis=2) < 60)).mean() > 0.97
 
@@ -433,9 +437,9 @@ def test_a_frame_that_is_gone_costs_its_picture_alone(tmp_path, filmed):
         def converted(self, reader, match):
             return reader
 
-    moments = made(tmp_path, [filmed], plan=Gap())
-    assert moments.frame_index.tolist() == [0, 1, 4, 20, 20]
-    assert [moments.jpeg(i) is not None for i in range(5)] == [True, False, True, False, False]
+    normal_index = made(tmp_path, [filmed], plan=Gap())
+    assert normal_index.frame_index.tolist() == [0, 1, 4, 20, 20]
+    assert [normal_index.jpeg(i) is not None for i in range(5)] == [True, False, True, False, False]
 
 
 def test_a_video_that_is_gone_costs_its_pictures_alone(tmp_path, filmed):
@@ -443,14 +447,14 @@ def test_a_video_that_is_gone_costs_its_pictures_alone(tmp_path, filmed):
     reporter = Recorder()
     path = tmp_path / "m.parquet"
     write_normal_index([lost, filmed], bundle_of([filmed]), plan_of(), path, seed=0, reporter=reporter)
-    moments = NormalIndex.read(path)
+    normal_index = NormalIndex.read(path)
     have = {
-        name: [moments.jpeg(i) is not None for i, v in enumerate(moments.video) if v == name]
+        name: [normal_index.jpeg(i) is not None for i, v in enumerate(normal_index.video) if v == name]
         for name in ("lost", "red")
     }
     assert have == {"lost": [False, False], "red": [True] * 5}
     assert len(reporter.warnings) == 1
-    assert "lost: normal moments stay without pictures" in reporter.warnings[0]
+    assert "lost: reference samples have no pictures" in reporter.warnings[0]
     assert "does not exist" in reporter.warnings[0]
 
 
@@ -462,15 +466,15 @@ def test_of_extracted_clips_each_moment_has_the_rows_that_the_store_has(tmp_path
     write_normal_index(
         done, Bundle(streams, settings, {}, TrainingRecord()), plan, tmp_path / "m.parquet", seed=1, reporter=QUIET
     )
-    moments = NormalIndex.read(tmp_path / "m.parquet")
-    assert len(moments) == 12
-    assert set(moments.video) == {"clip0", "clip1"}
-    assert len(moments.rows_of("velocity")) == len(moments.rows_of("flow_histogram")) == 6
+    normal_index = NormalIndex.read(tmp_path / "m.parquet")
+    assert len(normal_index) == 12
+    assert set(normal_index.video) == {"clip0", "clip1"}
+    assert len(normal_index.rows_of("velocity")) == len(normal_index.rows_of("flow_histogram")) == 6
     for name in streams:
-        for moment, value in zip(moments.rows_of(name), moments.values(name), strict=True):
-            table = next(one for one in done if one.video.name == moments.video[moment]).features(name)
-            rows = table.frame_index == moments.frame_index[moment]
+        for sample, value in zip(normal_index.rows_of(name), normal_index.values(name), strict=True):
+            table = next(one for one in done if one.video.name == normal_index.video[sample]).features(name)
+            rows = table.frame_index == normal_index.frame_index[sample]
             if table.box_xyxy is not None:
-                rows &= (table.box_xyxy == moments.box_xyxy[moment]).all(axis=1)
+                rows &= (table.box_xyxy == normal_index.box_xyxy[sample]).all(axis=1)
             np.testing.assert_array_equal(table.values[rows], value[None])
-    assert all(moments.jpeg(i) for i in range(12))
+    assert all(normal_index.jpeg(i) for i in range(12))
