@@ -201,7 +201,7 @@ class Result:
             write_scores(scored, folder.scores)
             write_pictures(events.get(name, []), self._stored[name], self._predictor.plan, root)
         write_events(self._events, root)
-        write_normal_pictures(self._events, self._predictor.moments, root)
+        write_normal_pictures(self._events, self._predictor.normal_index, root)
         folder.write_settings(self._predictor.settings)
         alarm = self._predictor.alarm
         folder.note(num_events=len(self._events), **({} if alarm is None else {"alarm": alarm.as_record()}))
