@@ -152,7 +152,8 @@ class FeatureSettings(Section):
     @model_validator(mode="after")
     def _sections_are_those_of_extractors(self) -> FeatureSettings:
         extra = self.__pydantic_extra__
-        assert extra is not None  # as extra="allow" has it
+        if extra is None:  # never with extra="allow"
+            return self
         given = dict(extra)
         extra.clear()  # and filled again in the order of the registry
         for name, kind in sections().items():

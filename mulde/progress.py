@@ -118,15 +118,16 @@ class Reporter:
 
     def _begin(self, bar: _Bar, title: str) -> TaskID:
         with self._lock:
-            if not self._open:
-                self._said_s, self._steps, self._bars = bar.start_s, {}, self._new_bars()
-                self._bars.start()
+            bars = self._bars
+            if bars is None:
+                bars = self._bars = self._new_bars()
+                self._said_s, self._steps = bar.start_s, {}
+                bars.start()
                 self._all_closed = threading.Event()
                 if not self.quiet and not self.console.is_terminal:
                     threading.Thread(target=self._keep_ticking, args=(self._all_closed,), daemon=True).start()
-            assert self._bars is not None
             self._open.append(bar)
-            return self._bars.add_task(printable(title), total=bar.total, unit=bar.unit, status="")
+            return bars.add_task(printable(title), total=bar.total, unit=bar.unit, status="")
 
     def _end(self, bar: _Bar, task: TaskID) -> None:
         with self._lock:

@@ -43,7 +43,7 @@ def overlay(
     from mulde.pipeline.review.overlay import run_overlay
 
     reporter = new_reporter(quiet)
-    finish(run_overlay(run, reporter, only=video or (), clips=clips, labels=labels, most=most), reporter)
+    finish(run_overlay(run, reporter, only=video or (), clips=clips, labels=labels, max_clips=most), reporter)
 
 
 def report(

@@ -39,8 +39,8 @@ from mulde.settings_file import load_settings
 Kind = Literal["train", "score", "run", "watch-folder"]
 RUNS = Path("runs")
 _SAME_RUN = ("video.batch_frames", "features.batch_size", "features.precision", "run.source", "run.out")
-"""Settings that may differ within a run: they change no scores, or are compared by themselves. Paths of weights too,
-whose content the model holds to account."""
+"""Settings that may differ within a run: they change no scores, or are compared separately. So may paths of weights,
+whose content is compared with that of the model."""
 _OF_ALL_VIDEOS = (METRICS, TRUTH, REPORT, "evaluation", "events_found.csv", "events_found.parquet", "timeline.png")
 _OF_EACH_VIDEO = {
     "scores": (".csv", ".parquet"), "regions": (".parquet",), "figures": (".png",), OVERLAYS: (".mp4",),
@@ -50,14 +50,14 @@ _OF_EACH_EVENT = {THUMBNAILS: (".jpg",), CLIPS: (".mp4", ".png")}
 
 
 def new_run(kind: str) -> Path:
-    """A new folder `runs/<kind>-<n>`, with the number behind the highest that is there."""
+    """A new folder `runs/<kind>-<n>`, with the number after the highest that exists."""
     RUNS.mkdir(parents=True, exist_ok=True)
     while True:
-        found = [re.fullmatch(rf"{kind}-(\d{{1,9}})", path.name) for path in RUNS.iterdir()]
-        number = 1 + max((int(one[1]) for one in found if one), default=0)
+        matches = [re.fullmatch(rf"{kind}-(\d{{1,9}})", path.name) for path in RUNS.iterdir()]
+        number = 1 + max((int(match[1]) for match in matches if match), default=0)
         try:
             (RUNS / f"{kind}-{number}").mkdir()
-        except FileExistsError:  # another process was quicker
+        except FileExistsError:  # another process was faster
             continue
         return RUNS / f"{kind}-{number}"
 
@@ -70,11 +70,13 @@ def claim(
     *,
     model_sha256: str | None = None,
     add: bool = False,
-    anew: bool = False,
+    overwrite: bool = False,
 ) -> RunRecord | None:
-    """The record of the run that `root` holds, where this one goes on with it (with `add`: adds videos to it); None
-    where it holds none. anew: what a run of this kind, with whatever sources and settings, left there goes first.
-    Raises UsageError where the folder holds another run."""
+    """The record of the run in `root` that this one continues (with `add`: adds videos to); None where there is none.
+
+    overwrite: first remove what a run of this kind left there, whatever its sources and settings. Raises UsageError
+    where the folder holds another run.
+    """
     if root.is_file():
         raise UsageError(f"--out {root}", expected="a folder, or nothing yet", got="a file")
     record = _record(root)
@@ -82,7 +84,7 @@ def claim(
         if add:
             raise UsageError(f"--add to {root}", expected="a folder of mulde score", got="none")
         return None
-    if anew and kind_of(record, root) == kind:
+    if overwrite and kind_of(record, root) == kind:
         _clear(root)
         return None
     other = _other(root, record, kind, sources, settings, model_sha256, add=add)
@@ -100,7 +102,7 @@ _SOURCES = "one of other sources"
 
 
 def _record(root: Path) -> RunRecord | None:
-    """What run a folder holds; None for none. A folder with parts of a run but without a record holds one, too."""
+    """The record of the run in a folder; None for none. Parts of a run without a record count as a run, too."""
     if (root / RECORD).exists():
         try:
             return read_record(root)
@@ -123,10 +125,10 @@ def _other(
     *,
     add: bool,
 ) -> str:
-    """How the run on record is not this one; empty where it is."""
-    found = kind_of(record, root)
-    if found != kind:
-        return f"that of mulde {found}" if found != "unknown" else f"without a {RECORD}"
+    """How the run on record differs from this one; empty where it does not."""
+    recorded_kind = kind_of(record, root)
+    if recorded_kind != kind:
+        return f"that of mulde {recorded_kind}" if recorded_kind != "unknown" else f"without a {RECORD}"
     if kind == "watch-folder":
         return ""  # the ledger knows
     same_sources = record.sources == [absolute_source(source) for source in sources]
@@ -154,7 +156,7 @@ def _other_setting(path: Path, settings: Settings) -> str | None:
     """The first setting that differs from those on file; None where none does."""
     if not path.is_file():
         return None
-    before, now = (dict(leaves(one.model_dump(mode="json"))) for one in (load_settings(path), settings))
+    before, now = (dict(leaves(each.model_dump(mode="json"))) for each in (load_settings(path), settings))
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     return next((key for key in differing if key not in _SAME_RUN and not key.endswith(".weights")), None)
 
@@ -162,8 +164,10 @@ def _other_setting(path: Path, settings: Settings) -> str | None:
 def added(
     record: RunRecord, sources: Sequence[str], warn: Callable[[str], None]
 ) -> tuple[list[str], tuple[Video, ...]]:
-    """All sources of a run to which those of `sources` are added, and the videos of these, under names that they have
-    among all. Raises UsageError where a video of the run would get another name."""
+    """The sources of a run together with `sources`, and the videos of `sources`, by names that are unique among all.
+
+    Raises UsageError where a video of the run would get another name.
+    """
     new = [absolute_source(source) for source in sources]
     old = []
     for source in record.sources:

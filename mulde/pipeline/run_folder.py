@@ -183,23 +183,23 @@ def read_record(root: Path) -> RunRecord:
     return read_typed(path, RunRecord, max_bytes=2**28, hint="mulde score")
 
 
-def check_metrics(found: Mapping[str, Any], path: Path) -> tuple[Evaluation, list[str]]:
+def check_metrics(metrics: Mapping[str, Any], path: Path) -> tuple[Evaluation, list[str]]:
     """The evaluation, and its remarks, that metrics.json holds. Raises MuldeError for anything else."""
-    rest = {name: value for name, value in found.items() if name != "remarks"}
+    rest = {name: value for name, value in metrics.items() if name != "remarks"}
     evaluation = validated(rest, Evaluation, str(path), hint="mulde evaluate")
     if not evaluation.rows:
         raise MuldeError(f"{path}: rows", expected="one for each smoothing", got="none", hint="mulde evaluate")
-    return evaluation, validated(found.get("remarks", []), list[str], f"{path}: remarks", hint="mulde evaluate")
+    return evaluation, validated(metrics.get("remarks", []), list[str], f"{path}: remarks", hint="mulde evaluate")
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def seed_folders(root: Path) -> list[Path]:

@@ -266,11 +266,11 @@ def say_mixtures(videos: Sequence[StoredVideo], reporter: Reporter) -> World:
     return world
 
 
-def run_all(settings: Settings, session: Session, *, anew: bool = False) -> Outcome:
-    """Extract, train, score and evaluate the data set `run.source`; each seed trains anew on the same features.
+def run_all(settings: Settings, session: Session, *, overwrite: bool = False) -> Outcome:
+    """Extract, train, score and evaluate the data set `run.source`; each seed trains on the same features.
 
     One seed works in `run.out`, several in `<out>/seed-<n>`, with their mean and spread in `<out>/metrics.json`.
-    anew: whatever an earlier run left in `run.out` goes first. Raises UsageError where it holds another run.
+    overwrite: first remove what an earlier run left in `run.out`. Raises UsageError where it holds another run.
     """
     source, seeds = settings.run.source, settings.run.seeds
     if not source:
@@ -282,7 +282,7 @@ def run_all(settings: Settings, session: Session, *, anew: bool = False) -> Outc
     opened["train"].report(session.reporter, strict=session.strict)
     outcome = Outcome(failures=opened["train"].failures)
     out = Path(settings.run.out or Path("runs") / footage.name)
-    before = claim(out, "run", [source], settings, anew=anew)
+    before = claim(out, "run", [source], settings, overwrite=overwrite)
     plan = ExtractionPlan(settings, session.device)
     facts: dict[str, Any] = {"seeds": list(seeds), "left_out": as_record(footage.left_out)}
     folder = _start(out, settings, [source], session, kind="run", **facts)
@@ -298,7 +298,7 @@ def run_all(settings: Settings, session: Session, *, anew: bool = False) -> Outc
     for seed in seeds:
         seed_folder = folder
         if len(seeds) > 1:
-            before = claim(out / f"seed-{seed}", "run", [source], settings, anew=anew)
+            before = claim(out / f"seed-{seed}", "run", [source], settings, overwrite=overwrite)
             seed_folder = _start(out / f"seed-{seed}", settings, [source], session, kind="run", seed=seed)
         prune(seed_folder, before, folder.record.video_sha256)
         session.reporter.say(f"seed {seed}")

@@ -101,7 +101,7 @@ def commands(run: Path) -> Iterator[Callable[[], object]]:
     yield lambda: run_feedback(run, None, QUIET, apply=False, who="a", why="", undo=("1",))
     yield lambda: run_ablate(run, None, QUIET)
     yield lambda: run_evaluate(run, None, QUIET, bootstrap=0, events=True)
-    yield lambda: run_overlay(run, QUIET, only=(), clips=True, labels=None, most=1)
+    yield lambda: run_overlay(run, QUIET, only=(), clips=True, labels=None, max_clips=1)
 
 
 def sentences(calls: Iterable[Callable[[], object]]) -> list[str]:

@@ -107,16 +107,16 @@ def test_a_training_may_be_done_again_on_its_sources_alone(tmp_path):
         claim(run, "train", ["/v/b.mp4"], other)
 
 
-def test_a_run_that_is_made_anew_leaves_nothing_of_the_one_before(tmp_path):
+def test_a_run_that_is_overwritten_leaves_nothing_of_the_one_before(tmp_path):
     run = made(tmp_path / "r", "run", settings=load_settings(overrides=["fusion.folds=9"]))
     kept, gone = ["exemptions.json", "notes.txt"], ["scores/x.parquet", "events.json", "report.html", "figures/x.png"]
     for name in (*kept, *gone):
         write_text(run / name, "x")
-    assert claim(run, "run", ["/v/b.mp4"], DEFAULT, anew=True) is None
+    assert claim(run, "run", ["/v/b.mp4"], DEFAULT, overwrite=True) is None
     assert all((run / name).exists() for name in kept)
     assert not any((run / name).exists() for name in gone)
     with pytest.raises(UsageError, match="that of mulde train"):
-        claim(made(tmp_path / "t", "train"), "run", ["/v/a.mp4"], DEFAULT, anew=True)
+        claim(made(tmp_path / "t", "train"), "run", ["/v/a.mp4"], DEFAULT, overwrite=True)
 
 
 def test_new_runs_are_numbered_behind_the_last(tmp_path, monkeypatch):

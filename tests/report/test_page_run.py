@@ -124,7 +124,7 @@ def test_figures_are_those_of_the_evaluation(run, small):
 def test_figures_of_another_version_are_named(run):
     write_json(run / "metrics.json", {"rows": [{"smoothing": "raw"}]})
     page = run_report(run, None, QUIET, embed_clips=False).read_text(encoding="utf-8")
-    assert "mulde evaluate writes it anew" in page
+    assert "mulde evaluate writes it again" in page
 
 
 def test_events_of_videos_without_scores_are_left_out_and_said(run, small, capsys):

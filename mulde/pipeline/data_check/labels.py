@@ -121,7 +121,9 @@ def _compare(dataset: Dataset, truth: Truth) -> None:
         explained = True
         last = len(truth.flags)
         truth.found(_miscount(truth, last), f"labelled up to frame {last}, counted from 1, but there are {n} frames")
-    elif truth.flags is not None and num_masks == n and (truth.flags != truth.masked).any():
+    elif (
+        truth.flags is not None and truth.masked is not None and num_masks == n and (truth.flags != truth.masked).any()
+    ):
         explained = True
         truth.found(*_disagreement(truth.flags, truth.masked))
     if truth.error is None and truth.mask_error is None:
@@ -136,9 +138,8 @@ def _compare(dataset: Dataset, truth: Truth) -> None:
         truth.found("bad labels", str(truth.mask_error))
 
 
-def _disagreement(flags: Bool, masked: Bool | None) -> tuple[str, str]:
+def _disagreement(flags: Bool, masked: Bool) -> tuple[str, str]:
     """Kind and sentence for labels (T,) and masks (T,) that differ: moved or cut by one frame, or something else."""
-    assert masked is not None
     differ = np.flatnonzero(flags != masked)
     said = f"masks and labels differ in {len(differ)} of {len(flags)} frames, first in frame {differ[0]} (from 0)"
     if np.array_equal(flags[1:], masked[:-1]):

@@ -71,15 +71,15 @@ def _fuse(streams: Mapping[str, Float64], fusion: FusionSettings) -> Float64:
 
 
 def choices_of(streams: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Which streams to combine, by the name of the choice: all, each alone, each left out; the same choice once."""
+    """Which streams to combine, by the name of the choice: all, each alone, all but each; no choice twice."""
     named = {ALL: tuple(streams)}
     named |= {f"only {name}": (name,) for name in streams}
     named |= {f"without {name}": tuple(other for other in streams if other != name) for name in streams}
-    seen: dict[tuple[str, ...], str] = {}
+    first_name: dict[tuple[str, ...], str] = {}
     for name, choice in named.items():
         if choice:
-            seen.setdefault(choice, name)
-    return {name: choice for choice, name in seen.items()}
+            first_name.setdefault(choice, name)
+    return {name: choice for choice, name in first_name.items()}
 
 
 def fused_choices(
@@ -89,19 +89,19 @@ def fused_choices(
 
     Raises MuldeError when there are no streams, or all of them together are not the fused scores that were stored.
     """
-    streams = list(dict.fromkeys(name for one in scored.values() for name in one.track.streams))
+    streams = list(dict.fromkeys(name for video in scored.values() for name in video.track.streams))
     if not streams:
         raise MuldeError(f"scores in {folder}", expected="a column score_<stream> for each stream", got="none")
     fused = {
-        name: {v: _fuse({s: one.track.streams[s] for s in choice}, fusion) for v, one in scored.items()}
+        name: {v: _fuse({s: video.track.streams[s] for s in choice}, fusion) for v, video in scored.items()}
         for name, choice in choices_of(streams).items()
     }
-    for video, one in scored.items():
-        if not np.allclose(fused[ALL][video], one.track.fused):
+    for name, video in scored.items():
+        if not np.allclose(fused[ALL][name], video.track.fused):
             raise MuldeError(
-                f"{folder}: scores of {video}",
+                f"{folder}: scores of {name}",
                 expected="streams that give the stored fused scores under settings.toml",
-                got=f"others, up to {float(np.abs(fused[ALL][video] - one.track.fused).max()):.3g} away",
+                got=f"others, up to {float(np.abs(fused[ALL][name] - video.track.fused).max()):.3g} away",
                 hint="mulde score with this version",
             )
     return fused

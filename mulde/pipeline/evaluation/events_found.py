@@ -76,10 +76,10 @@ def write_events_found(
 
     Raises UsageError for a run without an alarm level, MuldeError for a folder that is no run or is damaged.
     """
-    found = events_found(scored, labels, read_record(folder).alarm, read_events(folder))
-    write_tables(found, folder)
+    result = events_found(scored, labels, read_record(folder).alarm, read_events(folder))
+    write_tables(result, folder)
     reporter.say(f"annotated anomalies and what found them: {folder / EVENTS_FOUND}.csv")
-    return found
+    return result
 
 
 def events_found(
@@ -106,19 +106,19 @@ def events_found(
     num_false = num_alarms = num_flagged = num_normal = 0
     normal_s = 0.0
     for name, track in labels.items():
-        one, own = scored[name], [event for event in events if event.video == name]
-        alarms = [event for event in own if not event.suppression]
-        rows += _rows(name, one, track, own)
-        frames, normal = one.track.frame_index, ~track.anomalous
-        inside = [_inside(event, frames) for event in alarms]
+        video, events_of_video = scored[name], [event for event in events if event.video == name]
+        alarms = [event for event in events_of_video if not event.suppression]
+        rows += _rows(name, video, track, events_of_video)
+        frames, normal = video.track.frame_index, ~track.anomalous
+        spans = [_rows_of(event, frames) for event in alarms]
         num_alarms += len(alarms)
-        num_false += sum(not track.anomalous[within].any() for within in inside)
+        num_false += sum(not track.anomalous[span].any() for span in spans)
         flagged = np.zeros(len(frames), np.bool_)
-        for within in inside:
-            flagged[within] = True
+        for span in spans:
+            flagged[span] = True
         num_flagged += int(np.sum(flagged & normal))
         num_normal += int(normal.sum())
-        normal_s += float(normal.sum()) / one.rate
+        normal_s += float(normal.sum()) / video.rate
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
     long = table[table["length_s"] >= MIN_LENGTH_S]
     clips = long.groupby("video")["found"].all()
@@ -137,8 +137,8 @@ def events_found(
     )
 
 
-def _inside(event: Event, frames: np.ndarray) -> slice:
-    """Where in frames (T,) those of an event lie."""
+def _rows_of(event: Event, frames: np.ndarray) -> slice:
+    """Where in frames (T,) those of an event are."""
     return slice(*np.searchsorted(frames, [event.start_frame, event.end_frame]).tolist())
 
 
@@ -150,7 +150,7 @@ def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[E
         alarms = [event for event in near if not event.suppression]
         best = min(alarms or near, key=by_likelihood, default=None)
         reason = best.reason if best else None
-        seen = max(start, min((_inside(event, frames).start for event in alarms), default=start))
+        found_at = max(start, min((_rows_of(event, frames).start for event in alarms), default=start))
         yield {
             "video": name,
             "start_frame": first,
@@ -159,7 +159,7 @@ def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[E
             "end_s": time_s[end - 1],
             "length_s": round(float(time_s[end - 1] - time_s[start]) + 1 / scored.rate, 6),
             "found": bool(alarms),
-            "delay_s": time_s[seen] - time_s[start] if alarms else np.nan,
+            "delay_s": time_s[found_at] - time_s[start] if alarms else np.nan,
             "event_id": best.event_id if best else "",
             "p_value": best.p_value if best else np.nan,
             "stream": reason.stream if reason else "",
@@ -168,8 +168,8 @@ def _rows(name: str, scored: ScoredVideo, labels: LabelTrack, events: Sequence[E
         }
 
 
-def write_tables(found: EventsFound, folder: Path) -> None:
+def write_tables(result: EventsFound, folder: Path) -> None:
     """`<folder>/events_found.csv` and `.parquet`, each whole."""
-    write_csv(found.table, folder / f"{EVENTS_FOUND}.csv")
+    write_csv(result.table, folder / f"{EVENTS_FOUND}.csv")
     with atomic_write(folder / f"{EVENTS_FOUND}.parquet") as partial:
-        found.table.to_parquet(partial, index=False)
+        result.table.to_parquet(partial, index=False)

@@ -36,12 +36,12 @@ def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str
     Raises LabelError for labels that are missing, damaged or miscounted, or a video of another data set.
     """
     known = {video.name for video in dataset.videos("test")}
-    strangers = sorted(set(scored) - known)
-    if strangers:
+    unknown = sorted(set(scored) - known)
+    if unknown:
         raise LabelError(
-            f"scored video {strangers[0]}",
+            f"scored video {unknown[0]}",
             expected=f"a test video of {dataset.name} in {dataset.root}",
-            got=f"{len(strangers)} that it does not hold",
+            got=f"{len(unknown)} that it does not hold",
         )
     labels = {}
     for video in dataset.videos("test"):
@@ -59,8 +59,8 @@ def read_labels(dataset: Dataset, scored: Mapping[str, ScoredVideo]) -> dict[str
 
 
 def _with_rate(video: Video, scored: ScoredVideo) -> Video:
-    """The video with the rate and times of its file, for labels in seconds. Those of a frame folder have to come from
-    elsewhere: what is assumed of one that does not say would shift its labels."""
+    """The video with the rate and times of its file, for labels in seconds. Frame folders are returned as they are: an
+    assumed rate would shift their labels."""
     if video.frame_rate is not None or video.path.is_dir():
         return video
     rate, track = Fraction(scored.rate).limit_denominator(100_000), scored.track

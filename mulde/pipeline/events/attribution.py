@@ -60,7 +60,7 @@ class ReasonBuilder:
         values = table.values[chosen[chosen >= 0]]
         excess = np.mean([density.level_excess(values) for density in self.stream.densities], axis=0)
         levels = self.stream.densities[0].noise_levels
-        found, distance, reference = self._nearest(values)
+        samples, distance, reference = self._nearest(values)
         groups = self._groups(values, reference)
         at = 0
         for row in chosen:
@@ -72,7 +72,7 @@ class ReasonBuilder:
                 int(row),
                 tuple((float(level), float(z)) for level, z in zip(levels, excess[at], strict=True)),
                 groups[at],
-                tuple(zip(found[at].tolist(), distance[at].tolist(), strict=True)),
+                tuple(zip(samples[at].tolist(), distance[at].tolist(), strict=True)),
             )
             at += 1
 
@@ -141,9 +141,9 @@ class ReasonBuilder:
         if self.normal_index is None:
             none = np.zeros((len(values), 0))
             return none.astype(np.int64), none, np.repeat(self.normal, len(values), axis=0)
-        found, distance = self.normal_index.nearest(self.name, values, max(self.settings.reasons.nearest, 1))
-        place = np.searchsorted(self.normal_index.rows_of(self.name), found[:, 0])
-        return found, distance, self.normal[place]
+        samples, distance = self.normal_index.nearest(self.name, values, max(self.settings.reasons.nearest, 1))
+        place = np.searchsorted(self.normal_index.rows_of(self.name), samples[:, 0])
+        return samples, distance, self.normal[place]
 
     def _named(self, nearest: tuple[tuple[int, float], ...]) -> tuple[ReferenceSample, ...]:
         if self.normal_index is None:

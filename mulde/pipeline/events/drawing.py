@@ -61,16 +61,16 @@ def draw_overlay(
 
     Raises VideoError where the video cannot be read or has frames without a score.
     """
-    own = [event for event in events if event.video == track.video]
-    draw_copy(video, Findings(track, regions, own, labels, alarm_level), settings, target, reporter)
+    events = [event for event in events if event.video == track.video]
+    draw_copy(video, Findings(track, regions, events, labels, alarm_level), settings, target, reporter)
 
 
-def draw_copy(video: Video, found: Findings, settings: Settings, target: Path, reporter: Reporter) -> None:
+def draw_copy(video: Video, findings: Findings, settings: Settings, target: Path, reporter: Reporter) -> None:
     """`target`: as many frames as the video has, shown at the same times, of the same size, with the same sound.
 
     Raises VideoError where the video cannot be read or has frames without a score.
     """
-    name = found.track.video
+    name = findings.track.video
     with ExitStack() as opened:
         reader = opened.enter_context(_open(video, settings))
         if any(side % 2 for side in reader.size_hw):
@@ -79,12 +79,12 @@ def draw_copy(video: Video, found: Findings, settings: Settings, target: Path, r
         if reader.decoder != "frames":
             stream = settings.video.stream
             sound = opened.enter_context(Sound(video.path, None if stream == "auto" else stream))
-        advance = opened.enter_context(reporter.bar(f"  {name}", len(found.track), "frames"))
-        when = timing(found.track.time_s, reader.rate)
+        advance = opened.enter_context(reporter.bar(f"  {name}", len(findings.track), "frames"))
+        when = timing(findings.track.time_s, reader.rate)
         writer = opened.enter_context(
             VideoWriter(target, when.rate, time_base=when.time_base, crf=_CRF, quick=True, sound=sound)
         )
-        for frames, rows in _painted(reader, found, opened):
+        for frames, rows in _painted(reader, findings, opened):
             for image, row in zip(frames.images, rows, strict=True):
                 writer.write(image, int(when.pts[row]))
             advance(len(frames))
@@ -92,10 +92,10 @@ def draw_copy(video: Video, found: Findings, settings: Settings, target: Path, r
         reporter.warn(f"{name}: {remark}")
 
 
-def _painted(reader: VideoReader, found: Findings, opened: ExitStack) -> Iterator[tuple[Frames, list[int]]]:
+def _painted(reader: VideoReader, findings: Findings, opened: ExitStack) -> Iterator[tuple[Frames, list[int]]]:
     """The frames of a video, painted, and their rows in the track. While one batch is worked on, the next is painted
     and the one behind it decoded."""
-    painter = found.painter(reader.size_hw)
+    painter = findings.painter(reader.size_hw)
 
     def paint() -> Iterator[tuple[Frames, list[int]]]:
         for frames in decoded:
@@ -106,21 +106,21 @@ def _painted(reader: VideoReader, found: Findings, opened: ExitStack) -> Iterato
     yield from prefetch(paint(), opened.enter_context(ThreadPoolExecutor(1, "paint")))
 
 
-def draw_clips(video: Video, found: Findings, settings: Settings, folder: Path, reporter: Reporter) -> None:
+def draw_clips(video: Video, findings: Findings, settings: Settings, folder: Path, reporter: Reporter) -> None:
     """Each event of a video as a short video and as a contact sheet in `folder`, in one reading of the video.
 
     A clip lasts from 2 s before the event to 2 s after it, at most 20 s around its peak; its longer side has at most
     640 pixels. Raises VideoError as `draw_copy` does.
     """
-    track = found.track
+    track = findings.track
     with ExitStack() as opened:
         reader = opened.enter_context(_open(video, settings))
         when = timing(track.time_s, reader.rate)
-        waiting = [_Clip(event, track, when, folder) for event in found.events]
+        waiting = [_Clip(event, track, when, folder) for event in findings.events]
         waiting.sort(key=lambda clip: clip.first, reverse=True)
         last = max((clip.last for clip in waiting), default=-1)
         sizes = [_scaled(reader.size_hw, longer_px) for longer_px in (_CLIP_PX, CELL_PX)]
-        painters = [found.painter(size) for size in sizes]
+        painters = [findings.painter(size) for size in sizes]
         advance = opened.enter_context(reporter.bar(f"  {track.video}", last + 1, "frames"))
         running: list[_Clip] = []
         for frames in prefetch(iter(reader), opened.enter_context(ThreadPoolExecutor(1, "decode"))):

@@ -46,9 +46,9 @@ def explain(
     """
     reasons: dict[str, Reason] = {}
     rows: dict[str, tuple[str, Float32]] = {}
-    for video, own in by_video(events).items():
+    for video, events_of_video in by_video(events).items():
         try:
-            explained = list(_explain_video(own, scored[video], stored[video], bundle, normal_index))
+            explained = list(_explain_video(events_of_video, scored[video], stored[video], bundle, normal_index))
         except Exception as error:
             if failed is None or stops_all(error):
                 raise
@@ -71,8 +71,8 @@ def stream_shares(scored: ScoredVideo, how: str) -> dict[str, Float64]:
     streams = scored.track.streams
     if how == "max":
         highest = np.argmax(np.stack(list(streams.values())), axis=0)
-        streams = {name: np.where(highest == i, own, 0.0) for i, (name, own) in enumerate(streams.items())}
-    return {name: smooth(own, scored.sigma_frames, "centred") for name, own in streams.items()}
+        streams = {name: np.where(highest == i, scores, 0.0) for i, (name, scores) in enumerate(streams.items())}
+    return {name: smooth(scores, scored.sigma_frames, "centred") for name, scores in streams.items()}
 
 
 def _explain_video(
@@ -80,10 +80,10 @@ def _explain_video(
 ) -> Iterator[tuple[Event, Reason, Float32 | None]]:
     """The reasons of the events of one video, table by table, with the rows behind them."""
     peaks = np.searchsorted(scored.track.frame_index, [event.peak_frame for event in events])
-    shares = {name: own[peaks] for name, own in stream_shares(scored, bundle.settings.fusion.combine).items()}
+    shares = {name: values[peaks] for name, values in stream_shares(scored, bundle.settings.fusion.combine).items()}
     facts = {  # what each stream alone says at the peaks
-        f"p_{name}": np.exp(-0.5 * np.square(smooth(own, scored.sigma_frames, "centred")[peaks]))
-        for name, own in scored.track.streams.items()
+        f"p_{name}": np.exp(-0.5 * np.square(smooth(scores, scored.sigma_frames, "centred")[peaks]))
+        for name, scores in scored.track.streams.items()
         if bundle.streams[name].surprise is not None
     }
     driving = np.argmax(np.stack(list(shares.values())), axis=0)  # (n,)
@@ -96,8 +96,8 @@ def _explain_video(
         for at, row, reason in zip(mine, chosen, builder.reasons(table, chosen), strict=True):
             reason = replace(
                 reason,
-                streams={stream: float(own[at]) for stream, own in shares.items()},
-                facts={**reason.facts, **{fact: float(own[at]) for fact, own in facts.items()}},
+                streams={stream: float(values[at]) for stream, values in shares.items()},
+                facts={**reason.facts, **{fact: float(values[at]) for fact, values in facts.items()}},
             )
             yield events[at], reason, None if row < 0 else table.values[row]
 

@@ -1,8 +1,8 @@
 """Events of a run folder that grows: batches are parts of their own until the tables take them in.
 
-Neither a batch nor the taking in reads old events: JSON and CSV are continued behind a copy of their bytes, Parquet
-by streaming columns. So the work for a new video does not grow with what was found before. Each table is replaced
-whole, and parts stay until all tables hold them: a kill at any moment leaves nothing that the next start does not mend.
+Old events are not parsed for new ones: JSON and CSV are continued after a copy of their bytes, Parquet by streaming its
+row groups. Each table is replaced atomically, and parts stay until all tables hold them, so that the next start repairs
+whatever a kill leaves.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class _PartFile(FileModel):
 
 @dataclass(frozen=True)
 class EventParts:
-    """The events of the run folder `root` that its tables do not hold yet."""
+    """The events of the run folder `root` that its tables do not contain yet."""
 
     root: Path
 
     def add(self, videos: Collection[str], events: Sequence[Event], rows: EventRows) -> None:
-        """Keep the events of a batch of videos, which take the place of whatever events these videos had."""
+        """Keep the events of a batch of videos, which replace all earlier events of these videos."""
         part = self.root / PARTS / f"{max([0, *map(_number, self._folders())]) + 1:08d}"
         write_event_rows(rows, part)
         write_json(part / _PART, {"videos": sorted(videos), "events": events_json(events)})
@@ -78,7 +78,7 @@ class EventParts:
         if count is None:
             count = self._rewrite(videos, events, rows, suppress)
         for folder in folders:
-            (folder / _PART).unlink()  # first: a part that is half removed is none
+            (folder / _PART).unlink()  # first: a part without this file does not count
         shutil.rmtree(journal.parent)
         return count
 
@@ -86,7 +86,7 @@ class EventParts:
         return sorted(path.parent for path in (self.root / PARTS).glob(f"[0-9]*/{_PART}"))
 
     def _read(self, folders: Sequence[Path]) -> tuple[set[str], list[Event], dict[str, tuple[str, Float32]]]:
-        """Of a video in several parts, as after a kill, the last one counts."""
+        """Of a video in several parts, which a kill can leave, the last part counts."""
         events_of: dict[str, list[Event]] = {}
         rows: dict[str, tuple[str, Float32]] = {}
         for folder in folders:
@@ -95,12 +95,12 @@ class EventParts:
             for event in map(event_of, part.events):
                 events_of[event.video].append(event)
             rows |= read_event_rows(folder)
-        events = sorted_events(event for found in events_of.values() for event in found)
+        events = sorted_events(event for events in events_of.values() for event in events)
         kept = {event.event_id for event in events}
         return set(events_of), events, {event_id: row for event_id, row in rows.items() if event_id in kept}
 
     def _append(self, videos: set[str], events: Sequence[Event], rows: EventRows) -> int | None:
-        """None, and nothing done, where the tables cannot simply be continued."""
+        """The number of events; None, with nothing done, where the tables cannot be continued."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
@@ -122,7 +122,7 @@ class EventParts:
             self._continue_json(as_json, events)
             self._continue_csv(as_csv, table)
             _continue_parquet(as_parquet, pa.Table.from_pandas(table, preserve_index=False))
-        except (pa.ArrowException, ValueError):  # a damaged table; events.json holds all that is in it
+        except (pa.ArrowException, ValueError):  # a damaged table: events.json has all of its content
             return None
         return len(known) + len(events)
 

@@ -135,10 +135,10 @@ def read_event_rows(folder: Path) -> dict[str, tuple[str, Float32]]:
 
 def by_video(events: Iterable[Event]) -> dict[str, list[Event]]:
     """The events of each video that has any, in their order."""
-    found: dict[str, list[Event]] = {}
+    events_of: dict[str, list[Event]] = {}
     for event in events:
-        found.setdefault(event.video, []).append(event)
-    return found
+        events_of.setdefault(event.video, []).append(event)
+    return events_of
 
 
 def picture_path(folder: Path, event: Event, ending: str) -> Path:

@@ -21,7 +21,7 @@ from mulde.errors import Failure, MuldeError
 from mulde.evaluation.metrics import mean_and_std
 from mulde.evaluation.protocol import evaluate_tracks
 from mulde.nested import differences, leaves, with_values
-from mulde.pipeline.evaluation.labels import read_labels
+from mulde.pipeline.evaluation.labels import labelled_dataset, read_labels
 from mulde.pipeline.run_folder import METRICS, RECORD, RunRecord, check_metrics, read_record
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.records import LabelTrack, ScoredVideo
@@ -190,8 +190,7 @@ def changed_settings(config: Plain, here: Plain) -> Plain:
 
 def _read_scores(done: Reproduction, folder: Path) -> _Judged:
     """The scores of one seed and the labels that they were compared with."""
-    dataset = open_source(done.source).dataset
-    assert dataset is not None  # a reproduction names one
+    dataset = labelled_dataset(open_source(done.source), done.source)
     scored = read_scores(folder / "scores")
     return scored, read_labels(dataset, scored)
 

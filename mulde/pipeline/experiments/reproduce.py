@@ -48,7 +48,7 @@ def run_reproduce(
     """Run the benchmark `name` below `root` by its pinned config; `<out>/reproduction.json` and `.md`.
 
     Each seed works in `<out>/seed-<n>`; one that is finished and was made by the same settings, weights, videos,
-    versions and device is evaluated again, but not trained anew. frames: the config with one row per frame. config: a
+    versions and device is evaluated again, but not trained again. frames: the config with one row per frame. config: a
     file in the place of the pinned one. weights: paths for `detector`, `pose`, `backbone`. changes: KEY=VALUE.
     compat: a protocol variant whose figures are recorded as well. Raises UsageError for a name without a config, for
     weights that the settings have no use for, and for an unknown variant.
@@ -135,9 +135,9 @@ def _reproduce_seed(
         place.reporter.say(f"{folder}: finished before; evaluated again")
         return run_evaluate(folder, settings.run.source, place.reporter)
     if different:
-        place.reporter.say(f"{folder}: made anew, because of another {different}")
+        place.reporter.say(f"{folder}: made again, because of another {different}")
     (folder / MADE_BY).unlink(missing_ok=True)
-    outcome = run_all(settings, place, anew=True)
+    outcome = run_all(settings, place, overwrite=True)
     if not outcome.failures:
         write_json(folder / MADE_BY, _made_by(settings, digests, place))
     return outcome

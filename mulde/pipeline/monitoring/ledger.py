@@ -1,4 +1,4 @@
-"""What a watched folder's files came to: one SQLite file, which a kill at any moment leaves whole.
+"""The ledger of a watched folder: what became of each file, in one SQLite file that survives a kill at any time.
 
 A file is an entry for each content that was scored; of the entries with one path all but one are `replaced`.
 """
@@ -23,7 +23,7 @@ from mulde.pipeline.run_folder import LEDGER
 TABLE = "watched.csv"
 WAITING, WORKING, DONE, FAILED, REPLACED, GONE = "waiting", "working", "done", "failed", "replaced", "gone"
 MAX_CUT_SHORT = 5
-"""A file that the process has died on so often is the likely reason."""
+"""After this many deaths of the process on one file, the file is taken to be the reason."""
 
 _VERSION = 1
 # A commit need not reach the disk before the next one: what a power cut takes is scored again, a kill takes nothing.
@@ -59,19 +59,19 @@ _KINDS = {
 
 
 class Stamp(NamedTuple):
-    """By what a change of a file is seen without reading it."""
+    """What shows that a file has changed, without reading it."""
 
     size: int
     mtime_ns: int
 
     @classmethod
     def of(cls, path: Path) -> Stamp | None:
-        """None where the file is not there, or cannot be reached."""
+        """None where the file does not exist or cannot be reached."""
         try:
-            found = path.stat()
+            status = path.stat()
         except OSError:
             return None
-        return cls(found.st_size, found.st_mtime_ns)
+        return cls(status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def key(path: str) -> str:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """SQLite keeps any type in any column; a watcher writes those of the schema."""
+    """SQLite accepts any type in any column; a watcher writes only those of the schema."""
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise MuldeError(f"ledger {path} is damaged ({verdict})", hint="another --out")
@@ -114,15 +114,15 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             got = ", ".join(f"{name} {str(row[name])[:40]!r}" for name in kinds)
             raise MuldeError(f"ledger {path}: a row of {table}", expected="what a watcher wrote", got=got)
     states = ", ".join(f"'{state}'" for state in (WAITING, WORKING, DONE, FAILED, REPLACED, GONE))
-    strange = connection.execute(f"SELECT state FROM files WHERE state NOT IN ({states}) LIMIT 1").fetchone()
-    if strange is not None:
-        raise MuldeError(f"ledger {path}: state", expected=states, got=repr(strange[0]))
+    unknown = connection.execute(f"SELECT state FROM files WHERE state NOT IN ({states}) LIMIT 1").fetchone()
+    if unknown is not None:
+        raise MuldeError(f"ledger {path}: state", expected=states, got=repr(unknown[0]))
 
 
 class Ledger:
     """Entries of files by their path relative to the watched folder. For one process at a time.
 
-    Raises sqlite3.Error where the disk does not do what it should.
+    Raises sqlite3.Error where the disk fails.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -149,9 +149,9 @@ class Ledger:
             yield cls(connection)
 
     def claim(self, facts: Mapping[str, object], hint: str) -> None:
-        """Record what all entries share, or raise UsageError where it is not what it was."""
-        held = self._db.execute("SELECT name, value FROM facts")
-        known = {name: parse_json(value, f"ledger {LEDGER}, {name}") for name, value in held}
+        """Record the facts that all entries share. Raises UsageError where one differs from what is on record."""
+        stored = self._db.execute("SELECT name, value FROM facts")
+        known = {name: parse_json(value, f"ledger {LEDGER}, {name}") for name, value in stored}
         for name, value in facts.items():
             if known.get(name, value) != value:
                 raise UsageError(
@@ -162,7 +162,7 @@ class Ledger:
             self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
 
     def recover(self) -> list[str]:
-        """The videos that a process had in hand when it died: they wait again, or have failed where that was often."""
+        """The videos that a process was working on when it died: they wait again or, after too many deaths, fail."""
         with self._db:
             videos = [row["video"] for row in self._rows("state = ?", WORKING)]
             self._db.execute(
@@ -181,7 +181,7 @@ class Ledger:
         return {path: Stamp(size, mtime_ns) for path, size, mtime_ns in rows}
 
     def unfinished(self) -> dict[str, int]:
-        """The keys of the files that wait for another try, and on each how often a process died."""
+        """The keys of the files that wait for another try, each with the number of times that a process died on it."""
         rows = self._db.execute(f"SELECT path, cut_short FROM files WHERE state = '{WAITING}'")
         return dict(rows.fetchall())
 
@@ -193,8 +193,8 @@ class Ledger:
         )
 
     def take(self, path: str, stamp: Stamp) -> LedgerEntry:
-        """Mark a file as being worked on. Content that was scored before gets an entry beside the old one; content that
-        was not is tried from the first try on."""
+        """Mark a file as being processed. Where other content of it was scored before, it gets a new entry and the old
+        one is replaced; otherwise changed content starts again at the first try."""
         known = self.find(path)
         with self._db:
             if known is None or known.state == DONE:
@@ -212,25 +212,26 @@ class Ledger:
                     {"state": WORKING, "size": stamp.size, "mtime_ns": stamp.mtime_ns, "entry": known.number},
                 )
         taken = self.find(path)
-        assert taken is not None
+        if taken is None:
+            raise MuldeError(f"ledger {LEDGER}", expected=f"the entry of {path} that was just written", got="none")
         return taken
 
     def done(self, entry: LedgerEntry, scored: Scored, scored_at: str) -> None:
         self._set(entry, state=DONE, reason="", scored_at=scored_at, **vars(scored))
 
     def failed(self, entry: LedgerEntry, reason: str, *, for_good: bool) -> None:
-        """Count a try that came to nothing."""
+        """Count a failed try."""
         self._set(entry, state=FAILED if for_good else WAITING, tries=entry.tries + 1, reason=key(reason))
 
     def put_back(self, entry: LedgerEntry) -> None:
-        """Let a file that is still being worked on wait again; nothing is held against it."""
+        """Let a file that is still being processed wait again; this does not count as a try."""
         with self._db:
             self._db.execute(
                 "UPDATE files SET state = ? WHERE entry = ? AND state = ?", (WAITING, entry.number, WORKING)
             )
 
     def gone(self, entry: LedgerEntry) -> None:
-        """A file was removed before it was scored; it goes on where it was if it comes back."""
+        """A file was removed before it was scored; if it returns, its entry continues."""
         self._set(entry, state=GONE, reason="removed before it was scored")
 
     def touched(self, entry: LedgerEntry, stamp: Stamp) -> None:

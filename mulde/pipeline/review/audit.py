@@ -25,7 +25,7 @@ from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.scoring.frames import score_frames
-from mulde.pipeline.scoring.threshold import DEFAULT_RATE_PER_HOUR, seen_events
+from mulde.pipeline.scoring.threshold import DEFAULT_RATE_PER_HOUR, events_above
 from mulde.pipeline.training.exclusions import CHOICE
 from mulde.progress import Reporter
 from mulde.records import FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack, UInt8
@@ -117,7 +117,7 @@ def least_normal_events(bundle: Bundle, parts: Sequence[HeldOutPart]) -> list[tu
     events = [
         (event, part)
         for part in parts
-        for event in seen_events(
+        for event in events_above(
             part.stored.video.name,
             part.frame_index,
             part.time_s,

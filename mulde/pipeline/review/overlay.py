@@ -29,12 +29,12 @@ TIMELINE = "timeline.png"
 
 
 def run_overlay(
-    run: Path, reporter: Reporter, *, only: Sequence[str], clips: bool, labels: str | None, most: int = 200
+    run: Path, reporter: Reporter, *, only: Sequence[str], clips: bool, labels: str | None, max_clips: int = 200
 ) -> Outcome:
-    """`<run>/overlays/<video>.mp4` of the scored videos (`only`: of these); or with `clips`, of their events
-    `<run>/clips/<video>/<peak frame>.mp4` and `.png` for the `most` clearest, and `<run>/timeline.png` of all.
+    """`<run>/overlays/<video>.mp4` of the scored videos; with `clips`, `<run>/clips/<video>/<peak frame>.mp4` and
+    `.png` of their `max_clips` clearest events, and `<run>/timeline.png` of all. only: names of videos to draw.
 
-    labels: NAME:ROOT; without it those of the data set that was scored. Raises UsageError for a video without scores.
+    labels: NAME:ROOT; None takes those of the data set that was scored. Raises UsageError for a video without scores.
     """
     record = read_record(run)
     settings = load_settings(run / SETTINGS)
@@ -43,25 +43,25 @@ def run_overlay(
     if unknown := sorted(set(only) - set(scored)):
         raise UsageError(f"video {unknown[0]}", expected=f"one of {listing(sorted(scored))}", got="one without scores")
     events = [event for event in read_events(run) if not only or event.video in only]
-    if clips and len(events) > most:
-        reporter.say(f"clips of the {most} clearest of {len(events)} events; --most {len(events)} for all")
-        events = events[:most]
-    found = _findings(events, record, scored, _truth(record, scored, labels, reporter))
-    names = [name for name in scored if name in (only or scored) and (found[name].events or not clips)]
+    if clips and len(events) > max_clips:
+        reporter.say(f"clips of the {max_clips} clearest of {len(events)} events; --most {len(events)} for all")
+        events = events[:max_clips]
+    findings = _findings(events, record, scored, _truth(record, scored, labels, reporter))
+    names = [name for name in scored if name in (only or scored) and (findings[name].events or not clips)]
     if clips:
-        _draw_timeline(run, found, reporter)
-    return _draw_each(run, names, found, record, settings, reporter, clips=clips)
+        _draw_timeline(run, findings, reporter)
+    return _draw_each(run, names, findings, record, settings, reporter, clips=clips)
 
 
 def _as_scored(name: str, scored: Iterable[str]) -> str:
-    """The name of a scored video that is given as it is or as it was shown."""
+    """The scored video with this name, which may be given as it was printed."""
     return next((known for known in scored if valid_text(name) in (known, printable(known))), name)
 
 
 def _draw_each(
     run: Path,
     names: Sequence[str],
-    found: Mapping[str, Findings],
+    findings: Mapping[str, Findings],
     record: RunRecord,
     settings: Settings,
     reporter: Reporter,
@@ -73,11 +73,11 @@ def _draw_each(
         for name in names:
             try:
                 video = _checked(name, videos, record)
-                one = replace(found[name], regions=read_regions_of(run / REGIONS, name))
+                to_draw = replace(findings[name], regions=read_regions_of(run / REGIONS, name))
                 if clips:
-                    draw_clips(video, one, settings, folder, reporter)
+                    draw_clips(video, to_draw, settings, folder, reporter)
                 else:
-                    draw_copy(video, one, settings, output_path(folder, name, ".mp4"), reporter)
+                    draw_copy(video, to_draw, settings, output_path(folder, name, ".mp4"), reporter)
                 outcome.done += 1
             except Exception as error:
                 if stops_all(error):
@@ -91,16 +91,16 @@ def _draw_each(
 
 
 def _findings(
-    seen: Sequence[Event],
+    events: Sequence[Event],
     record: RunRecord,
     scored: Mapping[str, ScoredVideo],
     labels: Mapping[str, LabelTrack],
 ) -> dict[str, Findings]:
-    """Without the boxes of the videos: these may be many, so they are read when a video's turn comes."""
-    level = record.alarm_level
-    events = by_video(seen)
+    """What there is to draw about each video, without boxes: there may be many, so they are read video by video."""
+    level, events_of = record.alarm_level, by_video(events)
     return {
-        name: Findings(one.track, None, events.get(name, ()), labels.get(name), level) for name, one in scored.items()
+        name: Findings(video.track, None, events_of.get(name, ()), labels.get(name), level)
+        for name, video in scored.items()
     }
 
 
@@ -119,29 +119,29 @@ def _truth(
 
 
 def _videos(record: RunRecord, reporter: Reporter) -> dict[str, Video]:
-    """The videos behind the sources of a run, by name; a source that is gone is said and left out."""
-    found: list[Video] = []
+    """The videos behind the sources of a run, by name; a source that no longer exists gives a warning."""
+    videos: list[Video] = []
     for source in record.sources:
         try:
-            found += open_source(source).split("test")
+            videos += open_source(source).split("test")
         except MuldeError as error:
             reporter.warn(str(error))
-    return {video.name: video for video in distinct_names(found)[0]}
+    return {video.name: video for video in distinct_names(videos)[0]}
 
 
 def _checked(name: str, videos: Mapping[str, Video], record: RunRecord) -> Video:
     """The video of that name, if it is still the one that was scored."""
     if name not in videos:
         sources = ", ".join(record.sources) or "none"
-        raise VideoError("the video is not there any more", expected=f"one of that name in {sources}")
+        raise VideoError("the video no longer exists", expected=f"one of that name in {sources}")
     known = record.video_sha256.get(name)
     if known is not None and content_hash(videos[name].path) != known:
         raise VideoError(f"{videos[name].path} is not the video that was scored", hint="mulde score, to score this one")
     return videos[name]
 
 
-def _draw_timeline(run: Path, found: Mapping[str, Findings], reporter: Reporter) -> None:
-    level = next(iter(found.values())).alarm_level
-    truth = {name: one.labels for name, one in found.items() if one.labels is not None}
-    write_timeline(run / TIMELINE, [one.track for one in found.values()], read_events(run), truth, level)
+def _draw_timeline(run: Path, findings: Mapping[str, Findings], reporter: Reporter) -> None:
+    level = next(iter(findings.values())).alarm_level
+    truth = {name: video.labels for name, video in findings.items() if video.labels is not None}
+    write_timeline(run / TIMELINE, [video.track for video in findings.values()], read_events(run), truth, level)
     reporter.say(f"timeline: {run / TIMELINE}")

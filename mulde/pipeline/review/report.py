@@ -149,8 +149,8 @@ def _truth(path: Path) -> dict[str, list[tuple[int, int]]]:
     """Labelled frames that an evaluation left: video -> half-open ranges. The report opens no labels itself."""
     if not path.is_file():
         return {}
-    found = read_typed(path, dict[str, list[_Span]], max_bytes=2**28, hint="mulde evaluate")
-    return {name: [(start, end) for start, end in spans] for name, spans in found.items()}
+    truth = read_typed(path, dict[str, list[_Span]], max_bytes=2**28, hint="mulde evaluate")
+    return {name: [(start, end) for start, end in spans] for name, spans in truth.items()}
 
 
 def _clips(place: _Place, events: Sequence[Event], reporter: Reporter) -> dict[str, bytes]:
@@ -202,13 +202,13 @@ def _figures(path: Path) -> tuple[list[object], list[str]]:
     """The tables and remarks of an evaluation that was kept; none of one that does not fit this version."""
     if not path.is_file():
         return [], []
-    found = read_typed(path, dict[str, Any], max_bytes=2**28, hint="mulde evaluate")
-    if "rows" not in found:  # of several seeds
+    metrics = read_typed(path, dict[str, Any], max_bytes=2**28, hint="mulde evaluate")
+    if "rows" not in metrics:  # of several seeds
         return [], []
     try:
-        evaluation, remarks = check_metrics(found, path)
+        evaluation, remarks = check_metrics(metrics, path)
     except MuldeError:
-        return [], ["metrics.json is damaged or of another version of mulde: mulde evaluate writes it anew."]
+        return [], ["metrics.json is damaged or of another version of mulde: mulde evaluate writes it again."]
     return list(evaluation_tables(evaluation)), remarks
 
 

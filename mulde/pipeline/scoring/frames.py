@@ -1,4 +1,4 @@
-"""Stage 3: stored features and a model into one score per frame, as tables and pictures."""
+"""Stage 3: stored features and a model into one score per frame, as tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 _FRAMES_PER_ROW = 1000
-"""A video of which fewer frames could be decoded than one in so many is taken for a damaged table."""
+"""A table with fewer than one frame in this many of its video is taken to be damaged."""
 
 
 @dataclass(frozen=True)

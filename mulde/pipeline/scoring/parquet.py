@@ -51,7 +51,7 @@ def _pieces(source: Path, column: str) -> Iterator[Float32]:
             raise StoreError(f"{source}, column {column}", expected="lists of float32, all as long", got=str(kind))
         size = max(_BYTES_AT_A_TIME // (4 * kind.list_size), 1)
         for group in range(num_groups):
-            # Opened anew for each group: what was mapped of the last one is given back.
+            # Reopened for each group, which releases what was mapped of the last one.
             with pq.ParquetFile(source, memory_map=True) as file:
                 for batch in file.iter_batches(size, row_groups=[group], columns=[column]):
                     yield np.asarray(batch.column(0).flatten()).reshape(-1, kind.list_size)

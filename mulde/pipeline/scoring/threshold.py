@@ -72,10 +72,11 @@ class AlarmRule:
 
 
 def learn_threshold(bundle: Bundle, settings: AlarmSettings, reporter: Reporter) -> AlarmRule | None:
-    """The alarm level for `settings.false_alarms_per_hour`; None where the model came without normal scores.
+    """The threshold for `settings.false_alarms_per_hour`; None where the model has no normal scores.
 
-    0 asks for one an hour, or as few as the held-out footage supports; where no level has that many, for fewer, and
-    for none, with a warning, where that fails too. Raises UsageError for a rate that the footage does not support.
+    A rate of 0 asks for one per hour, or for the lowest rate that the held-out video supports. Where no level has that
+    many false alarms, a lower rate is tried; where that fails too, there is no threshold, with a warning. Raises
+    UsageError for a rate that the held-out video does not support.
     """
     wanted = settings.false_alarms_per_hour
     modes: tuple[SmoothingMode, ...] = ("centred", "causal")
@@ -91,76 +92,83 @@ def learn_threshold(bundle: Bundle, settings: AlarmSettings, reporter: Reporter)
                 hint="to train it again",
             )
         return None
-    levels = _asked_levels(normal, wanted, options, reporter) if wanted else _default_levels(normal, options, reporter)
-    if levels is None:
-        return None
-    return AlarmRule(rules, *levels, tuple(normal["centred"]))
+    thresholds = (
+        _wanted_thresholds(normal, wanted, options, reporter)
+        if wanted
+        else _default_thresholds(normal, options, reporter)
+    )
+    return None if thresholds is None else AlarmRule(rules, *thresholds, tuple(normal["centred"]))
 
 
-def _default_levels(
+def _default_thresholds(
     normal: Mapping[SmoothingMode, list[NormalVideo]], options: Mapping[str, float], reporter: Reporter
 ) -> tuple[Threshold, Threshold] | None:
-    least = max(lowest_rate(videos, **options) for videos in normal.values())
-    if least > DEFAULT_RATE_PER_HOUR:
-        enough = math.ceil(10 * least - 1e-6) / 10  # rounded up, so that asking for it is not refused
-        reporter.say(f"the held-out normal video supports no fewer than {enough:g} false alarms an hour")
+    # Few hours of normal video support no low rate: with n hours, nothing can be said about less than about 1/n.
+    lowest = max(lowest_rate(videos, **options) for videos in normal.values())
+    if lowest > DEFAULT_RATE_PER_HOUR:
+        possible = math.ceil(10 * lowest - 1e-6) / 10  # rounded up, so that a person who asks for it is not refused
+        reporter.say(f"the held-out normal video supports no fewer than {possible:g} false alarms per hour")
     refused: UsageError
-    for wanted in (max(DEFAULT_RATE_PER_HOUR, least), least):  # still video has less than one an hour at any level
+    # Video in which little happens has less than one event per hour at any level; then the lowest rate may still fit.
+    for wanted in (max(DEFAULT_RATE_PER_HOUR, lowest), lowest):
         try:
-            return _levels(normal, wanted, options)
+            return _thresholds(normal, wanted, options)
         except UsageError as error:
             refused = error
     reporter.warn(f"no alarm level, so no events; {refused}")
     return None
 
 
-def _asked_levels(
+def _wanted_thresholds(
     normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float], reporter: Reporter
 ) -> tuple[Threshold, Threshold]:
-    """The level of the events, of scores smoothed both ways, is for the rate that was asked for, or refused; that of
-    causal scores, which only figures have, may be for more where the footage supports no fewer."""
+    """Events use the threshold of scores smoothed both ways, which is for exactly the wanted rate or refused. That of
+    causal scores is only used for figures: where the video does not support the rate, it is for the lowest possible."""
     centred = alarm_level(normal["centred"], wanted, **options)
     try:
         return centred, alarm_level(normal["causal"], wanted, **options)
     except UsageError as error:
         causal = alarm_level(normal["causal"], max(wanted, lowest_rate(normal["causal"], **options)), **options)
-        reporter.warn(f"the level of causal scores is for {causal.wanted_per_hour:.3g} an hour; {error}")
+        reporter.warn(f"the threshold of causal scores is for {causal.wanted_per_hour:.3g} per hour; {error}")
         return centred, causal
 
 
-def _levels(
+def _thresholds(
     normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float]
 ) -> tuple[Threshold, Threshold]:
-    """For scores smoothed both ways, and for causal ones."""
+    """The thresholds of scores smoothed both ways and of causal ones."""
     centred, causal = (alarm_level(normal[mode], wanted, **options) for mode in ("centred", "causal"))
     return centred, causal
 
 
 def find_alarms(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> list[Event]:
     """The events of the videos (scores smoothed both ways), lowest p-value first, without reasons."""
-    found = [
+    events = [
         event
-        for video, one in scored.items()
-        for event in seen_events(
-            video,
-            one.track.frame_index,
-            one.track.time_s,
-            one.track.smoothed,
-            one.rate,
+        for name, video in scored.items()
+        for event in events_above(
+            name,
+            video.track.frame_index,
+            video.track.time_s,
+            video.track.smoothed,
+            video.rate,
             alarm.centred.level,
             alarm.rules,
         )
     ]
-    peaks = np.array([event.score for event in found], np.float64)
+    # An event counts once, by its peak, among the peaks of held-out normal video.
+    peaks = np.array([event.score for event in events], np.float64)
     p_values = event_p_values(peaks, alarm.normal, merge_gap_s=alarm.rules.merge_gap_s)
-    return sorted_events(replace(event, p_value=float(p)) for event, p in zip(found, p_values, strict=True))
+    return sorted_events(replace(event, p_value=float(p)) for event, p in zip(events, p_values, strict=True))
 
 
-def seen_events(
+def events_above(
     video: str, frame_index: Int64, time_s: Float64, scores: Float64, rate: float, level: float, rules: EventRules
 ) -> Iterator[Event]:
-    """The events of scores (T,) at a level, in order of time, with the frames (T,) and times (T,) that these are of;
-    without reasons, their p-values still to be had."""
+    """The events of scores (T,) at a level, in order of time, without reasons and with a p-value of 1 for now.
+
+    frame_index (T,), time_s (T,): frame and time of each score; rate: frames per second.
+    """
     merge_gap, min_length = rules.merge_gap(rate), rules.min_length(rate)
     for event in find_events(scores, level, merge_gap=merge_gap, min_length=min_length):
         last = event.end - 1

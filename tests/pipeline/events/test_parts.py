@@ -109,13 +109,13 @@ def suppressing(found: Sequence[Event], rows: events.EventRows) -> list[Event]:
     return [replace(one, suppression="3") for one in found]
 
 
-@pytest.mark.parametrize(("anew", "suppressed"), [(False, ["b"]), (True, ["a", "b"])])
-def test_suppressions_are_set_on_what_is_added_and_anew_on_all(
-    tmp_path: Path, anew: bool, suppressed: list[str]
+@pytest.mark.parametrize(("for_all", "suppressed"), [(False, ["b"]), (True, ["a", "b"])])
+def test_suppressions_are_set_on_what_is_added_and_on_request_on_all(
+    tmp_path: Path, for_all: bool, suppressed: list[str]
 ) -> None:
     parts = EventParts(in_one_go(tmp_path, [event("a", 1)]))
     parts.add(["b"], [event("b", 1)], {})
-    assert parts.gather(suppressing, for_all=anew) == 2
+    assert parts.gather(suppressing, for_all=for_all) == 2
     assert sorted(one.video for one in read_events(tmp_path) if one.suppression) == suppressed
 
 
@@ -131,7 +131,7 @@ def test_a_table_that_is_not_there_is_made(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["events.csv", "events.parquet"])
-def test_a_damaged_table_is_made_anew_from_events_json(tmp_path: Path, name: str) -> None:
+def test_a_damaged_table_is_made_again_from_events_json(tmp_path: Path, name: str) -> None:
     old, new = ([event(video, i) for i in range(2)] for video in "ab")
     parts = EventParts(in_one_go(tmp_path / "run", old))
     if name == "events.csv":

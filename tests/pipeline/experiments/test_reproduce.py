@@ -156,7 +156,7 @@ def test_a_finished_seed_is_evaluated_again_but_not_trained(world, config, store
     assert trained(out, 1) > second
 
 
-def test_other_settings_or_other_videos_are_trained_anew(world, config, store, tmp_path, capsys):
+def test_other_settings_or_other_videos_are_trained_again(world, config, store, tmp_path, capsys):
     out, own = tmp_path / "out", tmp_path / "own"
     shutil.copytree(world, own)
     place = Session.open(store, "cpu", Reporter())

@@ -158,7 +158,7 @@ def test_a_video_that_fails_does_not_stop_the_others(tmp_path: Path, mulde) -> N
     encode(source / "b.mp4", ground(25))
     code, _, err = mulde("overlay", run, "--quiet")
     assert code == 3
-    assert "a: the video is not there any more: expected one of that name in" in err
+    assert "a: the video no longer exists: expected one of that name in" in err
     assert "b.mp4 is not the video that was scored" in err
     assert sorted(p.name for p in (run / "overlays").iterdir()) == ["c.mp4", "d.mp4"]
     (run / "overlays" / "d.mp4").unlink()
@@ -179,7 +179,7 @@ def test_a_source_that_is_gone_is_a_sentence(tmp_path: Path, mulde) -> None:
     code, _, err = mulde("overlay", run, "--quiet")
     assert code == 1
     assert "got a path that does not exist" in err
-    assert "a: the video is not there any more" in err
+    assert "a: the video no longer exists" in err
 
 
 def test_frames_without_scores_are_named_and_nothing_is_left(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_clips_and_sheets_of_events(tmp_path: Path) -> None:
     assert sheet.shape[1] > 3 * 360
     assert cv2.imread(str(run / TIMELINE)) is not None
     shutil.rmtree(run / "clips")
-    run_overlay(run, QUIET, only=[], clips=True, labels=None, most=1)
+    run_overlay(run, QUIET, only=[], clips=True, labels=None, max_clips=1)
     assert sorted(p.name for p in (run / "clips" / "a").iterdir()) == ["000015.mp4", "000015.png"]
 
 

@@ -67,7 +67,7 @@ def test_the_default_is_as_few_as_short_footage_supports_and_says_so(capsys, min
     least = rule.centred.wanted_per_hour
     assert least == max(alarm.lowest_per_hour for alarm in (rule.centred, rule.causal)) >= 10
     said = " ".join(capsys.readouterr().err.split())
-    number = re.fullmatch("the held-out normal video supports no fewer than (.*) false alarms an hour", said)[1]
+    number = re.fullmatch("the held-out normal video supports no fewer than (.*) false alarms per hour", said)[1]
     assert least - 1e-6 <= float(number) < least + 0.2
     assert learn(bundle, false_alarms_per_hour=float(number)) is not None
     assert rule.as_record().false_alarms_per_hour == least
@@ -174,7 +174,7 @@ def test_events_have_the_rate_that_was_asked_for_where_causal_scores_support_no_
     rule = learn(bundle, false_alarms_per_hour=wanted)
     assert rule.centred == alarm_level(bundle.smoothed_normal["centred"], wanted, **GAPS)
     assert rule.causal.wanted_per_hour == causal
-    assert "the level of causal scores is for" in capsys.readouterr().err
+    assert "the threshold of causal scores is for" in capsys.readouterr().err
     with pytest.raises(UsageError, match="false alarms per hour: expected at least"):
         learn(bundle, false_alarms_per_hour=centred * 0.9)
 
