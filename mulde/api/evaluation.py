@@ -49,7 +49,7 @@ def evaluate(
         mulde.errors.LabelError: Labels are missing, damaged, miscounted, or of other videos.
         mulde.errors.UsageError: The labels are nothing of the above.
 
-    Example:
+    Examples:
         >>> evaluation = mulde.evaluate(model.score("ucsd-ped2:/data/UCSDped2"))
         >>> evaluation.micro_auc
         >>> mulde.evaluate(result, "footage/labels.csv").to_frame()

@@ -42,7 +42,7 @@ def extract(
     Raises:
         mulde.errors.MuldeError: A source, a setting or every one of the videos cannot be used; one sentence says why.
 
-    Example:
+    Examples:
         >>> tables = mulde.extract("door.mp4", store="features")
         >>> tables["velocity"].filter(like="f").mean()
     """

@@ -78,7 +78,7 @@ def train(
         mulde.errors.VideoError: None of the videos can be read.
         mulde.errors.FitError: There is nothing to learn from, as where no object was found.
 
-    Example:
+    Examples:
         >>> model = mulde.train("normal/", detector="yolov8n.pt", seed=1)
         >>> model.save("door.safetensors")
     """
@@ -125,7 +125,7 @@ def load_model(
         mulde.errors.BundleError: The file is missing, damaged or of a newer version.
         mulde.errors.UsageError: A setting cannot be changed any more, or the weights of the training are not found.
 
-    Example:
+    Examples:
         >>> model = mulde.load_model("door.safetensors")
         >>> model.score("new.mp4").events
     """
@@ -163,7 +163,7 @@ def score(
     Raises:
         mulde.errors.MuldeError: As `load_model` and `Model.score`.
 
-    Example:
+    Examples:
         >>> mulde.score("new.mp4", "door.safetensors").plot()
     """
     ready = model if isinstance(model, Model) else load_model(model)
@@ -207,7 +207,7 @@ class Model:
         Raises:
             mulde.errors.FileError: The file cannot be written.
 
-        Example:
+        Examples:
             >>> mulde.train("normal/").save("door.safetensors")
         """
         self._predictor.model.save(user_path(path))
@@ -240,7 +240,7 @@ class Model:
             mulde.errors.UsageError: The source, or the rate of false alarms, cannot be used as given.
             mulde.errors.VideoError: None of the videos can be read, or brought to what the model learnt.
 
-        Example:
+        Examples:
             >>> result = model.score(["monday.mp4", "tuesday.mp4"])
             >>> result.events[["video", "start_s", "reason"]]
         """
@@ -288,7 +288,7 @@ class Model:
             mulde.errors.RecordError: While frames come: an image or a time of another kind.
             mulde.errors.VideoError: While frames come: a size or rate that the model cannot be brought to.
 
-        Example:
+        Examples:
             >>> for frame in model.stream(frames):
             ...     if frame.p_value is not None and frame.p_value < 0.001:
             ...         print(frame.time_s, frame.anomaly_score, frame.objects)

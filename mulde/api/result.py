@@ -106,7 +106,7 @@ class Result:
         Raises:
             mulde.errors.UsageError: The video was not scored.
 
-        Example:
+        Examples:
             >>> result.plot().savefig("scores.png")
         """
         names = self.videos if video is None else (self._known(video),)
@@ -124,7 +124,7 @@ class Result:
         Raises:
             mulde.errors.FileError: The file cannot be written.
 
-        Example:
+        Examples:
             >>> result.report("report.html")
         """
         page = user_path(path)
@@ -147,7 +147,7 @@ class Result:
             mulde.errors.VideoError: A video cannot be read any more.
             mulde.errors.FileError: A copy cannot be written.
 
-        Example:
+        Examples:
             >>> result.overlay("overlay.mp4")
         """
         target = user_path(path)
