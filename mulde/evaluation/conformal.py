@@ -92,10 +92,10 @@ class Threshold:
 
 @dataclass(frozen=True)
 class FrameReference:
-    """Scores (n,) of normal frames, sorted, that frames are ranked among; `own`: for how many a frame counts itself."""
+    """Scores (n,) of normal frames, sorted, that frames are ranked among; `weight`: for how many a frame counts itself."""
 
     scores: Float64
-    own: float
+    weight: float
 
     @classmethod
     def of(cls, normal: Sequence[NormalVideo], *, stretch_s: float = 0.0) -> FrameReference:
@@ -105,7 +105,7 @@ class FrameReference:
 
     def p_values(self, scores: Float64) -> Float64:
         """Of frames with scores (T,): (T,)."""
-        return _share_above(scores, self.scores, self.own)
+        return _share_above(scores, self.scores, self.weight)
 
 
 def frame_p_values(scores: Float64, normal: Sequence[NormalVideo], *, stretch_s: float = 0.0) -> Float64:

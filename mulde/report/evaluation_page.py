@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionCurves
 from mulde.files import write_text
 from mulde.filetypes import natural_key
-from mulde.names import output_path, shown
+from mulde.names import output_path
 from mulde.progress import Reporter
 from mulde.records import Float64, LabelTrack, ScoredVideo
 from mulde.report.curves import TradeOff, frame_trade_offs, region_trade_offs, truth_frames
 from mulde.report.evaluation_tables import evaluation_tables, video_table
 from mulde.report.plots import plot_scores, plot_trade_off
+from mulde.report.templating import render, run_facts
 from mulde.report.video_panels import show_videos
 
 PAGE = "evaluation.html"
@@ -62,7 +62,8 @@ def write_evaluation_page(
             )
             advance(1)
     shown = show_videos(videos, labels, alarm_level, p_values or {})
-    page = _render(
+    page = render(
+        "evaluation.html",
         title=title,
         subtitle=f"{evaluation.num_videos} videos, {evaluation.num_frames:,} frames, "
         f"{evaluation.num_anomalous_frames:,} labelled anomalous",
@@ -75,24 +76,10 @@ def write_evaluation_page(
         videos=shown,
         unfolded=len(videos) <= _MAX_UNFOLDED,
         has_level=alarm_level is not None,
-        **_facts(record or {}, settings),
+        **run_facts(record or {}, settings),
     )
     write_text(folder / PAGE, page)
     return folder / PAGE
-
-
-def _render(**content: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("mulde.report"),
-        autoescape=True,  # names of videos and remarks come from outside
-        finalize=shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return templates.get_template("evaluation.html").render(content)
 
 
 def _encoded(picture: Path) -> str:
@@ -102,21 +89,6 @@ def _encoded(picture: Path) -> str:
 def _in_words(trade_off: TradeOff) -> str:
     lines = ", ".join(line.name for line in trade_off.lines)
     return f"{trade_off.title}: {trade_off.y_label}, against {trade_off.x_label}. Lines: {lines}."
-
-
-def _facts(record: Mapping[str, Any], settings: str) -> dict[str, Any]:
-    """What can be said in a line, and what is shown folded."""
-    short = {name: value for name, value in record.items() if not isinstance(value, Mapping)}
-    long = {name: value for name, value in record.items() if name not in short}
-    return {
-        "facts": [(name, _plain(value)) for name, value in short.items()],
-        "texts": [(name, json.dumps(value, indent=2, ensure_ascii=False)) for name, value in long.items()]
-        + ([("settings.toml", settings)] if settings else []),
-    }
-
-
-def _plain(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _remarks(evaluation: Evaluation) -> list[str]:

@@ -14,7 +14,6 @@ import numpy as np
 
 from mulde.errors import RecordError
 from mulde.events import Event
-from mulde.names import shown
 from mulde.records import ScoreTrack
 from mulde.report.page_pictures import fitted
 from mulde.report.page_scores import (
@@ -27,6 +26,7 @@ from mulde.report.page_scores import (
     p_value_steps,
     packed,
 )
+from mulde.report.templating import render
 
 MAX_BYTES = 24_000_000  # of a page without clips
 _SCRIPTS = ("data.js", "events.js", "event_labels.js", "list.js", "curve.js", "detail.js", "app.js")
@@ -114,7 +114,8 @@ def build_page(report: ReportPage, advance: Callable[[int], None] = lambda amoun
     }
     style, script = _template("report.css"), _script()
     taken = _ALLOWANCE + sum(map(len, (style, script, *content.values(), *(text for _, text in report.texts))))
-    return _html(
+    return render(
+        "report.html",
         report=report,
         style=style,
         script=script,
@@ -285,17 +286,3 @@ def _policy(style: str, script: str) -> str:
         f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; img-src {media}; "
         f"media-src {media}; base-uri 'none'; form-action 'none'"
     )
-
-
-def _html(**content: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("mulde.report"),
-        autoescape=True,
-        finalize=shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return templates.get_template("report.html").render(content)

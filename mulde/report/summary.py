@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mulde.events import Event
-from mulde.names import shown
+from mulde.report.templating import render
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,8 @@ def summary_html(
 ) -> str:
     """A piece of HTML without script that loads nothing. curves: a PNG; num_hidden_...: those that are not shown;
     statement: what the alarm level promises. Names and reasons come from outside: the template escapes them."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("mulde.report"),
-        autoescape=True,
-        finalize=shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return templates.get_template("summary.html").render(
+    return render(
+        "summary.html",
         title=title,
         curves=base64.b64encode(curves).decode("ascii"),
         events=events,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from mulde.progress import Reporter
 from mulde.records import ScoredVideo
 from mulde.report.evaluation_tables import evaluation_tables
 from mulde.report.page import ReportEvent, ReportPage, ReportVideo, SuppressedEvent, build_page
+from mulde.report.templating import run_facts
 from mulde.typed import Count, read_typed
 
 MAX_CLIP_BYTES = 150_000_000  # of embedded clips: browsers open larger pages slowly or not at all
@@ -88,6 +88,7 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> ReportPag
     suppressed, num_alarms = _suppressions(root, events)
     tables, remarks = _figures(root / METRICS)
     settings = root / SETTINGS
+    facts = {name: value for name, value in record.as_json().items() if name != "alarm"}  # its statement is shown
     return ReportPage(
         title=root.resolve().name,
         videos=_videos(place, scores, alarm),
@@ -114,7 +115,7 @@ def _gathered(place: _Place, reporter: Reporter, embed_clips: bool) -> ReportPag
         num_alarms=num_alarms,
         tables=tables,
         remarks=remarks,
-        **_facts(record.as_json(), read_text(settings) if settings.is_file() else ""),
+        **run_facts(facts, read_text(settings) if settings.is_file() else ""),
     )
 
 
@@ -210,17 +211,3 @@ def _figures(path: Path) -> tuple[list[object], list[str]]:
     except MuldeError:
         return [], ["metrics.json is damaged or of another version of mulde: mulde evaluate writes it again."]
     return list(evaluation_tables(evaluation)), remarks
-
-
-def _facts(record: Mapping[str, Any], settings: str) -> dict[str, Any]:
-    """What is said in a line, and what is shown folded."""
-    short = {name: value for name, value in record.items() if not isinstance(value, Mapping)}
-    return {
-        "facts": [(name, " ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in short.items()],
-        "texts": ([(SETTINGS, settings)] if settings else [])
-        + [
-            (name, json.dumps(value, indent=2, ensure_ascii=False))
-            for name, value in record.items()
-            if name not in short and name != "alarm"
-        ],
-    }
