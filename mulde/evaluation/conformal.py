@@ -92,7 +92,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class FrameReference:
-    """Scores (n,) of normal frames, sorted, that frames are ranked among; `weight`: for how many a frame counts itself."""
+    """Scores (n,) of normal frames, sorted, among which frames are ranked; `weight`: how many frames one stands for."""
 
     scores: Float64
     weight: float

@@ -1,4 +1,4 @@
-"""The one door to decoders and encoders. Heavy libraries (av, cv2, decord) load when a video is opened or written."""
+"""The only door to decoders and encoders. Heavy libraries (av, cv2, decord) load when a video is opened or written."""
 
 from mulde.filetypes import is_frame_folder, is_video_file, list_frames
 from mulde.media.audio import Sound

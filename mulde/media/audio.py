@@ -1,4 +1,4 @@
-"""The sound of a video file, whose packets go into another file as they are."""
+"""The sound of a video file, whose packets are copied unchanged into another file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sound:
         self._opened.close()
 
     def add_to(self, target: Any) -> None:
-        """Add a stream to the file `target`, of which nothing is written yet, for each one that it can hold."""
+        """Add a stream to the file `target`, before anything is written to it, for each one that it can hold."""
         kept = []
         for stream in self._container.streams.audio:
             name = stream.codec_context.name if stream.codec_context is not None else "unknown"
@@ -56,9 +56,8 @@ class Sound:
         self._packets = self._container.demux(*kept) if kept else iter(())
 
     def until(self, time_s: float) -> Iterator[Any]:
-        """The packets that begin before `time_s` and were not handed out yet, ready to be written.
-
-        Raises SourceError."""
+        """Yield the packets that begin before `time_s` and were not yielded yet, ready to be written. Raises
+        SourceError."""
         av = import_av()
         while True:
             if self._waiting is None:
@@ -79,7 +78,7 @@ class Sound:
                 yield self._moved(packet)
 
     def _is_next(self, packet: Any) -> bool:
-        """Whether the packet follows on the one before; an mp4 takes no other."""
+        """Whether the packet continues the one before; an mp4 takes no other."""
         last = self._last_dts.get(packet.stream.index)
         if last is not None and packet.dts <= last:
             text = "sound whose time stamps go backwards was left out"

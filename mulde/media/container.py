@@ -41,7 +41,7 @@ _ISO_MEDIA_MARK = slice(4, 8)  # an mp4, mov or 3gp file starts with a box of ty
 
 @dataclass
 class DecodeDamage:
-    """What went wrong while a file was decoded; `num_out_of_place` pictures had no stamp that numbers them."""
+    """What went wrong while a file was decoded; `num_out_of_place` pictures had no stamp that gives their number."""
 
     num_bad_packets: int = 0
     num_out_of_place: int = 0
@@ -97,9 +97,9 @@ def main_stream(path: Path) -> int:
 
 
 def packets(source: SourceFile, container: Any, stream: Any, damage: DecodeDamage) -> Iterator[Any]:
-    """The stream's packets in file order, then None. A container that breaks off ends the packets and is noted.
+    """The stream's packets in file order, then None. A container that ends early ends the packets and is noted.
 
-    Raises SourceError where the disk is at fault, before a packet that was read after the error.
+    Raises SourceError where the disk is at fault, before any packet that was read after the error.
     """
     av = import_av()
     demuxed = container.demux(stream)
@@ -130,7 +130,7 @@ def pictures(stream: Any, packet: Any, damage: DecodeDamage) -> list[Any]:
 
 
 def import_av() -> Any:
-    """PyAV, or a UsageError that says what to install."""
+    """Import PyAV. Raises UsageError that says what to install."""
     try:
         import av
     except ImportError as error:

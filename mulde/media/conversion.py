@@ -1,4 +1,4 @@
-"""Frames brought to another size and a lower rate while they are read, so that they mean what a model has learnt."""
+"""Frames scaled and thinned out while they are read, to the size and rate that a model has learnt."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Conversion:
         return np.diff(np.maximum.accumulate(numbers), prepend=-1) > 0
 
     def facts(self) -> dict[str, str]:
-        """What a passport says of it."""
+        """The conversion as part of a passport."""
         scaled = {"scaled_to": f"{self.size_hw[0]} x {self.size_hw[1]}"}
         return scaled if self.every == 1 else {**scaled, "one_frame_of": str(self.every), "kept_rate": str(self.rate)}
 

@@ -1,8 +1,8 @@
 """Video files decoded by decord.
 
 decord decodes ahead of its reader without limit: left alone for a while it holds the whole video. So long videos are
-read in stretches, each at one go; between them decord drops what it has and seeks. Its seeking does not work on every
-file, so the first frame after a seek must be the one that stood there before, bit for bit.
+read in stretches, each without a pause; between them decord drops its frames and seeks. Its seeking does not work on
+every file, so the first frame after a seek must equal the one that was there before, bit for bit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_BYTES_IN_STRETCH = 2**29
 
 
 class DecordReader(FileReader):
-    """Fails where decord cannot deliver every frame of the file: it would not say which ones are missing.
+    """Fails where decord cannot deliver every frame of the file, because it does not report which ones are missing.
 
     decord turns rotated videos upright and scales them itself, also where the frame size changes inside the file. It
     reads the stream that libav takes for the main one, no other.

@@ -81,7 +81,7 @@ class VideoFacts:
 
 
 def probe(path: Path, number: int | None, default_rate: Fraction | None) -> VideoFacts:
-    """Read a stream's packets once and decode its first picture. Raises VideoError where no picture can be had."""
+    """Read a stream's packets once and decode its first picture. Raises VideoError where no picture can be decoded."""
     presented, coded = array("q"), array("q")  # the stamps of each packet
     num_hidden, first, damage, damaged_before_first = 0, None, DecodeDamage(), False
     with open_stream(path, number) as (source, container, stream):

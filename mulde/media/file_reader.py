@@ -1,4 +1,4 @@
-"""What the readers of video files share, whichever library decodes."""
+"""What the readers of video files share, for any decoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class FileReader(VideoReader):
-    """A video file: what its container says is read by PyAV whichever library decodes, so that times agree."""
+    """A video file. Its container is always read by PyAV, so that times agree between decoders."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         super().__init__(path, options)
@@ -31,7 +31,7 @@ class FileReader(VideoReader):
         return self._facts.steady_rate
 
     def _finish(self, damage: DecodeDamage) -> None:
-        """At the end of the file: put the missing frames on record, warn where fewer came than the file promises."""
+        """At the end of the file: record the missing frames, and warn where there are fewer than the file promises."""
         facts, num_decoded = self._facts, self._num_frames_read
         if facts.rate_remark:
             _log.warning("%s: %s", self.path, facts.rate_remark)

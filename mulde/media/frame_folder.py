@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 class FrameFolderReader(VideoReader):
     """8-bit grey or colour images of one size, in natural order of their names, or one image; alpha is dropped.
 
-    An EXIF orientation is honoured, like the rotation of a video file. Damaged images behind the first one are left
-    out; the others keep their numbers and times.
+    An EXIF orientation is applied, like the rotation of a video file. Damaged images after the first one are left out;
+    the others keep their numbers and times.
     """
 
     decoder: ClassVar[str] = "frames"

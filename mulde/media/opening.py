@@ -1,4 +1,4 @@
-"""The one door to video: `open_video`."""
+"""The only door to video: `open_video`."""
 
 from __future__ import annotations
 

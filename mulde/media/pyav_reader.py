@@ -16,7 +16,7 @@ from mulde.records import UInt8
 
 
 class PyAVReader(FileReader):
-    """Reads on behind damage: what cannot be decoded is left out, numbers and times stay true, a warning is logged."""
+    """Continues after damage: frames that cannot be decoded are left out with a warning, numbers and times stay true."""
 
     decoder: ClassVar[str] = "pyav"
 

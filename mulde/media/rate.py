@@ -50,11 +50,11 @@ class _Span(NamedTuple):
 def true_rate(
     stamps: Int64, coded: Int64, usable: bool, time_base: Fraction, named: Sequence[Fraction], default: Fraction
 ) -> Rate:
-    """(frames - 1) / (last - first time), or the rate that this is but for rounding and drift.
+    """(frames - 1) / (last - first time), or the nominal rate that equals it but for rounding and drift.
 
     stamps (N,): times of presentation, ascending; coded (N,): times of decoding in file order, NO_STAMP where there is
-    none; both in units of `time_base` seconds. Where the former are not usable, the latter are asked. named: what the
-    container says, best first. default: for a video that says nothing that can be believed.
+    none; both in units of `time_base` seconds. The latter are used where the former are not usable. named: the rates
+    that the container names, best first. default: for a video without any credible rate.
     """
     span = _presented(stamps, time_base) if usable else _decoded(coded, time_base)
     believed = [rate for rate in named if _MIN_RATE <= rate < _MAX_RATE]
@@ -101,7 +101,7 @@ def _presented(stamps: Int64, time_base: Fraction) -> _Span | None:
 
 
 def _decoded(coded: Int64, time_base: Fraction) -> _Span | None:
-    """Of stamps that are not all there, or of a clock that was set back, whose steps backwards do not count."""
+    """The rate from incomplete stamps, or of a clock that was set back, whose steps backwards do not count."""
     known = np.flatnonzero(coded != NO_STAMP)
     ticks, frames = np.diff(coded[known]), np.diff(known)
     forward = ticks >= 0

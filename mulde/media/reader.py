@@ -1,4 +1,4 @@
-"""What every reader has in common: facts at opening, batches of frames afterwards."""
+"""What all readers have in common: facts when a video is opened, then batches of frames."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ReadOptions:
 
 
 class Picture(NamedTuple):
-    """A decoded picture: its frame index, its time in seconds, and what makes (H, W, 3) RGB uint8 of it.
+    """A decoded picture: its frame index, its time in seconds, and `load`, which returns it as (H, W, 3) RGB uint8.
 
     What `load` returns may be overwritten when the next picture is decoded.
     """
@@ -95,13 +95,13 @@ class VideoReader(ABC):
         self.close()
 
     def close(self) -> None:
-        """Stop an iteration that was left half-way and free what it holds."""
+        """Stop an unfinished iteration and free its memory."""
         if self._running is not None:
             self._running.close()
             self._running = None
 
     def pictures(self) -> Generator[Picture, None, None]:
-        """Every picture that can be decoded, from the first on; what lies between two of them is put on record."""
+        """Yield every picture that can be decoded, from the first on; missing ones between them are recorded."""
         self._num_frames_read = self._next_index = 0
         self.missing, self.num_unplaced = [], 0
         decoded = self._decode()
@@ -135,7 +135,7 @@ class VideoReader(ABC):
             pictures.close()
 
     def _miss_frames_before(self, index: int) -> None:
-        """Put on record that no picture came for the frames from the one after the last up to `index`."""
+        """Record that no picture came for the frames from the one after the last up to `index`."""
         if index > self._next_index:
             self.missing.append(range(self._next_index, index))
 

@@ -1,7 +1,7 @@
 """A video file as libav reads it.
 
-Left to itself libav takes an error of the disk for the end of the file or for damage, and says neither which it was nor
-that there was one. Read through Python, the error is known.
+libav itself takes a read error for the end of the file or for damage, and does not report it. Files are read through
+Python instead, where the error is known.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mulde.errors import SourceError
 
 
 class SourceFile:
-    """A file for `av.open`, to be closed by its `with` block. After an error it ends; `check` raises what that was."""
+    """A file for `av.open`, closed by its `with` block. It ends at a read error, which `check` then raises."""
 
     def __init__(self, path: Path) -> None:
         # An absolute path: libav would take what stands before a colon in a relative one for a protocol.
@@ -28,7 +28,7 @@ class SourceFile:
             raise unreadable(path, error) from error
 
     def check(self) -> None:
-        """Raises SourceError once the file could not be read."""
+        """Raises SourceError if the file could not be read."""
         if self._error is not None:
             raise unreadable(self.path, self._error) from self._error
 

@@ -52,10 +52,11 @@ def timing(time_s: Float64, rate: Fraction) -> Timing:
 
 
 class VideoWriter:
-    """Frames, one after the other, as an H.264 mp4 that appears under its name only when it is whole. Use it by `with`.
+    """Writes frames, one after the other, as an H.264 mp4 that appears under its name only when it is complete.
 
-    An odd height or width grows by one repeated row or column, which the coding (4:2:0) needs. `quick` takes less time
-    and more bytes, and puts the index at the front, so that a browser plays the file while it loads. `sound` is copied.
+    A context manager. An odd height or width grows by one repeated row or column, which the coding (4:2:0) needs.
+    `quick` takes less time and more bytes, and puts the index at the front, so that a browser plays the file while it
+    loads. `sound` is copied.
     """
 
     def __init__(
@@ -144,8 +145,9 @@ class VideoWriter:
 def write_video(path: Path, frames: Iterable[UInt8], rate: Fraction, *, crf: int = 18) -> int:
     """Write frames, each (H, W, 3) RGB uint8, as an H.264 mp4 of `rate` frames per second; return their number.
 
-    As `VideoWriter` does. `crf` 0 is lossless but for the colour coding, 18 looks like the original, 51 is worst.
-    Raises UsageError for a bad rate or crf, VideoError for no frames or frames that do not fit together.
+    The file is written as `VideoWriter` does. `crf` 0 is lossless but for the colour coding, 18 looks like the
+    original, 51 is worst. Raises UsageError for a bad rate or crf, VideoError for no frames or frames of different
+    sizes.
     """
     with VideoWriter(path, rate, crf=crf) as writer:
         for frame in frames:

@@ -1,7 +1,7 @@
-"""What lies in a feature store: its files, read by their footers, and the names of the videos they belong to.
+"""What a feature store contains: its files, read by their footers, and the names of the videos that they belong to.
 
-The store knows videos by content. `note` keeps beside the files of each video, in `video.json`, the names, data sets
-and paths under which it was seen; the time of that file's last change is when the video was last used.
+The store identifies videos by content. `note` records beside the files of each video, in `video.json`, the names, data
+sets and paths under which it was seen; the modification time of that file is when the video was last used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LEFTOVER = re.compile(
 
 @dataclass(frozen=True, order=True)
 class KnownName:
-    """A name under which a video was met."""
+    """A name under which a video was seen."""
 
     dataset: str
     video: str
@@ -48,7 +48,7 @@ class KnownName:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """Where one video of the store was met; `last_used_s` in seconds since 1970."""
+    """Under which names a video of the store was seen; `last_used_s` in seconds since 1970."""
 
     sha256: str
     seen: tuple[KnownName, ...]
@@ -57,10 +57,8 @@ class CatalogueEntry:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file, or unfinished part, of a store, or what lies in its place.
-
-    `made_by` and `num_rows` are None where no footer could be read.
-    """
+    """One file, or unfinished part, of a store, or what lies in its place. `made_by` and `num_rows` are None where no
+    footer could be read."""
 
     path: Path
     folder: str
@@ -94,10 +92,10 @@ _noting = threading.Lock()
 
 
 def note(store_root: Path, sha256: str, *, dataset: str, video: str, path: Path) -> None:
-    """Keep that the video of this content was used now, under this name, data set and path.
+    """Record that the video with this content was used now, under this name, data set and path.
 
-    Several processes may do so at once: the last one wins, and the file is whole at any time; threads take turns. A
-    store that cannot be written to is none the worse for it: nothing is raised.
+    Several processes may do so at once: the last one wins, and the file is always complete; threads take turns. Nothing
+    is raised for a store that cannot be written to.
     """
     file = store_root / sha256[:16] / VIDEO_FILE
     with _noting, suppress(OSError):
@@ -110,7 +108,7 @@ def note(store_root: Path, sha256: str, *, dataset: str, video: str, path: Path)
 
 
 def entries(store_root: Path) -> dict[str, CatalogueEntry]:
-    """What is known of each video, by the name of its folder; videos without a readable note are not in it."""
+    """The entry of each video, by the name of its folder; videos without a readable note are left out."""
     entries = {folder.name: _read(folder / VIDEO_FILE) for folder in video_folders(store_root)}
     return {name: entry for name, entry in entries.items() if entry is not None}
 
@@ -128,10 +126,8 @@ def _read(file: Path) -> CatalogueEntry | None:
 
 
 def video_folders(store_root: Path) -> list[Path]:
-    """What lies in the places of a store's folders, one per video, folder or not.
-
-    Raises UsageError where there is no store to look at, or none that may be listed.
-    """
+    """The entries of a store that are named like video folders, whether they are folders or not. Raises UsageError
+    where there is no store, or where it cannot be listed."""
     if not store_root.is_dir():
         raise UsageError(
             f"no feature store at {store_root}", hint="give --store the folder that `mulde extract` wrote to"
@@ -143,9 +139,9 @@ def video_folders(store_root: Path) -> list[Path]:
 
 
 def scan(store_root: Path) -> list[StoredFile]:
-    """Every table and every unfinished part of a store, and what lies in their places, in order; only footers are read.
+    """Every table and unfinished part of a store, and what lies in their places, in order; only footers are read.
 
-    What is not the store's own is left out. Raises UsageError where there is no store.
+    Other files are left out. Raises UsageError where there is no store.
     """
     return [file for folder in video_folders(store_root) for file in _scan_folder(folder)]
 
@@ -206,7 +202,7 @@ def _date_s(time_s: float) -> float:
 
 @contextmanager
 def unless_in_use(folder: Path) -> Iterator[bool]:
-    """Holds the lock of a video's folder, without waiting for it; yields whether that worked."""
+    """Holds the lock of a video's folder, without waiting for it; yields whether it was free."""
     from filelock import FileLock, Timeout
 
     path = folder / LOCK_FILE

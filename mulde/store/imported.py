@@ -1,4 +1,4 @@
-"""What features made elsewhere are called in the store."""
+"""Features made elsewhere: their kind and passport in the store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ PREFIX = "imported-"
 
 
 def imported_passport(name: str, sha256: str) -> Passport:
-    """Passport of the features `name` of a video; known before the file is, so that a plan can ask for it."""
+    """Passport of the features `name` of a video, known before the file exists, so that a plan can look for it."""
     made_by = {"decoder": None, "regions": None, "extractor": {"extractor": "imported", "name": name}}
     return Passport(f"{PREFIX}{name}", sha256, made_by)

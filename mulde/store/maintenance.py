@@ -1,4 +1,4 @@
-"""`mulde cache ls | verify | prune`: what lies in a feature store, whether it is sound, and how it gets smaller."""
+"""`mulde cache ls | verify | prune`: list a feature store, check its files, and remove some."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True)
 class CacheRow:
-    """A line of `mulde cache ls`: what some files have in common and what they add up to. Times in s since 1970."""
+    """A row of `mulde cache ls`: what its files have in common, and their totals. Times in seconds since 1970."""
 
     dataset: str
     extractor: str
@@ -44,7 +44,7 @@ class CacheRow:
 
 @dataclass(frozen=True)
 class DamagedFile:
-    """A stored file that cannot be used, and why in a sentence; `removable` where making it again would help."""
+    """A stored file that cannot be used, and the reason as a sentence; `removable` where computing it again would help."""
 
     file: StoredFile
     reason: str
@@ -53,7 +53,7 @@ class DamagedFile:
 
 @dataclass
 class Verification:
-    """What `verify` found."""
+    """The result of `verify`."""
 
     num_checked: int = 0
     damaged: list[DamagedFile] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Criteria:
-    """What `prune` is to remove: files to which all that is set applies. Ages in seconds."""
+    """Which files `prune` removes: those that meet all criteria that are set. Ages in seconds."""
 
     dataset: str | None = None
     extractor: str | None = None
@@ -75,7 +75,7 @@ class Criteria:
 
 @dataclass
 class Pruning:
-    """What `prune` removes, or would remove; `in_use` was left because another process works on the video."""
+    """What `prune` removes, or would remove; `in_use` is kept because another process works on the video."""
 
     files: list[StoredFile] = field(default_factory=list)
     in_use: list[StoredFile] = field(default_factory=list)
@@ -94,7 +94,7 @@ def select(files: Iterable[StoredFile], dataset: str | None = None, extractor: s
 def list_cache(
     store: Path, dataset: str | None = None, extractor: str | None = None, by: str | None = None
 ) -> list[CacheRow]:
-    """What lies in a store, one row per data set, extractor and settings, or per `by` (one of GROUPINGS).
+    """The content of a store, one row per data set, extractor and settings, or per `by` (one of GROUPINGS).
 
     Only footers are read. Raises UsageError for an unknown grouping and where there is no store.
     """
@@ -105,7 +105,7 @@ def list_cache(
 
 
 def summarise(files: Iterable[StoredFile], settings: Mapping[Path, str], by: str | None = None) -> list[CacheRow]:
-    """Rows of files that share what `by` names; what they do not share is left empty."""
+    """Rows of files that share what `by` names; fields that they do not share are empty."""
     groups: dict[tuple[str, ...], list[StoredFile]] = {}
     for f in files:
         whole = (f.dataset, f.kind, settings.get(f.path, ""), f.video, str(f.path))
@@ -163,7 +163,7 @@ def _in_short(value: Any) -> str:
 
 
 def verify(store: Path, reporter: Reporter, *, delete: bool = False) -> Verification:
-    """Read every file of a store and compare its checksum; name the damaged ones and, with `delete`, remove them.
+    """Read every file of a store and compare its checksum; report damaged files and, with `delete`, remove them.
 
     Memory holds one piece of a file at a time.
     """
@@ -208,19 +208,17 @@ def _check(file: StoredFile) -> DamagedFile | None:
 
 
 def check_file(path: Path) -> Footer:
-    """The footer of a stored table whose checksum is right; memory holds a row group of it.
-
-    Raises StoreError where it is not, FileNotFoundError where there is none.
-    """
+    """The footer of a stored table with a correct checksum; memory holds one row group of it. Raises StoreError for a
+    wrong one, FileNotFoundError where there is no file."""
     for _ in verified(path):
         pass
     return read_footer(path)
 
 
 def prune(store: Path, criteria: Criteria, reporter: Reporter, *, yes: bool = False) -> Pruning:
-    """Remove the files of a store to which all criteria apply; without `yes` only name them.
+    """Remove the files of a store that meet all criteria; without `yes` only list them.
 
-    Raises UsageError without a criterion, or with two that no file meets.
+    Raises UsageError without a criterion, or with two that no file can meet.
     """
     if criteria == Criteria():
         raise UsageError(
@@ -254,7 +252,7 @@ def _meets(file: StoredFile, criteria: Criteria) -> bool:
 
 
 def _is_somewhere(file: StoredFile) -> bool:
-    """Whether a video may still be there; one of which no path is known may be anywhere."""
+    """Whether a video may still exist; one without a known path may be anywhere."""
     return file.entry is None or any(map(_may_exist, (seen.path for seen in file.entry.seen)))
 
 
@@ -283,7 +281,7 @@ def _leave_those_in_use(pruning: Pruning) -> None:
 
 
 def _remove(pruning: Pruning, reporter: Reporter) -> None:
-    """Remove files whose video nobody works on, and what is left of a video of which no table remains."""
+    """Remove files whose video is not in use, and the remains of videos that have no table left."""
     folders, pruning.files = _by_folder(pruning.files), []
     for folder, files in folders.items():
         with unless_in_use(folder) as free:

@@ -1,10 +1,10 @@
-"""The feature store: one Parquet file per (video, kind), with a passport, written atomically.
+"""The feature store: one Parquet file per video and kind, with a passport, written atomically.
 
-A file's place is `<store>/<video content>/<kind>-<key>.parquet`. `kind` is `frames` (the decoded frames and their
-times), `regions` (boxes), `tracks` (which boxes are one object) or the name of an extractor. The passport says
-everything that made the content; its hash is the key, so a changed setting looks for another file and can never be
-served an old one. What is finished of a video that is not lies beside it in *parts*, one file per segment of frames,
-from which a later run goes on.
+A file lies at `<store>/<video content>/<kind>-<key>.parquet`. `kind` is `frames` (the decoded frames and their times),
+`regions` (boxes), `tracks` (which boxes are one object) or the name of an extractor. The passport holds everything that
+made the content; the key is its hash, so a changed setting looks for another file and never gets an old one. The
+finished segments of an unfinished video lie beside it in *parts*, one file per segment of frames, and a later run
+continues from them.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ class FeatureStore:
             pass
 
     def stream(self, passport: Passport) -> Iterator[pa.Table]:
-        """The stored table row group by row group, an empty one first. Raises StoreError like `read`, at the end for a
-        checksum that differs: so nothing of it is to be trusted before."""
+        """Yield the stored table row group by row group, an empty one first.
+
+        Raises StoreError like `read`; a wrong checksum is only known at the end, so no row may be trusted before.
+        """
         path = self.path(passport)
         try:
             yield from verified(path, passport)
@@ -72,7 +74,7 @@ class FeatureStore:
             raise StoreError(f"no stored {passport.kind} at {path}", hint="mulde extract") from None
 
     def footer(self, passport: Passport) -> Footer:
-        """What a stored table says about itself. Raises StoreError."""
+        """What the footer of a stored table says. Raises StoreError."""
         path = self.path(passport)
         try:
             return read_footer(path)
@@ -87,7 +89,7 @@ class FeatureStore:
                 folder.unlink()
 
     def require_folder(self) -> None:
-        """Raises UsageError where something else is in the place of the store."""
+        """Raises UsageError where the path of the store is not a folder."""
         with suppress(OSError):
             mode = self.root.stat().st_mode
             if not stat.S_ISDIR(mode):
@@ -100,11 +102,11 @@ class FeatureStore:
     def lock(
         self, video_sha256: str, waiting: Callable[[], None], gives_up: Callable[[], bool] = lambda: False
     ) -> Iterator[None]:
-        """Keeps other processes from working on the same video. `waiting` is called once if another one has it;
-        `gives_up` is asked now and then, and ends the waiting with StoreError.
+        """Keep other processes from working on the same video.
 
-        On a file system without locks everybody works: then a video may be computed twice, and nothing worse. Raises
-        FileError for a store that cannot be written to.
+        `waiting` is called once if another process holds the lock; `gives_up` is polled while waiting and, when true,
+        ends it with StoreError. On a file system without locks every process works, so a video may be computed twice,
+        which is harmless. Raises FileError for a store that cannot be written to.
         """
         from filelock import FileLock, Timeout
 
@@ -130,11 +132,11 @@ class FeatureStore:
             lock.release()
 
     def parts(self, passport: Passport) -> Path:
-        """The folder of what is finished of a table that is not."""
+        """The folder with the parts of an unfinished table."""
         return self.path(passport).with_name(f".parts-{passport.kind}-{passport.key}")
 
     def finished(self, passport: Passport) -> list[int]:
-        """How many frames from the start sound parts reach: 0, and the end of each part behind another."""
+        """The frame numbers up to which sound parts reach without a gap: 0, and the end of each part."""
         ends = [0]
         for start, stop, path in _listed(self.parts(passport)):
             if start != ends[-1] or not _is_whole(path, passport):
@@ -143,19 +145,19 @@ class FeatureStore:
         return ends
 
     def trim_parts(self, passport: Passport, num_frames: int) -> None:
-        """Drop the parts that reach behind the first `num_frames` frames, and everything that is no part."""
+        """Remove the parts that reach beyond the first `num_frames` frames, and all other entries of their folder."""
         kept = {path for _, stop, path in _listed(self.parts(passport)) if stop <= num_frames}
         for path in _entries(self.parts(passport)):
             if path not in kept and not path.name.startswith("."):  # hidden: another process writes it
                 remove(path)
 
     def drop_parts(self, passport: Passport) -> None:
-        """Drop all parts, as of a table that is finished."""
+        """Remove all parts, once the table is finished."""
         with suppress(OSError):
             remove(self.parts(passport))
 
     def write_part(self, passport: Passport, start: int, stop: int, table: pa.Table) -> None:
-        """Keep the rows of the frames start:stop of a table that is not finished, of a video that is unchanged."""
+        """Store the rows of the frames start:stop of an unfinished table; the video is known to be unchanged."""
         folder = self.parts(passport)
         _make_folder(folder)
         path = folder / f"{start:09d}-{stop:09d}.parquet"
@@ -163,9 +165,9 @@ class FeatureStore:
             append(table)
 
     def join_parts(self, passport: Passport, num_frames: int, notes: Mapping[str, Any] | None = None) -> None:
-        """Make the finished table of its parts, which then go; a row group for each.
+        """Join the parts to the finished table, one row group each, and remove them.
 
-        Raises StoreError unless they are those of `num_frames` frames: without locks another process may take some.
+        Raises StoreError unless they cover `num_frames` frames: without locks another process may remove some.
         """
         parts = _listed(self.parts(passport))
         edges = [0, *(stop for _, stop, _ in parts)]
@@ -186,9 +188,10 @@ class FeatureStore:
     def writer(
         self, passport: Passport, schema: pa.Schema, notes: Mapping[str, Any] | None = None
     ) -> Iterator[Callable[[pa.Table], None]]:
-        """Yields what appends a table to a file that takes its place when the block ends well, else vanishes.
+        """Yields a function that appends a table to the file, which replaces the stored one when the block succeeds.
 
-        `notes`, JSON data to be kept with it, may be filled until then. Raises FileError where it cannot be written.
+        `notes` is JSON data to store with the table and may be filled until the block ends. Raises FileError where the
+        file cannot be written.
         """
         path = self.path(passport)
         _make_folder(path.parent)
@@ -197,7 +200,7 @@ class FeatureStore:
 
 
 def _listed(folder: Path) -> list[tuple[int, int, Path]]:
-    """First frame, end and path of each part in a folder, which need not be there."""
+    """First frame, end and path of each part in a folder, which may be missing."""
     named = [(_PART.fullmatch(path.name), path) for path in _entries(folder)]
     parts = [(int(match[1]), int(match[2]), path) for match, path in named if match]
     return sorted(part for part in parts if part[0] < part[1])
@@ -220,7 +223,7 @@ def _is_whole(path: Path, passport: Passport) -> bool:
 
 
 def _make_folder(path: Path) -> None:
-    """Make a folder of the store; a file, link or pipe that is in its place goes."""
+    """Make a folder of the store; a file, link or pipe in its place is removed."""
     try:
         if os.path.lexists(path) and not path.is_dir():
             path.unlink()
@@ -293,5 +296,5 @@ def _boxes(table: pa.Table) -> Any:
 
 
 def lacks_locks(error: Exception) -> bool:
-    """Whether a lock could not be had because the file system has none."""
+    """Whether an error means that the file system has no locks."""
     return not isinstance(error, OSError) or error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)

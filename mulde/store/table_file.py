@@ -1,6 +1,6 @@
-"""One stored table: written with a footer that says what it is, and read only as far as that can be true.
+"""One stored table: written with a footer that describes it, and read only within bounds that can be true.
 
-Reading a path ends in a sound table or in a StoreError, for any content.
+Reading a path yields a sound table or raises StoreError, for any content.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def features_schema(dim: int, object_centric: bool) -> pa.Schema:
 
 
 class UnreadableError(StoreError):
-    """A stored file that the disk did not deliver, or of a newer version: it may be sound."""
+    """A stored file that the disk failed to read, or of a newer version: the file itself may be sound."""
 
 
 @dataclass(frozen=True)
 class Passport:
-    """What made a stored file: JSON data under which the content is always the same."""
+    """Everything that made a stored file, as JSON data: equal passports mean equal content."""
 
     kind: str
     video_sha256: str
@@ -76,8 +76,8 @@ class Passport:
 
 @dataclass(frozen=True)
 class Footer:
-    """What a stored table says about itself. `passport` is that of `Passport.as_dict`, `notes` are JSON data that do
-    not identify it; `digest` is the checksum of the rows."""
+    """The footer of a stored table. `passport` is that of `Passport.as_dict`; `notes` are JSON data that do not
+    identify it; `digest` is the checksum of the rows."""
 
     passport: dict[str, Any]
     notes: dict[str, Any] = field(compare=False)
@@ -102,16 +102,16 @@ class Footer:
 
 
 def read_footer(path: Path) -> Footer:
-    """Raises FileNotFoundError, UnreadableError where the disk is at fault, StoreError for all else that is wrong."""
+    """Raises FileNotFoundError, UnreadableError where the disk is at fault, and StoreError for all other errors."""
     with _opened(path) as (_, footer):
         return footer
 
 
 def verified(path: Path, passport: Passport | None = None) -> Iterator[pa.Table]:
-    """The table at `path` row group by row group, an empty one first; all is sound when it ends without an error.
+    """Yield the table at `path` row group by row group, an empty one first; it is sound if no error is raised.
 
-    Raises what `read_footer` does, at the end for a checksum that differs, and StoreError, naming the field, for a
-    passport that is not `passport`.
+    Raises what `read_footer` raises, and StoreError for a wrong checksum (at the end) and for a passport that differs
+    from `passport`, naming the field.
     """
     with _opened(path) as (file, footer):
         if passport is not None:
@@ -153,7 +153,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _footer(path: Path, file: pq.ParquetFile, num_bytes: int) -> Footer:
-    """The footer of a file whose rows take no more memory than can be true. Raises ValueError and others."""
+    """The footer of a file whose claimed rows fit its size. Raises ValueError and others."""
     metadata: Mapping[bytes, bytes] = file.metadata.metadata or {}
     passport = _json(metadata, _PASSPORT_KEY, "its passport")
     if not (isinstance(passport.get("kind"), str) and _SHA256.fullmatch(str(passport.get("video_sha256")))):
@@ -188,7 +188,7 @@ def _json(metadata: Mapping[bytes, bytes], key: bytes, about: str) -> dict[str, 
 
 
 def _notes(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Notes follow their own checksum: that of the rows does not cover them. Older versions made none."""
+    """Notes carry a checksum of their own, because that of the rows does not cover them. Older versions wrote none."""
     if _NOTES_KEY not in metadata:
         return {}
     digest, _, text = metadata[_NOTES_KEY].partition(b" ")
@@ -216,9 +216,9 @@ def _row_bytes(kind: str, schema: pa.Schema) -> int:
 def written(
     path: Path, passport: Passport, schema: pa.Schema, notes: Mapping[str, Any] | None = None
 ) -> Iterator[Callable[[pa.Table], None]]:
-    """Yields what appends a table to a file that takes the place of whatever is at `path` when the block ends well,
-    else vanishes (as of `atomic_write`); `notes` may be filled until then. Raises FileError, which names `path`, where
-    it cannot be written.
+    """Yields a function that appends a table to a file, which replaces anything at `path` when the block succeeds.
+
+    `notes` may be filled until the block ends. Raises FileError, which names `path`, where it cannot be written.
     """
     digest = _Digest(schema)
     rows = max(_ROW_GROUP_BYTES // _row_bytes(passport.kind, schema), 1)
@@ -259,7 +259,7 @@ def _key_values(passport: Passport, digest: _Digest, notes: Mapping[str, Any]) -
 
 
 def remove(path: Path) -> None:
-    """Remove whatever is at a path: a file, a link, a pipe, or a folder with all that is in it."""
+    """Remove anything at a path: a file, a link, a pipe, or a folder with its content."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
