@@ -1,4 +1,4 @@
-"""Consoles on which text is only text: no name is markup, nothing steers the terminal."""
+"""Consoles on which text is only text: no name is markup or steers the terminal."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def output(width: int) -> PlainConsole:
 
 
 def print_json(rows: Sequence[Mapping[str, Any]]) -> None:
-    """On standard output; names are shown as they are, with any character."""
+    """Print JSON on standard output; names are shown as they are, with any character."""
     text = json.dumps(rows, indent=2, ensure_ascii=False)
     print(_UNFIT_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text))

@@ -40,7 +40,8 @@ _DAY_S = 86_400
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path, with the suffix of `path`, that replaces `path` when the block succeeds.
 
-    It is removed when the block fails. Raises FileError, which names `path`, where it cannot be written.
+    The temporary file is removed when the block fails. Raises FileError, which names `path`, where it cannot be
+    written.
     """
     partial = _begin(path)
     _active.add(partial)
@@ -66,7 +67,7 @@ _swept: set[tuple[int, Path]] = set()
 
 
 def _begin(path: Path) -> Path:
-    """An empty file beside `path`, under a name that says whose it is."""
+    """An empty file beside `path`, whose name tells which process writes it."""
     head = f".mulde-{uuid.uuid4().hex[:8]}-{os.getpid()}-{_place()}."
     tail = path.name.encode("utf-8", "surrogateescape")[-(MAX_NAME_BYTES - len(head)) :]
     partial = path.with_name(head + tail.decode("utf-8", "ignore"))
@@ -87,14 +88,14 @@ def _begin(path: Path) -> Path:
 
 
 def _place() -> str:
-    """Where process ids are those of this process: the machine, and the container."""
+    """Identifies the machine and container, within which process ids are unique."""
     with suppress(OSError):
         return hashlib.sha256(f"{socket.gethostname()}{os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:8]
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def _sweep(folder: Path) -> None:
-    """Once per process, delete what processes that are no longer alive left in a folder."""
+    """Once per process and folder, delete the partial files of processes that no longer run."""
     key = (os.getpid(), folder.absolute())
     if key in _swept:
         return
@@ -118,7 +119,7 @@ def _is_left_over(path: Path) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine lives."""
+    """Whether a process of this machine is running."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -145,8 +146,11 @@ def write_json(path: Path, data: object) -> None:
 
 
 def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES, error: type[MuldeError] = MuldeError) -> bytes:
-    """What a regular file holds. Raises `error` for anything else (a folder, a pipe, a device), without waiting for it,
-    and for a file of more than `max_bytes`."""
+    """The content of a regular file.
+
+    Raises `error` for anything else (a folder, a pipe, a device), without waiting for it, and for a file of more than
+    `max_bytes`.
+    """
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
@@ -169,14 +173,16 @@ def _read(number: int, size: int) -> bytes:
 
 
 def file_kind(mode: int) -> str:
-    """What a mode that is no regular file's is, in words."""
+    """The kind of something that is no regular file, in words, from its mode."""
     kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
     return next((name for test, name in kinds.items() if test(mode)), "a device")
 
 
 def read_text(path: Path, *, max_bytes: int = MAX_BYTES, error: type[MuldeError] = MuldeError) -> str:
-    """The text of a file in UTF-8, or UTF-16 where its first two bytes say so. Raises `error` as `read_bytes` does, and
-    for text that is neither or that holds a NUL."""
+    """The text of a file in UTF-8, or UTF-16 where its first two bytes say so.
+
+    Raises `error` like `read_bytes`, and for text in neither encoding or with a NUL.
+    """
     data = read_bytes(path, max_bytes=max_bytes, error=error)
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -191,13 +197,15 @@ def read_text(path: Path, *, max_bytes: int = MAX_BYTES, error: type[MuldeError]
 def read_json(
     path: Path, *, max_bytes: int = MAX_BYTES, allow_nan: bool = False, error: type[MuldeError] = MuldeError
 ) -> Any:
-    """What a JSON file holds. Raises `error` for a file that cannot be read, and as `parse_json` does."""
+    """The data of a JSON file. Raises `error` for a file that cannot be read, and like `parse_json`."""
     return parse_json(read_text(path, max_bytes=max_bytes, error=error), str(path), allow_nan=allow_nan, error=error)
 
 
 def parse_json(text: str, name: str, *, allow_nan: bool = False, error: type[MuldeError] = MuldeError) -> Any:
-    """What JSON text holds. Raises `error`, with `name` in its sentence, for text that is not JSON, is nested more than
-    64 deep, holds more than 8 million values or a number that is not finite (unless `allow_nan`) or has over 40 digits.
+    """The data of JSON text.
+
+    Raises `error`, with `name` in its sentence, for text that is not JSON, is nested more than 64 deep, or holds more
+    than 8 million values, a number that is not finite (unless `allow_nan`) or one of more than 40 digits.
     """
     if sum(map(text.count, "[{,")) > _MAX_VALUES:
         raise error(f"{name} is too large to read", expected=f"at most {_MAX_VALUES:,} values")
@@ -239,7 +247,7 @@ def _short_int(text: str) -> int:
 
 
 def is_deep(data: object) -> bool:
-    """Whether lists and tables are nested more than MAX_DEPTH deep: what walks them then ends in a RecursionError."""
+    """Whether lists and tables are nested more than MAX_DEPTH deep, so that a recursive walk could fail."""
     level = [data]
     for _ in range(MAX_DEPTH):
         level = [
@@ -254,24 +262,24 @@ def is_deep(data: object) -> bool:
 
 
 def whole_number(text: str) -> int:
-    """The whole number that a cell holds. Raises ValueError for anything else, and for more than 18 digits."""
+    """A cell as a whole number. Raises ValueError for anything else, and for more than 18 digits."""
     if not re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text):
         raise ValueError(f"{text[:30]!r} is not a whole number")
     return int(text)
 
 
 def csv_cell(text: str) -> str:
-    """The text as a CSV holds it: with an apostrophe before what a spreadsheet would run as a formula."""
+    """The text as a CSV cell: with an apostrophe before what a spreadsheet would run as a formula."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def cell_text(cell: str) -> str:
-    """The text that `csv_cell` made a cell of."""
+    """The text from which `csv_cell` made a cell."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def write_csv(frame: pd.DataFrame, path: Path, *, float_format: str | None = None) -> None:
-    """Write a table so that no cell or heading is a formula to a spreadsheet; numbers stand as they are."""
+    """Write a table in which a spreadsheet finds no formula in any cell or heading; numbers are unchanged."""
     safe = frame.copy(deep=False)
     safe.columns = [csv_cell(str(name)) for name in frame.columns]
     texts = []
@@ -296,18 +304,18 @@ def write_csv(frame: pd.DataFrame, path: Path, *, float_format: str | None = Non
 
 @dataclass(frozen=True)
 class CsvTable:
-    """columns: the headings. rows: the cells of each row by heading, with the line where the row ends, from 1; empty
-    rows are left out, cells that a row lacks are empty."""
+    """A table in text. columns: the headings. rows: the cells of each row by heading, with the line where the row ends,
+    from 1; empty rows are left out, and missing cells are empty."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
 
 
 def read_csv(path: Path, *, max_bytes: int = 2**26, error: type[MuldeError] = MuldeError) -> CsvTable:
-    """A table in text, of `write_csv`, a spreadsheet or a person; its separator is the comma, or the semicolon or tab
-    where the headings know no comma.
+    """Read a table in text, written by `write_csv`, a spreadsheet or a person.
 
-    Raises `error` for a file that cannot be read, is not CSV, names a column twice or has a row of too many cells.
+    The separator is the comma, or the semicolon or tab where the headings have no comma. Raises `error` for a file that
+    cannot be read, is not CSV, names a column twice or has a row with too many cells.
     """
     text = read_text(path, max_bytes=max_bytes, error=error)
     if sum(map(text.count, ",;\t\n\r")) > _MAX_VALUES:

@@ -1,4 +1,4 @@
-"""Image files into arrays, for frames and masks alike; the size that a header claims is looked at before decoding."""
+"""Image files as arrays, for frames and masks alike; the claimed size is checked before anything is decoded."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Channels = Literal["stored", "bgr", "grey"]
 def read_image(
     path: Path, channels: Channels = "stored", *, keep_depth: bool = True, single: bool = False
 ) -> NDArray[Any]:
-    """An image as (H, W) grey or (H, W, 3) BGR; alpha is dropped and an EXIF orientation applied.
+    """Read an image as (H, W) grey or (H, W, 3) BGR; alpha is dropped and an EXIF orientation applied.
 
-    channels: "stored" as the file has them, or converted to "bgr" or "grey". keep_depth: 16-bit and float images keep
-    their dtype, otherwise all become uint8. single: refuse what holds several pictures, of which the first would be
-    taken. Raises ImageError for a file that cannot be read as an image, and for one that claims more than MAX_PIXELS,
-    before any memory is taken for them.
+    channels: "stored" as in the file, or converted to "bgr" or "grey". keep_depth: 16-bit and float images keep their
+    dtype, otherwise all become uint8. single: refuse a file with several pictures, of which only the first is read.
+    Raises ImageError for a file that cannot be read as an image, and for one that claims more than MAX_PIXELS, before
+    memory is allocated for them.
     """
     cv2 = import_cv2()
     content = _content(path)
@@ -48,7 +48,7 @@ def read_image(
 
 
 def write_png(path: Path, image: NDArray[Any]) -> None:
-    """An image (H, W, 3) RGB uint8 as a PNG that appears whole. Raises FileError where it cannot be written."""
+    """Write an image (H, W, 3) RGB uint8 as a PNG, atomically. Raises FileError where it cannot be written."""
     done, content = import_cv2().imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
     if not done:
         raise ImageError(f"{path} cannot be written", got=f"an image of {image.shape[0]} x {image.shape[1]} pixels")
@@ -83,7 +83,7 @@ def shrunk(image: NDArray[Any], longer_px: int) -> NDArray[Any]:
 
 
 def import_cv2() -> Any:
-    """OpenCV, or a UsageError that says what to install."""
+    """Import OpenCV. Raises UsageError that says what to install."""
     try:
         import cv2
     except ImportError as error:
@@ -153,7 +153,7 @@ def _opener(content: bytes) -> Any:
 
 @contextmanager
 def _silence(cv2: Any) -> Iterator[None]:
-    """OpenCV says on standard error what the raised ImageError says as well."""
+    """Keep OpenCV from printing on standard error what the raised ImageError says."""
     log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5, OpenCV 4
     level = log.getLogLevel()
     log.setLogLevel(0)

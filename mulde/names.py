@@ -1,4 +1,4 @@
-"""Names from outside: the paths that people give, the files of a video of any name, text that can be shown."""
+"""Names from outside: paths that people give, the output files of a video of any name, text that is safe to show."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def user_path(text: str | Path) -> Path:
 
 
 def on_disk(path: Path) -> Path:
-    """The path that `valid_text` wrote as `path`, where it is there."""
+    """The path that `valid_text` wrote as `path`, if it exists."""
     raw = _WRITTEN_BYTE.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(path))
     return Path(os.fsdecode(raw)) if os.path.lexists(raw) else path
 
@@ -106,7 +106,7 @@ def output_path(folder: Path, video_name: str, suffix: str = "") -> Path:
 
 
 def _fitting(part: str) -> str:
-    """A name that fits, is not hidden, and is unlike one that was changed here."""
+    """A name that is short enough, not hidden, and different from every name that was changed here."""
     as_it_is = len(part.encode()) <= _MAX_STEM_BYTES and not part.startswith(".") and not _CUT.search(part)
     return part if as_it_is else _cut(part)
 

@@ -1,4 +1,4 @@
-"""Parquet files that other people or damaged disks may have changed: bounded and checked for their types."""
+"""Reads Parquet files that other people or damaged disks may have changed: within bounds, and checked for types."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_BYTES = 2**32
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """The columns of a file by kind, each without nulls but for `lists` and `bytes`, and its facts."""
+    """The columns of a file by kind, without nulls except in `lists` and `bytes`, and its facts."""
 
     path: Path
     whole: dict[str, Int64]
@@ -35,7 +35,7 @@ class ParquetTable:
     num_rows: int
 
     def lists(self, name: str) -> list[Float32]:
-        """The lists of a column, one array for each row; none of them is null."""
+        """The lists of a column, one array per row. Raises MuldeError for a null."""
         column = self.arrow[name]
         if column.null_count:
             raise MuldeError(f"column {name}", expected=_WORDS["lists"], got=f"{column.null_count} empty cells")
@@ -64,10 +64,11 @@ def read_parquet(
     facts: bool = True,
     max_bytes: int = MAX_BYTES,
 ) -> ParquetTable:
-    """The columns `kinds`, and those further ones that `others` gives a kind; float32 numbers stay float32.
+    """Read the columns `kinds`, and others to which `others` gives a kind; float32 numbers stay float32.
 
-    For a block of `reading`: raises MuldeError, or what the file system and Arrow raise, for a file that is none, lacks
-    a column, holds other types or nulls, or claims to be larger than max_bytes; nothing is unpacked then.
+    Call it in a block of `reading`: it raises MuldeError, or what the file system and Arrow raise, for a file that is
+    no table, lacks a column, has other types or nulls, or claims to be larger than max_bytes; in these cases nothing is
+    unpacked.
     """
     import pyarrow.parquet as pq
 
@@ -125,7 +126,8 @@ def _is(kind: Kind, arrow_type: Any) -> bool:
 
 
 def _check_size(metadata: Any, max_bytes: int) -> None:
-    """Refuse what is too large by its own account; run lengths make few bytes of many equal values, so these count."""
+    """Refuse a table that is too large by its own metadata. Rows count too, as run lengths pack many values in few
+    bytes."""
     total = 0
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
@@ -151,13 +153,13 @@ def _number(array: Any) -> NDArray[Any]:
 
 
 def _text(array: Any) -> list[str]:
-    """The cells; those that are equal are one object, however many."""
+    """The cells; equal cells are one object."""
     words = array.dictionary.to_pylist()
     return [words[place] for place in array.indices.to_numpy(zero_copy_only=False).tolist()]
 
 
 def finite(name: str, values: NDArray[Any], low: float = -1e30, high: float = 1e30) -> NDArray[Any]:
-    """The values (N,) or (N, D), refused with a MuldeError where one is outside `low` to `high`, or NaN."""
+    """Return the values (N,) or (N, D). Raises MuldeError where one is outside `low` to `high`, or NaN."""
     with np.errstate(invalid="ignore"):
         bad = np.argwhere(~((values >= low) & (values <= high)))
     if bad.size:

@@ -1,4 +1,4 @@
-"""The process of a command: its streams and paths, and how it ends, by itself, an error, a signal or a closed pipe."""
+"""The process of a command: its streams and paths, and its end: normal, by an error, a signal or a closed pipe."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _write(text: str) -> None:
 
 
 def _flush() -> bool:
-    """Whether what was written could be."""
+    """Whether all output could be written."""
     whole = True
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -92,7 +92,7 @@ def _flush() -> bool:
 
 
 def _use_utf8() -> None:
-    """Start again where the locale would read the names of files as other text than they are everywhere else."""
+    """Start Python again in UTF-8 mode where the locale would decode file names differently than elsewhere."""
     if sys.getfilesystemencoding() in ("utf-8", "utf8") or os.environ.get("PYTHONUTF8") == "1":
         return
     os.environ |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": f"{sys.stdout.encoding}:backslashreplace"}
@@ -107,9 +107,9 @@ def _show_any_character() -> None:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """End as by Ctrl-C where a service manager or a closed terminal says so; yields what was received.
+    """Stop like on Ctrl-C when a service manager or a closed terminal asks for it; yields the signals received.
 
-    Needed as the first process of a container, too, to which the system sends no signal that it does not handle.
+    Needed for the first process of a container too, to which the system sends no signal without a handler.
     """
     received: list[int] = []
     done = threading.Event()
@@ -134,7 +134,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _end_for_sure(code: int, done: threading.Event) -> None:
-    """Some libraries swallow an exception that comes while they call back, and some steps are long."""
+    """End the process: some libraries swallow an exception raised in their callbacks, and some steps are long."""
     end = time.monotonic() + _GRACE_S
     done.wait(_GRACE_S)
     time.sleep(max(end - time.monotonic(), 0))

@@ -43,7 +43,7 @@ class _Rate(ProgressColumn):
 
 @dataclass
 class _Bar:
-    """What a bar stands at; `start_s` on the clock of the reporter."""
+    """The state of a bar; `start_s` on the clock of the reporter."""
 
     title: str
     total: float | None
@@ -59,10 +59,9 @@ class _Bar:
 
 
 class Reporter:
-    """Shows how far a stage is: as bars on a terminal, elsewhere as a line every 30 s and one for each stage that is
-    done.
+    """Shows the progress of stages: as bars on a terminal, elsewhere as a line every 30 s and one per finished stage.
 
-    `quiet` shows nothing but what went wrong. Safe for several threads.
+    `quiet` shows warnings only. Safe for several threads.
     """
 
     def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
@@ -85,8 +84,10 @@ class Reporter:
 
     @contextmanager
     def bar(self, title: str, total: float | None, unit: str, *, waits: bool = False) -> Iterator[Advance]:
-        """A bar of `total` units (None = unknown); bars may be nested. Yields what moves it forward. `waits`: for work
-        that may never come, so no line is written while nothing is done."""
+        """A bar of `total` units (None: unknown); bars may be nested. Yields a function that advances it.
+
+        waits: for work that may never come, so no line is written while nothing is done.
+        """
         bar = _Bar(title.strip(), total, unit, self._clock(), waits)
         task = self._begin(bar, title)
 
@@ -105,7 +106,7 @@ class Reporter:
             self._end(bar, task)
 
     def tick(self) -> None:
-        """Write a line of progress where it is time for one."""
+        """Write a line of progress if one is due."""
         with self._lock:
             now = self._clock()
             if not self._open or self.quiet or self.console.is_terminal or now - self._said_s < EVERY_S:
@@ -143,7 +144,7 @@ class Reporter:
                 self.say(f"{bar.title}: {self._clock() - bar.start_s:.0f} s")
 
     def _keep_ticking(self, all_closed: threading.Event) -> None:
-        """Says that something is alive whose steps are long."""
+        """Write lines of progress during long steps too."""
         while not all_closed.wait(EVERY_S / 10):
             self.tick()
 

@@ -1,4 +1,4 @@
-"""What flows between the rooms: small frozen records, checked when they are made. numpy only.
+"""Data that the rooms exchange: small frozen records, checked when they are made. numpy only.
 
 Frame indices are 0-based. Times are seconds from the start of the video. Pixels are RGB uint8, height x width x 3.
 Boxes are xyxy in pixels of the frame they were found in. Leading axes of the arrays of one record always agree.
@@ -70,7 +70,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive frames of which rows `first:last` are to be described; the others are context around them."""
+    """Consecutive frames of which rows `first:last` are described; the others are context around them."""
 
     frames: Frames
     first: int

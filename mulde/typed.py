@@ -1,7 +1,7 @@
-"""Files of a run folder against what they should hold. Each type stands beside the code that owns the file.
+"""Reads the JSON files of a run folder and checks them against types, which stand beside the code of each file.
 
-A file may come from another version, a damaged disk or another person: whatever it holds, the answer is a value of the
-type that was asked for, or a MuldeError that names the file and the field.
+A file may come from another version, a damaged disk or another person. For any content, the result is a value of the
+requested type or a MuldeError that names the file and the field.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _MOST = 1e30  # squares of numbers stay finite, also in float32
 
 
 class FileModel(BaseModel):
-    """A part of a file: exactly the types that it names; keys that it does not know, as of other versions, stay."""
+    """A part of a file with exactly the types of its fields; unknown keys, for example of other versions, are kept."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", protected_namespaces=())
 
 
 def _video_name(name: str) -> str:
-    """Files of a video lie below a folder, under its name, so a name must not lead out of it."""
+    """The files of a video are written below a folder, under its name, so the name must not leave that folder."""
     try:
         output_path(Path(), name)
     except MuldeError:
@@ -65,7 +65,7 @@ FilePath = Annotated[str, AfterValidator(_file_path)]
 
 
 def read_typed(path: Path, kind: type[T], *, max_bytes: int = MAX_BYTES, hint: str | None = None) -> T:
-    """What a JSON file holds, as `kind`. Raises MuldeError, naming the file and the field."""
+    """The data of a JSON file as `kind`. Raises MuldeError, naming the file and the field."""
     try:
         data = read_json(path, max_bytes=max_bytes)
     except MuldeError as error:
@@ -77,7 +77,7 @@ def read_typed(path: Path, kind: type[T], *, max_bytes: int = MAX_BYTES, hint: s
 
 
 def validated(data: Any, kind: type[T], name: str = "", *, hint: str | None = None) -> T:
-    """Plain data as `kind`. Raises MuldeError that names the field of `name` at fault."""
+    """Plain data as `kind`. Raises MuldeError that names the first field of `name` that is wrong."""
     try:
         value: T = _adapter(cast(Hashable, kind)).validate_python(data)
         return value
@@ -96,7 +96,7 @@ def validated(data: Any, kind: type[T], name: str = "", *, hint: str | None = No
 
 
 def known_fields(entry: FileModel) -> dict[str, Any]:
-    """The fields that the type of an entry names, without those of other versions."""
+    """The fields that the type of an entry declares, without those of other versions."""
     return {name: getattr(entry, name) for name in type(entry).model_fields}
 
 
@@ -106,7 +106,7 @@ def _adapter(kind: Hashable) -> TypeAdapter[Any]:
 
 
 def distinct(values: Iterable[object], name: str) -> None:
-    """Raises MuldeError when a value of `name` is there twice."""
+    """Raises MuldeError when `values` holds a value twice; `name` is what they are."""
     seen = set()
     for value in values:
         if value in seen:

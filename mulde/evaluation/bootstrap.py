@@ -1,4 +1,4 @@
-"""Bootstrap intervals over videos: how far the AUCs move when other videos of the same kind had been filmed.
+"""Bootstrap intervals over videos: how much the AUCs would vary with other videos of the same kind.
 
 Frames of one video are alike, so videos are drawn, never frames (Efron & Tibshirani 1993, percentile interval).
 """

@@ -135,7 +135,7 @@ def compat_figures(
     truth: Mapping[str, Bool],
     sigma_frames: Mapping[str, float],
 ) -> CompatFigures:
-    """The figures by one of VARIANTS.
+    """The figures of a protocol variant, one of VARIANTS.
 
     scores: video -> (T,) unsmoothed; nulls: name -> draws of the same form, whose figures are averaged; truth: video ->
     (T,); sigma_frames: smoothing of the run, in frames. Raises UsageError for an unknown name.

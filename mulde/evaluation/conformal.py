@@ -47,11 +47,11 @@ class NormalVideo:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A level for `find_events` and what held-out normal video says of it.
+    """A level for `find_events`, and what to expect at it from held-out normal video.
 
-    expected_per_hour: of events in new normal video. lowest_per_hour: the lowest rate that the held-out video supports.
-    num_seen: events of the held-out video at this level. clustering: what the variance of the number of independent
-    alarms is multiplied by for the interval, at least 1.
+    expected_per_hour: events in new normal video. lowest_per_hour: the lowest rate that the held-out video supports.
+    num_seen: events of the held-out video at this level. clustering: the factor, at least 1, by which alarms in
+    clusters raise the variance of their number above that of independent ones, for the interval.
     """
 
     level: float
@@ -104,7 +104,7 @@ class FrameReference:
         return cls(pooled, max(1.0, stretch_s * pooled.size / (3600 * _hours(normal))))
 
     def p_values(self, scores: Float64) -> Float64:
-        """Of frames with scores (T,): (T,)."""
+        """The p-values (T,) of frames with scores (T,)."""
         return _share_above(scores, self.scores, self.weight)
 
 

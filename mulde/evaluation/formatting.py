@@ -1,4 +1,4 @@
-"""How figures are written, on the console and on pages alike."""
+"""How figures are written, on the console and on pages."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class LabelledScores:
-    """One video's anomaly scores beside its labels: scores (T,) finite float64, anomalous (T,) bool.
+    """Anomaly scores and labels of one video: scores (T,) finite float64, anomalous (T,) bool.
 
     Raises LabelError when the lengths disagree, RecordError when a score is not finite.
     """

@@ -1,4 +1,4 @@
-"""Scores that never look at the video: what a real score has to beat. Higher = more anomalous."""
+"""Scores that never look at the video, which a real score has to exceed. Higher = more anomalous."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ramp(num_frames: int) -> Float64:
 
 
 def triangle(num_frames: int) -> Float64:
-    """From 0 at both ends of a video to 1 in its middle, (T,): benchmarks like to put the anomaly there."""
+    """From 0 at both ends of a video to 1 in its middle, (T,), where benchmarks often have the anomaly."""
     return 1.0 - np.abs(2.0 * ramp(num_frames) - 1.0)
 
 

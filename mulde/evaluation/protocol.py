@@ -84,7 +84,7 @@ class FiguresRow:
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """What `evaluate_tracks` found. sigma_frames is the smoothing of each video, in frames."""
+    """The result of `evaluate_tracks`. sigma_frames is the smoothing of each video, in frames."""
 
     num_videos: int
     num_frames: int
@@ -195,7 +195,8 @@ def evaluate_tracks(
 
 @dataclass(frozen=True)
 class _Compared:
-    """What `evaluate_tracks` was given, checked; the videos in the order of `truth`."""
+    """The checked arguments of `evaluate_tracks`, for the figures after one smoothing at a time; videos in the order of
+    `truth`."""
 
     scores: Mapping[str, Float64]
     nulls: Mapping[str, Sequence[Mapping[str, Float64]]]
@@ -287,7 +288,7 @@ def _rates(videos: Sequence[str], rates: float | Mapping[str, float]) -> dict[st
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON gives them back."""
+    """Tuples become lists, as in JSON."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

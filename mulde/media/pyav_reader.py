@@ -16,7 +16,7 @@ from mulde.records import UInt8
 
 
 class PyAVReader(FileReader):
-    """Continues after damage: frames that cannot be decoded are left out with a warning, numbers and times stay true."""
+    """Continues after damage: what cannot be decoded is left out with a warning, numbers and times stay true."""
 
     decoder: ClassVar[str] = "pyav"
 

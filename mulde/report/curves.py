@@ -29,10 +29,8 @@ class Line:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """What one gets for what one pays, as one picture. `key` names its file; steps: y holds until the next x.
-
-    chance: the y of a score that knows nothing, at x = 0 and x = 1; None where it has no such line.
-    """
+    """One picture of a cost against a benefit. `key` names its file; steps: y holds until the next x. chance: the y of
+    an uninformed score, at x = 0 and x = 1; None where there is no such line."""
 
     key: str
     title: str
@@ -44,7 +42,7 @@ class TradeOff:
 
 
 def thin_track(values: Float64, columns: int) -> Int64:
-    """Positions to draw of values (T,): the least and the greatest of each of `columns` stretches, and both ends."""
+    """Positions to draw of values (T,): the lowest and the highest of each of `columns` stretches, and both ends."""
     if len(values) <= 2 * columns:
         return np.arange(len(values))
     width = -(-len(values) // columns)

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation and one page that holds all of it: no network, no script, opens from disk."""
+"""The pictures of an evaluation, and one page with all of it that opens from disk, without network or script."""
 
 from __future__ import annotations
 

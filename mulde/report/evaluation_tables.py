@@ -1,4 +1,4 @@
-"""The tables of an evaluation for a page: every figure as it is printed, beside its nulls and its interval."""
+"""The tables of an evaluation for a page: every figure as the console prints it, beside its nulls and its interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mulde.report.video_panels import VideoView
 
 @dataclass(frozen=True)
 class TableRow:
-    """Cells, the first its heading. muted: not a result; link: id of what the heading leads to."""
+    """Cells, the first its heading. muted: not a result; link: the id that the heading links to."""
 
     cells: Sequence[str]
     muted: bool = False
@@ -175,7 +175,7 @@ def _compat_table(compat: CompatFigures, num_videos: int) -> Table:
 
 
 def video_table(views: Sequence[VideoView]) -> Table:
-    """The videos, those first that the score ranks worst."""
+    """The videos, those with the lowest AUC first."""
     ordered = sorted(views, key=lambda view: (view.auc is None, view.auc))
     rows = [
         TableRow(

@@ -1,4 +1,4 @@
-"""One self-contained page to review events from: it asks no network for anything and opens from disk."""
+"""A self-contained page to review events: it loads nothing from the network and opens from disk."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def report_id(report: ReportPage) -> str:
 
 
 def _payload(report: ReportPage) -> tuple[list[Any], dict[str, Any]]:
-    """The numbers on the grid of each video, and all else that the script needs, without pictures."""
+    """The numbers on the grid of each video, and everything else that the script needs, without pictures."""
     tracks = [video.track for video in report.videos]
     grid = Grid.over([track.smoothed for track in tracks], report.level)
     numbers = [grid.numbers(track.smoothed) for track in tracks]
@@ -253,7 +253,7 @@ def _event(shown: ReportEvent, video: int) -> dict[str, Any]:
 
 
 def _short(number: float) -> float:
-    """Five digits are more than a page shows."""
+    """Round to five digits, more than the page shows."""
     return float(f"{number:.5g}")
 
 

@@ -1,4 +1,4 @@
-"""The scores of all videos as a page keeps them: whole numbers on a grid, differences, deflated, as text."""
+"""The scores of all videos in a page: whole numbers on a grid, as differences, deflated, as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws into the frames of a video what was found there: boxes, tracks, events with their reasons, the curve."""
+"""Draws results into the frames of a video: boxes, tracks, events with their reasons, the curve."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Painter:
         return self._events[last] if last >= 0 and frame_index < self._events[last].end_frame else None
 
     def _current(self, time_s: float) -> Event | None:
-        """The event whose caption is to be read now: the one that began last."""
+        """The event whose caption is shown: the one that began last."""
         last = bisect_right(self._events, time_s, key=lambda event: event.start_s) - 1
         if last < 0:
             return None

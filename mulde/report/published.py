@@ -1,4 +1,4 @@
-"""Published frame AUCs, as data: what a reproduction is set beside (METHOD.md section 5)."""
+"""Published frame AUCs, as data, that a reproduction is compared with."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ Kind = Literal["object-centric", "frame-centric"]
 
 @dataclass(frozen=True)
 class Published:
-    """A micro frame AUC in percent that a paper reports for a data set; `source` is where it can be read.
-
-    kind: the paper's own, where a method has one row per box and one row per frame.
-    """
+    """A micro frame AUC in percent that a paper reports for a data set; `source` cites it. kind: the paper's own, where
+    a method has one row per box and one row per frame."""
 
     method: str
     source: str

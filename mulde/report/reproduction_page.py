@@ -1,4 +1,4 @@
-"""The record of a reproduction as a Markdown page. It has nothing that the JSON has not."""
+"""The record of a reproduction as a Markdown page, with nothing that is not in the JSON."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _volatile(facts: Plain) -> str:
 
 
 def of_seed(value: Any, seed: str) -> Any:
-    """The value of one seed, where the seeds have not the same."""
+    """The value of one seed, where seeds differ."""
     return value["seeds"].get(seed) if isinstance(value, Mapping) and "seeds" in value else value
 
 
@@ -135,7 +135,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _percent(name: str, value: Any) -> str:
-    """A share as percent with two digits; what counts something (`num_...`) as it is."""
+    """A share as percent with two digits; counts (`num_...`) as they are."""
     if isinstance(value, Mapping):
         return with_spread(value["mean"], value["std"] or None, lambda number: _percent(name, number))
     if isinstance(value, list):

@@ -21,7 +21,7 @@ _MAX_LEVELS = 4
 
 @dataclass(frozen=True)
 class _View:
-    """What part of the video is seen: from start_s on, `px_per_s` pixels a second."""
+    """The visible part of the video: from start_s on, `px_per_s` pixels a second."""
 
     start_s: float
     px_per_s: float
@@ -55,14 +55,14 @@ class Strip:
         self._hatch = hatch(self._bottom, self._width + self._hatch_px, self._hatch_px, self._line)
 
     def darken(self, image: UInt8) -> None:
-        """Make the ground on which the curve will be read."""
+        """Draw the dark background of the curve."""
         import cv2
 
         strip = image[-self.height :]
         cv2.convertScaleAbs(strip, strip, alpha=_DIM)
 
     def draw(self, image: UInt8, position: int) -> None:
-        """Row `position` of the track is the present."""
+        """Draw the curve around row `position` of the track, the present."""
         import cv2
 
         strip = image[-self.height :]

@@ -1,4 +1,4 @@
-"""A result in short, as a notebook shows it: curves, and the clearest events with pictures."""
+"""A short view of a result for a notebook: curves, and the clearest events with pictures."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def write(image: UInt8, text: str, x: int, baseline_y: int, size_px: int, colour
 
 
 def wrapped(text: str, width_px: int, size_px: int, weight: int = REGULAR, max_lines: int = 100) -> list[str]:
-    """The text in at most `max_lines` lines no wider than `width_px`; what does not fit ends in an ellipsis."""
+    """The text in at most `max_lines` lines no wider than `width_px`; an ellipsis marks what does not fit."""
     lines: list[str] = []
     rest = printable(" ".join(text.split())).split(" ") if text.strip() else []
     while rest and len(lines) < max_lines:
@@ -61,7 +61,7 @@ def _shortened(line: str, width_px: int, size_px: int, weight: int, *, has_more:
 
 
 def fitting(text: str, width_px: int, size_px: int, weight: int = REGULAR) -> str:
-    """The text, or as much of it as is no wider than `width_px`."""
+    """The text, cut to a width of `width_px`."""
     return next(iter(wrapped(text, width_px, size_px, weight, max_lines=1)), "")
 
 

@@ -27,7 +27,7 @@ _MAX_COUNTED_STEPS = 12
 
 @dataclass(frozen=True)
 class _Row:
-    """What one row shows: a track from start_s on."""
+    """One row: a track from start_s on."""
 
     track: ScoreTrack
     start_s: float

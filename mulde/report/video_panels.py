@@ -1,4 +1,4 @@
-"""The curves of videos for a page: thinned polylines on one scale, with the words that say the same."""
+"""The curves of videos for a page: thinned polylines on one scale, each with a text that describes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Scale:
 
     @classmethod
     def over(cls, values: Sequence[Float64]) -> Scale:
-        """From the least to the greatest of all values; 0 to 1 without any."""
+        """From the lowest to the highest of all values; 0 to 1 without any."""
         full = [scores for scores in values if scores.size]
         if not full:
             return cls(0.0, 1.0)
@@ -65,7 +65,7 @@ class VideoView:
 
     @property
     def facts(self) -> str:
-        """The video in half a line."""
+        """The video in half a line: frames, share of anomalous ones, AUC."""
         auc = "AUC undefined (one class only)" if self.auc is None else f"AUC {100 * self.auc:.2f} %"
         return f"{self.num_frames:,} frames, {100 * self.share:.1f} % anomalous, {auc}"
 

@@ -44,7 +44,7 @@ class CacheRow:
 
 @dataclass(frozen=True)
 class DamagedFile:
-    """A stored file that cannot be used, and the reason as a sentence; `removable` where computing it again would help."""
+    """A stored file that cannot be used, and why, as a sentence; `removable` where computing it again would help."""
 
     file: StoredFile
     reason: str
