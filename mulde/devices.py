@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mulde.errors import UsageError
+from mulde.errors import UsageError, first_line
 
 
 def choose_device(wanted: str = "auto") -> str:
@@ -21,8 +21,7 @@ def choose_device(wanted: str = "auto") -> str:
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {wanted!r} cannot be used ({reason})", hint="use cpu or auto") from None
+        raise UsageError(f"device {wanted!r} cannot be used ({first_line(error)})", hint="use cpu or auto") from None
     return wanted
 
 

@@ -111,6 +111,11 @@ def cannot(verb: str, path: object, error: OSError) -> FileError:
     return file_error
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, cut at 300 characters, or its class where it has no text."""
+    return _cut(next(iter(str(error).strip().splitlines()), type(error).__name__))
+
+
 def stops_all(error: BaseException) -> bool:
     """Whether an error of one video is one of every video: a disk that takes no more, settings or a model that fit
     nothing."""

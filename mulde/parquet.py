@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mulde.errors import MuldeError
+from mulde.errors import MuldeError, first_line
 from mulde.files import parse_json
 from mulde.records import Float32, Int64
 
@@ -52,7 +52,7 @@ def reading(what: str, path: Path, *, hint: str | None = None) -> Iterator[None]
     try:
         yield
     except (MuldeError, OSError, pa.ArrowException, KeyError, TypeError, ValueError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or str(error).split("\n")[0] or type(error).__name__
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise MuldeError(f"{what} {path} cannot be read ({reason})", hint=hint) from None
 
 

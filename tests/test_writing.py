@@ -16,7 +16,7 @@ import sys
 import pytest
 
 from mulde import files
-from mulde.errors import FileError, MuldeError, sentence
+from mulde.errors import FileError, MuldeError, first_line, sentence
 from mulde.files import atomic_write, write_text
 
 
@@ -131,3 +131,11 @@ def test_any_exception_is_a_sentence():
         (ZeroDivisionError("division by zero"), "v.mp4: unexpected ZeroDivisionError: division by zero"),
     ]:
         assert str(sentence(error, "v.mp4")).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("one\ntwo", "one"), ("\n  one  \ntwo", "one  "), ("", "ValueError"), ("x" * 1000, "x" * 300 + "...")],
+)
+def test_of_an_error_the_first_line_is_shown(text, line):
+    assert first_line(ValueError(text)) == line

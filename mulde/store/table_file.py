@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mulde.digests import fingerprint
-from mulde.errors import MuldeError, StoreError, cannot
+from mulde.errors import StoreError, cannot, first_line
 from mulde.files import atomic_write, file_kind, parse_json
 from mulde.nested import differences
 
@@ -141,15 +141,10 @@ def _opened(path: Path) -> Iterator[tuple[pq.ParquetFile, Footer]]:
     except Exception as error:  # pyarrow raises whatever a damaged file leads to
         number = getattr(error, "errno", None)
         if isinstance(error, MemoryError) or (number and number not in _ERRORS_OF_DAMAGE):
-            raise UnreadableError(f"stored file {path} cannot be read ({_first_line(error)})") from None
+            raise UnreadableError(f"stored file {path} cannot be read ({first_line(error)})") from None
         raise StoreError(
-            f"stored file {path} is damaged ({_first_line(error)})", hint="delete it; the next run makes it again"
+            f"stored file {path} is damaged ({first_line(error)})", hint="delete it; the next run makes it again"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    text = error.problem if isinstance(error, MuldeError) else str(error)
-    return (text.splitlines() or [type(error).__name__])[0][:200]
 
 
 def _footer(path: Path, file: pq.ParquetFile, num_bytes: int) -> Footer:

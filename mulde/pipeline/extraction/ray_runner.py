@@ -20,7 +20,7 @@ from typing import Any
 
 from mulde.config import Settings
 from mulde.datasets.base import Video
-from mulde.errors import MuldeError, UsageError, sentence
+from mulde.errors import MuldeError, UsageError, first_line, sentence
 from mulde.nested import differences, with_values
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.worker import Attempt, RemoteWorker, WorkerConfig, died
@@ -165,7 +165,7 @@ class _Team:
         except self.ray.exceptions.RayTaskError as error:
             problem = f"a node cannot work: {type(error.cause).__name__}: {error.cause}"
         except self.ray.exceptions.RayError as error:
-            problem = f"a worker did not start: {_first_line(error)}"
+            problem = f"a worker did not start: {first_line(error)}"
             if self._spare:
                 self._spare -= 1
                 self.ask()
@@ -249,7 +249,7 @@ def _cluster(ray: Any, address: str | None) -> Iterator[None]:
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        raise _no_cluster(address, _first_line(error)) from error
+        raise _no_cluster(address, first_line(error)) from error
     try:
         yield
     finally:
@@ -299,10 +299,6 @@ def _absolute_weights(settings: Settings) -> tuple[Settings, list[Path]]:
         return value
 
     return Settings.model_validate(with_values(settings.model_dump(mode="json"), resolved)), paths
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _import_ray() -> Any:
