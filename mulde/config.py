@@ -98,8 +98,8 @@ class TrackSettings(Section):
 
 def _is_known(extractor: str) -> str:
     if extractor not in EXTRACTORS:
-        *others, last = map(repr, EXTRACTORS)
-        raise ValueError(f"{', '.join(others)} or {last}")
+        *names, last = map(repr, EXTRACTORS)
+        raise ValueError(f"{', '.join(names)} or {last}")
     return extractor
 
 
@@ -180,8 +180,8 @@ class FeatureSettings(Section):
 def _inside(section: str, error: ValidationError) -> ValidationError:
     """The same errors, each named with the section that it is in."""
     details = [
-        InitErrorDetails(type=each["type"], loc=(section, *each["loc"]), input=each["input"], ctx=each.get("ctx", {}))
-        for each in error.errors(include_url=False)
+        InitErrorDetails(type=line["type"], loc=(section, *line["loc"]), input=line["input"], ctx=line.get("ctx", {}))
+        for line in error.errors(include_url=False)
     ]
     return ValidationError.from_exception_data(section, details)
 

@@ -1,6 +1,6 @@
-"""What every region finder and extractor has in common.
+"""The interfaces of region finders and extractors, and where weights come from.
 
-Both describe the core frames of a `Window` and say how many frames of context they want around them, so that the
+Both describe the core frames of a `Window` and declare how many frames of context they need around them, so that the
 caller can stream a video of any length through them.
 """
 
@@ -18,19 +18,22 @@ Fingerprint = dict[str, object]
 
 
 class RegionFinder(Protocol):
-    """Finds boxes in the core frames of a window; needs `before` frames of context where the video has them."""
+    """Finds boxes in the core frames of a window, with `before` frames of context if the video has them."""
 
     before: int
 
     def fingerprint(self) -> Fingerprint: ...
 
     def find(self, window: Window, known: Regions) -> Regions:
-        """Boxes that `known` (same frames, found by earlier finders) does not hold yet, sorted by frame."""
+        """New boxes, sorted by frame; `known` has those of earlier finders in the same frames."""
         ...
 
 
 class Extractor(Protocol):
-    """Turns the core frames of a window, and the boxes in them, into feature rows."""
+    """Turns the core frames of a window, and the boxes in them, into feature rows.
+
+    Several threads call one object at the same time, so it keeps no state between calls.
+    """
 
     name: str
     object_centric: bool
@@ -54,7 +57,7 @@ def is_tag(weights: str) -> bool:
 
 
 def local_weights(weights: str) -> Path | None:
-    """The file that `weights` names; None for a tag and where there is nothing."""
+    """The file that `weights` names; None for a tag or a missing file."""
     path = Path(weights).expanduser()
     return path if not is_tag(weights) and path.is_file() else None
 

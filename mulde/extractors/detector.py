@@ -41,14 +41,14 @@ class YoloRegions:
         }
 
     def find(self, window: Window, known: Regions) -> Regions:
-        del known  # a detector sees the whole frame whatever was found before
+        del known  # a detector looks at the whole frame
         images = window.frames.images[window.first : window.last]
-        found = self.network.detect(images, confidence=self.confidence, classes=self._class_numbers)
-        if not sum(map(len, found)):
+        detections = self.network.detect(images, confidence=self.confidence, classes=self._class_numbers)
+        if not sum(map(len, detections)):
             return Regions.empty()
-        rows = np.concatenate(found)
+        rows = np.concatenate(detections)
         box_xyxy = clip_boxes(rows[:, :4], window.frames.size_hw)
-        frame_index = np.repeat(window.core_index, [len(boxes) for boxes in found])
+        frame_index = np.repeat(window.core_index, [len(boxes) for boxes in detections])
         keep = area(box_xyxy) > 0
         return Regions(box_xyxy[keep], frame_index[keep], rows[keep, 4], rows[keep, 5].astype(np.int64))
 

@@ -12,7 +12,7 @@ from mulde.records import Regions, Window
 
 
 class UnitedRegions:
-    """The union of finders in the order given; a later finder is told what the earlier ones found."""
+    """The union of finders in the order given; each finder gets the boxes of the earlier ones."""
 
     def __init__(self, finders: Sequence[RegionFinder], *, min_area_px: float = 100, max_cover: float = 0.6) -> None:
         self.finders, self.min_area_px, self.max_cover = tuple(finders), min_area_px, max_cover
@@ -38,7 +38,7 @@ class UnitedRegions:
 
 
 def unite(first: Regions, second: Regions) -> Regions:
-    """All regions of both, sorted by frame, within a frame those of `first` in front."""
+    """All regions of both, sorted by frame; within a frame, those of `first` come first."""
     frame_index = np.concatenate([first.frame_index, second.frame_index])
     order = np.argsort(frame_index, kind="stable")
     return Regions(

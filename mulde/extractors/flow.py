@@ -66,7 +66,7 @@ def build_flow(
 
 
 class _GreyFlow:
-    """What the flows of OpenCV share: each picture is made grey once, however many pairs it is in."""
+    """Common part of OpenCV's flows: each picture is converted to grey once, however many pairs it is in."""
 
     def __call__(self, start: UInt8, end: UInt8) -> Float32:
         return next(self.of_pairs([start, end], [(0, 1)]))
@@ -74,7 +74,7 @@ class _GreyFlow:
     def of_pairs(self, images: Images, pairs: Pairs) -> Iterator[Float32]:
         import cv2
 
-        # A picture is the start of one pair and the end of another, as many pairs later as the two are apart.
+        # A picture is the start of one pair and the end of another, `apart` pairs later.
         apart = max((abs(start - end) for start, end in pairs), default=0)
         grey = lru_cache(2 * apart + 1)(lambda i: cv2.cvtColor(np.ascontiguousarray(images[i]), cv2.COLOR_RGB2GRAY))
         for start, end in pairs:
@@ -127,9 +127,9 @@ class RaftFlow:
     """torchvision's RAFT (Teed & Deng, ECCV 2020), raft_small or raft_large; the last of its 12 refinements.
 
     `weights` is a torchvision tag (as `DEFAULT`), downloaded once, or a local state dict (.safetensors, .pth).
-    An accelerator sees up to `batch_size` pairs at once, half as many from when its memory ran out; a CPU sees one
-    at a time, because more are no faster there. Raises, at the first pair, UsageError for an unknown tag or a file
-    that does not fit, MuldeError for a failed download.
+    An accelerator gets up to `batch_size` pairs at once, and half of that after it ran out of memory; a CPU gets one
+    at a time, because larger batches are no faster there. Raises, at the first pair, UsageError for an unknown tag or
+    a file that does not fit, MuldeError for a failed download.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class RaftFlow:
     ) -> None:
         self.model, self.weights, self.device = model, weights, device
         self.batch_size = 1 if device == "cpu" else batch_size
-        self._lock = threading.Lock()  # torchvision's network keeps the correlations of the pair at hand in itself
+        self._lock = threading.Lock()  # torchvision's network keeps the correlations of the current pair in itself
 
     def fingerprint(self) -> Fingerprint:
         return {"flow": self.model, **self._source}
@@ -243,20 +243,20 @@ class MotionReader(Protocol):
     step: int
 
     def read(self, motion: Float32, window: Window, regions: Regions, row: int) -> Float32:
-        """What this reader wants to know of frame `row` of the window, from its motion (H, W, 2)."""
+        """The values of this reader for frame `row` of the window, from its motion (H, W, 2)."""
         ...
 
 
 class _Waiting(threading.local):
-    """What readers made of the frames of one window and have not asked for yet; each thread has its own."""
+    """Values of the frames of one window that readers have made and not yet asked for; each thread has its own."""
 
     def __init__(self) -> None:
         self._window: Callable[[], object] = lambda: None
         self._regions: Callable[[], object] = lambda: None
         self._values: dict[tuple[MotionReader, int], Float32] = {}
 
-    def of(self, window: Window, regions: Regions) -> dict[tuple[MotionReader, int], Float32]:
-        """What waits for these very objects, by reader and row; nothing, and all else forgotten, if they are new."""
+    def values(self, window: Window, regions: Regions) -> dict[tuple[MotionReader, int], Float32]:
+        """The values for these very objects, by reader and row. New objects start empty and forget all others."""
         if self._window() is not window or self._regions() is not regions:
             self._window, self._regions, self._values = weakref.ref(window), weakref.ref(regions), {}
         return self._values
@@ -265,10 +265,10 @@ class _Waiting(threading.local):
 class SharedMotion:
     """The motion of each frame, computed once for all its readers.
 
-    Readers run one after another over a whole window, and its fields of motion may be too large to be kept. So, when
-    the first reader asks for a window, every other reader with the same step reads each field while it is there; what
-    they made of it waits until they ask with the same `Window` and `Regions` objects in the same thread. It is
-    forgotten when the thread comes with others. A reader's answer does not depend on the other readers.
+    Readers run one after another over a whole window, and its fields of motion may be too large to keep. So when the
+    first reader asks for a window, every other reader with the same step reads each field at once; its values wait
+    until it asks with the same `Window` and `Regions` objects in the same thread, and are forgotten when the thread
+    comes with others. The values of a reader do not depend on the other readers.
     """
 
     def __init__(self, flow: Flow) -> None:
@@ -280,25 +280,25 @@ class SharedMotion:
         self._readers.append(reader)
 
     def ask(self, reader: MotionReader, window: Window, regions: Regions, rows: Sequence[int]) -> list[Float32]:
-        """What `reader` makes of each of `rows` of the window."""
-        waiting = self._waiting.of(window, regions)
+        """The values of `reader` for each of `rows` of the window."""
+        waiting = self._waiting.values(window, regions)
         missing = [row for row in rows if (reader, row) not in waiting]
-        everyone = [other for other in self._readers if other.step == reader.step]
+        sharing = [known for known in self._readers if known.step == reader.step]
         for row, motion in zip(missing, self._motion(window, missing, reader.step), strict=True):
-            for each in everyone:
-                waiting[each, row] = each.read(motion, window, regions, row)
+            for known in sharing:
+                waiting[known, row] = known.read(motion, window, regions, row)
         return [waiting.pop((reader, row)) for row in rows]
 
     def _motion(self, window: Window, rows: Sequence[int], step: int) -> Iterator[Float32]:
         """Motion (H, W, 2) at the pixels of each frame in `rows`, in pixels per frame, x then y.
 
-        It is the way that the pixels have come since `step` frames ago; the first `step` frames, which have no past,
-        use the way they go. Zero where the video is too short. Lost frames in between count as frames.
+        It is the displacement since `step` frames ago; the first `step` frames, which have no past, use that of the
+        next `step` frames. Zero if the video is too short. Lost frames in between count as frames.
         """
         images, index = window.frames.images, window.frames.frame_index
-        other = [row - step if row >= step else row + step for row in rows]
-        flows = self.flow.of_pairs(images, [(a, b) for a, b in zip(rows, other, strict=True) if b < len(images)])
-        for a, b in zip(rows, other, strict=True):
+        ends = [row - step if row >= step else row + step for row in rows]
+        flows = self.flow.of_pairs(images, [(a, b) for a, b in zip(rows, ends, strict=True) if b < len(images)])
+        for a, b in zip(rows, ends, strict=True):
             if b < len(images):
                 yield next(flows) / np.float32(index[b] - index[a])
             else:

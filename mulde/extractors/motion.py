@@ -1,4 +1,4 @@
-"""Moving regions by frame differencing: no weights (docs/method.md, Features)."""
+"""Moving regions by frame differencing, without weights (docs/method.md, Features)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mulde.records import Bool, Float32, Regions, UInt8, Window
 
 
 class MotionRegions:
-    """Boxes around what moved between a frame and the one before it, outside the boxes already known."""
+    """Boxes around what moved between a frame and the previous one, outside the boxes already known."""
 
     before = 1
 
@@ -38,9 +38,9 @@ class MotionRegions:
         for row in range(max(window.first, 1), window.last):
             frame = window.frames.frame_index[row]
             blank = known.box_xyxy[known.frame_index == frame]
-            found = self._between(window.frames.images[row - 1], window.frames.images[row], blank)
-            boxes.append(found)
-            indices.append(np.full(len(found), frame, np.int64))
+            moved = self._between(window.frames.images[row - 1], window.frames.images[row], blank)
+            boxes.append(moved)
+            indices.append(np.full(len(moved), frame, np.int64))
         if not boxes:
             return Regions.empty()
         box_xyxy = np.concatenate(boxes)

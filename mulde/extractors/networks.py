@@ -20,10 +20,10 @@ from mulde.records import Float32, UInt8
 log = logging.getLogger(__name__)
 
 _CPU_PICTURES = 16
-"""Pictures at once on a CPU, whatever the settings allow: more make the caches miss and are slower, not faster."""
+"""The most pictures at once on a CPU, whatever the settings allow: larger batches miss the caches and are slower."""
 
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-"""Words in the errors of torch's CPU allocator, of other devices, and of cuBLAS and cuDNN: they have no own class."""
+"""Words in the errors of torch's CPU allocator, of other devices, and of cuBLAS and cuDNN: they have no class."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Preprocessing:
     def normalise(self, squares: UInt8, device: str = "cpu") -> torch.Tensor:
         """Squares (N, S, S, 3) to (N, 3, S, S), or clips of them (N, T, S, S, 3) to (N, 3, T, S, S), float32.
 
-        Bytes travel to the device. The channels stay last in memory, which is what convolutions are fastest with.
+        Bytes are sent to the device. The channels stay last in memory, which is fastest for convolutions.
         """
         rows = torch.from_numpy(squares).to(device).flatten(-2).float()  # (..., S, S * 3): long rows for the CPU
         mean, std = (torch.tensor(values, device=device).repeat(self.size_px) for values in (self.mean, self.std))
@@ -93,7 +93,7 @@ def resolve_precision(wanted: str, device: str) -> str:
 class BatchedNetwork:
     """A network that takes any number of inputs, in batches that fit the memory. Many threads may call it at once.
 
-    `load` builds it at the first call. Where memory runs out the batch is halved, and stays so.
+    `load` builds it at the first call. When memory runs out, the batch size is halved for good.
     """
 
     def __init__(
@@ -124,10 +124,10 @@ class BatchedNetwork:
         values = np.zeros((num_inputs, dim), np.float32)
         start = 0
         while start < num_inputs:
-            most = self.batch_size
+            batch_size = self.batch_size
             if self.device == "cpu":
-                most = min(most, max(1, _CPU_PICTURES // expects.frames))
-            rows = range(start, min(start + most, num_inputs))
+                batch_size = min(batch_size, max(1, _CPU_PICTURES // expects.frames))
+            rows = range(start, min(start + batch_size, num_inputs))
             output = self._run(prepare, rows)
             if output is None:
                 self._halve(len(rows))
@@ -190,8 +190,8 @@ class NetworkExtractor:
         self.network = BatchedNetwork(load, device=device, precision=precision, batch_size=batch_size)
 
     def fingerprint(self) -> Fingerprint:
-        other = {} if self.network.precision == "float32" else {"precision": self.network.precision}
-        return {"extractor": self.name, "version": 1, "model": self.model, **self._source, **other}
+        precision = {} if self.network.precision == "float32" else {"precision": self.network.precision}
+        return {"extractor": self.name, "version": 1, "model": self.model, **self._source, **precision}
 
     @cached_property
     def _source(self) -> Fingerprint:

@@ -27,7 +27,7 @@ JOINTS = (
 KEY_POINTS = len(JOINTS)
 _MAX_JOINTS, _SHARE_OF_JOINTS = 3, 2 / 3
 _GREY = 114
-"""What stands around the crops; such networks saw it around their pictures in training."""
+"""The colour around the crops, as such networks have it around their pictures in training."""
 _MIN_OVERLAP = 0.3
 """A pose found in the whole frame belongs to the box that it overlaps most, at least by this much (IoU)."""
 _MILLIONS = {"yolov8": (3.3, 11.6, 26.4, 44.4, 69.4), "yolo11": (2.9, 9.9, 20.9, 26.2, 58.8)}
@@ -69,8 +69,8 @@ class Pose:
     """Key points of each box of the classes `class_ids` (empty: of all boxes), as shares of the box's sides.
 
     51 numbers a row: x, y and confidence of 17 COCO key points; 34 without `keep_confidence`. `crops` (top-down): crops
-    of many frames, `columns` x `rows` of them side by side on one picture, and for each the best candidate whose middle
-    lies in its cell, so that every box gets a row, however unsure. `frame` (bottom-up): the poses that the network
+    of many frames, `columns` x `rows` of them side by side on one picture, and for each the best candidate whose centre
+    lies in its cell, so that every box gets a row, even an unsure one. `frame` (bottom-up): the poses that the network
     finds in the whole frame with at least `confidence`; boxes that none of them overlaps get no row.
     """
 
@@ -110,9 +110,9 @@ class Pose:
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
         people = regions.select(np.isin(regions.class_id, self.class_ids)) if self.class_ids else regions
         find = self._in_crops if self.mode == "crops" else self._in_frames
-        points, found = find(window, people)  # (N, 17, 3), (N,)
-        people = people.select(found)
-        values = normalise_points(points[found], people.box_xyxy)
+        points, has_pose = find(window, people)  # (N, 17, 3), (N,)
+        people = people.select(has_pose)
+        values = normalise_points(points[has_pose], people.box_xyxy)
         values = values if self.keep_confidence else values[..., :2]
         flat = np.ascontiguousarray(values.reshape(len(people), values.shape[2] * KEY_POINTS), np.float32)
         return FeatureTable(flat, people.frame_index, people.box_xyxy)
@@ -129,7 +129,7 @@ class Pose:
         return np.concatenate([nothing, *points]), np.ones(len(people), np.bool_)
 
     def _in_frames(self, window: Window, people: Regions) -> tuple[Float32, Bool]:
-        points, found = np.zeros((len(people), KEY_POINTS, 3), np.float32), np.zeros(len(people), np.bool_)
+        points, has_pose = np.zeros((len(people), KEY_POINTS, 3), np.float32), np.zeros(len(people), np.bool_)
         frames = np.unique(people.frame_index)
         poses = self.network.detect([window.image(f) for f in frames], confidence=self.confidence)
         for frame, pose in zip(frames, poses, strict=True):
@@ -137,16 +137,15 @@ class Pose:
             shared = overlap(people.box_xyxy[boxes], pose[:, :4])  # (boxes, poses)
             while shared.size and (best := float(shared.max())) >= _MIN_OVERLAP:
                 i, j = np.unravel_index(int(np.argmax(shared == best)), shared.shape)
-                points[boxes[i]], found[boxes[i]] = _key_points(pose[j : j + 1, 6:])[0], True
+                points[boxes[i]], has_pose[boxes[i]] = _key_points(pose[j : j + 1, 6:])[0], True
                 shared[i], shared[:, j] = -1, -1
-        return points, found
+        return points, has_pose
 
 
 class Sheet:
-    """Crops side by side on one picture, and the way back from that picture to the frames.
+    """Crops side by side on one picture, and the mapping from that picture back to the frames.
 
-    The crop of box i, grown by the margin, lies in the middle of cell i, as large as the cell allows; cells are counted
-    in reading order.
+    The crop of box i, grown by the margin, is scaled to fit cell i and centred in it; cells are in reading order.
     """
 
     def __init__(self, window: Window, people: Regions, canvas_hw: tuple[int, int], layout: Pose) -> None:
@@ -178,7 +177,7 @@ class Sheet:
         for i in range(len(points)):
             confidence = np.where(cell == i, candidates[:, 4], -1)
             best = int(confidence.argmax())
-            if confidence[best] >= 0:  # else there is nothing in this cell
+            if confidence[best] >= 0:  # else the cell is empty
                 points[i] = _key_points(candidates[best : best + 1, 5:])[0]
                 points[i, :, :2] = (points[i, :, :2] - self.corner[i]) / self.zoom[i] + self.origin[i]
         return points

@@ -54,7 +54,7 @@ def known_extractor(name: str) -> ExtractorSpec:
         raise UsageError(
             f"extractor {name!r}",
             expected=f"one of {', '.join(EXTRACTORS)}",
-            hint="where it is your own, call register_extractor first, at the top level of the script",
+            hint="for an extractor of your own, call register_extractor first, at the top level of the script",
         )
     return EXTRACTORS[name]
 

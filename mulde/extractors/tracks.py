@@ -31,16 +31,17 @@ _NO_PIXELS = {"gmc_method": "none", "with_reid": False}
 class Tracker:
     """Follows boxes through a video with ByteTrack (arXiv 2110.06864) or BoT-SORT (arXiv 2206.14651).
 
-    Both predict each box with a Kalman filter and match by overlap: first the sure boxes, then the others with the
-    tracks that found none. (The thresholds are ours: Ultralytics' lie at the detector's floor, where no box is left for
-    the second matching; the other numbers are the defaults of the installed Ultralytics.) An object gets a track when
-    two frames in a row hold a sure box of it. The matching does not look at classes, so a person whom the detector
-    misses for a while stays on the track as a moving region. BoT-SORT runs without compensation of camera motion and
-    without re-identification, which need pixels: cameras stand still. What is left of it is a filter of width and
-    height in place of aspect and height.
+    Both predict each box with a Kalman filter and match by overlap: first the confident boxes, then the others with the
+    unmatched tracks. (The thresholds are ours: those of Ultralytics equal the detector's least confidence, which leaves
+    no box for the second matching; the other numbers are the defaults of the installed Ultralytics.) An object gets a
+    track when it has a confident box in two successive frames. The matching ignores classes, so a person whom the
+    detector misses for a while stays on the track as a moving region. BoT-SORT runs without compensation of camera
+    motion and without re-identification, which need pixels: cameras stand still. Its remaining difference is a filter
+    of width and height in place of aspect and height.
 
-    kind: bytetrack or botsort. lost_frames: for how many frames an object that vanished is remembered. Raises
-    UsageError for another kind. Holds no state: one tracker may follow several videos at once, in several threads.
+    kind: bytetrack or botsort. lost_frames: the number of frames for which an object that vanished is remembered.
+    Raises UsageError for another kind. Holds no state: one tracker may follow several videos at once, in several
+    threads.
     """
 
     def __init__(self, kind: str, *, lost_frames: int = 30) -> None:
@@ -60,11 +61,11 @@ class Tracker:
     def track(self, segments: Iterable[tuple[Int64, Regions]]) -> Iterator[Int64]:
         """Track id (N,) of each row of each segment's regions: 0, 1 ... in order of appearance, -1 on no track.
 
-        segments: of one video, in order, each the indices (T,) of its decoded frames, those without boxes included, and
-        the regions in them; how the video is cut makes no difference. Where indices are missing the tracks age as in
-        frames without boxes. An object has its id from its first frame on, which the frame after it decides: so the
-        ids of a segment come when the first frame of the next one is known. Memory holds two segments. Raises
-        RecordError for segments out of order or boxes in frames that are not listed.
+        segments: of one video, in order, each with the indices (T,) of its decoded frames, including those without
+        boxes, and the regions in them; how the video is cut makes no difference. At missing indices the tracks age as
+        in frames without boxes. An object has its id from its first frame on, which the next frame confirms: so the ids
+        of a segment come when the first frame of the next one is known. Memory holds two segments. Raises RecordError
+        for segments out of order or boxes in frames that are not listed.
         """
         followed = _Followed(self.kind, self.lost_frames)
         waiting: list[Int64] = []
@@ -75,7 +76,7 @@ class Tracker:
             low = np.searchsorted(regions.frame_index, frame_index)
             high = np.searchsorted(regions.frame_index, frame_index, side="right")
             for frame, a, b in zip(frame_index.tolist(), low, high, strict=True):
-                followed.add(frame, _Boxes.of(regions, slice(a, b)), track_id[a:b])
+                followed.add(frame, _Boxes.from_regions(regions, slice(a, b)), track_id[a:b])
                 yield from waiting
                 waiting.clear()
             waiting.append(track_id)
@@ -92,7 +93,7 @@ class _Followed:
         self._frame: int | None = None
         self._matched: list[tuple[int, Any]] = []  # row and track of the boxes of the last frame
         self._track_id = np.zeros(0, np.int64)  # ids of the rows of the last frame, to be filled in
-        # Keyed by the track itself, which Ultralytics keeps as long as it may come back.
+        # Keyed by the track itself, which Ultralytics keeps while it may come back.
         self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._num_tracks = 0
 
@@ -132,7 +133,7 @@ class _Boxes:
     cls: Int64
 
     @classmethod
-    def of(cls, regions: Regions, rows: slice) -> _Boxes:
+    def from_regions(cls, regions: Regions, rows: slice) -> _Boxes:
         low, high = regions.box_xyxy[rows, :2], regions.box_xyxy[rows, 2:]
         return cls(np.concatenate([(low + high) / 2, high - low], 1), regions.confidence[rows], regions.class_id[rows])
 
@@ -143,11 +144,11 @@ class _Boxes:
         return _Boxes(self.xywh[keep], self.conf[keep], self.cls[keep])
 
 
-_NO_BOXES = _Boxes.of(Regions.empty(), slice(None))
+_NO_BOXES = _Boxes.from_regions(Regions.empty(), slice(None))
 
 
 def _new_tracker(kind: str, lost_frames: int) -> Any:
-    """Ultralytics' tracker with its own defaults, which lie beside its code, and ours on top."""
+    """Ultralytics' tracker with its own defaults, which are beside its code, and ours on top."""
     import yaml  # type: ignore[import-untyped]
 
     made_by = tracker_class(kind)

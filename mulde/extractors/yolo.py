@@ -43,7 +43,7 @@ class YoloNetwork:
         self.weights, self.task, self.image_size = weights, task, image_size
         self.device, self.threads = device, threads
         self.batch_size = 16 if device.startswith("cuda") and weights.endswith(".pt") else 1  # exports take one
-        self._lock, self._own = threading.Lock(), threading.local()
+        self._lock, self._of_thread = threading.Lock(), threading.local()
         self._network: Any = None
         self._compiled: Any = None
 
@@ -64,7 +64,7 @@ class YoloNetwork:
     def detect(
         self, images: Sequence[UInt8] | UInt8, *, confidence: float, classes: Sequence[int] | None = None
     ) -> list[Float32]:
-        """What is found in each RGB image, all (H, W, 3) of one size, as Ultralytics' own `predict` finds it.
+        """The detections in each RGB image, all (H, W, 3) of one size, as Ultralytics' own `predict` makes them.
 
         A row holds x0, y0, x1, y1, confidence, class and, of a pose network, x, y and confidence of each key point, in
         pixels of the image.
@@ -73,7 +73,7 @@ class YoloNetwork:
         import torchvision  # noqa: F401 - where it was imported, Ultralytics suppresses doubles with it
         from ultralytics.utils import nms, ops
 
-        found = []
+        detections = []
         boxed_hw = self._letterbox(images[0]).shape if len(images) else ()
         for image, raw in zip(images, self.answers(map(self._letterbox, images)), strict=True):
             (rows,) = nms.non_max_suppression(
@@ -88,13 +88,13 @@ class YoloNetwork:
             ops.scale_boxes(boxed_hw, rows[:, :4], image.shape)
             points = rows[:, 6:].reshape(len(rows), (rows.shape[1] - 6) // 3, 3)  # of no rows as well
             ops.scale_coords(boxed_hw, points, image.shape)
-            found.append(rows.float().cpu().numpy())
-        return found
+            detections.append(rows.float().cpu().numpy())
+        return detections
 
     def candidates(self, answer: Any) -> Float32:
         """Every candidate in a pose network's answer to a picture, whatever its confidence.
 
-        (N, 5 + 3 K): x and y of its middle, width, height, confidence; x, y and confidence of K key points.
+        (N, 5 + 3 K): x and y of its centre, width, height, confidence; x, y and confidence of K key points.
         """
         rows = answer.float().cpu().numpy()
         if not self._is_end_to_end:
@@ -104,12 +104,12 @@ class YoloNetwork:
 
     def answers(self, canvases: Iterable[UInt8]) -> Iterator[Any]:
         """The network's raw answer, a tensor, to each RGB picture (H, W, 3), all of one size that it accepts."""
-        coming = iter(canvases)
-        while some := list(islice(coming, self.batch_size)):
-            yield from self._answer(np.stack(some))
+        remaining = iter(canvases)
+        while batch := list(islice(remaining, self.batch_size)):
+            yield from self._answer(np.stack(batch))
 
     def _answer(self, canvases: UInt8) -> list[Any]:
-        """Answers to pictures (n, H, W, 3); where the memory does not hold them, to half as many at a time."""
+        """Answers to pictures (n, H, W, 3), half of them at a time if the memory does not hold all."""
         import torch
 
         try:
@@ -130,24 +130,24 @@ class YoloNetwork:
         if self._compiled is not None:
             return torch.from_numpy(self._run_openvino(inputs.cpu().contiguous().numpy()))
         if network.format == "pt":
-            answer = self._own_copy(network)(inputs)
+            answer = self._thread_copy(network)(inputs)
         else:
             with self._lock:
                 answer = network(inputs)
         return answer[0] if isinstance(answer, list | tuple) else answer
 
-    def _own_copy(self, network: Any) -> Any:
-        """A copy for this thread, which shares the weights: a head keeps the anchors of the size that it saw last."""
-        if not hasattr(self._own, "network"):
+    def _thread_copy(self, network: Any) -> Any:
+        """A copy for this thread, which shares the weights: a head stores the anchors of the last input size."""
+        if not hasattr(self._of_thread, "network"):
             weights = chain(network.model.parameters(), network.model.buffers())
             with self._lock:
-                self._own.network = copy.deepcopy(network, {id(tensor): tensor for tensor in weights})
-        return self._own.network
+                self._of_thread.network = copy.deepcopy(network, {id(tensor): tensor for tensor in weights})
+        return self._of_thread.network
 
     def _run_openvino(self, inputs: Float32) -> Float32:
-        if not hasattr(self._own, "request"):
-            self._own.request = self._compiled.create_infer_request()
-        return np.array(self._own.request.infer({0: inputs}, share_inputs=True)[0])
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._compiled.create_infer_request()
+        return np.array(self._of_thread.request.infer({0: inputs}, share_inputs=True)[0])
 
     def _letterbox(self, image: UInt8) -> UInt8:
         from ultralytics.data.augment import LetterBox
@@ -212,8 +212,8 @@ def _compile_openvino(folder: Path, threads: int) -> Any:
     import openvino
 
     with _FIRST_CALL:
-        # Its table of number formats is made at the first use, by a lock taken while Python's own is held: two threads
-        # that get there first together wait for each other for good.
+        # Its table of number formats is made at the first use, under a lock that is taken while Python's own is held:
+        # two threads that get there at the same time deadlock.
         openvino.Type.f32.to_dtype()
     core = openvino.Core()
     return core.compile_model(
@@ -226,11 +226,11 @@ def _compile_openvino(folder: Path, threads: int) -> Any:
 _FIRST_CALL = threading.Lock()
 
 EXPORTS = {"openvino": "_openvino_model", "onnx": ".onnx", "engine": ".engine"}
-"""Formats that a network can be exported to, and how their files' names end."""
+"""Formats that a network can be exported to, and the ends of their files' names."""
 
 
 def export_network(source: Path, format_: str, folder: Path, *, device: str, **options: object) -> Path:
-    """Write the network of a .pt file in another format somewhere in `folder`; where it lies.
+    """Write the network of a .pt file in another format below `folder`, and return its path.
 
     `options` are those of Ultralytics' export: imgsz, batch, half, int8, data. Raises UsageError for weights that are
     not .pt or a package that is missing, MuldeError when Ultralytics fails.
@@ -274,8 +274,8 @@ def _importable(package: str) -> bool:
 
 
 def import_ultralytics() -> Any:
-    """Import Ultralytics so that it stays quiet: no banner, no usage reports, no look whether there is a network, no
-    packages installed behind our back.
+    """Import Ultralytics so that it stays quiet: no banner, no usage reports, no check for a network connection, no
+    packages installed by itself.
 
     Its settings file goes to our own cache folder: a user's own Ultralytics settings are neither read nor changed.
     """
@@ -306,14 +306,14 @@ def import_ultralytics() -> Any:
 
 
 def _quieten_openvino() -> None:
-    """OpenVINO reports each import of its converter unless this package, which it does not need, is missing."""
+    """OpenVINO reports each import of its converter, unless this package, which it does not need, is missing."""
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 @contextmanager
 def _online() -> Iterator[None]:
-    """While the block runs, Ultralytics may download: what it fetches was asked for by name."""
+    """Let Ultralytics download within the block: only what was asked for by name."""
     before = os.environ.pop("YOLO_OFFLINE", None)
     try:
         yield
@@ -341,7 +341,7 @@ def official_names() -> frozenset[str]:
 
 
 def weights_folder() -> Path:
-    """Where weights are kept that were named and downloaded."""
+    """The folder of downloaded weights."""
     return _cache_folder() / "weights"
 
 
@@ -364,7 +364,7 @@ def locate(weights: str, what: str) -> Path:
 
 
 def fetch(name: str, what: str) -> Path:
-    """Where weights of an official name lie in the cache, downloaded once. Raises MuldeError for a failed download."""
+    """The path of official weights in the cache, downloaded once. Raises MuldeError for a failed download."""
     import_ultralytics()
     from ultralytics.utils.downloads import attempt_download_asset
 

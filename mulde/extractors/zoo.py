@@ -15,13 +15,13 @@ from mulde.extractors.registry import EXTRACTORS
 
 def network_kinds() -> dict[str, NetworkKind]:
     """Every kind of network: detectors, those of the extractors, flows."""
-    own = [extractor.networks for extractor in EXTRACTORS.values() if extractor.networks is not None]
-    return {kind.name: kind for kind in (DETECTORS, *own, FLOWS)}
+    of_extractors = [spec.networks for spec in EXTRACTORS.values() if spec.networks is not None]
+    return {kind.name: kind for kind in (DETECTORS, *of_extractors, FLOWS)}
 
 
 def list_models(kind: str | None = None) -> list[KnownNetwork]:
     """Every network that `mulde` names, or those of one kind. Raises UsageError for an unknown kind."""
-    return [network for each in _wanted(kind) for network in each.networks()]
+    return [network for wanted in _wanted(kind) for network in wanted.networks()]
 
 
 def as_json(models: Sequence[KnownNetwork]) -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ def as_json(models: Sequence[KnownNetwork]) -> list[dict[str, Any]]:
 
 def remarks(kind: str | None = None) -> list[str]:
     """What is not in the table."""
-    return list(dict.fromkeys(filter(None, (each.remark() for each in _wanted(kind)))))
+    return list(dict.fromkeys(filter(None, (wanted.remark() for wanted in _wanted(kind)))))
 
 
 def _wanted(kind: str | None) -> list[NetworkKind]:

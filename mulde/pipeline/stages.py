@@ -260,7 +260,7 @@ def _evaluate(
 
 def say_mixtures(videos: Sequence[StoredVideo], reporter: Reporter) -> World:
     """What a model that is trained on these videos learns of their footage; a mixture is said."""
-    world = world_of(video.seen() for video in videos)
+    world = world_of(video.observed() for video in videos)
     for sentence in mixtures(world):
         reporter.warn(f"the training videos have {sentence}")
     return world

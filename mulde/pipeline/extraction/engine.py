@@ -1,7 +1,7 @@
 """Many videos through the extraction: threads of this process, worker processes, or many machines.
 
-One bad video never stops the others. The store is the only thing that workers share: what one of them has finished is
-there for all, and a worker that dies loses no more than the part of a video that it was on.
+One bad video never stops the others. Workers share only the store: what one has finished is there for all, and a worker
+that dies loses at most the part of a video that it was working on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mulde.progress import Reporter
 from mulde.store.store import FeatureStore
 
 _VIDEOS_AT_ONCE = 2
-"""Videos on which one process works: the next one fills the threads that the last windows of a video leave idle."""
+"""Videos in progress in one process: the next one uses the threads that the last windows of a video leave idle."""
 _MAX_TRIES = 2
 _POLL_S = 0.5
 
@@ -52,9 +52,9 @@ def extract(
     reporter: Reporter,
     workers_config: WorkerConfig = THIS_MACHINE,
 ) -> Extraction:
-    """Features of every video, from the store where they are there. One bad video never stops the others.
+    """Features of every video, computed if the store lacks them. One bad video never stops the others.
 
-    Raises UsageError for settings that fit no video and MuldeError when the disk is full; finished videos stay.
+    Raises UsageError for settings that fit no video and MuldeError when the disk is full; finished videos are kept.
     """
     store.require_folder()
     attempts: dict[int, Attempt] = {}
@@ -121,7 +121,7 @@ def _in_this_process(
 def _in_processes(
     videos: Sequence[Video], plan: ExtractionPlan, store: FeatureStore, reporter: Reporter, num_workers: int
 ) -> Iterator[tuple[int, Attempt]]:
-    """Each slot has a process of its own, so that one which dies takes no other video with it."""
+    """Each slot has a process of its own, so that a process that dies affects only its video."""
     devices = worker_devices(plan.device, num_workers)
     threads = plan.threads if plan.device != "cpu" else max(plan.threads // num_workers, 1)
     slots = [_Slot((plan.settings, device, threads, store.root, plan.world)) for device in devices]
@@ -155,14 +155,14 @@ def _in_processes(
 
 
 def _num_gpus(device: str) -> int:
-    """How many devices there are to share the work: one, but for `cuda` without a number."""
+    """The number of devices that share the work: one, except for `cuda` without a number."""
     import torch
 
     return torch.cuda.device_count() if device == "cuda" else 1
 
 
 def worker_devices(device: str, num_workers: int) -> list[str]:
-    """The device of each worker: CUDA devices in turn, unless one is named."""
+    """The device of each worker: CUDA devices in turn, unless a single one is named."""
     num_gpus = _num_gpus(device)
     return [f"cuda:{i % num_gpus}" if num_gpus > 1 else device for i in range(num_workers)]
 
@@ -181,12 +181,12 @@ class _Slot:
     def submit(self, video: Video) -> Future[Attempt]:
         try:
             return self._executor.submit(_attempt_here, video)
-        except BrokenProcessPool:  # it died while it had nothing to do
+        except BrokenProcessPool:  # it died while it was idle
             self.replace()
             return self._executor.submit(_attempt_here, video)
 
     def new_frames(self) -> int:
-        """How many frames were done since the last call."""
+        """The number of frames done since the last call."""
         before, self._seen = self._seen, int(self._frames.value)
         return self._seen - before
 
@@ -196,7 +196,7 @@ class _Slot:
 
     def close(self) -> None:
         for process in list((self._executor._processes or {}).values()):
-            process.terminate()  # a video that is being worked on goes on from its last part another time
+            process.terminate()  # its video resumes from the last part in another run
         self._executor.shutdown(cancel_futures=True)
 
 
@@ -220,7 +220,7 @@ def _set_up(settings: Settings, device: str, threads: int, store: Path, world: W
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed ends no workers; without this they would wait for its next video for ever."""
+    """End with the parent: one that was killed ends no workers, which would wait for its next video for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -23,7 +23,7 @@ def export_detector(
     data: str | None,
     device: str,
 ) -> Path:
-    """Write the network in another format, whole or not at all; where it lies.
+    """Write the network in another format, whole or not at all, and return its path.
 
     Raises UsageError for a format or weights that cannot be used, MuldeError for an export that fails.
     """

@@ -1,4 +1,4 @@
-"""`mulde cache export`: the features of many videos that lie in the store, in one file for other programs."""
+"""`mulde cache export`: the stored features of many videos in one file for other programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUFFIXES = (".npy", ".parquet")
 
 @dataclass(frozen=True)
 class _Part:
-    """One video and how many rows of `dim` numbers lie in the store for it."""
+    """One video, and the number of rows of `dim` numbers that the store has for it."""
 
     stored: StoredVideo
     num_rows: int
@@ -40,9 +40,9 @@ class _Part:
 
 
 def plan_for(settings: Settings, features: str) -> tuple[ExtractionPlan, str]:
-    """A plan for these features alone, `imported-NAME` or an extractor, and what they are called in it.
+    """A plan for only these features (the name of an extractor, or `imported-NAME`), and the name of their stream.
 
-    Raises UsageError for a name that cannot be one.
+    Raises UsageError for a name that is neither.
     """
     name = features.removeprefix(PREFIX)
     extractors, imported = ([], [name]) if features.startswith(PREFIX) else ([name], [])
@@ -53,11 +53,11 @@ def plan_for(settings: Settings, features: str) -> tuple[ExtractionPlan, str]:
 def run_export(
     sources: Sequence[str], settings: Settings, extractor: str, out: Path, store: Path, reporter: Reporter
 ) -> Outcome:
-    """Write the features of one extractor, for all videos of the sources, that lie in the store under these settings.
+    """Write the features of one extractor that the store has for the videos of the sources under these settings.
 
-    `<out>.parquet`: video, split, frame_index, the box and the track_id where there are, values as a list of D float32
-    as the store keeps them. `<out>.npy`: (N, D) float32, with `<out>.index.parquet`, the other columns, beside it.
-    Nothing is computed: a video whose features are not there, or damaged, is among the failures.
+    `<out>.parquet`: video, split, frame_index, box and track_id where there are any, values as a list of D float32 as
+    in the store. `<out>.npy`: (N, D) float32, with the other columns beside it in `<out>.index.parquet`. Nothing is
+    computed: a video whose features are missing or damaged is among the failures.
     """
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out {out}", expected=f"a name that ends in {' or '.join(SUFFIXES)}")
@@ -90,40 +90,42 @@ def run_export(
 
 
 def _part(video: Video, stream: str, plan: ExtractionPlan, store: FeatureStore) -> _Part:
-    """A video whose stored features are sound; all checksums are read before anything is written.
+    """A video with sound stored features; all checksums are verified before anything is written.
 
     Raises StoreError where features are missing or damaged, VideoError for a video that cannot be opened.
     """
     with plan.open(video) as reader:
-        found = Extracted(
+        extracted = Extracted(
             content_hash(video.path), decoder_facts(reader, plan.video), reader.rate, reader.size_hw, computed=False
         )
-    made = plan.passports(found.sha256, found.decoder)
+    made = plan.passports(extracted.sha256, extracted.decoder)
     for kind in (stream, "regions", "tracks") if "tracks" in made else (stream,):
         if kind in made:
             store.check(made[kind])
-    stored = look_up(video, found, plan, store)
+    stored = look_up(video, extracted, plan, store)
     if stream in plan.imported:
         store.check(stored.passports[stream])
     with pq.ParquetFile(store.path(stored.passports[stream])) as file:
         return _Part(stored, file.metadata.num_rows, file.schema_arrow.field("values").type.list_size)
 
 
-def _check_same_dim(part: _Part, others: Sequence[_Part]) -> None:
-    if others and part.dim != others[0].dim:
+def _check_same_dim(part: _Part, parts: Sequence[_Part]) -> None:
+    if parts and part.dim != parts[0].dim:
         raise StoreError(
             f"stored features of {part.stored.video.name}",
-            expected=f"rows of {others[0].dim} numbers as in {others[0].stored.video.name}",
+            expected=f"rows of {parts[0].dim} numbers as in {parts[0].stored.video.name}",
             got=f"{part.dim}",
         )
 
 
 def _tables(parts: Sequence[_Part], stream: str, done: Callable[[], None]) -> Iterator[pa.Table]:
-    """The table of each video with its name and split in front, its tracks behind the boxes."""
+    """The table of each video, with its name and split as the first columns and its tracks after the boxes."""
     for part in parts:
         video, features = part.stored.video, part.stored.features(stream)
         if len(features) != part.num_rows:
-            raise StoreError(f"stored features of {video.name} changed meanwhile", hint="the same command again")
+            raise StoreError(
+                f"stored features of {video.name} changed in the meantime", hint="run the same command again"
+            )
         table = tables.features_to_arrow(features)
         if features.track_id is not None:
             table = table.add_column(table.num_columns - 1, "track_id", pa.array(features.track_id))
@@ -154,10 +156,10 @@ def _write_npy(parts: Sequence[_Part], stream: str, out: Path, done: Callable[[]
         writer: pq.ParquetWriter | None = None
         start = 0
         for table in _tables(parts, stream, done):
-            others = table.drop_columns(["values"])
+            columns = table.drop_columns(["values"])
             if writer is None:
-                writer = stack.enter_context(pq.ParquetWriter(index, others.schema, compression="zstd"))
-            writer.write_table(others)
+                writer = stack.enter_context(pq.ParquetWriter(index, columns.schema, compression="zstd"))
+            writer.write_table(columns)
             if values is not None:
                 flat = table["values"].combine_chunks().flatten().to_numpy()
                 values[start : start + len(table)] = flat.reshape(-1, dim)

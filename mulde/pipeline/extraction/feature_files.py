@@ -1,5 +1,5 @@
-"""Features that other programs made, from `.npy`, `.npz` and `.csv`: what a file claims to hold is checked before any
-memory is taken for it, and no object in it is made."""
+"""Features that other programs made, from `.npy`, `.npz` and `.csv`. What a file claims to hold is checked before any
+memory is taken for it; nothing in it is unpickled."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MAX_CSV_BYTES_PER_ROW = 1000
 
 
 def read_features(source: Path, frame_index: Int64) -> FeatureTable:
-    """Features in a `.npy` or `.npz` of a video with these frames (T,). Raises MuldeError saying what does not fit."""
+    """Features in a `.npy` or `.npz` of a video with these frames (T,). Raises MuldeError naming what does not fit."""
     try:
         values, index, boxes = _read_npz(source) if source.suffix == ".npz" else _read_npy(source)
-    except Exception as error:  # numpy, zipfile and pandas raise whatever a damaged file leads to
+    except Exception as error:  # numpy, zipfile and pandas raise many kinds for damaged files
         raise MuldeError(f"{source} cannot be read ({type(error).__name__}: {error})") from None
     if values.ndim != 2 or not 0 < values.shape[1] <= MAX_DIM or values.dtype.kind not in "fiu":
         raise MuldeError(
@@ -44,7 +44,7 @@ def read_features(source: Path, frame_index: Int64) -> FeatureTable:
     rows = _checked_index(index, len(values), frame_index, source)
     if boxes is not None and boxes.dtype.kind not in "fiu":
         raise MuldeError(f"boxes of {source}", expected="(N, 4) numbers", got=boxes.dtype.name)
-    with np.errstate(over="ignore"):  # what is too large for float32 is found not finite below
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite, which FeatureTable refuses
         numbers = np.ascontiguousarray(values, np.float32)
         corners = None if boxes is None else np.ascontiguousarray(boxes, np.float32)
     try:
@@ -61,13 +61,13 @@ def _checked_index(index: NDArray[Any], num_rows: int, frame_index: Int64, sourc
             got=f"{index.dtype.name} of shape {index.shape}",
         )
     rows = index.astype(np.int64)
-    outside = np.flatnonzero(~np.isin(rows, frame_index))
-    if outside.size:
+    unknown = np.flatnonzero(~np.isin(rows, frame_index))
+    if unknown.size:
         last = frame_index[-1] if frame_index.size else "none"
         raise MuldeError(
             f"frame index of {source}",
             expected=f"frames that the video has, 0 to {last}",
-            got=f"{rows[outside[0]]} in row {outside[0]} ({outside.size} such rows)",
+            got=f"{rows[unknown[0]]} in row {unknown[0]} ({unknown.size} such rows)",
         )
     return rows
 

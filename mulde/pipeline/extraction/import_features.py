@@ -1,4 +1,4 @@
-"""`mulde cache import`: features made elsewhere, checked against their videos and kept in the store."""
+"""`mulde cache import`: features made by other programs, checked against their videos and kept in the store."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_import(
 
     .npy: (N, D) numbers, one row per frame of the video, or beside it `<video>.frames.npy` (N,) with the frame of each
     row, or `<video>.csv` with a column frame_index and, for rows of boxes, x0, y0, x1, y1 in pixels. .npz: `values`,
-    `frame_index` and `boxes` (N, 4), the last two as they are needed. One bad video never stops the others.
+    and where needed `frame_index` and `boxes` (N, 4). One bad video never stops the others.
     """
     if not folder.is_dir():
         raise UsageError(f"--from {folder}", expected="a folder with <video>.npy or <video>.npz")
@@ -81,11 +81,11 @@ def _bring_in(
     *,
     replace: bool,
 ) -> None:
-    """Store the features of one video. `dims`: the D of the first one and whose it is."""
+    """Store the features of one video. dims: the number of columns of the first one, and the name of its video."""
     source, snapshot = _find(video, folder), Snapshot(video.path)
     sha256 = snapshot.sha256
     passport = imported_passport(name, sha256)
-    with store.lock(sha256, lambda: reporter.say(f"{video.name}: another process is at it, waiting")):
+    with store.lock(sha256, lambda: reporter.say(f"{video.name}: another process is working on it, waiting")):
         if _is_sound(passport, store, reporter) and not replace:
             raise MuldeError(f"features {name} of this video are in the store already", hint="--replace")
         read = Snapshot(source)
@@ -102,11 +102,11 @@ def _bring_in(
 def _find(video: Video, folder: Path) -> Path:
     plain = [folder / f"{video.name}{suffix}" for suffix in (".npy", ".npz")]
     cut = [output_path(folder, video.name, suffix) for suffix in (".npy", ".npz")]
-    found = [path for path in dict.fromkeys(map(on_disk, plain + cut)) if os.path.isfile(path)]
-    if len(found) != 1:
-        got = "nothing" if not found else " and ".join(path.name for path in found)
+    files = [path for path in dict.fromkeys(map(on_disk, plain + cut)) if os.path.isfile(path)]
+    if len(files) != 1:
+        got = "nothing" if not files else " and ".join(path.name for path in files)
         raise MuldeError("features of this video", expected=f"{plain[0]} or {plain[1].name}", got=got)
-    return found[0]
+    return files[0]
 
 
 def _is_sound(passport: Passport, store: FeatureStore, reporter: Reporter) -> bool:
@@ -115,7 +115,7 @@ def _is_sound(passport: Passport, store: FeatureStore, reporter: Reporter) -> bo
             store.check(passport)
             return True
     except StoreError as error:
-        reporter.warn(f"{error.problem}; it is made again")
+        reporter.warn(f"{error.problem}; it is recomputed")
     return False
 
 
@@ -123,7 +123,7 @@ def _frames_of(
     video: Video, snapshot: Snapshot, plan: ExtractionPlan, store: FeatureStore, reporter: Reporter
 ) -> Int64:
     """Frame indices (T,) of the video, from the store or, once, by decoding it. Raises SourceError, and stores nothing,
-    where the video is not what it was in the snapshot."""
+    if the video differs from the snapshot."""
     with plan.open(video) as reader:
         passport = plan.passports(snapshot.sha256, decoder_facts(reader, plan.video))["frames"]
         if not _is_sound(passport, store, reporter):
@@ -134,12 +134,12 @@ def _frames_of(
                 if not reader.num_frames_decoded:
                     raise VideoError(f"no frame of {video.path} could be decoded")
                 snapshot.check_content()
-                notes.update(Undecoded.by(reader).as_notes())
+                notes.update(Undecoded.from_reader(reader).as_notes())
     return tables.frames_from_arrow(store.read(passport))[0]
 
 
 def _write(table: FeatureTable, source: Snapshot, passport: Passport, store: FeatureStore) -> None:
-    """Store the table; its file says besides where it came from, which is no part of its key."""
+    """Store the table. Its file also records where it came from, which is not part of its key."""
     arrow = tables.features_to_arrow(table)
     origin = {"mulde.source": valid_text(str(source.path.resolve())), "mulde.source_sha256": source.sha256}
     num_rows = max(_ROW_GROUP_BYTES // (4 * table.dim), 1)

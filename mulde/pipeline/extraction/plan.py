@@ -1,4 +1,4 @@
-"""What is to be computed of every video: finders, tracker and extractors, and how they are told apart in the store."""
+"""What is computed for every video: finders, tracker, extractors, and the passports of their tables in the store."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _MAX_WINDOW_BYTES = 2**26
 class ExtractionPlan:
     """Region finders, tracker and extractors of one configuration, built once and used for every video.
 
-    `threads` windows are worked on at the same time, each on one core; 0 chooses their number. `world`: of the model
-    that is to score the videos, to which they are matched; None: as they are.
+    `threads` windows are processed in parallel, each on one core; 0 chooses the number. `world`: the training footage
+    of the model that will score the videos, to which they are matched; None leaves them as they are.
     """
 
     def __init__(self, settings: Settings, device: str, threads: int = 0, world: World | None = None) -> None:
@@ -76,8 +76,8 @@ class ExtractionPlan:
         return made
 
     def class_names(self) -> dict[int, str]:
-        """What the detector calls what it finds, by number; none without a detector. One of somebody's own making is
-        loaded to be asked."""
+        """The names of the detector's classes by number; none without a detector. Weights that are not official are
+        loaded for it."""
         if self.regions is None:
             return {}
         for finder in self.regions.finders:
@@ -87,13 +87,13 @@ class ExtractionPlan:
         return {}
 
     def open(self, video: Video) -> VideoReader:
-        """A reader of the video as the settings want it, whose batches are the cores of the windows."""
+        """A reader of the video by the settings, whose batches are the cores of the windows."""
         reader = open_with(video, self.video, self.video.working_size_px)
         reader.options = replace(reader.options, batch_size=self.window_frames(reader.size_hw))
         return reader
 
     def match(self, video: Video, reader: VideoReader) -> Match:
-        """How the video that `reader` reads is brought to what the model learnt. Raises VideoError for a refusal."""
+        """How the video of `reader` is converted to what the model learnt. Raises VideoError if that is refused."""
         if self.world is None:
             return Match()
         return match(
@@ -107,7 +107,7 @@ class ExtractionPlan:
         )
 
     def converted(self, reader: VideoReader, match: Match) -> VideoReader:
-        """The frames of an opened reader after the conversion of a match, in batches as `open` gives them."""
+        """An opened reader whose frames are converted by a match, in batches like those of `open`."""
         if match.conversion is None:
             return reader
         converted = ConvertedReader(reader, match.conversion)
@@ -121,8 +121,8 @@ class ExtractionPlan:
     def passports(
         self, sha256: str, decoder: dict[str, Any], conversion: Conversion | None = None
     ) -> dict[str, Passport]:
-        """Passport of each file that one video needs, by kind; imported features are not among them. The frames are
-        those of the source, so their passport says nothing of a conversion."""
+        """Passport of each file that one video needs, by kind, without imported features. The frames are those of the
+        source, so a conversion is not in their passport."""
         made = {"frames": Passport("frames", sha256, {"decoder": decoder})}
         if conversion is not None:
             decoder = {**decoder, "conversion": conversion.facts()}
@@ -142,11 +142,11 @@ class ExtractionPlan:
         return made
 
     def imported_passports(self, sha256: str) -> dict[str, Passport]:
-        """Passport of each table of features that were made elsewhere, by the name of its stream."""
+        """Passport of each table of imported features, by the name of its stream."""
         return {name: imported_passport(name, sha256) for name in self.imported}
 
     def describe(self, window: Window, known: Regions | None, kinds: Mapping[str, Passport]) -> dict[str, pa.Table]:
-        """The rows of each kind for the core of a window; `known` are its regions where they were found before."""
+        """The rows of each kind for the core of a window. known: its regions, if the store has them."""
         frames, core = window.frames, slice(window.first, window.last)
         regions = known
         if regions is None:
@@ -175,8 +175,8 @@ def open_with(video: Video, settings: VideoSettings, working_size_px: int = 0) -
 
 
 def known_rate(video: Video, reader: VideoReader, settings: VideoSettings) -> Fraction | None:
-    """A video's steady rate where it is more than a default: its own, its data set's or the user's; one picture has
-    none."""
+    """A video's steady rate if the video, its data set or the user names one; None for a default, and for a single
+    picture."""
     if reader.num_frames_from_header == 1:
         return None
     is_default = settings.frame_rate == type(settings)().frame_rate
@@ -185,7 +185,7 @@ def known_rate(video: Video, reader: VideoReader, settings: VideoSettings) -> Fr
 
 
 def decoder_facts(reader: VideoReader, video: VideoSettings) -> dict[str, Any]:
-    """What of the reading changes the pictures: part of every passport."""
+    """The facts of the reading that change the pictures: part of every passport."""
     facts = {"name": reader.decoder, "version": reader.decoder_version}
     if reader.decoder == "frames" or reader.times_follow_rate:
         facts["frame_rate"] = str(reader.rate)
@@ -197,8 +197,8 @@ def decoder_facts(reader: VideoReader, video: VideoSettings) -> dict[str, Any]:
 
 
 def wanted_frames(video: Video, plan: ExtractionPlan, wanted: Iterable[int]) -> Iterator[tuple[int, UInt8]]:
-    """The wanted frames of a video, each once, with their index, in order, (H, W, 3) RGB; nothing behind the last one
-    is decoded, and those that the video does not have are left out. Raises VideoError where it cannot be opened."""
+    """The wanted frames of a video in order, each once, as index and (H, W, 3) RGB. Frames that the video does not have
+    are skipped, and nothing after the last one is decoded. Raises VideoError if it cannot be opened."""
     left = sorted(wanted)
     if not left:
         return

@@ -1,7 +1,7 @@
 """Many machines through Ray: an actor is a worker like any other, and gets one video at a time.
 
-The folder of the store and those of the videos are shared by all nodes, under the same paths. A node that dies loses
-no more than the videos that its actors were on: others go on from the last parts of them.
+All nodes share the folders of the store and of the videos, under the same paths. When a node dies, other actors
+continue its videos from their last parts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mulde.store.store import FeatureStore
 _MAX_TRIES = 3
 _POLL_S = 0.5
 _PATIENCE_S = 300.0
-"""How long there may be no actor at all that works, before the run ends: nodes may be starting."""
+"""How long to wait while no actor works, because nodes may be starting."""
 _CONNECT_S = 10.0
 _OBJECTS_BYTES = 100 * 2**20
 """Memory for Ray's own objects on a cluster that is started here: features travel through files."""
@@ -39,8 +39,8 @@ _OBJECTS_BYTES = 100 * 2**20
 
 @dataclass(frozen=True)
 class _Setup:
-    """What an actor needs; `made_by` is the fingerprint of the features that it should make, `mark` a file that is in
-    the store for the time of this run, `needed` the paths that its node has to see."""
+    """What an actor needs; `made_by` is the fingerprint of the features that it should make, `mark` a file that lies in
+    the store during this run, `needed` the paths that its node has to see."""
 
     settings: Settings
     device: str
@@ -58,7 +58,7 @@ class _Actor:
     _worker: RemoteWorker
 
     def set_up(self, setup: _Setup) -> str:
-        """Build the worker. Returns what keeps this node from working, or nothing."""
+        """Build the worker. Returns why this node cannot work; empty if it can."""
         if not setup.mark.exists():
             return f"{self._node()} does not see {setup.store}, expected a folder that all nodes share"
         if unseen := [path for path in setup.needed if not path.exists()]:
@@ -83,8 +83,8 @@ def run_on_ray(
 ) -> Iterator[tuple[int, Attempt]]:
     """The number of each video and its attempt, in the order in which they finish.
 
-    Raises UsageError without Ray, for an address where no cluster answers and for one without room, and MuldeError
-    where no node can work (any more).
+    Raises UsageError without Ray, for an address where no cluster answers and for a cluster without room, and
+    MuldeError if no node can work (any longer).
     """
     ray = _import_ray()
     videos = [replace(video, path=video.path.absolute()) for video in videos]
@@ -105,27 +105,25 @@ def run_on_ray(
             team.dismiss()
 
 
-def choose_workers(
-    nodes: Sequence[Mapping[str, float]], device: str, most_threads: int, wanted: int
-) -> tuple[int, int]:
-    """How many actors, and threads of each, on nodes with these resources (`CPU`, `GPU`).
+def choose_workers(nodes: Sequence[Mapping[str, float]], device: str, max_threads: int, wanted: int) -> tuple[int, int]:
+    """The number of actors, and of threads of each, on nodes with these resources (`CPU`, `GPU`).
 
-    A GPU each, or threads on cores of their own: as many as every node has, but no more than `most_threads`. `wanted`
-    actors (0: as many as there is room for) get fewer threads where there is no room otherwise, and those for which
-    there is no room at all wait for it. Raises UsageError where there is no room and no number wanted.
+    Each actor has a GPU, or threads on cores of its own: at most `max_threads`, and no more than the smallest node has
+    cores. `wanted` is the number of actors (0: fill the cluster); to fit them all in, they get fewer threads, and those
+    that still do not fit wait for room. Raises UsageError if there is no room and no number is wanted.
     """
     if device == "cuda":
-        threads, room = most_threads, sum(int(node.get("GPU", 0)) for node in nodes)
+        threads, room = max_threads, sum(int(node.get("GPU", 0)) for node in nodes)
     else:
         cores = [int(node.get("CPU", 0)) for node in nodes]
-        threads = min([most_threads, *filter(None, cores)])
+        threads = min([max_threads, *filter(None, cores)])
         while wanted and threads > 1 and sum(n // threads for n in cores) < wanted:
             threads -= 1
         room = sum(n // threads for n in cores)
     if not (wanted or room):
         raise UsageError(
             f"the Ray cluster has no room for a worker with {_share(device, threads)}",
-            hint="another --device, or --workers N to wait for nodes that are to come",
+            hint="another --device, or --workers N to wait for nodes to join",
         )
     return wanted or room, threads
 
@@ -135,7 +133,7 @@ def _share(device: str, threads: int) -> str:
 
 
 class _Team:
-    """The actors of a run: those that are coming, and those that wait for a video."""
+    """The actors of a run: those that are starting, and those that wait for a video."""
 
     def __init__(self, ray: Any, setup: _Setup, reporter: Reporter, num_workers: int) -> None:
         self.ray, self.reporter = ray, reporter
@@ -152,13 +150,13 @@ class _Team:
             self.ask()
 
     def ask(self) -> None:
-        """One more actor, as soon as there is room for it on some node."""
+        """Request another actor; it starts when a node has room for it."""
         actor = self._kind.remote()
         self._actors.append(actor)
         self.coming[actor.set_up.remote(self._setup)] = actor
 
     def take_in(self, answer: Any) -> None:
-        """An actor has come, died before, or is on a node that cannot work, which is left out."""
+        """Take in a requested actor, unless it died or its node cannot work."""
         actor = self.coming.pop(answer)
         try:
             problem = self.ray.get(answer)
@@ -185,7 +183,7 @@ class _Team:
             self.let_go(actor)
 
     def check(self, is_working: bool) -> None:
-        """Raises MuldeError when there is nobody who works, and nobody to wait for (any longer)."""
+        """Raises MuldeError if no actor works and none can be expected (any longer)."""
         now_s = time.monotonic()
         if is_working or self.idle:
             self._last_work_s = now_s
@@ -195,7 +193,7 @@ class _Team:
             share = _share(self.setup.device, self.setup.threads)
             raise MuldeError(
                 f"no node of the Ray cluster had room for a worker ({share}) in {_PATIENCE_S:g} s",
-                hint="`ray status` shows its nodes; what is done is kept, and the same command goes on from there",
+                hint="`ray status` shows its nodes; finished work is kept, and the same command continues from there",
             )
 
 
@@ -223,7 +221,7 @@ def _hand_out(videos: Sequence[Video], team: _Team) -> Iterator[tuple[int, Attem
                 team.let_go(actor)
                 team.ask()
                 if tries[i] < _MAX_TRIES:
-                    lost = f"its worker was lost ({type(error).__name__}), another one gets it"
+                    lost = f"its worker was lost ({type(error).__name__}), another one takes it"
                     team.reporter.warn(f"{videos[i].name}: {lost}")
                     waiting.append(i)
                 else:
@@ -235,8 +233,8 @@ def _hand_out(videos: Sequence[Video], team: _Team) -> Iterator[tuple[int, Attem
 
 @contextmanager
 def _cluster(ray: Any, address: str | None) -> Iterator[None]:
-    """The cluster at an address, or one on this machine for as long as the block lasts."""
-    if ray.is_initialized():  # by the program that called: it also ends it
+    """The cluster at an address, or one on this machine for the duration of the block."""
+    if ray.is_initialized():  # by the calling program, which also shuts it down
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -257,7 +255,7 @@ def _cluster(ray: Any, address: str | None) -> Iterator[None]:
 
 
 def _check_answers(address: str) -> None:
-    """Raises UsageError unless somebody listens at HOST:PORT. Ray would wait for minutes and then end the process."""
+    """Raises UsageError if nothing listens at HOST:PORT. Ray would wait for minutes and then end the process."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -278,7 +276,7 @@ def _no_cluster(address: str, reason: str) -> UsageError:
 
 @contextmanager
 def _marked(store: Path) -> Iterator[Path]:
-    """A file in the store by which a node can tell that it sees the same folder."""
+    """A file in the store by which a node knows that it sees the same folder."""
     store.mkdir(parents=True, exist_ok=True)
     mark = store / f".ray-{uuid.uuid4().hex}"
     mark.touch()
@@ -289,7 +287,7 @@ def _marked(store: Path) -> Iterator[Path]:
 
 
 def _absolute_weights(settings: Settings) -> tuple[Settings, list[Path]]:
-    """The settings with weights that are files here under their absolute paths; and these paths."""
+    """The settings with local weight files as absolute paths, and these paths."""
     paths: list[Path] = []
 
     def resolved(name: str, value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""The tables of one video, from its frames: decoded once, written part by part, joined when all is known to be sound.
+"""The tables of one video: its frames are decoded once, tables are written part by part and joined at the end.
 
-A run that was stopped goes on behind the last part that all tables have. No part is kept that was made while the video
-was not what it had been when it was hashed.
+A run that was stopped resumes after the last part that all tables have. Parts are kept only if the video was the same
+while they were made as when it was hashed.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Undecoded:
     num_unplaced: int = 0
 
     @classmethod
-    def by(cls, reader: VideoReader) -> Undecoded:
-        """Of a reader at its end."""
+    def from_reader(cls, reader: VideoReader) -> Undecoded:
+        """From a reader at the end of its video."""
         return cls(tuple((gap.start, gap.stop) for gap in reader.missing), reader.num_unplaced)
 
     @classmethod
@@ -71,7 +71,7 @@ def write_tables(
 ) -> None:
     """Decode the video once and write every missing table but the tracks.
 
-    Raises VideoError, and keeps no part, where the video cannot be read or was changed meanwhile.
+    Raises VideoError, and removes all parts, if the video cannot be read or has changed in the meantime.
     """
     drops_frames = isinstance(reader, ConvertedReader) and reader.conversion.every > 1
     elsewhere = {"tracks", "frames"} if drops_frames else {"tracks"}
@@ -90,7 +90,7 @@ def write_tables(
         for passport in kinds.values():
             store.drop_parts(passport)
         raise
-    notes = Undecoded.by(reader).as_notes()
+    notes = Undecoded.from_reader(reader).as_notes()
     for kind in sorted(kinds, key=lambda kind: kind == "frames"):  # the frames last: then the video is finished
         store.join_parts(kinds[kind], num_frames, notes if kind == "frames" else None)
     if isinstance(reader, ConvertedReader) and drops_frames and "frames" in missing:
@@ -109,9 +109,9 @@ def _write_parts(
     pool: Executor,
     advance: Advance,
 ) -> int:
-    """Describe the frames from number `start` on; returns how many the video has.
+    """Describe the frames from number `start` on, and return the number of frames of the video.
 
-    The video is compared with its snapshot before each part is written: what was decoded before then is of its hash.
+    Before each part is written the video is compared with its snapshot, so that the part belongs to the hash.
     """
     core = reader.options.batch_size
     reader.options = replace(reader.options, start_frame=max(start - plan.before, 0))
@@ -145,42 +145,42 @@ def _write_parts(
 
 
 def _resume_at(store: FeatureStore, passports: Iterable[Passport], core: int) -> int:
-    """The number of frames for which every one of the tables has parts; what reaches further is dropped."""
+    """The number of frames for which every table has parts; parts beyond it are removed."""
     needed = list(passports)
     if not needed:
         return 0
     shared = set.intersection(*(set(store.finished(passport)) for passport in needed))
-    done = max(end for end in shared if end % core == 0)  # not behind a short part at the end of the video
+    done = max(end for end in shared if end % core == 0)  # not after a short part at the end of the video
     for passport in needed:
         store.trim_parts(passport, done)
     return done
 
 
 class _StoredRegions:
-    """Regions from the store, read on as the windows come."""
+    """Regions from the store, read as the windows need them."""
 
     def __init__(self, store: FeatureStore, passport: Passport) -> None:
-        self._coming = map(tables.regions_from_arrow, store.stream(passport))
-        self._held = Regions.empty()
+        self._chunks = map(tables.regions_from_arrow, store.stream(passport))
+        self._buffer = Regions.empty()
 
     def within(self, window: Window) -> Regions:
         """The regions in the core of a window; windows must come in order."""
         low, high = int(window.core_index[0]), int(window.core_index[-1]) + 1
-        while not (len(self._held) and self._held.frame_index[-1] >= high):
-            more = next(self._coming, None)
-            if more is None:
+        while not (len(self._buffer) and self._buffer.frame_index[-1] >= high):
+            chunk = next(self._chunks, None)
+            if chunk is None:
                 break
-            self._held = unite(self._held, more)
-        first, last = np.searchsorted(self._held.frame_index, [low, high])
-        found = self._held.select(np.arange(first, last))
-        self._held = self._held.select(np.arange(last, len(self._held)))
-        return found
+            self._buffer = unite(self._buffer, chunk)
+        first, last = np.searchsorted(self._buffer.frame_index, [low, high])
+        regions = self._buffer.select(np.arange(first, last))
+        self._buffer = self._buffer.select(np.arange(last, len(self._buffer)))
+        return regions
 
 
 def write_tracks(
     tracker: Tracker, store: FeatureStore, passports: Mapping[str, Passport], conversion: Conversion | None
 ) -> None:
-    """Follow the stored regions through the video: a track id for each of them."""
+    """Follow the stored regions through the video, and store a track id for each."""
     frame_index, time_s = tables.frames_from_arrow(store.read(passports["frames"]))
     if conversion is not None and conversion.every > 1:
         frame_index = conversion.numbers(time_s)[conversion.kept(time_s)]

@@ -19,13 +19,13 @@ def with_tracks(features: FeatureTable, frame_index: Int64, box_xyxy: Float32, t
     """
     if features.box_xyxy is None:
         return features
-    found = np.full(len(features), -1, np.int64)
+    row_track_id = np.full(len(features), -1, np.int64)
     if len(track_id):
         keys, order = np.unique(row_keys(frame_index, box_xyxy), return_index=True)
         wanted = row_keys(features.frame_index, features.box_xyxy)
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        found = np.where(keys[place] == wanted, track_id[order[place]], -1)
-    return replace(features, track_id=found)
+        row_track_id = np.where(keys[place] == wanted, track_id[order[place]], -1)
+    return replace(features, track_id=row_track_id)
 
 
 def row_keys(frame_index: Int64, box_xyxy: Float32) -> NDArray[Any]:
@@ -46,7 +46,7 @@ def average_along_tracks(table: FeatureTable, average_frames: int) -> FeatureTab
     values = table.values.copy()
     order = np.argsort(table.track_id, kind="stable")  # within a track the frames stay in order
     starts = np.flatnonzero(np.diff(table.track_id[order], prepend=-1))
-    for rows in np.split(order, starts)[1:]:  # what lies in front of the first start has no track
+    for rows in np.split(order, starts)[1:]:  # rows before the first start have no track
         values[rows] = _moving_mean(table.values[rows], table.frame_index[rows], average_frames)
     return replace(table, values=values)
 

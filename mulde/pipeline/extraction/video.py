@@ -1,7 +1,8 @@
 """Stage 1: the features of one video, in one streaming pass, into the store.
 
-decode -> windows -> (regions -> extractors) -> parts -> finished tables. One thread decodes ahead, `plan.threads`
-others work on a window each, and the rows come back in order. A run that was stopped goes on behind the last part.
+decode -> windows -> (regions -> extractors) -> parts -> finished tables. One thread decodes ahead, each of
+`plan.threads` others works on a window, and the rows come back in order. A run that was stopped resumes after the last
+part.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from mulde.store.store import FeatureStore, Passport
 
 @dataclass(frozen=True)
 class Extracted:
-    """What was found out about a video whose features are in the store: small enough to come from another machine.
+    """The facts of a video whose features are in the store: small enough to be sent from another machine.
 
-    rate: of the source; size_hw: of the frames that were worked on; match: how they were made from the source's;
-    known_rate: the steady rate of the source, None where nobody names one.
+    rate: of the source; size_hw: of the frames that features were computed on; match: how these were made from the
+    source's frames; known_rate: the steady rate of the source, None if nothing names one.
     """
 
     sha256: str
@@ -49,13 +50,13 @@ class Extracted:
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """A video whose features are in the store; tables are read when they are asked for.
+    """A video whose features are in the store; tables are read on demand.
 
     frame_index (T,) int64 and time_s (T,) float64 of the decoded frames; `rate` in frames per second; `size_hw` of the
-    frames as they were worked on; `average_frames`: over how many frames before and after rows are averaged along their
-    track. Where frames were left out to come to the rate that a model learnt, `match` says so: all frames are here,
-    rows have the numbers of the source's frames, and those left out have none. `undecoded` is the record of frames that
-    could not be decoded; version 0.1 made none.
+    frames that features were computed on; `average_frames`: the number of frames before and after over which rows are
+    averaged along their track. `match` says which frames were skipped to reach the rate that a model learnt:
+    frame_index has them too, rows have the numbers of the source's frames, and skipped frames have no rows. `undecoded`
+    records the frames that could not be decoded; version 0.1 kept no such record.
     """
 
     video: Video
@@ -73,13 +74,14 @@ class StoredVideo:
 
     @cached_property
     def described(self) -> Bool:
-        """Which frames (T,) were worked on: all of them, unless some were left out for the rate."""
+        """Which frames (T,) have features: all of them, unless some were skipped for the rate."""
         conversion = self.match.conversion
         return np.ones(self.num_frames, np.bool_) if conversion is None else conversion.kept(self.time_s)
 
     @property
-    def held(self) -> Int64:
-        """For each frame (T,) the place, among those worked on, of the last one not behind it: whose rows it takes."""
+    def described_index(self) -> Int64:
+        """For each frame (T,) the position, among those with features, of the last one not after it, whose rows it
+        takes."""
         return np.asarray(np.maximum(np.cumsum(self.described) - 1, 0), np.int64)
 
     @property
@@ -88,14 +90,14 @@ class StoredVideo:
 
     @property
     def end_frame(self) -> int:
-        """One behind the last frame's index: more than `num_frames` where frames could not be decoded."""
+        """One more than the last frame's index: greater than `num_frames` where frames could not be decoded."""
         return int(self.frame_index[-1]) + 1
 
     @property
     def missing(self) -> list[tuple[int, int]]:
         """The frames, as half-open ranges, that could not be decoded.
 
-        Of a table without a record, those in front of or between the ones that could.
+        Without a record of them, the gaps before and between the decoded frames.
         """
         if self.undecoded is not None:
             return list(self.undecoded.ranges)
@@ -105,18 +107,18 @@ class StoredVideo:
 
     @property
     def missing_text(self) -> str:
-        """Which frames are missing, in a sentence, or nothing."""
-        said = []
+        """Which frames are missing, in a sentence; empty for none."""
+        parts = []
         if self.missing:
             named = missing_text([range(*gap) for gap in self.missing])
-            said.append(named.removesuffix(" is missing").removesuffix(" are missing") + " could not be decoded")
+            parts.append(named.removesuffix(" is missing").removesuffix(" are missing") + " could not be decoded")
         if self.undecoded is not None and self.undecoded.num_unplaced:
             places = self.undecoded.num_unplaced
-            said.append(f"{places} damaged place{'s' * (places > 1)}, of which the frames have no numbers")
-        return "; ".join(said)
+            parts.append(f"{places} damaged place{'s' * (places > 1)}, of which the frames have no numbers")
+        return "; ".join(parts)
 
     def features(self, extractor: str) -> FeatureTable:
-        """The table of one extractor. Raises StoreError when the file was damaged or removed meanwhile."""
+        """The table of one extractor. Raises StoreError if its file is damaged or was removed in the meantime."""
         table = tables.features_from_arrow(self.store.read(self.passports[extractor]))
         if "tracks" in self.passports and table.box_xyxy is not None:
             regions = tables.regions_from_arrow(self.store.read(self.passports["regions"]))
@@ -126,14 +128,14 @@ class StoredVideo:
         return replace(table, frame_index=self._of_source(table.frame_index))
 
     def regions(self) -> Regions | None:
-        """The boxes that were found; None where nothing looked for any. Raises StoreError as `features` does."""
+        """The boxes; None if no finder looked for any. Raises StoreError as `features` does."""
         if "regions" not in self.passports:
             return None
         regions = tables.regions_from_arrow(self.store.read(self.passports["regions"]))
         return replace(regions, frame_index=self._of_source(regions.frame_index))
 
     def _of_source(self, frame_index: Int64) -> Int64:
-        """The numbers (N,) of the source's frames, of numbers of the frames that were worked on."""
+        """Numbers (N,) of frames with features, as numbers of the source's frames."""
         conversion = self.match.conversion
         if conversion is None or conversion.every == 1:
             return frame_index
@@ -141,8 +143,8 @@ class StoredVideo:
         of_source: Int64 = self.frame_index[self.described][np.searchsorted(numbers, frame_index)]
         return of_source
 
-    def seen(self) -> ObservedVideo:
-        """What is looked at of it to know, or to compare, the footage of a model."""
+    def observed(self) -> ObservedVideo:
+        """The facts that describe a model's training footage, or are compared with it."""
         regions = self.regions()
         frames = self.frame_index[self.described]
         count = (
@@ -152,10 +154,10 @@ class StoredVideo:
         return ObservedVideo(self.video.name, self.size_hw, rate, self.num_frames, self.coloured, count)
 
 
-def look_up(video: Video, found: Extracted, plan: ExtractionPlan, store: FeatureStore) -> StoredVideo:
-    """A video that is in the store. Raises StoreError where features that were made elsewhere are not."""
-    passports = plan.passports(found.sha256, found.decoder, found.match.conversion)
-    imported = plan.imported_passports(found.sha256)
+def look_up(video: Video, extracted: Extracted, plan: ExtractionPlan, store: FeatureStore) -> StoredVideo:
+    """A video that is in the store. Raises StoreError if its imported features are not."""
+    passports = plan.passports(extracted.sha256, extracted.decoder, extracted.match.conversion)
+    imported = plan.imported_passports(extracted.sha256)
     for name, passport in imported.items():
         if passport not in store:
             raise StoreError(f"no features {name!r} of {video.name} in {store.root}", hint="mulde cache import")
@@ -164,14 +166,14 @@ def look_up(video: Video, found: Extracted, plan: ExtractionPlan, store: Feature
         video,
         frame_index,
         time_s,
-        found.rate,
-        found.size_hw,
+        extracted.rate,
+        extracted.size_hw,
         store,
         {**passports, **imported},
         plan.settings.tracks.average_frames,
-        found.match,
-        found.coloured,
-        found.known_rate,
+        extracted.match,
+        extracted.coloured,
+        extracted.known_rate,
         Undecoded.from_notes(store.footer(passports["frames"]).notes),
     )
 
@@ -184,16 +186,16 @@ def extract_video(
     reporter: Reporter,
     gives_up: Callable[[], bool] = lambda: False,
 ) -> Extracted:
-    """Bring what is missing of a video's features into the store; windows are worked on in `pool`.
+    """Compute the features of a video that the store lacks, with the threads of `pool`.
 
-    `gives_up` is asked while another process has the video, and ends the waiting with StoreError. Raises SourceError,
-    and keeps nothing, where the disk did not deliver the video or it was changed meanwhile.
+    While another process works on the video, `gives_up` is polled; True ends the wait with StoreError. Raises
+    SourceError, and keeps nothing, if the disk fails or the video changes in the meantime.
     """
     snapshot = Snapshot(video.path)
     try:
         return _extract(snapshot, video, plan, store, pool, reporter, gives_up)
     except VideoError:
-        snapshot.check()  # of a video that was changed, anything else would mislead
+        snapshot.check()  # for a video that has changed, any other error would mislead
         raise
 
 
@@ -211,36 +213,38 @@ def _extract(
         match = plan.match(video, source)
         reader, decoder = plan.converted(source, match), decoder_facts(source, plan.video)
         facts = match, source.coloured, known_rate(video, source, plan.video)
-        found = Extracted(sha256, decoder, source.rate, reader.size_hw, False, *facts)
+        extracted = Extracted(sha256, decoder, source.rate, reader.size_hw, False, *facts)
         passports = plan.passports(sha256, decoder, match.conversion)
         snapshot.check()
         store.make_way(sha256)
         note(store.root, sha256, dataset=video.dataset, video=video.name, path=video.path)
         missing = _missing(passports, store, lambda text: None)
         if not missing:
-            return found
-        with store.lock(sha256, lambda: reporter.say(f"{video.name}: another process is at it, waiting"), gives_up):
-            missing = _missing(missing, store, reporter.warn)  # another process may have made it meanwhile
+            return extracted
+        with store.lock(
+            sha256, lambda: reporter.say(f"{video.name}: another process is working on it, waiting"), gives_up
+        ):
+            missing = _missing(missing, store, reporter.warn)  # another process may have finished it
             if set(missing) - {"tracks"}:
                 with reporter.bar(f"  {video.name}", reader.num_frames_from_header, "frames") as advance:
                     write_tables(reader, snapshot, plan, store, passports, missing, pool, advance)
             if plan.tracker is not None and "tracks" in missing:
                 write_tracks(plan.tracker, store, passports, match.conversion)
-        return replace(found, computed=bool(missing))
+        return replace(extracted, computed=bool(missing))
 
 
 def _missing(
     passports: Mapping[str, Passport], store: FeatureStore, warn: Callable[[str], None]
 ) -> dict[str, Passport]:
-    """What has to be made: what is not there, and what is damaged, which is said."""
+    """What has to be computed: tables that are absent, and damaged ones, with a warning."""
     missing = {}
     for kind, passport in passports.items():
         try:
             if passport in store:
                 store.check(passport)
-                store.drop_parts(passport)  # a kill between the last two steps leaves them
+                store.drop_parts(passport)  # left by a kill between the last two steps
                 continue
         except StoreError as error:
-            warn(f"{error.problem}; it is made again")
+            warn(f"{error.problem}; it is recomputed")
         missing[kind] = passport
     return missing

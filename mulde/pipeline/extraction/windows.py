@@ -1,4 +1,4 @@
-"""A stream of frames cut into windows, and work that runs ahead of the one who waits for it."""
+"""A stream of frames cut into windows, and work that runs ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -19,41 +19,42 @@ R = TypeVar("R")
 def windows(batches: Iterable[Frames], before: int, after: int, core: int, first: int = 0) -> Iterator[Window]:
     """Windows whose cores, put together, are the stream from its frame number `first` on, `core` frames each.
 
-    Every core frame has `before` frames of context in front of it and `after` behind it, as far as the video reaches.
-    `batches` start at the context of the first window, so at frame max(first - before, 0) of the video. What a window
-    holds depends on the video and on its place alone. Memory holds one window and one batch.
+    Every core frame has `before` frames of context before it and `after` after it, where the video has them. `batches`
+    start at the context of the first window, which is frame max(first - before, 0) of the video. The content of a
+    window depends only on the video and on its position. Memory holds one window and one batch.
     """
-    held: Frames | None = None
-    at = min(first, before)  # where the next core begins in what is held
+    buffer: Frames | None = None
+    at = min(first, before)  # where the next core begins in the buffer
     for batch in chain(batches, [None]):
         if batch is not None:
-            held = _join(held, batch) if held is not None and len(held) else batch
-        while held is not None and at < len(held):
-            stop = min(at + core, len(held))
-            is_full = stop - at == core and stop + after <= len(held)
+            buffer = _join(buffer, batch) if buffer is not None and len(buffer) else batch
+        while buffer is not None and at < len(buffer):
+            stop = min(at + core, len(buffer))
+            is_full = stop - at == core and stop + after <= len(buffer)
             if batch is not None and not is_full:
                 break
-            yield Window(_cut(held, 0, min(stop + after, len(held))), at, stop)
+            yield Window(_cut(buffer, 0, min(stop + after, len(buffer))), at, stop)
             drop = max(stop - before, 0)
-            held, at = _cut(held, drop, len(held)), stop - drop
+            buffer, at = _cut(buffer, drop, len(buffer)), stop - drop
 
 
 def prefetch(items: Iterator[T], executor: Executor) -> Iterator[T]:
-    """The items, each one made by `executor` while the caller works on the one before. Errors come where it stood."""
+    """The items, each made by `executor` while the caller works on the previous one. An error is raised in place of the
+    item that failed."""
     end = object()
-    coming: Future[object] = executor.submit(next, items, end)
-    while (item := coming.result()) is not end:
-        coming = executor.submit(next, items, end)
+    future: Future[object] = executor.submit(next, items, end)
+    while (item := future.result()) is not end:
+        future = executor.submit(next, items, end)
         yield item  # type: ignore[misc]
 
 
-def ordered_map(work: Callable[[T], R], items: Iterable[T], executor: Executor, most: int) -> Iterator[R]:
-    """work(item) of each item, in order, at most `most` of them at a time in `executor` or waiting to be taken."""
+def ordered_map(work: Callable[[T], R], items: Iterable[T], executor: Executor, max_running: int) -> Iterator[R]:
+    """work(item) of each item, in order, with at most `max_running` in `executor` or waiting to be taken."""
     running: deque[Future[R]] = deque()
     try:
         for item in items:
             running.append(executor.submit(work, item))
-            if len(running) >= most:
+            if len(running) >= max_running:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()

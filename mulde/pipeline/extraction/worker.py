@@ -78,8 +78,6 @@ class Worker:
             if _is_of_store(error, self.store):
                 return Attempt(error=cannot("written", f"feature store {self.store.root}", error))  # it can be read
             return Attempt(error=sentence(error, video.path))
-        except MuldeError as error:
-            return Attempt(error=error)
         except Exception as error:
             return Attempt(error=sentence(error, video.path))
 

@@ -94,7 +94,7 @@ class Predictor:
     def _remarks(self, stored: StoredVideo) -> Iterator[str]:
         yield from stored.match.remarks
         if (world := self.bundle.world) is not None:
-            seen = stored.seen()
+            seen = stored.observed()
             yield from filter(None, (other_colour(world, seen.coloured), other_objects(world, seen.num_objects)))
 
     def score(self, stored: StoredVideo) -> ScoredVideo:

@@ -78,7 +78,7 @@ def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
     name, how = stored.video.name, bundle.settings.fusion.combine
     worked_on = stored.frame_index[stored.described]
     scores = score_frames(stored.features, worked_on, bundle.streams, how)
-    held, held_from = stored.held, worked_on[stored.held]
+    held, held_from = stored.described_index, worked_on[stored.described_index]
     scores = FrameScores(
         {stream: values[held] for stream, values in scores.streams.items()},
         scores.fused[held],

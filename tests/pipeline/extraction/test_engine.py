@@ -153,7 +153,7 @@ def test_who_waits_for_another_process_says_so_and_then_finds_it_done(tmp_path):
     said: list[str] = []
     lock.__enter__()
     assert engine.extract([video], plan, store, LetsGo(quiet=True)).computed == 1
-    assert said[0] == "clip0: another process is at it, waiting"
+    assert said[0] == "clip0: another process is working on it, waiting"
 
 
 def test_ctrl_c_ends_with_130_and_keeps_what_is_done(tmp_path):
@@ -184,7 +184,7 @@ def test_ctrl_c_on_a_group_with_workers_ends_all_of_them(tmp_path):
 def test_ctrl_c_ends_one_that_waits_for_another_process(tmp_path):
     video, store = clips(tmp_path, 1)[0], FeatureStore(tmp_path / "store")
     with store.lock(content_hash(video.path), lambda: None), command_line([video], store.root) as process:
-        assert "another process is at it" in process.said.readline()
+        assert "another process is working on it" in process.said.readline()
         process.send_signal(signal.SIGINT)
         assert process.ended()[0] == 130
 
