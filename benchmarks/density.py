@@ -35,6 +35,7 @@ from mulde.density.energy import EnergyNet
 from mulde.density.estimator import MuldeDensity
 from mulde.density.heldout import HeldoutEvaluator
 from mulde.density.noise import sigma_levels
+from mulde.density.options import MuldeOptions
 from mulde.density.reading import read_levels
 from mulde.density.toy import draw_toy_set
 from mulde.density.trainer import Training, train
@@ -52,7 +53,7 @@ def plain_net(columns: int, hidden: list[int], seed: int = 0) -> nn.Sequential:
 
 
 def plain_step(net: nn.Sequential, optimiser: torch.optim.Optimizer, x: Tensor) -> None:
-    """METHOD.md section 1, steps 1 to 5, as one would first write them."""
+    """Equations 1 to 4 of docs/method.md, as one would first write them."""
     s = torch.exp(torch.empty(len(x), 1, device=x.device).uniform_(math.log(LOW), math.log(HIGH)))
     noisy = (x + s * torch.randn_like(x)).requires_grad_()
     energy = net(torch.cat([noisy, s], dim=1))
@@ -75,12 +76,10 @@ def plain_read(net: nn.Sequential, x: Tensor) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def settings(
-    batch: int, steps: int, *, lr: float = 4e-5, compiled: bool = False, schedule: str = "constant"
-) -> Training:
+def settings(batch: int, steps: int, *, lr: float = 4e-5, schedule: str = "constant") -> Training:
     return Training(
-        steps=steps, epoch_steps=1, batch_size=batch, lr=lr, schedule=schedule, beta=BETA, sigma_low=LOW,
-        sigma_high=HIGH, ema=0.0, dropout=0.0, clip_gradient=None, compile=compiled, eval_every=1, patience=10**9,
+        steps=steps, batch_size=batch, lr=lr, schedule=schedule, beta=BETA, sigma_low=LOW,
+        sigma_high=HIGH, ema=0.0, eval_every=1, patience=10**9,
         seed=0,
     )  # fmt: skip
 
@@ -113,14 +112,11 @@ def one(variant: str, columns: int, hidden: list[int], batch: int, device: str, 
             plain_read(net, x)
             reads.append(wait(device))
     else:
-        precision, _, how = variant.partition("+")
-        ours = EnergyNet(columns, hidden, precision=PRECISIONS[precision])
+        ours = EnergyNet(columns, hidden, precision=PRECISIONS[variant])
         ours.initialise(torch.Generator().manual_seed(0))
         ours.to(device)
-        with products_in(precision):
-            train(
-                ours, x, None, settings(batch, repeat + 3, compiled=bool(how)), lambda look: times.append(wait(device))
-            )
+        with products_in(variant):
+            train(ours, x, None, settings(batch, repeat + 3), lambda look: times.append(wait(device)))
             rows = x.cpu().numpy()
             reads = [wait(device)]
             for _ in range(repeat + 1):
@@ -151,7 +147,6 @@ def compare(args: argparse.Namespace) -> list[dict]:
             times.append(wait(device))
         print(f"a bare product in {dtype}: {2 * a.numel() * len(w) / best_interval(times[1:]) / 1e9:,.0f} GFLOP/s")
     variants = ["plain", "float32", "bfloat16", *(["tf32"] if device.startswith("cuda") else [])]
-    variants += ["bfloat16+compile"] if args.compile else []
     rows = []
     print(f"{'columns':>7} {'variant':<17} {'steps/s':>8} {'ratio':>6} {'rows/s':>10} {'ratio':>6} {'peak GiB':>8}")
     for columns in args.columns:
@@ -189,9 +184,9 @@ def compare(args: argparse.Namespace) -> list[dict]:
 def toy(args: argparse.Namespace) -> list[dict]:
     """Seconds until the held-out loss of the toy set is reached, by ours and the plain step, each at both sizes."""
     drawn, held = draw_toy_set(0), draw_toy_set(1, num_test=500).normal
-    density = MuldeDensity()
+    fast = MuldeOptions()
     sizes = {
-        "fast": (list(density.hidden), density.batch_size, density.lr, density.steps, density.schedule),
+        "fast": (list(fast.hidden), fast.batch_size, fast.lr, fast.steps, fast.schedule),
         "reference": ([4096, 4096], 2048, 5e-4, 10**6, "constant"),
     }
     mean, std = drawn.train.mean(axis=0), drawn.train.std(axis=0, ddof=1)
@@ -309,7 +304,6 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, nargs="+", default=[4096, 4096])
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--repeat", type=int, default=4)
-    parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
     parser.add_argument("--only", choices=["compare", "toy", "precisions", "disk"])
     parser.add_argument("--target", type=float, default=0.72, help="held-out loss of the toy set")
     parser.add_argument("--seconds", type=float, default=120, help="most seconds for one training of the toy set")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
+from mulde.density.registry import DENSITIES
 from mulde.extractors.flow import FlowSettings
 from mulde.extractors.registry import EXTRACTORS, RESERVED, known_extractor, sections
 from mulde.section import PathText, Section, Text
@@ -96,11 +97,19 @@ class TrackSettings(Section):
         return self
 
 
-def _is_known(extractor: str) -> str:
-    if extractor not in EXTRACTORS:
-        *names, last = map(repr, EXTRACTORS)
+def _is_extractor(name: str) -> str:
+    return _one_of(name, EXTRACTORS)
+
+
+def _is_density(name: str) -> str:
+    return _one_of(name, DENSITIES)
+
+
+def _one_of(name: str, known: Mapping[str, object]) -> str:
+    if name not in known:
+        *names, last = map(repr, known)
         raise ValueError(f"{', '.join(names)} or {last}")
-    return extractor
+    return name
 
 
 class FeatureSettings(Section):
@@ -112,7 +121,7 @@ class FeatureSettings(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    extractors: tuple[Annotated[str, AfterValidator(_is_known)], ...] = Field(
+    extractors: tuple[Annotated[str, AfterValidator(_is_extractor)], ...] = Field(
         ("velocity", "geometry", "descriptor"),
         description="features, each a stream with its own density; per box: "
         f"{', '.join(name for name, spec in EXTRACTORS.items() if spec.object_centric)}; per frame: "
@@ -187,11 +196,13 @@ def _inside(section: str, error: ValidationError) -> ValidationError:
 
 
 class DensitySettings(Section):
-    method: Literal["mulde", "msma", "mixture", "neighbours", "mahalanobis"] = Field(
-        "mulde", description="density, or baseline, of each stream"
+    method: Annotated[str, AfterValidator(_is_density)] = Field(
+        "mulde", description=f"density of each stream: {', '.join(DENSITIES)}"
     )
-    preset: Literal["fast", "paper"] = Field("fast", description="sizes of mulde: fast trains in minutes on 2 cores")
-    options: dict[str, Any] = Field({}, description="constructor options of the method that differ from the preset")
+    preset: Literal["fast", "paper"] = Field(
+        "fast", description="sizes of mulde and msma: fast trains in minutes on 2 cores"
+    )
+    options: dict[str, Any] = Field({}, description="options of the method that differ from the preset")
 
     @field_validator("options")
     @classmethod

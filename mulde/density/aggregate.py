@@ -1,4 +1,4 @@
-"""From the energies at L noise levels to one score per row (METHOD.md section 1, "Reading")."""
+"""From the energies at L noise levels to one score per row (docs/method.md, equation 6)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from numbers import Integral, Real
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,25 +16,27 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 
 from mulde.density.attribution import central_differences
+from mulde.density.limits import Limits, check_numbers
 from mulde.density.rows import Float64, Meta, Progress, Rows, Tensors, check_rows
 from mulde.density.standardise import Standardiser
 from mulde.density.state import read_meta, under_prefix, with_prefix, write_meta
 from mulde.errors import BundleError, FitError, RecordError, UsageError
-
-Limits = dict[str, tuple[float, float]]
 
 
 class Density(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """Learns which rows are normal, in scikit-learn's manner: the constructor stores, learnt names end in `_`.
 
     kind: its name in the registry. LIMITS: least and largest value of its numbers; whole numbers where both limits are.
-    OPTIONAL: likewise, of those that may also be None.
+    OPTIONAL: likewise, of those that may also be None. PRESETS: named sets of its settings. REMOVED: names that it once
+    took, each with the reason why no more.
     After `fit`: n_features_in_, standardiser_, offset_.
     """
 
     kind: ClassVar[str]
     LIMITS: ClassVar[Limits]
     OPTIONAL: ClassVar[Limits] = {}
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    REMOVED: ClassVar[Mapping[str, str]] = {}
     contamination: float
     device: str
     n_features_in_: int
@@ -142,14 +144,12 @@ class Density(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         this machine has no such device.
         """
         settings, learnt = read_meta(meta, cls.kind)
-        self = cls(device=device)
-        if set(settings) != set(self.settings()):
+        if set(settings) != set(cls.setting_names()):
             raise BundleError(
-                f"stored density {cls.kind}", expected=f"settings {sorted(self.settings())}", got=f"{sorted(settings)}"
+                f"stored density {cls.kind}", expected=f"settings {sorted(cls.setting_names())}", got=sorted(settings)
             )
-        for name, value in settings.items():
-            setattr(self, name, value)
         try:
+            self = cls(**settings, device=device)
             self.check_settings()
         except UsageError as error:
             raise BundleError(f"stored density {cls.kind}, {error}") from error
@@ -164,18 +164,18 @@ class Density(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         self.offset_ = offset
         return self
 
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """What the constructor takes by name, but for the device: that belongs to the machine."""
+        return [name for name in inspect.signature(cls).parameters if name != "device"]
+
     def settings(self) -> dict[str, Any]:
-        """The constructor's settings as JSON holds them, but for the device: that belongs to the machine."""
-        names = [name for name in inspect.signature(type(self)).parameters if name != "device"]
-        return {name: _plain(getattr(self, name)) for name in names}
+        """The settings of the constructor by `setting_names`, as JSON holds them."""
+        return {name: plain(getattr(self, name)) for name in self.setting_names()}
 
     def check_settings(self) -> None:
         """Raises UsageError for a setting that is out of its limits."""
-        for name, (low, high) in self.LIMITS.items():
-            check_number(name, getattr(self, name), low, high)
-        for name, (low, high) in self.OPTIONAL.items():
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), low, high)
+        check_numbers(self, self.LIMITS, self.OPTIONAL)
 
     @abstractmethod
     def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
@@ -226,17 +226,8 @@ class UnfittedError(UsageError, NotFittedError):  # type: ignore[misc]
     """A density that was asked for scores before `fit`."""
 
 
-def check_number(name: str, value: Any, low: float, high: float) -> None:
-    """Raises UsageError unless low <= value <= high, and a whole number where both limits are."""
-    whole = isinstance(low, int) and isinstance(high, int)
-    fits = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
-    if not fits or not low <= value <= high:
-        number = "a whole number" if whole else "a number"
-        raise UsageError(name, expected=f"{number} from {low:g} to {high:g}", got=repr(value))
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numbers of numpy as Python's, sequences as lists."""
     if isinstance(value, np.generic):
         return value.item()
-    return [_plain(item) for item in value] if isinstance(value, list | tuple | np.ndarray) else value
+    return [plain(item) for item in value] if isinstance(value, list | tuple | np.ndarray) else value

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mulde.density.base import Density, Limits
+from mulde.density.base import Density
+from mulde.density.limits import Limits, check_choice
 from mulde.density.mixture import Mixture, fit_mixture, score_in_torch, square_distance, thin
 from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors, parts
 from mulde.density.state import take, under_prefix, with_prefix
@@ -145,8 +146,7 @@ class NeighbourDensity(Density):
     def check_settings(self) -> None:
         """Raises UsageError for a setting that is out of its limits."""
         super().check_settings()
-        if self.engine not in ENGINES:
-            raise UsageError("engine", expected=f"one of {', '.join(ENGINES)}", got=repr(self.engine))
+        check_choice("engine", self.engine, ENGINES)
 
     def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
         if len(rows) > self.max_rows:

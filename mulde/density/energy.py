@@ -1,5 +1,5 @@
-"""The networks: E(x, s) ~ -log q_s(x) + const with its gradient in x in closed form, and the score of MSMA (METHOD.md
-section 1)."""
+"""The networks: E(x, s) ~ -log q_s(x) + const with its gradient in x in closed form, and the score of MSMA
+(docs/method.md, "Density")."""
 
 from __future__ import annotations
 
@@ -51,16 +51,15 @@ class _Step(NamedTuple):
     slope: Tensor  # gelu' of what went into the GELU, (M, H)
     centred: Tensor | None  # (h before the LayerNorm - its mean) / std, (M, H)
     rstd: Tensor | None  # 1 / std, (M, 1)
-    mask: Tensor | None  # dropout, (M, H)
 
 
 class Network(nn.Module):
-    """concat(x, s) -> [Linear, LayerNorm?, GELU, dropout?] for each width in `hidden` -> Linear to `num_outputs`.
+    """concat(x, s) -> [Linear, LayerNorm?, GELU] for each width in `hidden` -> Linear to `num_outputs`.
 
-    layer_norm: normalise each hidden layer. sigma_everywhere: s also enters each later hidden layer, by weights of its
-    own. precision: number format of all products but that of the data with the first layer (None: that of the
-    parameters). x' = x + s z is never formed: W x' = W x + s (W z), so a format with few digits cannot
-    swallow the noise of a small s.
+    layer_norm: normalise each hidden layer, as some models of version 0.1 do. sigma_everywhere: s also enters each
+    later hidden layer, by weights of its own. precision: number format of all products but that of the data with the
+    first layer (None: that of the parameters). x' = x + s z is never formed: W x' = W x + s (W z), so a format with few
+    digits cannot swallow the noise of a small s.
     Made with all weights 0; `initialise` draws them.
     """
 
@@ -128,16 +127,6 @@ class Network(nn.Module):
         weight: Tensor = self.weights[i] if i else self.weights[0][:, :-1]
         return weight.to(self.precision)
 
-    def draw_masks(self, num_rows: int, dropout: float, generator: torch.Generator) -> list[Tensor] | None:
-        """Dropout masks (N, H) of each hidden layer: 0 with probability `dropout`, else 1 / (1 - dropout)."""
-        if not dropout:
-            return None
-        keep = 1 - dropout
-        return [
-            (torch.rand(num_rows, width, generator=generator, device=generator.device) < keep).to(self.precision) / keep
-            for width in self.hidden
-        ]
-
     def _of_data(self, x: Tensor) -> Tensor:
         """The data's part of the first layer, W x + b (N, H), always exact."""
         product: Tensor = torch.addmm(self.biases[0], x, self.weights[0][:, :-1].T)
@@ -161,9 +150,7 @@ class Network(nn.Module):
         out = linear(activations, self._weight(len(self.hidden)), self.biases[-1].to(self.precision))
         return out.to(self.exact)
 
-    def _hidden(
-        self, h: Tensor, s: Tensor, masks: Sequence[Tensor] | None = None, num_back: int = 0
-    ) -> tuple[Tensor, list[_Step]]:
+    def _hidden(self, h: Tensor, s: Tensor, num_back: int = 0) -> tuple[Tensor, list[_Step]]:
         """From the first layer's output h (N, H) at s (N, 1) to the last hidden activations (N, H_n), and what the way
         back needs for the first `num_back` rows."""
         steps: list[_Step] = []
@@ -181,10 +168,7 @@ class Network(nn.Module):
                 h = torch.addcmul(self.shifts[i].to(self.precision), centred, self.gains[i].to(self.precision))
                 centred, rstd = centred[:num_back], rstd[:num_back]
             a, slope = gelu_and_slope(h.to(self.precision), num_back)
-            mask = None
-            if masks is not None:
-                a, mask = a * masks[i], masks[i][:num_back]
-            steps.append(_Step(slope, centred, rstd, mask))
+            steps.append(_Step(slope, centred, rstd))
         return a, steps
 
 
@@ -199,23 +183,18 @@ class EnergyNet(Network):
         return self._read(self._hidden(self._first(x, s), s)[0])
 
     def gradient(self, x: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
-        """dE/dx (N, D) at x + s z, or at x; without dropout. Without a graph inside the graph, see `_gradient`."""
+        """dE/dx (N, D) at x + s z, or at x. Without a graph inside the graph, see `_gradient`."""
         return self._gradient(self._hidden(self._first(x, s, z), s, num_back=len(x))[1])
 
-    def noisy_and_clean(
-        self, x: Tensor, s: Tensor, z: Tensor, masks: Sequence[Tensor] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """dE/dx (N, D) at x + s z and E (N,) at x, both at s, in one pass.
-
-        masks: dropout masks, those of the noisy rows above those of the clean ones (2 N, H).
-        """
+    def noisy_and_clean(self, x: Tensor, s: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """dE/dx (N, D) at x + s z and E (N,) at x, both at s, in one pass."""
         n = len(x)
         with self.cast_once():
             clean = self._first(x, s)
             noisy = self._moved(clean, s, z)
             entry = self.exact if self.gains else self.precision  # a LayerNorm comes before the first rounding
             h = torch.cat([noisy.to(entry), clean.to(entry)])
-            activations, steps = self._hidden(h, torch.cat([s, s]), masks, num_back=n)
+            activations, steps = self._hidden(h, torch.cat([s, s]), num_back=n)
             return self._gradient(steps), self._last(activations[n:]).squeeze(1)
 
     def energies(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -253,8 +232,6 @@ class EnergyNet(Network):
         delta = self._weight(len(steps))  # (1, H_n)
         for i in reversed(range(len(steps))):
             step = steps[i]
-            if step.mask is not None:
-                delta = delta * step.mask
             delta = delta * step.slope
             if step.centred is not None and step.rstd is not None:
                 delta = _back_through_norm(delta * self.gains[i].to(self.precision), step.centred, step.rstd)
@@ -268,16 +245,13 @@ class ScoreNet(Network):
     def __init__(self, num_features: int, hidden: Sequence[int], **options: Any) -> None:
         super().__init__(num_features, hidden, num_features, **options)
 
-    def gradient(self, x: Tensor, s: Tensor, z: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:
+    def gradient(self, x: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
         """dE/dx (N, D) at x + s z, or at x."""
-        return self._last(self._hidden(self._first(x, s, z), s, masks)[0])
+        return self._last(self._hidden(self._first(x, s, z), s)[0])
 
-    def noisy_and_clean(
-        self, x: Tensor, s: Tensor, z: Tensor, masks: Sequence[Tensor] | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def noisy_and_clean(self, x: Tensor, s: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """dE/dx (N, D) at x + s z; there is no energy to hold to 0, so its place (N,) is 0."""
-        of_noisy = None if masks is None else [mask[: len(x)] for mask in masks]
-        return self.gradient(x, s, z, of_noisy), x.new_zeros(len(x))
+        return self.gradient(x, s, z), x.new_zeros(len(x))
 
     def score_norms(self, x: Tensor, sigma: Tensor) -> Tensor:
         """|| dE/dx ||^2 (N, L) of rows x (N, D) at each level of sigma (L,)."""

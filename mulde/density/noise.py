@@ -1,4 +1,4 @@
-"""The noise levels: drawn log-uniformly to train, linearly spaced to read (METHOD.md section 1)."""
+"""The noise levels: drawn log-uniformly to train, linearly spaced to read (docs/method.md, equations 1 and 5)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mulde.density.rows import Float64
 
 
 def log_uniform(u: Tensor, low: float, high: float) -> Tensor:
-    """s = exp(U(ln low, ln high)) for u uniform in 0..1: step 1 of the training."""
+    """s = exp(U(ln low, ln high)) for u uniform in 0..1 (equation 1)."""
     return torch.exp(math.log(low) + u * (math.log(high) - math.log(low)))
 
 

@@ -1,8 +1,6 @@
-"""The training loss (METHOD.md section 1, steps 2 to 5)."""
+"""The training loss (docs/method.md, equations 2 to 4)."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,12 +20,10 @@ def dsm_per_row(gradient: Tensor, s: Tensor, z: Tensor) -> Tensor:
     return 0.5 * (s * gradient - z).square().sum(dim=1)
 
 
-def loss_per_row(
-    net: Net, x: Tensor, s: Tensor, z: Tensor, beta: float, masks: Sequence[Tensor] | None = None
-) -> tuple[Tensor, Tensor]:
+def loss_per_row(net: Net, x: Tensor, s: Tensor, z: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     """The two terms of the loss, L_dsm and L_reg, per row (N,), for clean rows x (N, D), s (N, 1), z (N, D)."""
-    gradient, energy = net.noisy_and_clean(x, s, z, masks)
-    return dsm_per_row(gradient, s, z), 0.5 * beta * energy.square()  # steps 4 and 5
+    gradient, energy = net.noisy_and_clean(x, s, z)
+    return dsm_per_row(gradient, s, z), 0.5 * beta * energy.square()  # equations 3 and 4
 
 
 def dsm_rows(net: Net, x: Tensor, s: Tensor, z: Tensor, rows_at_a_time: int = 1024) -> Tensor:

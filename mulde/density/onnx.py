@@ -1,4 +1,4 @@
-"""A fitted density as one ONNX graph: standardise, network at all levels, aggregate (METHOD.md section 1, "Reading").
+"""A fitted density as one ONNX graph: standardise, network at all levels, aggregate (docs/method.md, "Density").
 
 The graph is written node by node from what was learnt, beside `energy.py` and `aggregate.py`, whose steps it repeats in
 their order; no tracing, so nothing of torch's exporter is needed.
@@ -65,11 +65,12 @@ def to_onnx(density: Density, metadata: Mapping[str, str] | None = None) -> byte
     """
     if not isinstance(density, MuldeDensity):
         raise UsageError("ONNX", expected=f"a density with a network: {' or '.join(EXPORTABLE)}", got=density.kind)
-    if density.reading_precision != "float32":  # readings then depend on where it rounds, and a mixture magnifies that
+    precision = density.effective_options.reading_precision
+    if precision != "float32":  # readings then depend on where it rounds, and a mixture magnifies that
         raise UsageError(
             "ONNX",
             expected="a density of reading_precision float32",
-            got=density.reading_precision,
+            got=precision,
             hint="fit it so; it may still train in bfloat16",
         )
     _, meta = density.state()
@@ -116,7 +117,7 @@ def _readings(graph: _Graph, x: str, density: MuldeDensity) -> str:
     """The indicator (n, L) float32 of prepared rows (n, K)."""
     net = density.net_
     layers = _hidden(graph, x, net, density.sigma_.astype(np.float32))
-    if isinstance(net, EnergyNet) and density.indicator == "score_norm":
+    if isinstance(net, EnergyNet) and density.effective_options.indicator == "score_norm":
         return _sum_of_squares(graph, _gradient(graph, net, layers))
     activations = _activations(graph, layers[-1])
     last = graph.op("Add", graph.op("MatMul", activations, _array(net.weights[-1]).T), _array(net.biases[-1]))

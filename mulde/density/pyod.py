@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 
-from mulde.density.base import Density, UnfittedError, check_number
+from mulde.density.base import Density, UnfittedError
+from mulde.density.limits import check_number
 from mulde.density.rows import Float64
 
 

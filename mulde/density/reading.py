@@ -1,4 +1,4 @@
-"""Reading a trained network at all its noise levels, in bounded memory (METHOD.md section 1, "Reading")."""
+"""Reading a trained network at all its noise levels, in bounded memory (docs/method.md, equation 5)."""
 
 from __future__ import annotations
 

@@ -1,65 +1,41 @@
-"""The densities by name. A new one is a line in `DENSITIES`; the conformance suite then applies to it."""
+"""The densities by name. A new one is a file and a line in `DENSITIES`; the conformance suite then applies to it."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
-from mulde.density.base import Density
-from mulde.density.rows import Meta, Tensors
+from mulde.density.limits import check_known
 from mulde.errors import BundleError, UsageError
 
+if TYPE_CHECKING:
+    from mulde.density.base import Density
+    from mulde.density.rows import Meta, Tensors
 
-def _mulde() -> type[Density]:
-    from mulde.density.estimator import MuldeDensity
-
-    return MuldeDensity
-
-
-def _msma() -> type[Density]:
-    from mulde.density.msma import MsmaDensity
-
-    return MsmaDensity
-
-
-def _mixture() -> type[Density]:
-    from mulde.density.baselines import MixtureDensity
-
-    return MixtureDensity
-
-
-def _neighbours() -> type[Density]:
-    from mulde.density.baselines import NeighbourDensity
-
-    return NeighbourDensity
-
-
-def _mahalanobis() -> type[Density]:
-    from mulde.density.baselines import MahalanobisDensity
-
-    return MahalanobisDensity
-
-
-DENSITIES: dict[str, Callable[[], type[Density]]] = {
-    "mulde": _mulde,
-    "msma": _msma,
-    "mixture": _mixture,
-    "neighbours": _neighbours,
-    "mahalanobis": _mahalanobis,
+DENSITIES: dict[str, str] = {
+    "mulde": "mulde.density.estimator:MuldeDensity",
+    "msma": "mulde.density.msma:MsmaDensity",
+    "mixture": "mulde.density.baselines:MixtureDensity",
+    "neighbours": "mulde.density.baselines:NeighbourDensity",
+    "mahalanobis": "mulde.density.baselines:MahalanobisDensity",
 }
+"""Name of each density and where its class stands, imported when it is asked for."""
 
 
-def build_density(name: str, **settings: Any) -> Density:
-    """The density `name` with these settings of its constructor. Raises UsageError for an unknown name or setting."""
+def find_density(name: str) -> type[Density]:
+    """The class of the density `name`. Raises UsageError for an unknown name."""
     if name not in DENSITIES:
         raise UsageError("density", expected=f"one of {', '.join(DENSITIES)}", got=repr(name))
-    kind = DENSITIES[name]()
-    known = list(inspect.signature(kind).parameters)
-    unknown = [setting for setting in settings if setting not in known]
-    if unknown:
-        raise UsageError(f"density {name}", expected=f"settings among {', '.join(known)}", got=", ".join(unknown))
-    density = kind(**settings)
+    kind: type[Density] = resolve_name(DENSITIES[name])
+    return kind
+
+
+def build_density(name: str, *, device: str = "cpu", preset: str | None = None, **settings: Any) -> Density:
+    """The density `name` with these settings, over those of its `preset`. Raises UsageError for an unknown name or
+    setting, and for a value out of its limits."""
+    kind = find_density(name)
+    check_known(f"density {name}", settings, kind.setting_names(), kind.REMOVED)
+    density = kind(**(dict(kind.PRESETS.get(preset or "", {})) | settings), device=device)
     density.check_settings()
     return density
 
@@ -67,6 +43,6 @@ def build_density(name: str, **settings: Any) -> Density:
 def density_from_state(tensors: Tensors, meta: Meta, device: str = "cpu") -> Density:
     """The fitted density of which `Density.state` was taken, of whichever kind. Raises BundleError, UsageError."""
     name = meta.get("density")
-    if name not in DENSITIES:
+    if not isinstance(name, str) or name not in DENSITIES:
         raise BundleError("stored density", expected=f"one of {', '.join(DENSITIES)}", got=repr(name))
-    return DENSITIES[name]().from_state(tensors, meta, device)
+    return find_density(name).from_state(tensors, meta, device)

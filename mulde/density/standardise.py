@@ -1,4 +1,4 @@
-"""Standardisation of the columns (METHOD.md section 1): mean and unbiased std of the training rows."""
+"""Standardisation of the columns (docs/method.md, "Density"): mean and unbiased std of the training rows."""
 
 from __future__ import annotations
 

@@ -11,26 +11,26 @@ from mulde import __version__
 from mulde.density.rows import Meta, Tensors
 from mulde.errors import BundleError
 
-VERSION = 2
+VERSION = 3
 _MAX_SHOWN = 20
 _NOT_YET_IN_1: dict[str, dict[str, Any]] = {
     "mulde": {
-        "layer_norm": False,
-        "dropout": 0.0,
         "sigma_everywhere": False,
         "whiten": None,
         "ema": 0.0,
-        "clip_gradient": None,
         "indicator": "energy",
         "contamination": 0.01,
         "precision": "float32",
         "reading_precision": "float32",
-        "compile": False,
     },
     "mixture": {"contamination": 0.01},
     "neighbours": {"contamination": 0.01, "engine": "sklearn"},
 }
 """Settings that came with version 2, per density of version 1, at the value that means what version 1 did."""
+_ONLY_UP_TO_2 = ("layer_norm", "dropout", "clip_gradient", "compile")
+"""Settings that version 3 has no more. Only the first changes a score: it is kept among the learnt facts."""
+_SCHEDULES_UP_TO_2 = {"cosine": "linear", "step": "constant"}
+"""Schedules that version 3 has no more, and the nearest that it has; they change no score of a finished training."""
 
 
 def write_meta(kind: str, settings: dict[str, Any], learnt: dict[str, Any]) -> Meta:
@@ -52,6 +52,12 @@ def read_meta(meta: Meta, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise BundleError(what, expected="settings and learnt facts", got=f"entries {sorted(meta)}")
     if version == 1:
         settings, learnt = _NOT_YET_IN_1.get(kind, {}) | settings, {"offset": None} | learnt
+    if version <= 2 and kind in ("mulde", "msma"):
+        if settings.get("layer_norm", False) is not False:
+            learnt = learnt | {"layer_norm": settings["layer_norm"]}
+        settings = {name: value for name, value in settings.items() if name not in _ONLY_UP_TO_2}
+        if settings.get("schedule") in ("cosine", "step"):
+            settings["schedule"] = _SCHEDULES_UP_TO_2[settings["schedule"]]
     return dict(settings), dict(learnt)
 
 

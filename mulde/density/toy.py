@@ -1,4 +1,4 @@
-"""The toy set of four Gaussians, and the exact answers to it in closed form (METHOD.md section 1, "Toy set")."""
+"""The toy set of four Gaussians (the public code of MULDE draws such a one), and its exact answers in closed form."""
 
 from __future__ import annotations
 

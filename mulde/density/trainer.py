@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_value_, get_total_norm
+from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mulde.density.checkpoint import Checkpoint
@@ -21,22 +20,17 @@ from mulde.density.objective import Net, loss_per_row
 from mulde.density.rows import Progress, TrainingProgress
 from mulde.errors import FitError
 
-SCHEDULES = ("constant", "linear", "cosine", "step")
+SCHEDULES = ("constant", "linear")
 SAVE_EVERY_S = 60.0
 _REPORT_EVERY = 10
-_STEP_EPOCHS, _STEP_FACTOR = 50, 0.9  # METHOD.md section 1
 _RECORDED = ("dsm", "reg", "worst_sigma", "worst_column", "worst_value")
-
-Loss = Callable[..., tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Training:
-    """How to train; `MuldeDensity` says what each setting means. epoch_steps: steps that take as many rows as there
-    are."""
+    """How to train; `ScoreMatchingOptions` and `MuldeOptions` say what each setting means."""
 
     steps: int
-    epoch_steps: int
     batch_size: int
     lr: float
     schedule: str
@@ -44,23 +38,13 @@ class Training:
     sigma_low: float
     sigma_high: float
     ema: float
-    dropout: float
-    clip_gradient: float | None
-    compile: bool
     eval_every: int
     patience: int
     seed: int
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 1. "step": the factor 0.9 every 50 epochs."""
-        gone = (step - 1) / self.steps
-        factors = {
-            "constant": 1.0,
-            "linear": 1 - gone,
-            "cosine": 0.5 * (1 + math.cos(math.pi * gone)),
-            "step": _STEP_FACTOR ** ((step - 1) // (_STEP_EPOCHS * self.epoch_steps)),
-        }
-        return self.lr * factors[self.schedule]
+        """Learning rate of a step, counted from 1."""
+        return self.lr * (1 - (step - 1) / self.steps) if self.schedule == "linear" else self.lr
 
 
 class _Run:
@@ -132,12 +116,11 @@ def train(
     evaluator = None if heldout is None else HeldoutEvaluator(heldout, how.sigma_low, how.sigma_high, run.device)
     if checkpoint is not None:
         run.resume(checkpoint, evaluator)
-    loss: Loss = torch.compile(loss_per_row) if how.compile else loss_per_row
     record = torch.zeros(_REPORT_EVERY, len(_RECORDED), device=run.device)
     pending, saved, heldout_now = 0, time.monotonic(), TrainingResult()
     while not run.finished:
         run.step += 1
-        record[pending] = _step(run, rows, how, loss)
+        record[pending] = _step(run, rows, how)
         pending += 1
         evaluate = run.step % how.eval_every == 0 or run.step == how.steps
         if pending < _REPORT_EVERY and not evaluate:
@@ -164,19 +147,16 @@ def train(
     return TrainingResult(**asdict(evaluator.best) | {"num_steps": run.step})
 
 
-def _step(run: _Run, rows: Tensor, how: Training, loss: Loss) -> Tensor:
+def _step(run: _Run, rows: Tensor, how: Training) -> Tensor:
     """One step of Adam. Returns `_RECORDED` (5,) on the device: both terms of the loss and, of the row that lost most,
     its noise level, its most extreme column and the value there."""
     size, net = min(how.batch_size, len(rows)), run.net
     index = torch.randint(len(rows), (size,), generator=run.generator, device=run.device)
     x = rows[index.to(rows.device)].to(run.device)
     s, z = draw_noise(size, rows.shape[1], how.sigma_low, how.sigma_high, run.generator)
-    masks = net.draw_masks(2 * size, how.dropout, run.generator)  # of the noisy rows and of the clean ones
-    l_dsm, l_reg = loss(net, x, s, z, how.beta, masks)
+    l_dsm, l_reg = loss_per_row(net, x, s, z, how.beta)
     run.optimiser.zero_grad()
     (l_dsm.mean() + l_reg.mean()).backward()  # type: ignore[no-untyped-call]
-    if how.clip_gradient is not None:
-        clip_grad_value_(net.parameters(), how.clip_gradient)
     run.optimiser.param_groups[0]["lr"] = how.rate(run.step)
     run.optimiser.step()
     if run.average is not net:

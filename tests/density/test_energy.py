@@ -18,7 +18,7 @@ def make(num_features, hidden, dtype, seed=0, kind=EnergyNet, **options):
     return net.to(dtype)
 
 
-def plain_energy(net, x, s, masks=None):
+def plain_energy(net, x, s):
     """E(x, s) as the paper draws it, by torch's own layers."""
     h = torch.cat([x, s], dim=1)
     for i, (weight, bias) in enumerate(list(zip(net.weights, net.biases, strict=True))[:-1]):
@@ -28,8 +28,6 @@ def plain_energy(net, x, s, masks=None):
         if len(net.gains):
             h = functional.layer_norm(h, h.shape[1:], net.gains[i], net.shifts[i])
         h = functional.gelu(h)
-        if masks is not None:
-            h = h * masks[i]
     out = functional.linear(h, net.weights[-1], net.biases[-1])
     return out[:, 0] if isinstance(net, EnergyNet) else out
 
@@ -60,31 +58,16 @@ def test_energy_and_gradient_equal_autograd(num_features, hidden, dtype, toleran
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_noisy_and_clean_rows_equal_two_plain_passes(options, dropout):
+def test_noisy_and_clean_rows_equal_two_plain_passes(options):
     net = make(3, (16, 8), torch.float64, **options)
     x, s = points(50, 3, torch.float64)
     z = torch.randn(50, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    generator = torch.Generator().manual_seed(3)
-    masks = net.draw_masks(100, dropout, generator)
-    of_noisy, of_clean = (None, None) if masks is None else ([m[:50] for m in masks], [m[50:] for m in masks])
     noisy = (x + s * z).requires_grad_()
-    (expected,) = torch.autograd.grad(plain_energy(net, noisy, s, of_noisy).sum(), noisy)
-    gradient, energy = net.noisy_and_clean(x, s, z, masks)
+    (expected,) = torch.autograd.grad(plain_energy(net, noisy, s).sum(), noisy)
+    gradient, energy = net.noisy_and_clean(x, s, z)
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(energy, plain_energy(net, x, s, of_clean), rtol=1e-10, atol=1e-10)
-    if not dropout:
-        torch.testing.assert_close(net.gradient(x, s, z), expected, rtol=1e-10, atol=1e-10)
-
-
-def test_masks_drop_their_share_and_keep_the_mean():
-    net = make(3, (400, 300), torch.float64)
-    assert net.draw_masks(5, 0.0, torch.Generator()) is None
-    masks = net.draw_masks(100, 0.3, torch.Generator().manual_seed(0))
-    assert [mask.shape for mask in masks] == [(100, 400), (100, 300)]
-    for mask in masks:
-        assert mask.unique().tolist() == pytest.approx([0, 1 / 0.7])
-        assert float(mask.mean()) == pytest.approx(1, abs=0.02)
+    torch.testing.assert_close(energy, plain_energy(net, x, s), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(net.gradient(x, s, z), expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("options", VARIANTS)

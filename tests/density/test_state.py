@@ -1,14 +1,17 @@
 """States of every version: read as what they meant, or refused by a sentence that names the version."""
 
-import inspect
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
+from safetensors import safe_open
 
 from mulde import __version__
 from mulde.density import state
-from mulde.density.registry import DENSITIES, build_density, density_from_state
+from mulde.density.registry import build_density, density_from_state, find_density
 from mulde.errors import BundleError, UsageError
 
 SETTINGS_OF_1 = {  # the constructors' of version 1, but for the device
@@ -46,7 +49,7 @@ def test_a_state_of_version_1_scores_as_it_did_and_has_this_versions_settings(fi
 
 
 def test_every_setting_that_version_1_lacked_has_a_meaning_for_it(kind):
-    now = inspect.signature(DENSITIES[kind]()).parameters.keys() - {"device"}
+    now = set(find_density(kind).setting_names())
     _, meta = build_density(kind, **SMALL.get(kind, {})).fit(ROWS).state()
     settings, _ = state.read_meta(as_version_1(meta), kind)
     assert set(settings) == now
@@ -68,17 +71,17 @@ def test_a_state_of_version_1_has_no_offset_and_says_so(fitted):
 def test_a_newer_version_is_refused_by_name(fitted):
     tensors, meta = fitted.state()
     sentence = (
-        f"stored density {fitted.kind}, version: expected one that mulde {__version__} reads, 1 or 2, got 3. "
+        f"stored density {fitted.kind}, version: expected one that mulde {__version__} reads, 1 or 2 or 3, got 4. "
         "Try: upgrade mulde, or train again with this one"
     )
     with pytest.raises(BundleError, match=re.escape(sentence)):
-        density_from_state(tensors, meta | {"version": 3})
+        density_from_state(tensors, meta | {"version": 4})
 
 
 @pytest.mark.parametrize("version", [0, -1, None, "2", 1.5, [1]])
 def test_what_is_no_version_is_refused(fitted, version):
     tensors, meta = fitted.state()
-    with pytest.raises(BundleError, match=rf"reads, 1 or 2, got {re.escape(repr(version))}\. Try: train again$"):
+    with pytest.raises(BundleError, match=rf"reads, 1 or 2 or 3, got {re.escape(repr(version))}\. Try: train again$"):
         density_from_state(tensors, meta | {"version": version})
 
 
@@ -103,3 +106,50 @@ def test_what_read_meta_returns_is_a_copy(fitted):
     learnt.clear()
     assert meta["settings"]
     assert meta["learnt"]
+
+
+# --- version 2, whose MULDE had more options -------------------------------------------------------------------------
+
+VERSION_2 = Path(__file__).resolve().parents[1] / "data" / "density-v2.safetensors"
+"""Densities that mulde 0.1 trained: a LayerNorm with dropout, clipping and a falling rate; a stepwise rate; MSMA."""
+
+
+def golden(name):
+    """Tensors and JSON of one of them, the rows that were scored, and what they were scored with."""
+    with safe_open(VERSION_2, framework="np") as file:
+        meta = json.loads(file.metadata()["metas"])[name]
+    arrays = safetensors.numpy.load_file(VERSION_2)
+    tensors = {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
+    return tensors, meta, arrays["rows"], tensors.pop("scores"), tensors.pop("gradient")
+
+
+def with_layer_norm(density, there):
+    """The density as version 0.1 could have trained it: each hidden layer normalised, with some gain and shift."""
+    tensors, meta = density.state()
+    rng = np.random.default_rng(0)
+    for i, width in enumerate(density.net_.hidden):
+        tensors[f"net.gains.{i}"] = (1 + 0.3 * rng.normal(size=width)).astype(np.float32)
+        tensors[f"net.shifts.{i}"] = (0.3 * rng.normal(size=width)).astype(np.float32)
+    normed = density_from_state(tensors, meta | {"learnt": meta["learnt"] | {"layer_norm": True}})
+    normed.aggregate_ = type(density.aggregate_).fit(
+        density.aggregate_.name, normed._readings(there), density.effective_options.components, 0
+    )
+    return normed
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "step", "msma"])
+def test_a_density_of_version_2_scores_as_it_did(name):
+    tensors, meta, there, scores, gradient = golden(name)
+    density = density_from_state(tensors, meta)
+    np.testing.assert_allclose(density.anomaly_score(there), scores, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(density.gradient(there), gradient, rtol=1e-5, atol=1e-5)
+    assert set(density.settings()) == set(find_density(meta["density"]).setting_names())
+    again = density_from_state(*density.state())
+    np.testing.assert_array_equal(again.anomaly_score(there), density.anomaly_score(there))
+
+
+@pytest.mark.parametrize("layer_norm", [1, "true", None, []])
+def test_a_layer_norm_that_is_no_truth_value_is_refused(layer_norm):
+    tensors, meta, *_ = golden("layer_norm")
+    with pytest.raises(BundleError, match="layer_norm: expected true or false"):
+        density_from_state(tensors, meta | {"settings": meta["settings"] | {"layer_norm": layer_norm}})

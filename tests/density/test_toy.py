@@ -1,4 +1,4 @@
-"""The toy set: its exact answers reproduce METHOD.md, and a quickly trained network comes near them."""
+"""The toy set: its exact answers are those of large draws, and a quickly trained network comes near them."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from mulde.density.aggregate import AGGREGATES, Aggregate
 from mulde.density.estimator import MuldeDensity
 from mulde.density.toy import draw_toy_set, toy_truth
 
-# s, AUC of -log q_s, AUC of the score norm, lowest L_dsm: METHOD.md, from draws of 5,000 points
+# s, AUC of -log q_s, AUC of the score norm, lowest L_dsm, from draws of 5,000 points
 METHOD_TABLE = [
     (0.001, 1.000, 0.997, 0.991),
     (0.0676, 1.000, 0.995, 0.709),

@@ -23,10 +23,6 @@ def how(**changes):
         "sigma_low": 1e-3,
         "sigma_high": 1.0,
         "ema": 0.0,
-        "dropout": 0.0,
-        "clip_gradient": None,
-        "compile": False,
-        "epoch_steps": 7,
         "eval_every": 20,
         "patience": 5,
         "seed": 0,
@@ -168,22 +164,11 @@ def test_averaged_weights_are_those_of_the_slow_average():
     [
         ("constant", [1, 1, 1]),
         ("linear", [1, 0.5, 0.01]),
-        ("cosine", [1, 0.5, (1 + math.cos(math.pi * 0.99)) / 2]),
-        ("step", [1, 0.9, 0.9]),  # an epoch is a step here, so step 51 is in the second fifty
     ],
 )
 def test_schedules(schedule, expected):
-    settings = how(steps=100, lr=2.0, schedule=schedule, epoch_steps=1)
+    settings = how(steps=100, lr=2.0, schedule=schedule)
     assert [settings.rate(step) for step in (1, 51, 100)] == pytest.approx([2 * factor for factor in expected])
-
-
-def test_clipping_bounds_what_adam_sees():
-    """Adam divides by the size of the gradients, so a bound shows in their spread: elements above it become equal."""
-    seen = []
-    train(new_net(), rows(), None, how(steps=10), seen.append)
-    train(new_net(), rows(), None, how(steps=10, clip_gradient=1e-4), seen.append)
-    assert seen[0].largest_gradient > 1e-3
-    assert seen[1].largest_gradient == pytest.approx(1e-4)
 
 
 def test_held_out_bands_are_the_loss_of_their_levels():
@@ -201,7 +186,7 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "dropout": 0.2, "schedule": "cosine"}])
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "schedule": "linear"}])
 @pytest.mark.parametrize("killed_at", [[20], [30, 90, 100], [120]])
 @pytest.mark.parametrize("heldout", [None, rows(50, seed=1)])
 def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, changes, killed_at, heldout):
@@ -243,13 +228,6 @@ def test_a_checkpoint_of_something_else_or_a_damaged_one_is_not_used(tmp_path, c
     assert torch.equal(weights(net), weights(expected))
 
 
-def test_torch_compile_takes_the_same_steps():
-    plain, compiled = new_net(), new_net()
-    train(plain, rows(), None, how(steps=5))
-    train(compiled, rows(), None, how(steps=5, compile=True))
-    torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-4, atol=1e-5)
-
-
 def test_without_patience_the_last_weights_are_kept():
     net, to_the_end = new_net(8), new_net(8)
     few, held = rows(10, 8), rows(500, 8, seed=1)
@@ -281,6 +259,6 @@ def test_a_step_reads_nothing_back_from_the_device():
     counts = []
     for steps in (9, 5):  # one look each, at the last step
         with CountReadings() as readings:
-            train(new_net(), rows(), None, how(steps=steps, ema=0.9, dropout=0.1, clip_gradient=0.1))
+            train(new_net(), rows(), None, how(steps=steps, ema=0.9))
         counts.append(readings.count)
     assert counts[0] == counts[1]

@@ -15,7 +15,7 @@ import torch
 from mulde import __version__
 from mulde.density.estimator import MuldeDensity
 from mulde.density.heldout import NUM_BANDS
-from mulde.density.presets import PRESETS
+from mulde.density.options import PRESETS
 from mulde.density.rows import Float64, TrainingProgress
 from mulde.density.toy import GaussianTruth, ToySet, draw_toy_set, toy_truth
 from mulde.errors import UsageError
@@ -163,7 +163,7 @@ def draw_comparison(comparison: Comparison, out: Path) -> list[Path]:
 
 def draw_training(looks: Sequence[TrainingProgress], density: MuldeDensity, exact: GaussianTruth, out: Path) -> Path:
     """The course of the training, beside the least held-out loss of each band of noise levels."""
-    edges = np.geomspace(density.sigma_low, density.sigma_high, NUM_BANDS + 1)
+    edges = np.geomspace(float(density.sigma_[0]), float(density.sigma_[-1]), NUM_BANDS + 1)
     inside = np.geomspace(edges[:-1], edges[1:], 21, axis=1)  # (bands, 21)
     least = [np.mean([exact.least_dsm_loss(float(s), num_nodes=40) for s in band]) for band in inside]
     figures.plot_training(

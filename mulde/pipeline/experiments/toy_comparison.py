@@ -186,7 +186,7 @@ def _correlation(learnt: Field, exact: Field, plane: Plane, s: float) -> float:
 
 
 def _dsm_loss(field: Field, x: Float64, z: Float64, s: float) -> float:
-    """L_dsm at level s of clean points x (N, 2) under noise z (N, 2), METHOD.md section 1, step 4."""
+    """L_dsm at level s of clean points x (N, 2) under noise z (N, 2) (docs/method.md, equation 3)."""
     return 0.5 * float(np.square(s * field.gradient(x + s * z, s) - z).sum(axis=1).mean())
 
 

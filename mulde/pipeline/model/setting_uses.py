@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from mulde.config import Settings
+from mulde.density.registry import find_density
 from mulde.errors import UsageError
 from mulde.extractors.registry import EXTRACTORS, object_centric, sections
 from mulde.extractors.spec import ExtractorSpec, Requirement
@@ -50,13 +51,17 @@ def _has_boxes(settings: Settings) -> bool:
     return not object_centric().isdisjoint(settings.features.extractors)
 
 
+def _has_presets(settings: Settings) -> bool:
+    return bool(find_density(settings.density.method).PRESETS)
+
+
 _NEEDS: tuple[Need, ...] = (
     ("regions", "a feature per box in features.extractors", _has_boxes),
     ("regions.yolo", 'regions.finders with "yolo" (--detector)', lambda s: "yolo" in s.regions.finders),
     ("regions.motion", 'regions.finders with "motion"', lambda s: "motion" in s.regions.finders),
     ("tracks", "a feature per box in features.extractors", _has_boxes),
     ("tracks.lost_frames", "a tracks.tracker", lambda s: s.tracks.tracker != "none"),
-    ("density.preset", "mulde or msma as density.method", lambda s: s.density.method in ("mulde", "msma")),
+    ("density.preset", "a density.method with presets, as mulde", _has_presets),
     ("fusion.heldout_share", "fusion.folds=1", lambda s: s.fusion.folds == 1),
     ("reasons.nearest", "reasons.normal_moments above 0", lambda s: s.reasons.normal_moments > 0),
 )

@@ -13,7 +13,6 @@ import numpy as np
 
 from mulde.config import DensitySettings, Settings
 from mulde.density.base import Density
-from mulde.density.presets import PRESETS
 from mulde.density.registry import build_density
 from mulde.density.rows import TrainingProgress
 from mulde.devices import choose_threads, one_core_per_call
@@ -243,8 +242,10 @@ def check_density(settings: DensitySettings) -> None:
 
 
 def _build(settings: DensitySettings, seed: int, device: str) -> Density:
-    sizes = PRESETS[settings.preset] if settings.method in ("mulde", "msma") else {}
-    return build_density(settings.method, **{**sizes, **settings.options, "seed": seed, "device": device})
+    elsewhere = {"seed": "run.seeds, or --seed", "device": "--device"}
+    for name in settings.options.keys() & elsewhere:
+        raise UsageError(f"setting density.options.{name} has no effect", hint=elsewhere[name])
+    return build_density(settings.method, preset=settings.preset, device=device, **settings.options, seed=seed)
 
 
 def shown_and_logged(

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mulde import cli
 from mulde.density.estimator import MuldeDensity
-from mulde.density.presets import PRESETS
+from mulde.density.options import PRESETS
 from mulde.density.rows import TrainingProgress
 from mulde.density.toy import GaussianTruth, draw_toy_set, toy_truth
 from mulde.errors import UsageError
