@@ -50,17 +50,17 @@ def get_data(name: str, out: Path, reporter: Reporter) -> list[str]:
 
 def instructions(known: Facts) -> list[str]:
     """What a person does to obtain a data set, in sentences."""
-    said = [f"{known.title}: there is nothing to download automatically."] if known.link == "by hand" else []
-    said += [f"Page: {known.address}"] if known.address else []
-    said += [known.how]
+    sentences = [f"{known.title}: there is nothing to download automatically."] if known.link == "by hand" else []
+    sentences += [f"Page: {known.address}"] if known.address else []
+    sentences += [known.how]
     if known.unpacks_to:
-        said += [f"Unpacks to: {known.unpacks_to}"]
-        said += [f"Next: mulde data check {known.name}:FOLDER, with one of these or the folder that holds them"]
-    said += [f"Dead: {known.dead_link}"] if known.dead_link else []
-    said += [f"Size: about {known.size_bytes / 1e9:.1f} GB"] if known.size_bytes else []
-    said += [f"Licence: {known.licence}"]
-    said += [f"Cite: {known.citation}"] if known.citation else []
-    return said
+        sentences += [f"Unpacks to: {known.unpacks_to}"]
+        sentences += [f"Next: mulde data check {known.name}:FOLDER, with one of these or the folder that holds them"]
+    sentences += [f"Dead: {known.dead_link}"] if known.dead_link else []
+    sentences += [f"Size: about {known.size_bytes / 1e9:.1f} GB"] if known.size_bytes else []
+    sentences += [f"Licence: {known.licence}"]
+    sentences += [f"Cite: {known.citation}"] if known.citation else []
+    return sentences
 
 
 def fetch(download: Download, out: Path, reporter: Reporter) -> Path:
@@ -157,7 +157,7 @@ def _check_space(folder: Path, needed_bytes: int, download: Download) -> None:
 
 
 def _compare(download: Download, path: Path, reporter: Reporter) -> None:
-    """Compare the checksum; a file that differs is put aside, so that the next try starts anew."""
+    """Compare the checksum; a file that differs is put aside, so that the next try starts over."""
     if download.checksum is None:
         reporter.warn(f"{path.name}: no checksum is published, so it was not compared")
         return
@@ -170,7 +170,7 @@ def _compare(download: Download, path: Path, reporter: Reporter) -> None:
             f"{path.name.removesuffix('.part')} is damaged or another version ({kind}); it is kept as {bad.name}",
             expected=expected,
             got=got,
-            hint="the same command again, which downloads it anew",
+            hint="the same command again, which downloads it from the start",
         )
 
 

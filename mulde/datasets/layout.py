@@ -62,16 +62,16 @@ def locate(name: str, given: Path, layouts: tuple[Layout, ...]) -> tuple[Path, L
         for layout in layouts:
             if layout.part(part) and layout.has(parent):
                 return parent, layout
-    found = list(_below(given, layouts))
-    if len(found) > 1:
-        paths = [str(folder) for folder, _ in found]
+    copies = list(_below(given, layouts))
+    if len(copies) > 1:
+        paths = [str(folder) for folder, _ in copies]
         raise UsageError(
             f"{name} in {given}",
             expected="one copy of the data set",
-            got=f"{len(found)}: {listing(paths, 5)}",
+            got=f"{len(copies)}: {listing(paths, 5)}",
             hint=f"name the one that is meant, as in {name}:{paths[0]}",
         )
-    return found[0] if found else None
+    return copies[0] if copies else None
 
 
 def named(key: str, content: Callable[[Path], bool] = lambda folder: False) -> Callable[[Path, tuple[str, ...]], bool]:
@@ -93,9 +93,9 @@ def first_file(folder: Path, names: tuple[str, ...]) -> Path | None:
     Raises UsageError for two that differ in nothing but case.
     """
     for name in names:
-        found = _only(folder, name, [path for path in _matches(folder, name, folders=False) if path.is_file()])
-        if found is not None:
-            return found
+        path_there = _only(folder, name, [path for path in _matches(folder, name, folders=False) if path.is_file()])
+        if path_there is not None:
+            return path_there
     return None
 
 
@@ -115,25 +115,25 @@ def find_files(
 
     Folders whose names match `skip` are not looked into.
     """
-    found: dict[Path, Path] = {}
+    files: dict[Path, Path] = {}
     for folder in folders:
         for inner, names in _walk(folder, levels):
             if skip is not None and any(map(skip.fullmatch, names)):
                 continue
             for path in _matches(inner, name, folders=False):
                 if path.is_file():
-                    found.setdefault(path.resolve(), path)
-    return list(found.values())
+                    files.setdefault(path.resolve(), path)
+    return list(files.values())
 
 
 def find_folders(folders: tuple[Path, ...], name: str, levels: int = LEVELS_BELOW) -> list[Path]:
     """The folders called `name`, whatever its case, in `folders` and up to `levels` below; each folder once."""
-    found: dict[Path, Path] = {}
+    folders_by_path: dict[Path, Path] = {}
     for folder in folders:
         for inner, _ in _walk(folder, levels - 1):
             for path in _matches(inner, name):
-                found.setdefault(path.resolve(), path)
-    return list(found.values())
+                folders_by_path.setdefault(path.resolve(), path)
+    return list(folders_by_path.values())
 
 
 def names_in(folder: Path) -> list[str]:
@@ -147,8 +147,8 @@ def names_in(folder: Path) -> list[str]:
 
 def number_in(name: str) -> int | None:
     """The last number in the name of a file, less its ending: 12 in frame012.bmp and in 012_mask.png."""
-    found = re.findall(r"[0-9]+", Path(name).stem)
-    return int(found[-1]) if found else None
+    numbers = re.findall(r"[0-9]+", Path(name).stem)
+    return int(numbers[-1]) if numbers else None
 
 
 def _below(given: Path, layouts: tuple[Layout, ...]) -> Iterator[tuple[Path, Layout]]:
@@ -186,10 +186,10 @@ def _walk(
 
 def _matches(folder: Path, name: str, *, folders: bool = True) -> list[Path]:
     """What lies at `name` below `folder` whatever the case; with `folders`, folders only."""
-    found = [folder]
+    paths = [folder]
     for part in name.split("/"):
-        found = [path for inner in found for path in _entries(inner, part)]
-    return [path for path in found if path.is_dir()] if folders else found
+        paths = [path for inner in paths for path in _entries(inner, part)]
+    return [path for path in paths if path.is_dir()] if folders else paths
 
 
 def _entries(folder: Path, name: str) -> list[Path]:
@@ -200,12 +200,12 @@ def _entries(folder: Path, name: str) -> list[Path]:
         return []
 
 
-def _only(folder: Path, name: str, found: list[Path]) -> Path | None:
-    if len(found) > 1:
+def _only(folder: Path, name: str, paths: list[Path]) -> Path | None:
+    if len(paths) > 1:
         raise UsageError(
             f"{folder}: {name}",
             expected="one of that name",
-            got=listing([str(path.relative_to(folder)) for path in found], 5),
+            got=listing([str(path.relative_to(folder)) for path in paths], 5),
             hint="rename or remove the one that is not meant",
         )
-    return found[0] if found else None
+    return paths[0] if paths else None

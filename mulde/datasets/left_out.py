@@ -11,7 +11,7 @@ _MAX_NAMES = 20
 
 
 class Reason(Enum):
-    """Why something is no footage: for one, for several, and whether a person may have wanted it (`--strict`)."""
+    """Why something is no video: words for one, for several, and whether a person may have wanted it (`--strict`)."""
 
     UNREADABLE = ("folder that cannot be read", "folders that cannot be read", True)
     DEAD_LINK = ("dead link", "dead links", True)
@@ -61,7 +61,7 @@ def in_words(left_out: Sequence[LeftOut]) -> str:
     """One line: counts and reasons with the first names of each, what matters most first; "" for nothing."""
     parts = []
     for reason in Reason:
-        names = [one.in_words() for one in left_out if one.reason is reason]
+        names = [entry.in_words() for entry in left_out if entry.reason is reason]
         if names:
             more = ", ..." if len(names) > _MAX_NAMES else ""
             parts.append(f"{reason.in_words(len(names))}: {', '.join(names[:_MAX_NAMES])}{more}")
@@ -72,7 +72,7 @@ def as_record(left_out: Sequence[LeftOut], limit: int = 1000) -> dict[str, dict[
     """For run.json: by reason the count, and the paths of the first `limit`."""
     record: dict[str, dict[str, object]] = {}
     for reason in Reason:
-        paths = [str(one.path) for one in left_out if one.reason is reason]
+        paths = [str(entry.path) for entry in left_out if entry.reason is reason]
         if paths:
             record[reason.name.lower()] = {"count": len(paths), "paths": paths[:limit]}
     return record

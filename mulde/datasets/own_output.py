@@ -1,4 +1,4 @@
-"""How to know what mulde itself has written, which is never footage unless a person names it."""
+"""How to know what mulde itself has written, which is never taken for a video unless a person names it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _HEAD_BYTES = 4096
 
 
 def own_entries(folder: Path, names: Iterable[str], *, is_source: bool) -> set[str]:
-    """Those of the `names` in `folder` that mulde wrote; footage may lie beside them, where --out named its folder.
+    """Those of the `names` in `folder` that mulde wrote; videos may lie beside them, where --out named its folder.
 
     Known by run.json (a run), toy.json (`mulde toy`), world.json (the footage of `mulde demo`, which is taken where a
     person names it: `is_source`) and folders of a feature store.
     """
     names = set(names)
-    own = {name for name in names if _STORED_VIDEO.fullmatch(name) and _is_stored_video(folder / name)}
+    written = {name for name in names if _STORED_VIDEO.fullmatch(name) and _is_stored_video(folder / name)}
     if "run.json" in names and _was_written_by_mulde(folder / "run.json"):
-        own |= names & _OF_A_RUN
+        written |= names & _OF_A_RUN
     if "toy.json" in names and _was_written_by_mulde(folder / "toy.json"):
-        own |= {name for name in names if name.endswith(".png")} | {"toy.json"}
+        written |= {name for name in names if name.endswith(".png")} | {"toy.json"}
     if "world.json" in names and not is_source and is_demo(folder):
-        own |= names
-    return own
+        written |= names
+    return written
 
 
 def is_demo(folder: Path) -> bool:

@@ -47,15 +47,15 @@ class VideoCollection:
 
     def opened(self, source: str, split: str | None) -> Opened:
         """The videos of one split (None: of all). Raises UsageError where there are none."""
-        found = self.all if split is None else self.split(split)
-        if not found:
+        videos = self.all if split is None else self.split(split)
+        if not videos:
             raise UsageError(
                 f"source {source}",
                 expected=f"videos in {split}/" if split else "videos",
                 got=" and ".join(f"{name}/" for name in SPLITS if self.splits.get(name)) + " alone",
                 hint="name the folder with the videos itself",
             )
-        distinct, repeated = distinct_names(found)
+        distinct, repeated = distinct_names(videos)
         return Opened(distinct, (*self.left_out, *repeated), self.dataset, self.notes)
 
     @property
@@ -76,9 +76,9 @@ class Opened:
     def failures(self) -> list[Failure]:
         """The folders that cannot be read: what they hold is missing."""
         return [
-            Failure(one.name, f"cannot be read: {one.detail}")
-            for one in self.left_out
-            if one.reason is Reason.UNREADABLE
+            Failure(entry.name, f"cannot be read: {entry.detail}")
+            for entry in self.left_out
+            if entry.reason is Reason.UNREADABLE
         ]
 
     def report(self, reporter: Reporter, *, strict: bool = False) -> None:
@@ -91,13 +91,13 @@ class Opened:
         if strict:
             refuse_left_out(self.left_out)
         if self.left_out:
-            is_wanted = any(one.reason.is_strict for one in self.left_out)
+            is_wanted = any(entry.reason.is_strict for entry in self.left_out)
             (reporter.warn if is_wanted else reporter.say)(in_words(self.left_out))
 
 
 def refuse_left_out(left_out: Sequence[LeftOut]) -> None:
     """Raises UsageError for what a person may have wanted (`--strict`)."""
-    if wanted := [one for one in left_out if one.reason.is_strict]:
+    if wanted := [entry for entry in left_out if entry.reason.is_strict]:
         raise UsageError(in_words(wanted), hint="move it elsewhere, name it as a source, or leave out --strict")
 
 
@@ -106,13 +106,13 @@ def open_sources(sources: Sequence[str], split: str | None = None) -> Opened:
 
     Raises UsageError for a source without videos, as for one without that split.
     """
-    footage = [open_source(source) for source in sources]
-    opened = [one.opened(source, split) for source, one in zip(sources, footage, strict=True)]
+    collections = [open_source(source) for source in sources]
+    opened = [collection.opened(source, split) for source, collection in zip(sources, collections, strict=True)]
     if len(opened) == 1:
         return opened[0]
-    distinct, repeated = distinct_names([video for one in opened for video in one.videos])
-    notes = tuple(note for one in opened for note in one.notes)
-    left_out = dict.fromkeys(left for one in opened for left in one.left_out)  # a source may be named twice
+    distinct, repeated = distinct_names([video for collection in opened for video in collection.videos])
+    notes = tuple(note for collection in opened for note in collection.notes)
+    left_out = dict.fromkeys(entry for collection in opened for entry in collection.left_out)  # some sources come twice
     return Opened(distinct, (*left_out, *repeated), notes=notes)
 
 
@@ -140,14 +140,14 @@ def _folder(source: str, path: Path) -> VideoCollection:
     splits = [folder for split in SPLITS for folder in split_folders(path, split).values()]
     if any(map(holds_videos, splits)):
         return _dataset(FOLDER.name, path)
-    found = walk(path)
-    if splits and not found.videos:
+    walked = walk(path)
+    if splits and not walked.videos:
         return _dataset(FOLDER.name, path)  # which says that they are empty
-    if any(one.path == path for one in found.unreadable):
-        got = found.unreadable[0].detail
+    if any(entry.path == path for entry in walked.unreadable):
+        got = walked.unreadable[0].detail
         raise UsageError(f"source {source}", expected="a folder that can be read", got=got, hint="other permissions")
-    if not found.videos:
-        left_out = in_words(found.left_out)
+    if not walked.videos:
+        left_out = in_words(walked.left_out)
         raise UsageError(
             f"source {source}",
             expected=f"frames, or videos with one of the endings {' '.join(sorted(VIDEO_SUFFIXES))}",
@@ -155,9 +155,9 @@ def _folder(source: str, path: Path) -> VideoCollection:
         )
     place = _absolute(path)
     name = place.name or "root"
-    videos = [Video(name, "all", p, dataset=place.parent.name) for _, p in found.videos if p == path]
-    videos = videos or [Video(n, "all", p, dataset=name) for n, p in found.videos]
-    return VideoCollection(name, tuple(videos), left_out=tuple(found.left_out))
+    videos = [Video(name, "all", p, dataset=place.parent.name) for _, p in walked.videos if p == path]
+    videos = videos or [Video(n, "all", p, dataset=name) for n, p in walked.videos]
+    return VideoCollection(name, tuple(videos), left_out=tuple(walked.left_out))
 
 
 def absolute_source(source: str) -> str:

@@ -1,4 +1,4 @@
-"""The one place that walks folders for videos: what is footage, and what is left out and why (docs/data.md)."""
+"""The one place that walks folders for videos: what is a video, and what is left out and why (docs/data.md)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Walk:
 
     @property
     def unreadable(self) -> list[LeftOut]:
-        return [one for one in self.left_out if one.reason is Reason.UNREADABLE]
+        return [entry for entry in self.left_out if entry.reason is Reason.UNREADABLE]
 
 
 def walk(folder: Path, skip: Iterable[Path] = ()) -> Walk:
@@ -49,7 +49,7 @@ def walk(folder: Path, skip: Iterable[Path] = ()) -> Walk:
     walker = _Walker(folder, frozenset(map(os.path.realpath, skip)))
     walker.visit_all()
     named = sorted(_distinct(walker.files, walker.frame_folders()).items(), key=lambda item: natural_key(item[0]))
-    return Walk(named, sorted(walker.left_out, key=lambda one: natural_key(one.name)))
+    return Walk(named, sorted(walker.left_out, key=lambda entry: natural_key(entry.name)))
 
 
 def find_videos(folder: Path) -> list[tuple[str, Path]]:
@@ -57,12 +57,12 @@ def find_videos(folder: Path) -> list[tuple[str, Path]]:
 
     Raises UsageError where a folder cannot be read, and where the frames lie directly in `folder`.
     """
-    found = walk(folder)
-    check_frames_below(folder, found)
-    if found.unreadable:
-        first = found.unreadable[0]
+    walked = walk(folder)
+    check_frames_below(folder, walked)
+    if walked.unreadable:
+        first = walked.unreadable[0]
         raise UsageError(f"{first.path}", expected="a folder that can be read", got=first.detail)
-    return found.videos
+    return walked.videos
 
 
 def check_frames_below(folder: Path, found: Walk) -> None:
@@ -145,36 +145,36 @@ class _Walker:
 
     def frame_folders(self) -> list[tuple[str, Path]]:
         """Name and path of the folders that are videos, once all were visited; what that leaves out is noted."""
-        for one in reversed(self._folders):  # what is below a folder comes before it
-            self._decide(one)
-            if one.parent is not None:
-                one.parent.has_files |= one.has_files
-                one.parent.most_frames = max(one.parent.most_frames, one.most_frames)
-        videos = {one.name[:-1] for one in self._folders if one.parent} | {
+        for folder in reversed(self._folders):  # what is below a folder comes before it
+            self._decide(folder)
+            if folder.parent is not None:
+                folder.parent.has_files |= folder.has_files
+                folder.parent.most_frames = max(folder.parent.most_frames, folder.most_frames)
+        videos = {folder.name[:-1] for folder in self._folders if folder.parent} | {
             os.path.splitext(name)[0] for name, _ in self.files
         }
         kept = []
-        for one in self._folders:
-            above = one.parent
+        for folder in self._folders:
+            above = folder.parent
             while above is not None and not above.is_video:
                 above = above.parent
-            if one.is_video and (above is not None or _holds_masks(one.name[:-1], videos)):
+            if folder.is_video and (above is not None or _holds_masks(folder.name[:-1], videos)):
                 reason = Reason.MASKS if above is None else Reason.FRAMES_BELOW
-                self.left_out.append(LeftOut(one.path, one.name[:-1], reason))
-            elif one.is_video:
-                kept.append((one.name[:-1] or self._shown(self._real_root), one.path))
-                for name in sorted(no_frames(one.pictures)):
-                    self._leave_out(one, name, Reason.NO_FRAME)
+                self.left_out.append(LeftOut(folder.path, folder.name[:-1], reason))
+            elif folder.is_video:
+                kept.append((folder.name[:-1] or self._shown(self._real_root), folder.path))
+                for name in sorted(no_frames(folder.pictures)):
+                    self._leave_out(folder, name, Reason.NO_FRAME)
         return kept
 
-    def _decide(self, one: _Folder) -> None:
-        if not one.pictures:
+    def _decide(self, folder: _Folder) -> None:
+        if not folder.pictures:
             return
-        if one.has_files or one.most_frames > len(one.pictures):
-            for name in one.pictures:
-                self._leave_out(one, name, Reason.PICTURE)
+        if folder.has_files or folder.most_frames > len(folder.pictures):
+            for name in folder.pictures:
+                self._leave_out(folder, name, Reason.PICTURE)
         else:
-            one.is_video, one.most_frames = True, len(one.pictures)
+            folder.is_video, folder.most_frames = True, len(folder.pictures)
 
     def _visit(self, parent: _Folder | None, name: str) -> None:
         """A folder, which is `name` in `parent`, and all below it."""
@@ -184,9 +184,9 @@ class _Walker:
             path = above.path / name if above else self.root
             if real in self.skip:
                 continue
-            one = _Folder(path, f"{above.name}{name}/" if above else "", real, above)
+            folder = _Folder(path, f"{above.name}{name}/" if above else "", real, above)
             if real in self._seen:
-                self._leave_out(one, "", Reason.TWICE, f"as {self._shown(real)}")
+                self._leave_out(folder, "", Reason.TWICE, f"as {self._shown(real)}")
                 continue
             self._seen.add(real)
             try:
@@ -194,89 +194,89 @@ class _Walker:
                     entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
                 if above is None or not isinstance(error, FileNotFoundError):  # else it is gone since it was listed
-                    self._leave_out(one, "", Reason.UNREADABLE, error.strerror or "")
+                    self._leave_out(folder, "", Reason.UNREADABLE, error.strerror or "")
                 continue
-            self._folders.append(one)
-            stack += [(one, child, _below(real, child)) for child in reversed(self._sort(one, entries))]
+            self._folders.append(folder)
+            stack += [(folder, child, _below(real, child)) for child in reversed(self._sort(folder, entries))]
 
-    def _sort(self, one: _Folder, entries: list[os.DirEntry[str]]) -> list[str]:
+    def _sort(self, folder: _Folder, entries: list[os.DirEntry[str]]) -> list[str]:
         """Note what lies in a folder; the folders in it that are to be visited."""
-        own = own_entries(one.path, (entry.name for entry in entries), is_source=one.parent is None)
-        if own:
-            self._leave_out(one, "", Reason.OURS)
+        ours = own_entries(folder.path, (entry.name for entry in entries), is_source=folder.parent is None)
+        if ours:
+            self._leave_out(folder, "", Reason.OURS)
         elif not entries:
-            self._leave_out(one, "", Reason.EMPTY)
+            self._leave_out(folder, "", Reason.EMPTY)
         folders = []
         for entry in entries:
             name = entry.name
-            if name in own:
+            if name in ours:
                 continue
             try:
                 if is_clutter(name):
-                    self._leave_out(one, name, Reason.CLUTTER)
+                    self._leave_out(folder, name, Reason.CLUTTER)
                 elif entry.is_symlink():
-                    self._note_link(one, name)
+                    self._note_link(folder, name)
                 elif entry.is_dir(follow_symlinks=False):
                     folders.append(name)
                 elif entry.is_file(follow_symlinks=False):
-                    self._note_file(one, name, documents=not own)
+                    self._note_file(folder, name, documents=not ours)
                 else:
-                    self._leave_out(one, name, Reason.SPECIAL)
+                    self._leave_out(folder, name, Reason.SPECIAL)
             except OSError as error:
-                self._leave_out(one, name, Reason.UNREADABLE, error.strerror or "")
+                self._leave_out(folder, name, Reason.UNREADABLE, error.strerror or "")
         return folders
 
-    def _note_file(self, one: _Folder, name: str, real: str = "", *, documents: bool = True) -> None:
+    def _note_file(self, folder: _Folder, name: str, real: str = "", *, documents: bool = True) -> None:
         suffix = suffix_of(name)
         if suffix in IMAGE_SUFFIXES:
-            one.pictures.append(name)
+            folder.pictures.append(name)
         elif suffix in VIDEO_SUFFIXES:
-            one.has_files = True
-            real = real or _below(one.real, name)
+            folder.has_files = True
+            real = real or _below(folder.real, name)
             if real in self._seen:
-                self._leave_out(one, name, Reason.TWICE, f"as {self._shown(real)}")
+                self._leave_out(folder, name, Reason.TWICE, f"as {self._shown(real)}")
             else:
                 self._seen.add(real)
-                self.files.append((f"{one.name}{name}", one.path / name))
+                self.files.append((f"{folder.name}{name}", folder.path / name))
         elif suffix in UNFINISHED_SUFFIXES:
-            self._leave_out(one, name, Reason.UNFINISHED)
+            self._leave_out(folder, name, Reason.UNFINISHED)
         elif suffix in ARCHIVE_SUFFIXES:
-            self._leave_out(one, name, Reason.ARCHIVE)
+            self._leave_out(folder, name, Reason.ARCHIVE)
         elif suffix not in DOCUMENT_SUFFIXES:
-            self._leave_out(one, name, Reason.OTHER_KIND)
+            self._leave_out(folder, name, Reason.OTHER_KIND)
         elif documents:
-            self._leave_out(one, name, Reason.DOCUMENT)
+            self._leave_out(folder, name, Reason.DOCUMENT)
 
-    def _note_link(self, one: _Folder, name: str) -> None:
+    def _note_link(self, folder: _Folder, name: str) -> None:
         try:
-            mode = (one.path / name).stat().st_mode
+            mode = (folder.path / name).stat().st_mode
         except PermissionError as error:
-            self._leave_out(one, name, Reason.UNREADABLE, error.strerror or "")
+            self._leave_out(folder, name, Reason.UNREADABLE, error.strerror or "")
         except OSError:  # nothing there, or links in a circle
-            self._leave_out(one, name, Reason.DEAD_LINK)
+            self._leave_out(folder, name, Reason.DEAD_LINK)
         else:
             if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and suffix_of(name) in VIDEO_SUFFIXES):
-                self._links.append((name, one))
+                self._links.append((name, folder))
             elif stat.S_ISREG(mode):
-                self._note_file(one, name)
+                self._note_file(folder, name)
             else:
-                self._leave_out(one, name, Reason.SPECIAL)
+                self._leave_out(folder, name, Reason.SPECIAL)
 
-    def _follow(self, name: str, one: _Folder) -> None:
+    def _follow(self, name: str, folder: _Folder) -> None:
         """A link to a folder or to a video file."""
-        path = one.path / name
+        path = folder.path / name
         real, is_folder = os.path.realpath(path), path.is_dir()
         if not is_folder:
-            self._note_file(one, name, real)
-        elif any(Path(below).is_relative_to(real) for below in (one.real, self._real_root)):
-            self._leave_out(one, name, Reason.LOOP)
+            self._note_file(folder, name, real)
+        elif any(Path(below).is_relative_to(real) for below in (folder.real, self._real_root)):
+            self._leave_out(folder, name, Reason.LOOP)
         else:
-            self._visit(one, name)
+            self._visit(folder, name)
 
-    def _leave_out(self, one: _Folder, name: str, reason: Reason, detail: str = "") -> None:
+    def _leave_out(self, folder: _Folder, name: str, reason: Reason, detail: str = "") -> None:
         """`name` in a folder, or with "" the folder itself."""
-        shown = f"{one.name}{name}" if name else one.name[:-1] or self._shown(one.real)
-        self.left_out.append(LeftOut(one.path / name, shown, reason, detail))
+        shown = f"{folder.name}{name}" if name else folder.name[:-1] or self._shown(folder.real)
+        self.left_out.append(LeftOut(folder.path / name, shown, reason, detail))
 
     def _shown(self, real: str) -> str:
         below = os.path.relpath(real, self._real_root)

@@ -74,13 +74,13 @@ class Density(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
                 got=f"shape {rows.shape}: {rows.shape[0]} sample(s), {rows.shape[1]} feature(s) (shape={rows.shape}) "
                 "while a minimum of 1 is required.",
             )
-        held = None if heldout is None else check_rows(heldout, "held-out rows", FitError, rows.shape[1])
-        held = held if held is not None and len(held) else None
+        heldout_rows = None if heldout is None else check_rows(heldout, "held-out rows", FitError, rows.shape[1])
+        heldout_rows = heldout_rows if heldout_rows is not None and len(heldout_rows) else None
         validate_data(self, X, reset=True, skip_check_array=True)  # learns n_features_in_, feature_names_in_
         self.standardiser_ = Standardiser.fit(rows)
-        self._learn(rows, held, progress, checkpoint)
-        judged = self._score_training(rows) if held is None else self._score(held)
-        self.offset_ = -float(np.quantile(judged, 1 - self.contamination))
+        self._learn(rows, heldout_rows, progress, checkpoint)
+        reference_scores = self._score_training(rows) if heldout_rows is None else self._score(heldout_rows)
+        self.offset_ = -float(np.quantile(reference_scores, 1 - self.contamination))
         return self
 
     def anomaly_score(self, X: ArrayLike) -> Float64:
@@ -206,11 +206,11 @@ class Density(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
             validate_data(self, X, reset=False, skip_check_array=True)
         except (ValueError, TypeError) as error:  # names or number of columns, unless X is no matrix at all
             check_rows(X, "rows to score", RecordError)
-            found = str(np.shape(X)[1]) if np.shape(X)[1] != self.n_features_in_ else "columns of other names"
+            shown = str(np.shape(X)[1]) if np.shape(X)[1] != self.n_features_in_ else "columns of other names"
             raise RecordError(
                 "rows to score",
                 expected=f"{self.n_features_in_} columns as in training",
-                got=f"{found} ({str(error).rstrip('.')})",
+                got=f"{shown} ({str(error).rstrip('.')})",
                 hint="extract these rows with the settings that the density was trained on",
             ) from None
         return check_rows(X, "rows to score", RecordError)

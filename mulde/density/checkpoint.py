@@ -22,7 +22,7 @@ _KEY = "mulde.checkpoint"
 class Checkpoint:
     """Where a training keeps its state, and the fingerprint of all that decides its course: settings, rows, versions.
 
-    A file of another fingerprint, or a damaged one, is not used: the training starts anew and overwrites it.
+    A file of another fingerprint, or a damaged one, is not used: the training starts over and overwrites it.
     """
 
     path: Path
@@ -41,10 +41,10 @@ class Checkpoint:
             if not (isinstance(header, dict) and "fingerprint" in header and isinstance(header.get("facts"), dict)):
                 raise ValueError("it has no fingerprint or no facts")
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-            _log.warning("checkpoint %s cannot be read (%s): training starts anew", self.path, error)
+            _log.warning("checkpoint %s cannot be read (%s): training starts over", self.path, error)
             return None
         if header["fingerprint"] != self.fingerprint:
-            _log.warning("checkpoint %s is of other rows or settings: training starts anew", self.path)
+            _log.warning("checkpoint %s is of other rows or settings: training starts over", self.path)
             return None
         return tensors, header["facts"]
 

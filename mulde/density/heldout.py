@@ -1,4 +1,4 @@
-"""Held-out normal rows as the judge of a training: L_dsm under noise drawn once, over all and per band of levels."""
+"""How a training does on held-out normal rows: L_dsm under noise drawn once, over all and per band of levels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mulde.density.rows import Meta
 from mulde.errors import BundleError
 
 NUM_BANDS = 4
-"""Bands of noise levels, equally wide in log s, for which the held-out loss is told apart."""
+"""Bands of noise levels, equally wide in log s, for which the held-out loss is given separately."""
 _NUM_DRAWS = (2048, 4096)
 _SEED = 20240617  # fixed, so that held-out losses of runs with different seeds can be compared
 
@@ -49,11 +49,11 @@ class HeldoutEvaluator:
     """Measures held-out rows (M, D) float32, M >= 1: few are used several times, many are thinned evenly."""
 
     def __init__(self, rows: Tensor, sigma_low: float, sigma_high: float, device: torch.device) -> None:
-        least, most = _NUM_DRAWS
-        num_draws = min(max(len(rows), least), most)
+        min_draws, max_draws = _NUM_DRAWS
+        num_draws = min(max(len(rows), min_draws), max_draws)
         index = torch.arange(num_draws) % len(rows)
-        if len(rows) > most:
-            index = torch.linspace(0, len(rows) - 1, most).long()
+        if len(rows) > max_draws:
+            index = torch.linspace(0, len(rows) - 1, max_draws).long()
         self.x = rows[index.to(rows.device)].to(device)
         s, z = fixed_noise(num_draws, rows.shape[1], sigma_low, sigma_high, _SEED)
         self.s, self.z = s.to(device), z.to(device)

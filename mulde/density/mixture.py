@@ -117,13 +117,13 @@ def fit_mixture(
     what: str,
     heldout: Rows | None = None,
     prepare: Prepare = _as_they_are,
-    least_reg_covar: float = _REG_COVAR[0],
+    min_reg_covar: float = _REG_COVAR[0],
 ) -> Mixture:
     """Fit on rows (N, D), N >= 1, that `prepare` standardises; `what` names the mixture in messages.
 
     components: fewer are used when the rows are too few or too wide for them. None: the number among CANDIDATES that
     makes held-out rows (M, D) likeliest; without such rows, a seeded tenth of the rows, and all are then fitted with
-    that number. reg_covar starts at `least_reg_covar`, 1e-6 unless given, and grows tenfold until the
+    that number. reg_covar starts at `min_reg_covar`, 1e-6 unless given, and grows tenfold until the
     covariances can be inverted. All such changes and
     choices are logged. One row gives one Gaussian around it with variance reg_covar. Raises FitError when even
     reg_covar 1 does not help.
@@ -132,12 +132,12 @@ def fit_mixture(
     if components is None:
         if heldout is not None:
             heldout = prepare(thin(heldout, seed, f"{what}, held-out rows")) if len(heldout) else None
-        return _fit_likeliest(x, seed, what, heldout, least_reg_covar)
+        return _fit_likeliest(x, seed, what, heldout, min_reg_covar)
     num_components = _affordable_components(x, components)
     if num_components < components:
         shape = f"{len(x)} rows of {x.shape[1]} columns"
         _log.warning("%s: %d instead of %d components, for %s", what, num_components, components, shape)
-    return _fit(x, num_components, seed, what, least_reg_covar)
+    return _fit(x, num_components, seed, what, min_reg_covar)
 
 
 def thin(rows: Rows, seed: int, what: str) -> Rows:
@@ -148,29 +148,31 @@ def thin(rows: Rows, seed: int, what: str) -> Rows:
     return rows[np.sort(np.random.default_rng(seed).choice(len(rows), MAX_FIT_ROWS, replace=False))]
 
 
-def _fit_likeliest(rows: Float64, seed: int, what: str, heldout: Float64 | None, least_reg_covar: float) -> Mixture:
+def _fit_likeliest(rows: Float64, seed: int, what: str, heldout: Float64 | None, min_reg_covar: float) -> Mixture:
     learn, evaluator = rows, heldout
     if evaluator is None:
-        aside = np.random.default_rng(seed).permutation(len(rows)) < math.ceil(len(rows) / 10)
-        learn, evaluator = rows[~aside], rows[aside]
-    most = _affordable_components(learn, CANDIDATES[-1])
+        is_heldout = np.random.default_rng(seed).permutation(len(rows)) < math.ceil(len(rows) / 10)
+        learn, evaluator = rows[~is_heldout], rows[is_heldout]
+    max_components = _affordable_components(learn, CANDIDATES[-1])
     fits = {
-        count: _fit(learn, count, seed, what, least_reg_covar) for count in CANDIDATES if count <= most and len(learn)
+        count: _fit(learn, count, seed, what, min_reg_covar)
+        for count in CANDIDATES
+        if count <= max_components and len(learn)
     }
     likelihoods = {count: -fit.negative_log_likelihood(evaluator).mean() for count, fit in fits.items()}
     best = min((k for k, value in likelihoods.items() if value >= max(likelihoods.values()) - _TIE), default=1)
-    told = ", ".join(f"{count}: {value:.4g}" for count, value in likelihoods.items())
-    _log.info("%s: %d components, by the log-likelihood of %d held-out rows (%s)", what, best, len(evaluator), told)
-    return fits[best] if heldout is not None else _fit(rows, best, seed, what, least_reg_covar)
+    shown = ", ".join(f"{count}: {value:.4g}" for count, value in likelihoods.items())
+    _log.info("%s: %d components, by the log-likelihood of %d held-out rows (%s)", what, best, len(evaluator), shown)
+    return fits[best] if heldout is not None else _fit(rows, best, seed, what, min_reg_covar)
 
 
-def _fit(rows: Float64, num_components: int, seed: int, what: str, least_reg_covar: float) -> Mixture:
+def _fit(rows: Float64, num_components: int, seed: int, what: str, min_reg_covar: float) -> Mixture:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     if len(rows) == 1:
         rows = np.repeat(rows, 2, axis=0)  # scikit-learn asks for two
-    for reg_covar in (value for value in _REG_COVAR if value >= least_reg_covar):
+    for reg_covar in (value for value in _REG_COVAR if value >= min_reg_covar):
         model = GaussianMixture(num_components, covariance_type="full", reg_covar=reg_covar, random_state=seed)
         try:
             with warnings.catch_warnings():

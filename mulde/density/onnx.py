@@ -80,13 +80,13 @@ def to_onnx(density: Density, metadata: Mapping[str, str] | None = None) -> byte
     graph.op("Identity", readings, output="readings")
     wide = graph.op("Cast", readings, to=_DOUBLE)
     graph.op("Identity", _aggregated(graph, wide, density.aggregate_, len(density.sigma_)), output="anomaly_score")
-    own = {
+    entries = {
         "mulde": __version__,
         "density": json.dumps(meta),
         "sigma": json.dumps(density.sigma_.tolist()),
         "direction": "anomaly_score: higher = more anomalous",
     }
-    return _serialised(graph, density.n_features_in_, len(density.sigma_), own | dict(metadata or {}))
+    return _serialised(graph, density.n_features_in_, len(density.sigma_), entries | dict(metadata or {}))
 
 
 def _standardised(graph: _Graph, wide: str, standardiser: Standardiser) -> str:

@@ -76,9 +76,9 @@ class _Run:
 
     def resume(self, checkpoint: Checkpoint, evaluator: HeldoutEvaluator | None) -> None:
         """Go on from the checkpoint, where there is one."""
-        if (found := checkpoint.load()) is None:
+        if (saved := checkpoint.load()) is None:
             return
-        tensors, facts = found
+        tensors, facts = saved
 
         def part(name: str) -> dict[str, Tensor]:
             return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
@@ -117,7 +117,7 @@ def train(
     if checkpoint is not None:
         run.resume(checkpoint, evaluator)
     record = torch.zeros(_REPORT_EVERY, len(_RECORDED), device=run.device)
-    pending, saved, heldout_now = 0, time.monotonic(), TrainingResult()
+    pending, saved, measured = 0, time.monotonic(), TrainingResult()
     while not run.finished:
         run.step += 1
         record[pending] = _step(run, rows, how)
@@ -129,14 +129,14 @@ def train(
         dsm, reg = _mean_losses(record[:pending], run.step, how)
         pending = 0
         if evaluator is not None and evaluate:
-            heldout_now = evaluator.measure(run.average, run.step)
-            if not math.isfinite(heldout_now.heldout_loss or 0.0):
-                raise _not_finite("held-out loss", heldout_now.heldout_loss, run.step, how)
+            measured = evaluator.measure(run.average, run.step)
+            if not math.isfinite(measured.heldout_loss or 0.0):
+                raise _not_finite("held-out loss", measured.heldout_loss, run.step, how)
             if evaluator.num_worse == 0:
                 run.keep_as_best()
         run.finished = run.step == how.steps or (evaluator is not None and 0 < how.patience <= evaluator.num_worse)
         if progress is not None:
-            progress(_look(run, how, dsm, reg, heldout_now))
+            progress(_report(run, how, dsm, reg, measured))
         if checkpoint is not None and evaluate and (run.finished or time.monotonic() - saved >= SAVE_EVERY_S):
             run.save(checkpoint, evaluator)
             saved = time.monotonic()
@@ -169,8 +169,8 @@ def _step(run: _Run, rows: Tensor, how: Training) -> Tensor:
         worst = (l_dsm + l_reg).argmax(dim=0, keepdim=True)  # (1,), a NaN, should there be one
         row = x.index_select(0, worst)  # (1, D)
         column = row.abs().argmax(dim=1, keepdim=True)  # (1, 1)
-        found = [s.index_select(0, worst), column.float(), row.gather(1, column)]
-        return torch.cat([l_dsm.mean()[None], l_reg.mean()[None], *(value[0] for value in found)])
+        where = [s.index_select(0, worst), column.float(), row.gather(1, column)]
+        return torch.cat([l_dsm.mean()[None], l_reg.mean()[None], *(value[0] for value in where)])
 
 
 def _mean_losses(record: Tensor, last_step: int, how: Training) -> tuple[float, float]:
@@ -192,7 +192,7 @@ def _not_finite(what: str, loss: Any, step: int, how: Training, where: str = "")
     )
 
 
-def _look(run: _Run, how: Training, dsm: float, reg: float, heldout: TrainingResult) -> TrainingProgress:
+def _report(run: _Run, how: Training, dsm: float, reg: float, heldout: TrainingResult) -> TrainingProgress:
     gradients = [p.grad for p in run.net.parameters() if p.grad is not None]
     return TrainingProgress(
         step=run.step,

@@ -41,31 +41,31 @@ _MAT_FILE = "avenue.mat"
 
 def open_masks(root: Path) -> Benchmark:
     """Avenue with the labels that the pixel masks give. Raises UsageError for masks in several places."""
-    found = _open("avenue-masks", root)
-    masks = _masks(root, found.root)
+    videos = _open("avenue-masks", root)
+    masks = _masks(root, videos.root)
     if masks is not None:
-        elsewhere = isinstance(masks, MatMasks) and not any(map(masks.folder.is_relative_to, (root, found.root)))
-        notes = (*found.notes, *([f"the masks of avenue-masks are read from {masks.folder}"] if elsewhere else []))
-        return replace(found, frames=MaskFlags(masks), pixels=masks, notes=notes)
-    wanted = f"{_MASK_ARCHIVE}/{_MASK_FOLDER}/N_label.mat or testing/test_pixel_mask/NAME.npy in {found.root}"
-    return replace(found, frames=NoLabels(found.name, wanted), pixels=None)
+        elsewhere = isinstance(masks, MatMasks) and not any(map(masks.folder.is_relative_to, (root, videos.root)))
+        notes = (*videos.notes, *([f"the masks of avenue-masks are read from {masks.folder}"] if elsewhere else []))
+        return replace(videos, frames=MaskFlags(masks), pixels=masks, notes=notes)
+    wanted = f"{_MASK_ARCHIVE}/{_MASK_FOLDER}/N_label.mat or testing/test_pixel_mask/NAME.npy in {videos.root}"
+    return replace(videos, frames=NoLabels(videos.name, wanted), pixels=None)
 
 
 def open_intervals(root: Path) -> Benchmark:
     """Avenue with the labels of avenue.mat; its intervals have no pixel masks."""
-    found = _open("avenue-intervals", root)
-    bases = (found.root, root, found.root.parent)
+    videos = _open("avenue-intervals", root)
+    bases = (videos.root, root, videos.root.parent)
     path = next((path for base in bases if (path := first_file(base, (_MAT_FILE,))) is not None), None)
-    wanted = f"{_MAT_FILE} in {found.root}"
-    frames: FrameTruth = NoLabels(found.name, wanted) if path is None else MatIntervals(path)
-    return replace(found, frames=frames, pixels=None)
+    wanted = f"{_MAT_FILE} in {videos.root}"
+    frames: FrameTruth = NoLabels(videos.name, wanted) if path is None else MatIntervals(path)
+    return replace(videos, frames=frames, pixels=None)
 
 
 def _open(name: str, root: Path) -> Benchmark:
-    found = locate(name, root, (_LAYOUT, _COMMON))
-    if found is None:
+    located = locate(name, root, (_LAYOUT, _COMMON))
+    if located is None:
         raise wrong_layout(name, root, f"{' and '.join(_FOLDERS.values())}, or {COMMON_LAYOUT}")
-    base, layout = found
+    base, layout = located
     if layout is _COMMON:
         return open_common(name, base, FRAME_RATE)
     notes = beside(base, _COMMON)
@@ -74,28 +74,29 @@ def _open(name: str, root: Path) -> Benchmark:
 
 def _masks(root: Path, base: Path) -> MatMasks | NpyMasks | None:
     """The masks, which come in an archive of their own: in what was given, with the videos, or beside their folder."""
-    found = _mask_folders(root, find_folders((base, root), _MASK_FOLDER))
-    if not found and (arrays := find_masks(base)) is not None:
+    folders = _mask_folders(root, find_folders((base, root), _MASK_FOLDER))
+    if not folders and (arrays := find_masks(base)) is not None:
         return arrays
-    if not found:
-        own_folder = _letters(base.parent.name) == _letters(base.name)  # unpacked into a folder named like the archive
-        beside = (base.parent, base.parent.parent) if own_folder else (base.parent,)
+    if not folders:
+        is_unpacked = _letters(base.parent.name) == _letters(base.name)  # unpacked into a folder named like the archive
+        beside = (base.parent, base.parent.parent) if is_unpacked else (base.parent,)
         demo = find_folders(beside, _MASK_ARCHIVE, 1)
-        found = _mask_folders(root, find_folders(beside, _MASK_FOLDER, 1) + find_folders(tuple(demo), _MASK_FOLDER, 2))
-    return MatMasks(found[0]) if found else None
+        near = find_folders(beside, _MASK_FOLDER, 1) + find_folders(tuple(demo), _MASK_FOLDER, 2)
+        folders = _mask_folders(root, near)
+    return MatMasks(folders[0]) if folders else None
 
 
 def _mask_folders(root: Path, folders: list[Path]) -> list[Path]:
     """Those with masks in them, at most one."""
-    found = [path for path in folders if any(path.glob("*_label.mat"))]
-    if len(found) > 1:
+    with_masks = [path for path in folders if any(path.glob("*_label.mat"))]
+    if len(with_masks) > 1:
         raise UsageError(
             f"avenue-masks in {root}",
             expected="one folder of masks",
-            got=listing([str(path) for path in found], 5),
+            got=listing([str(path) for path in with_masks], 5),
             hint="rename or remove those that are not meant",
         )
-    return found
+    return with_masks
 
 
 def _letters(name: str) -> str:

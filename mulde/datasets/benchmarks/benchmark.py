@@ -77,19 +77,19 @@ def check_decoded(name: str, video: Video, num_frames: int) -> None:
 
 def videos_below(folder: Path, split: str, frame_rate: Fraction | None) -> tuple[Video, ...]:
     """The videos of one split; frame folders get `frame_rate`, files know theirs. Raises UsageError for none."""
-    found = find_videos(folder)
-    if not found:
+    videos = find_videos(folder)
+    if not videos:
         raise UsageError(f"{folder}", expected="video files or folders of frames", got="none")
-    return tuple(Video(name, split, path, frame_rate if path.is_dir() else None) for name, path in found)
+    return tuple(Video(name, split, path, frame_rate if path.is_dir() else None) for name, path in videos)
 
 
 def in_folders(
     name: str, base: Path, folders: Mapping[str, str], frame_rate: Fraction, frames: FrameTruth, **truth: Any
 ) -> Benchmark:
     """A benchmark whose splits are all that lies in one folder each; `folders` maps split to the path below `base`."""
-    found = {split: subfolder(base, folder) or base / folder for split, folder in folders.items()}
-    splits = {split: videos_below(folder, split, frame_rate) for split, folder in found.items()}
-    return Benchmark(name, base, splits, frames, video_folders=found, **truth)
+    paths = {split: subfolder(base, folder) or base / folder for split, folder in folders.items()}
+    splits = {split: videos_below(folder, split, frame_rate) for split, folder in paths.items()}
+    return Benchmark(name, base, splits, frames, video_folders=paths, **truth)
 
 
 def wrong_layout(name: str, root: Path, expected: str) -> UsageError:

@@ -105,17 +105,17 @@ def _kind(folder: Path, published: str | None) -> tuple[Path, str]:
 
 
 def _flags(name: str, base: Path, mat_file: str) -> FrameTruth:
-    found: list[tuple[str, FrameTruth]] = [
+    kinds: list[tuple[str, FrameTruth]] = [
         (folder.relative_to(base).as_posix(), NpyFlags(folder))
         for folder in _holding(base, _FLAG_FOLDERS, (".npy", ".pkl"))
     ]
     mat_path = first_file(base, (mat_file,)) if mat_file else None
     if mat_path is not None:
-        found.append((mat_file, MatIntervals(mat_path)))
-    if len(found) == 1:
-        return found[0][1]
+        kinds.append((mat_file, MatIntervals(mat_path)))
+    if len(kinds) == 1:
+        return kinds[0][1]
     one_of = [f"{folder}/NAME.npy" for folder in _FLAG_FOLDERS] + ([mat_file] if mat_file else [])
-    return NoLabels(name, f"one of {', '.join(one_of)} in {base}", listing([kind for kind, _ in found]))
+    return NoLabels(name, f"one of {', '.join(one_of)} in {base}", listing([kind for kind, _ in kinds]))
 
 
 def _holding(base: Path, names: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[Path]:

@@ -52,11 +52,11 @@ class MvtecTruth:
 def open_mvtec_ad(root: Path) -> Benchmark:
     """Raises UsageError when neither `root` nor a folder near it is a category or holds categories."""
     name = "mvtec-ad"
-    found = locate(name, root, (_CATEGORY, _CATEGORIES, _COMMON))
-    if found is None:
+    located = locate(name, root, (_CATEGORY, _CATEGORIES, _COMMON))
+    if located is None:
         wanted = f"train/good and test there or in the folders of categories, or {COMMON_LAYOUT}"
         raise wrong_layout(name, root, wanted)
-    base, layout = found
+    base, layout = located
     if layout is _COMMON:
         return open_common(name, base, None)
     categories = {"": base}

@@ -33,10 +33,10 @@ _FILES = ("groundtruth/NWPU_Campus_gt.npz", "NWPU_Campus_gt.npz", "groundtruth/g
 def open_nwpu_campus(root: Path) -> Benchmark:
     """Raises UsageError when neither `root` nor a folder near it has one of these layouts."""
     name = "nwpu-campus"
-    found = locate(name, root, (_LAYOUT, _COMMON))
-    if found is None:
+    located = locate(name, root, (_LAYOUT, _COMMON))
+    if located is None:
         raise wrong_layout(name, root, f"{' and '.join(_FOLDERS.values())}, or {COMMON_LAYOUT}")
-    base, layout = found
+    base, layout = located
     if layout is _COMMON:
         campus = open_common(name, base, FRAME_RATE)
     else:

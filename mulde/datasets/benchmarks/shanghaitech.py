@@ -34,10 +34,10 @@ _LAYOUT = folders_layout("training", "testing", proves=named("shanghai", lambda 
 def open_shanghaitech(root: Path) -> Benchmark:
     """Raises UsageError when neither `root` nor a folder near it has that layout."""
     name = "shanghaitech"
-    found = locate(name, root, (_LAYOUT,))
-    if found is None:
+    located = locate(name, root, (_LAYOUT,))
+    if located is None:
         raise wrong_layout(name, root, COMMON_LAYOUT)
-    base, _ = found
+    base, _ = located
     campus = open_common(name, base, FRAME_RATE, published=_PUBLISHED)
     folder = subfolder(base, "annotations/ShanghaiTech")
     return replace(campus, boxes=CornerTracks(folder)) if folder is not None else campus

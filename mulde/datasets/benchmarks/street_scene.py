@@ -32,10 +32,10 @@ _COMMON = common_layout("streetscene")
 def open_street_scene(root: Path) -> Benchmark:
     """Raises UsageError when neither `root` nor a folder near it has one of these layouts."""
     name = "street-scene"
-    found = locate(name, root, (_LAYOUT, _COMMON))
-    if found is None:
+    located = locate(name, root, (_LAYOUT, _COMMON))
+    if located is None:
         raise wrong_layout(name, root, f"Train and Test, or {COMMON_LAYOUT}")
-    base, layout = found
+    base, layout = located
     if layout is _COMMON:
         return open_common(name, base, FRAME_RATE)
     truth = CentreTracks()

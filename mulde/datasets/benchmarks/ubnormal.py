@@ -79,10 +79,10 @@ class UbnormalTruth:
 def open_ubnormal(root: Path) -> Benchmark:
     """Raises UsageError when neither `root` nor a folder near it has a known layout, or a listed video is missing."""
     name = "ubnormal"
-    found = locate(name, root, (_LAYOUT, _COMMON))
-    if found is None:
+    located = locate(name, root, (_LAYOUT, _COMMON))
+    if located is None:
         raise wrong_layout(name, root, f"Scene1, Scene2, ... and scripts, or {COMMON_LAYOUT}")
-    base, layout = found
+    base, layout = located
     if layout is _COMMON:
         common = open_common(name, base, FRAME_RATE)
         normal = tuple(video for video in common.videos("train") if not video.name.startswith("abnormal"))

@@ -236,10 +236,10 @@ def _open(facts: Facts, root: Path, folder: str, *, all_masked: bool) -> Dataset
     original = folders_layout(
         *_FOLDERS.values(), proves=lambda base, names: _is_of(base, interval_file, named(folder.lower())(base, names))
     )
-    found = locate(name, root, (original, common))
-    if found is None:
+    located = locate(name, root, (original, common))
+    if located is None:
         raise wrong_layout(name, root, f"folders Train and Test of {folder}, or {COMMON_LAYOUT}")
-    base, layout = found
+    base, layout = located
     if layout is common:
         return open_common(name, base, FRAME_RATE, mat_file=f"{folder.removeprefix('UCSD')}.mat")
     others = _interval_files(base)
@@ -253,8 +253,8 @@ def _open(facts: Facts, root: Path, folder: str, *, all_masked: bool) -> Dataset
 
 def _is_of(base: Path, interval_file: str, is_named: bool) -> bool:
     """True for a folder with the interval file, or with none where its name tells that it is of this set."""
-    found = _interval_files(base)
-    return interval_file.lower() in map(str.lower, found) if found else is_named
+    interval_files = _interval_files(base)
+    return interval_file.lower() in map(str.lower, interval_files) if interval_files else is_named
 
 
 def _interval_files(base: Path) -> list[str]:

@@ -79,12 +79,12 @@ class FolderDataset(DataChecks):
     def walks(self) -> dict[str, list[tuple[str, Walk]]]:
         """By split: what each of its folders holds, with what the names of its videos begin with."""
         folders = {split: self.split_folders(split) for split in SPLITS}
-        return {split: [(prefix, walk(path)) for prefix, path in of.items()] for split, of in folders.items()}
+        return {split: [(prefix, walk(path)) for prefix, path in paths.items()] for split, paths in folders.items()}
 
     @cached_property
     def _videos(self) -> dict[str, tuple[Video, ...]]:
         return {
-            split: tuple(Video(prefix + name, split, path) for prefix, found in walks for name, path in found.videos)
+            split: tuple(Video(prefix + name, split, path) for prefix, walked in walks for name, path in walked.videos)
             for split, walks in self.walks.items()
         }
 
@@ -94,17 +94,17 @@ class FolderDataset(DataChecks):
         splits = [path for split in SPLITS for path in self.split_folders(split).values()]
         labels = {self.root / kind for kind in (*_KINDS, self.mask_folder, "pixel_masks")}
         outside = walk(self.root, [*splits, *labels])
-        found = [
+        left_out = [
             LeftOut(path, path.relative_to(self.root).as_posix(), Reason.OUTSIDE)
             for _, path in outside.videos
             if path != self.root
         ]
-        if len(found) < len(outside.videos):  # the pictures in the root, which is no video
-            found += [LeftOut(path, path.name, Reason.PICTURE) for path in list_frames(self.root)]
-        found += [one for one in outside.left_out if one.path not in labels]
-        for one in (one for walks in self.walks.values() for _, each in walks for one in each.left_out):
-            found.append(replace(one, name=os.path.relpath(one.path, self.root)))
-        return found
+        if len(left_out) < len(outside.videos):  # the pictures in the root, which is no video
+            left_out += [LeftOut(path, path.name, Reason.PICTURE) for path in list_frames(self.root)]
+        left_out += [entry for entry in outside.left_out if entry.path not in labels]
+        for entry in (entry for walks in self.walks.values() for _, walked in walks for entry in walked.left_out):
+            left_out.append(replace(entry, name=os.path.relpath(entry.path, self.root)))
+        return left_out
 
     @cached_property
     def _labels(self) -> FolderLabels | None:
@@ -196,30 +196,30 @@ class FolderDataset(DataChecks):
 
     def _refuse_faults(self) -> None:
         if not self.keeps_faulty:
-            for error in (*self.label_faults, *(stray for _, stray in self.stray_labels)):
+            for error in (*self.label_faults, *(error for _, error in self.stray_labels)):
                 raise error
 
 
 def open_folder(root: Path) -> FolderDataset:
     """Raises UsageError when there is neither train/ nor test/, here or below, they hold no videos, or two mean the
     same split."""
-    found = {split: split_folders(root, split) for split in SPLITS}
-    if not any(found.values()):
+    folders_by_split = {split: split_folders(root, split) for split in SPLITS}
+    if not any(folders_by_split.values()):
         entries = sorted(path.name for path in root.iterdir() if not is_clutter(path.name))
         raise UsageError(
             f"{root}", expected="a folder train or test with videos, there or in a folder per camera",
             got=listing(entries),
         )  # fmt: skip
     dataset = FolderDataset(root)
-    for split, folders in found.items():
-        for folder, (_, found_in) in zip(folders.values(), dataset.walks[split], strict=True):
-            check_frames_below(folder, found_in)
+    for split, folders in folders_by_split.items():
+        for folder, (_, walked) in zip(folders.values(), dataset.walks[split], strict=True):
+            check_frames_below(folder, walked)
         if folders and not any(dataset.videos(other) for other in SPLITS):
-            said = [words for _, found_in in dataset.walks[split] if (words := in_words(found_in.left_out))]
+            reasons = [words for _, walked in dataset.walks[split] if (words := in_words(walked.left_out))]
             raise UsageError(
                 f"{listing([str(folder) for folder in folders.values()], 3)}",
                 expected="video files or folders of frames",
-                got="; ".join(["none", *said]),
+                got="; ".join(["none", *reasons]),
             )
     return dataset
 
@@ -230,7 +230,7 @@ def split_folders(root: Path, split: str) -> dict[str, Path]:
     Cameras are looked for only where the root has neither train/ nor test/, sites only where no camera has. Raises
     UsageError for two folders that mean the same split, as `train` and `Train`.
     """
-    found: dict[str, Path] = {}
+    by_prefix: dict[str, Path] = {}
     for base in _bases(root):
         folders = [path for path in sub_folders(base) if _SPLIT_NAMES.get(path.name.lower()) == split]
         if len(folders) > 1:
@@ -238,8 +238,8 @@ def split_folders(root: Path, split: str) -> dict[str, Path]:
                 f"{base}", expected=f"one folder for the split {split}", got=" and ".join(path.name for path in folders)
             )
         prefix = "" if base == root else f"{base.relative_to(root).as_posix()}/"
-        found.update((prefix, path) for path in folders)
-    return found
+        by_prefix.update((prefix, path) for path in folders)
+    return by_prefix
 
 
 def _bases(root: Path) -> list[Path]:

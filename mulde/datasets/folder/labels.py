@@ -192,16 +192,16 @@ def _read_array(path: Path, video: str, num_frames: int) -> tuple[Bool, str]:
     if values.dtype.kind not in "biuf":
         raise LabelError(f"{source} (variable {variable})", expected="real numbers", got=str(values.dtype))
     if values.size and ((num_frames in values.shape and values.size == num_frames) or values.shape[-1] != 2):
-        found = f"variable {variable}, one value per frame"
-        return flags_track(video, values, num_frames, f"{source} ({found})").anomalous, found
+        how = f"variable {variable}, one value per frame"
+        return flags_track(video, values, num_frames, f"{source} ({how})").anomalous, how
     pairs = values.reshape(-1, 2).tolist()
-    found = f"variable {variable}, {len(pairs)} intervals, 1-based and inclusive"
+    how = f"variable {variable}, {len(pairs)} intervals, 1-based and inclusive"
     for number, pair in enumerate(pairs, start=1):
         if any(bound % 1 != 0 for bound in pair):  # nan too
             got = f"{pair[0]} and {pair[1]}"
-            raise LabelError(f"{source} ({found}): interval {number} of {video}", expected="whole numbers", got=got)
+            raise LabelError(f"{source} ({how}): interval {number} of {video}", expected="whole numbers", got=got)
     whole = [(int(first), int(last)) for first, last in pairs]
-    return track_from_inclusive(video, whole, num_frames, f"{source} ({found})").anomalous, found
+    return track_from_inclusive(video, whole, num_frames, f"{source} ({how})").anomalous, how
 
 
 def _only_numbers(path: Path) -> str:
@@ -209,8 +209,8 @@ def _only_numbers(path: Path) -> str:
     known = variables(path)
     numbers = [name for name, kind in known if kind in _MATLAB_NUMBERS]
     if len(numbers) != 1:
-        said = listing([f"{name} ({kind})" for name, kind in known])
-        raise LabelError(f"{path}", expected="one variable with numbers", got=said)
+        shown = listing([f"{name} ({kind})" for name, kind in known])
+        raise LabelError(f"{path}", expected="one variable with numbers", got=shown)
     return numbers[0]
 
 

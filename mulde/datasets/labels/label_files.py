@@ -94,7 +94,7 @@ class MatIntervals:
 
 def _check_member(archive: zipfile.ZipFile, name: str) -> None:
     """Raises ValueError for an array that would unpack to more than its file, or than labels take."""
-    info = next(one for one in archive.infolist() if one.filename in (f"{name}.npy", name))
+    info = next(info for info in archive.infolist() if info.filename in (f"{name}.npy", name))
     if info.file_size > MAX_BYTES:
         raise ValueError(f"{info.file_size:,} bytes unpacked")
     with archive.open(info) as file:

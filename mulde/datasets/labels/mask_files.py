@@ -54,7 +54,7 @@ class MatMasks:
         same = [] if match is None else [other for other in self._numbered if _number(other) == int(match[1])]
         if len(same) > 1:
             raise LabelError(
-                f"{self.folder}: masks of {video.name}", expected="one file", got=listing([one.name for one in same])
+                f"{self.folder}: masks of {video.name}", expected="one file", got=listing([path.name for path in same])
             )
         path = same[0] if same else path
         return self._frames(path, read_mat(path, "volLabel").ravel())

@@ -58,9 +58,11 @@ class WorldSettings:
 
     def __post_init__(self) -> None:
         limits = {"seed": 0, "train_clips": 1, "test_clips": 1, "num_frames": MIN_FRAMES}
-        for name, least in limits.items():
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} of the synthetic world", expected=f"{least} or more", got=getattr(self, name))
+        for name, minimum in limits.items():
+            if getattr(self, name) < minimum:
+                raise UsageError(
+                    f"{name} of the synthetic world", expected=f"{minimum} or more", got=getattr(self, name)
+                )
         height, width = self.size_hw
         if height < MIN_SIZE_HW[0] or width < MIN_SIZE_HW[1] or height % 2 or width % 2:
             raise UsageError(
@@ -109,12 +111,12 @@ def open_synthetic(root: Path) -> SyntheticDataset:
         raise UsageError(f"{path}", expected=f"whole numbers {', '.join(counts)}", got=f"{settings}")
     dataset = SyntheticDataset(root, num_frames=settings["num_frames"])
     for split in SPLITS:
-        expected, found = settings[f"{split}_clips"], len(dataset.videos(split))
-        if expected != found:
+        expected, count = settings[f"{split}_clips"], len(dataset.videos(split))
+        if expected != count:
             raise UsageError(
                 f"{root / split}",
                 expected=f"{expected} clips",
-                got=found,
+                got=count,
                 hint="to delete the world and write it again",
             )
     return dataset

@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from mulde.pipeline.data_check.labels import check_labels
 from mulde.pipeline.model.world import ObservedVideo, mixtures, world_of
 from mulde.progress import Reporter
 
-# Two videos whose movement agrees so well are one, coded twice; clips of one still camera reach 0.3.
+# Two videos whose movement agrees this closely are one, encoded twice; clips of one still camera reach 0.3.
 _TWINS = 0.95
 _RATES = (1, 240)
 _MAX_RATE_ERROR = 0.02
@@ -65,13 +64,13 @@ def check_data(source: str, reporter: Reporter, *, strict: bool = False) -> Chec
 
 def _empty_videos(dataset: Dataset, empty: Sequence[Path]) -> list[Finding]:
     """The `empty` folders where videos of the data set should be; others, which some archives bring, do no harm."""
-    found = []
+    findings = []
     for split in SPLITS:
         for prefix, folder in dataset.split_folders(split).items():
             names = [path.relative_to(folder).as_posix() for path in empty if path.is_relative_to(folder)]
             videos = [name for name in names if name != "." and dataset.is_video_folder(name, split)]
-            found += [Finding("empty", f"{split}/{prefix}{name}", "an empty folder") for name in videos]
-    return found
+            findings += [Finding("empty", f"{split}/{prefix}{name}", "an empty folder") for name in videos]
+    return findings
 
 
 def _open(source: str) -> Dataset:
@@ -101,13 +100,13 @@ def _same_source(source: str, root: Path) -> str:
 
 def _empty_folders(root: Path) -> list[Path]:
     """Folders without anything in them, but for those of masks and labels."""
-    found = []
+    empty = []
     for folder, folders, files in os.walk(root):
         there = [name for name in folders if not is_clutter(name)]
         if not there and not [name for name in files if not is_clutter(name)] and Path(folder) != root:
-            found.append(Path(folder))
+            empty.append(Path(folder))
         folders[:] = sorted(name for name in there if not name.lower().endswith(_MASK_FOLDERS))
-    return found
+    return empty
 
 
 def _without(folder: Path, left_out: set[Path], copy: Path) -> Path:
@@ -124,69 +123,67 @@ def _without(folder: Path, left_out: set[Path], copy: Path) -> Path:
 
 def _check(dataset: Dataset, reporter: Reporter) -> CheckReport:
     report = CheckReport(dataset.name, str(dataset.root))
-    looks: list[VideoSummary] = []
+    summaries: list[VideoSummary] = []
     videos = [video for split in SPLITS for video in dataset.videos(split)]
     with reporter.bar(f"check {dataset.name}", len(videos), "videos") as advance:
         for video in videos:
-            looks.append(summarise_video(video))
-            advance(1, status=looks[-1].title)
+            summaries.append(summarise_video(video))
+            advance(1, status=summaries[-1].title)
     for split in SPLITS:
-        of_split = [look for look in looks if look.video.split == split]
-        report.num_videos[split] = len(of_split)
-        report.num_frames[split] = sum(look.num_frames or 0 for look in of_split)
-    found = [finding for look in looks for finding in _frames(look)]
-    found += [*_first_numbers(looks), *_duplicates(looks), *_sizes(dataset, looks), *_rates(looks)]
-    found += [Finding("mixed training", "", sentence) for sentence in _mixtures(looks)]
-    found += check_labels(dataset, looks)
-    found += _whole(report, found)
-    found += [Finding("chosen", "", note) for note in dataset.notes]
-    found += _beside(dataset.left_out)
+        in_split = [summary for summary in summaries if summary.video.split == split]
+        report.num_videos[split] = len(in_split)
+        report.num_frames[split] = sum(summary.num_frames or 0 for summary in in_split)
+    findings = [finding for summary in summaries for finding in _frames(summary)]
+    findings += [*_first_numbers(summaries), *_duplicates(summaries), *_sizes(dataset, summaries), *_rates(summaries)]
+    findings += [Finding("mixed training", "", sentence) for sentence in _mixtures(summaries)]
+    findings += check_labels(dataset, summaries)
+    findings += _whole(report, findings)
+    findings += [Finding("chosen", "", note) for note in dataset.notes]
+    findings += _beside(dataset.left_out)
     folders = {folder for split in SPLITS for folder in dataset.split_folders(split).values()}
-    found += _empty_videos(dataset, [path for folder in sorted(folders) for path in _empty_folders(folder)])
-    report.findings = sorted(found, key=lambda finding: finding.severity != FAULT)
+    findings += _empty_videos(dataset, [path for folder in sorted(folders) for path in _empty_folders(folder)])
+    report.findings = sorted(findings, key=lambda finding: finding.severity != FAULT)
     return report
 
 
-def _frames(look: VideoSummary) -> Iterator[Finding]:
+def _frames(summary: VideoSummary) -> Iterator[Finding]:
     """What one video shows by itself."""
-    _, left_out, twice = gaps(look.names)
+    _, left_out, twice = gaps(summary.names)
     if left_out:
-        numbers = [str(number) for one in left_out for number in one]
-        what = f"the numbers of its frames leave out {listing(numbers, 5)}: {len(look.names)} images are there"
-        yield Finding("missing frame", look.title, what)
+        numbers = [str(number) for gap in left_out for number in gap]
+        what = f"the numbers of its frames leave out {listing(numbers, 5)}: {len(summary.names)} images are there"
+        yield Finding("missing frame", summary.title, what)
     if twice:
         what = f"two images have the number {listing([str(number) for number in twice], 5)}"
-        yield Finding("missing frame", look.title, what)
-    if look.error is not None:
-        yield Finding(_kind_of(look), look.title, str(look.error))
-    if look.missing:
-        lost = [index for one in look.missing for index in one]
-        said = [look.names[index] if look.names else str(index) for index in lost]
-        what = f"{len(lost)} of {look.num_frames} frames cannot be decoded: {listing(said, 5)}"
-        yield Finding("unreadable", look.title, what)
-    if look.rate is not None and not _RATES[0] <= look.rate <= _RATES[1]:
-        yield Finding("frame rate", look.title, f"{float(look.rate):g} frames per second")
-    elif look.rate is not None and look.measured_rate is not None and _differ(look.rate, look.measured_rate):
-        what = f"{float(look.rate):g} frames per second are named, its time stamps come to {look.measured_rate:.3f}"
-        yield Finding("frame rate", look.title, what)
+        yield Finding("missing frame", summary.title, what)
+    if summary.error is not None:
+        yield Finding(_kind_of(summary), summary.title, str(summary.error))
+    if summary.missing:
+        lost = [index for gap in summary.missing for index in gap]
+        shown = [summary.names[index] if summary.names else str(index) for index in lost]
+        what = f"{len(lost)} of {summary.num_frames} frames cannot be decoded: {listing(shown, 5)}"
+        yield Finding("unreadable", summary.title, what)
+    if summary.rate is not None and not _RATES[0] <= summary.rate <= _RATES[1]:
+        yield Finding("frame rate", summary.title, f"{float(summary.rate):g} frames per second")
+    elif summary.rate is not None and summary.measured_rate is not None:
+        named, measured = float(summary.rate), summary.measured_rate
+        if abs(measured / named - 1) > _MAX_RATE_ERROR:
+            what = f"{named:g} frames per second are named, its time stamps come to {measured:.3f}"
+            yield Finding("frame rate", summary.title, what)
 
 
-def _differ(named: Fraction, measured: float) -> bool:
-    return abs(measured / float(named) - 1) > _MAX_RATE_ERROR
-
-
-def _kind_of(look: VideoSummary) -> str:
+def _kind_of(summary: VideoSummary) -> str:
     """What kind of fault an error of a reader is."""
-    path = look.video.path
-    if (path.is_dir() and not look.names) or (path.is_file() and not path.stat().st_size):
+    path = summary.video.path
+    if (path.is_dir() and not summary.names) or (path.is_file() and not path.stat().st_size):
         return "empty"
-    problem = look.error.problem if look.error is not None else ""
+    problem = summary.error.problem if summary.error is not None else ""
     return "frame size" if problem.endswith(("changes its frame size", "than the frames before it")) else "unreadable"
 
 
-def _first_numbers(looks: Sequence[VideoSummary]) -> Iterator[Finding]:
+def _first_numbers(summaries: Sequence[VideoSummary]) -> Iterator[Finding]:
     """Videos whose frames begin to count later than those of the others: the front is gone."""
-    first = {look.title: number for look in looks if (number := gaps(look.names)[0]) is not None}
+    first = {summary.title: number for summary in summaries if (number := gaps(summary.names)[0]) is not None}
     if len(first) < 3:
         return
     usual, count = Counter(first.values()).most_common(1)[0]
@@ -197,52 +194,52 @@ def _first_numbers(looks: Sequence[VideoSummary]) -> Iterator[Finding]:
             yield Finding("missing frame", title, f"its frames begin with number {number}, the others' with {usual}")
 
 
-def _duplicates(looks: Sequence[VideoSummary]) -> Iterator[Finding]:
-    """Videos that are there twice, frame by frame or coded anew."""
+def _duplicates(summaries: Sequence[VideoSummary]) -> Iterator[Finding]:
+    """Videos that are there twice, frame by frame or encoded again."""
     by_content: dict[str, list[VideoSummary]] = defaultdict(list)
-    for look in looks:
-        if look.digest is not None:
-            by_content[look.digest].append(look)
+    for summary in summaries:
+        if summary.digest is not None:
+            by_content[summary.digest].append(summary)
     for same in by_content.values():
         for twin in same[1:]:
             yield Finding("duplicate", twin.title, f"every frame is that of {same[0].title}")
     different = [same[0] for same in by_content.values()]
-    moving = [(look, vector) for look in different if (vector := movement(look.thumbs)) is not None]
+    moving = [(summary, vector) for summary in different if (vector := movement(summary.thumbs)) is not None]
     if not moving:
         return
     vectors = np.stack([vector for _, vector in moving]).astype(np.float32)
     alike = np.triu(vectors @ vectors.T, 1)
-    for one, other in np.argwhere(alike > _TWINS).tolist():
-        what = f"it looks like {moving[one][0].title}, coded anew (correlation {alike[one, other]:.3f})"
+    for first, other in np.argwhere(alike > _TWINS).tolist():
+        what = f"it looks like {moving[first][0].title}, encoded again (correlation {alike[first, other]:.3f})"
         yield Finding("duplicate", moving[other][0].title, what)
 
 
-def _sizes(dataset: Dataset, looks: Sequence[VideoSummary]) -> Iterator[Finding]:
+def _sizes(dataset: Dataset, summaries: Sequence[VideoSummary]) -> Iterator[Finding]:
     """Sizes that differ from video to video: a fault where the data set is known to have one."""
-    sizes = Counter(look.size_hw for look in looks if look.size_hw is not None)
+    sizes = Counter(summary.size_hw for summary in summaries if summary.size_hw is not None)
     if len(sizes) < 2:
         return
     usual = sizes.most_common(1)[0][0]
-    others = [look for look in looks if look.size_hw not in (None, usual)]
+    others = [summary for summary in summaries if summary.size_hw not in (None, usual)]
     if find_dataset(dataset.name).facts.one_size_hw is not None:
-        for look in others:
-            what = f"frames of {look.size_hw[0]} x {look.size_hw[1]}, the others have {usual[0]} x {usual[1]}"  # type: ignore[index]
-            yield Finding("frame size", look.title, what)
+        for summary in others:
+            what = f"frames of {summary.size_hw[0]} x {summary.size_hw[1]}, the others have {usual[0]} x {usual[1]}"  # type: ignore[index]
+            yield Finding("frame size", summary.title, what)
     else:
-        said = [f"{height} x {width} ({count} videos)" for (height, width), count in sizes.most_common()]
-        yield Finding("frame sizes", "", f"{listing(said, 5)}; not the most common: {_titles(others)}")
+        shown = [f"{height} x {width} ({count} videos)" for (height, width), count in sizes.most_common()]
+        yield Finding("frame sizes", "", f"{listing(shown, 5)}; not the most common: {_titles(others)}")
 
 
-def _rates(looks: Sequence[VideoSummary]) -> Iterator[Finding]:
-    rates = Counter(float(look.rate) for look in looks if look.rate is not None)
+def _rates(summaries: Sequence[VideoSummary]) -> Iterator[Finding]:
+    rates = Counter(float(summary.rate) for summary in summaries if summary.rate is not None)
     if len(rates) > 1:
-        said = [f"{rate:g} ({count} videos)" for rate, count in rates.most_common()]
+        shown = [f"{rate:g} ({count} videos)" for rate, count in rates.most_common()]
         usual = rates.most_common(1)[0][0]
-        others = [look for look in looks if look.rate is not None and float(look.rate) != usual]
+        others = [summary for summary in summaries if summary.rate is not None and float(summary.rate) != usual]
         yield Finding(
-            "frame rates", "", f"frames per second: {listing(said, 5)}; not the most common: {_titles(others)}"
+            "frame rates", "", f"frames per second: {listing(shown, 5)}; not the most common: {_titles(others)}"
         )
-    without = [look for look in looks if look.rate is None and (look.num_frames or 0) > 1]
+    without = [summary for summary in summaries if summary.rate is None and (summary.num_frames or 0) > 1]
     if without:
         what = f"{len(without)} frame folders name no rate, 25 frames per second are taken: {_titles(without)}"
         yield Finding("frame rates", "", what)
@@ -250,38 +247,38 @@ def _rates(looks: Sequence[VideoSummary]) -> Iterator[Finding]:
 
 def _beside(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
     """What lies beside the videos and may have been meant to be one."""
-    for one in left_out:
-        if one.reason is Reason.UNREADABLE:
-            yield Finding("unreadable", "", f"the folder {one.name} cannot be read: {one.detail}")
-    if wanted := [one for one in left_out if one.reason.is_strict and one.reason is not Reason.UNREADABLE]:
+    for entry in left_out:
+        if entry.reason is Reason.UNREADABLE:
+            yield Finding("unreadable", "", f"the folder {entry.name} cannot be read: {entry.detail}")
+    if wanted := [entry for entry in left_out if entry.reason.is_strict and entry.reason is not Reason.UNREADABLE]:
         yield Finding("left out", "", in_words(wanted).removeprefix("left out: "))
 
 
-def _mixtures(looks: Sequence[VideoSummary]) -> list[str]:
+def _mixtures(summaries: Sequence[VideoSummary]) -> list[str]:
     """What of the training footage is not of one kind, as `mulde train` says it."""
     return mixtures(
         world_of(
             ObservedVideo(
-                look.title,
-                look.size_hw,
-                None if look.steady_rate is None else float(look.steady_rate),
-                look.num_frames,
-                look.coloured,
+                summary.title,
+                summary.size_hw,
+                None if summary.steady_rate is None else float(summary.steady_rate),
+                summary.num_frames,
+                summary.coloured,
             )
-            for look in looks
-            if look.video.split == "train" and look.size_hw is not None and look.num_frames
+            for summary in summaries
+            if summary.video.split == "train" and summary.size_hw is not None and summary.num_frames
         )
     )
 
 
-def _whole(report: CheckReport, found: Sequence[Finding]) -> Iterator[Finding]:
+def _whole(report: CheckReport, findings: Sequence[Finding]) -> Iterator[Finding]:
     """Counts against those of the publication, unless a fault that was `found` explains them."""
     facts = find_dataset(report.dataset).facts
     published = {
         "train": (facts.num_train_videos, facts.num_train_frames),
         "test": (facts.num_test_videos, facts.num_test_frames),
     }
-    explained = {finding.video.partition("/")[0] for finding in found if finding.kind in _CHANGE_COUNTS}
+    explained = {finding.video.partition("/")[0] for finding in findings if finding.kind in _CHANGE_COUNTS}
     for split, (num_videos, num_frames) in published.items():
         if num_videos is not None and report.num_videos[split] != num_videos:
             what = f"{report.num_videos[split]} {split} videos, {num_videos} were published"
@@ -291,5 +288,5 @@ def _whole(report: CheckReport, found: Sequence[Finding]) -> Iterator[Finding]:
             yield Finding("count" if facts.exact else "not whole", "", what)
 
 
-def _titles(looks: Sequence[VideoSummary]) -> str:
-    return listing([look.title for look in looks], 5)
+def _titles(summaries: Sequence[VideoSummary]) -> str:
+    return listing([summary.title for summary in summaries], 5)

@@ -60,24 +60,24 @@ class VideoSummary:
 
 def summarise_video(video: Video) -> VideoSummary:
     """Decode a video from front to back; what cannot be read is noted, not raised."""
-    look = VideoSummary(video)
+    summary = VideoSummary(video)
     try:
         if video.path.is_dir():
-            look.names = tuple(path.name for path in list_frames(video.path))
-            look.num_frames = len(look.names)
-            look.holes = sum(map(len, gaps(look.names)[1]))
+            summary.names = tuple(path.name for path in list_frames(video.path))
+            summary.num_frames = len(summary.names)
+            summary.holes = sum(map(len, gaps(summary.names)[1]))
         with _quiet_readers():
-            _decode(look)
+            _decode(summary)
     except VideoError as error:
-        look.error = error
+        summary.error = error
     except MuldeError:
         raise
     except Exception as error:
-        look.error = VideoError(str(sentence(error, video.path)))
+        summary.error = VideoError(str(sentence(error, video.path)))
     if video.path.is_dir() or is_image_file(video.path):
-        look.rate = look.steady_rate = video.frame_rate
-        look.measured_rate = None
-    return look
+        summary.rate = summary.steady_rate = video.frame_rate
+        summary.measured_rate = None
+    return summary
 
 
 def small(picture: UInt8) -> UInt8:
@@ -88,12 +88,12 @@ def small(picture: UInt8) -> UInt8:
     return shrunk
 
 
-def _decode(look: VideoSummary) -> None:
+def _decode(summary: VideoSummary) -> None:
     digest, thumbs = hashlib.sha256(), _Thumbs()
     index_parts, time_parts = list[Int64](), list[Float64]()
-    with open_video(look.video.path, frame_rate=look.video.frame_rate) as reader:
-        look.size_hw, look.coloured = reader.size_hw, reader.coloured
-        look.rate, look.steady_rate = reader.rate, reader.steady_rate
+    with open_video(summary.video.path, frame_rate=summary.video.frame_rate) as reader:
+        summary.size_hw, summary.coloured = reader.size_hw, reader.coloured
+        summary.rate, summary.steady_rate = reader.rate, reader.steady_rate
         for frames in reader:
             digest.update(frames.images.data)
             for index, image in zip(frames.frame_index.tolist(), frames.images, strict=True):
@@ -101,15 +101,15 @@ def _decode(look: VideoSummary) -> None:
                     thumbs.add(index, small(image[..., 1]))
             index_parts.append(frames.frame_index)
             time_parts.append(frames.time_s)
-        look.missing = list(reader.missing)
-    look.frame_index = np.concatenate([look.frame_index, *index_parts])
-    look.time_s = np.concatenate([look.time_s, *time_parts])
-    last_index = int(look.frame_index[-1]) if len(look.frame_index) else -1
-    look.num_frames = max(last_index + 1, look.missing[-1].stop if look.missing else 0)
-    span_s = look.time_s[-1] - look.time_s[0] if len(look.time_s) else 0.0
-    look.measured_rate = float(last_index - look.frame_index[0]) / span_s if span_s > 0 else None
-    look.digest = f"{look.size_hw} {digest.hexdigest()}"
-    look.thumb_index, look.thumbs = tuple(thumbs.kept), thumbs.stack()
+        summary.missing = list(reader.missing)
+    summary.frame_index = np.concatenate([summary.frame_index, *index_parts])
+    summary.time_s = np.concatenate([summary.time_s, *time_parts])
+    last_index = int(summary.frame_index[-1]) if len(summary.frame_index) else -1
+    summary.num_frames = max(last_index + 1, summary.missing[-1].stop if summary.missing else 0)
+    span_s = summary.time_s[-1] - summary.time_s[0] if len(summary.time_s) else 0.0
+    summary.measured_rate = float(last_index - summary.frame_index[0]) / span_s if span_s > 0 else None
+    summary.digest = f"{summary.size_hw} {digest.hexdigest()}"
+    summary.thumb_index, summary.thumbs = tuple(thumbs.kept), thumbs.stack()
 
 
 class _Thumbs:
@@ -135,7 +135,7 @@ def movement(thumbs: UInt8, num: int = 16) -> Float64 | None:
     """What changes in a video, as one vector of length 1: `num` moments less their mean and each less its brightness.
 
     None where hardly anything changes, as in a single picture. The dot product of two videos is their correlation: 1
-    for the same video coded anew, about 0 for two videos of one still camera.
+    for the same video encoded again, about 0 for two videos of one still camera.
     """
     if len(thumbs) < 2:
         return None
@@ -154,8 +154,8 @@ def gaps(names: tuple[str, ...]) -> tuple[int | None, list[range], list[int]]:
 
     Names count with the step that is most common among them; without a number in every name nothing can be said.
     """
-    found = [_LAST_NUMBER.search(Path(name).stem) for name in names]
-    numbers = sorted(int(match[0]) for match in found if match)
+    matches = [_LAST_NUMBER.search(Path(name).stem) for name in names]
+    numbers = sorted(int(match[0]) for match in matches if match)
     if len(numbers) < len(names) or not numbers:
         return None, [], []
     steps = Counter(b - a for a, b in pairwise(numbers))

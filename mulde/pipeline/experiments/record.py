@@ -55,7 +55,7 @@ def build_record(done: Reproduction) -> Plain:
     runs = {seed: _read_run(folder) for seed, folder in done.folders.items()}
     metrics = [_read_metrics(folder) for folder in done.folders.values()]
     first = next(iter(runs.values()))
-    seeds, judged = list(done.folders), [_read_scores(done, folder) for folder in done.folders.values()]
+    seeds, scored = list(done.folders), [_read_scores(done, folder) for folder in done.folders.values()]
     return {
         "schema": SCHEMA_VERSION,
         "dataset": done.name,
@@ -63,16 +63,18 @@ def build_record(done: Reproduction) -> Plain:
         "seeds": seeds,
         "figures": _figures(seeds, metrics),
         "evaluation": {
-            key: across(seeds, [one.get(key) for one in metrics])
+            key: across(seeds, [of_seed.get(key) for of_seed in metrics])
             for key in metrics[0]
             if key not in ("rows", "remarks")
         },
-        "compat": None if done.compat is None else across(seeds, [_variant(one, done.compat) for one in judged]),
-        "remarks": {str(seed): one["remarks"] for seed, one in zip(seeds, metrics, strict=True)},
+        "compat": None
+        if done.compat is None
+        else across(seeds, [_variant(of_seed, done.compat) for of_seed in scored]),
+        "remarks": {str(seed): of_seed["remarks"] for seed, of_seed in zip(seeds, metrics, strict=True)},
         "published": [asdict(figure) for figure in PUBLISHED.get(done.name, ())],
         "videos": {split: len(videos) for split, videos in done.digests.items()},
         "videos_sha256": fingerprint(done.digests),
-        "labels_sha256": _labels_digest(judged[0]),
+        "labels_sha256": _labels_digest(scored[0]),
         "missing_frames": first.missing_frames,
         "frames_without_rows": sum(first.frames_without_rows.values()),
         "failed": sorted(failure.video for failure in done.failures),
@@ -158,7 +160,7 @@ def across(seeds: Sequence[int], values: Sequence[Any]) -> Any:
 
 
 def _is_named_list(value: Any) -> bool:
-    """Whether the entries of a list can be told apart by name, whatever their order: alarm levels."""
+    """Whether the entries of a list can be distinguished by name, whatever their order: alarm levels."""
     return isinstance(value, list) and all(isinstance(entry, Mapping) and "name" in entry for entry in value)
 
 

@@ -61,13 +61,13 @@ def run_reproduce(
     pinned, settings = load_settings(path), load_settings(path, [*chosen, *local])
     check_used("reproduce", changes, settings)
     source, out = f"{name}:{root.expanduser().resolve()}", out or _default_out(name, frames)
-    footage, outcome = open_source(source), Outcome()
-    digests = _digests(footage, place.reporter)
+    collection, outcome = open_source(source), Outcome()
+    digests = _digests(collection, place.reporter)
     folders = {seed: out / f"seed-{seed}" for seed in settings.run.seeds}
     for seed, folder in folders.items():
         run = {"source": source, "out": str(folder), "seeds": (seed,)}
-        own = Settings.model_validate({**settings.model_dump(), "run": run})
-        _add(outcome, seed, _reproduce_seed(own, folder, digests, place))
+        settings_of_seed = Settings.model_validate({**settings.model_dump(), "run": run})
+        _add(outcome, seed, _reproduce_seed(settings_of_seed, folder, digests, place))
     record = build_record(
         Reproduction(name, source, out, pinned, settings, digests, folders, outcome.failures, place.device, compat)
     )
@@ -112,11 +112,11 @@ def weights_as_changes(settings: Settings, weights: Mapping[str, str | None]) ->
     return changes
 
 
-def _digests(footage: VideoCollection, reporter: Reporter) -> dict[str, dict[str, str]]:
+def _digests(collection: VideoCollection, reporter: Reporter) -> dict[str, dict[str, str]]:
     """Digest of the content of every video, by split and name; names may repeat between the splits."""
     found: dict[str, dict[str, str]] = {}
-    with reporter.bar("compare videos", len(footage.all), "videos") as advance:
-        for split, videos in footage.splits.items():
+    with reporter.bar("compare videos", len(collection.all), "videos") as advance:
+        for split, videos in collection.splits.items():
             for video in videos:
                 try:
                     found.setdefault(split, {})[video.name] = content_hash(video.path)
@@ -159,10 +159,10 @@ def _made_by(settings: Settings, digests: Mapping[str, Mapping[str, str]], place
 def _differs(path: Path, wanted: Mapping[str, Any]) -> str | None:
     """None when the file holds what is wanted, else the name of the first thing that differs ("" without a file)."""
     try:
-        found = validated(read_json(path), dict[str, Any], str(path))
+        made_by = validated(read_json(path), dict[str, Any], str(path))
     except MuldeError:
         return ""
-    return next((key for key in wanted if found.get(key) != wanted[key]), None)
+    return next((key for key in wanted if made_by.get(key) != wanted[key]), None)
 
 
 def _add(outcome: Outcome, seed: int, of_seed: Outcome) -> None:

@@ -61,7 +61,7 @@ def run_toy(
     heldout = draw_toy_set(seed + 1, sizes.num_heldout, 0).train
     density = MuldeDensity(**PRESETS[preset], seed=seed, device=device)
     with TrainingLog(out / "tensorboard") as log:
-        looks = _train(density, drawn, heldout, log, reporter)
+        progress = _train(density, drawn, heldout, log, reporter)
         train_s = time.perf_counter() - start
         reporter.say("comparing with the exact answers and drawing")
         truth = toy_truth(density.standardiser_.mean, density.standardiser_.scale)
@@ -69,7 +69,7 @@ def run_toy(
         learnt = LearntField(density)
         comparison = compare(learnt, truth, plane, density.sigma_.tolist(), seed)
         pictures = draw_comparison(comparison, out) + draw_plane(learnt, truth, plane, out)
-        for path in [*pictures, draw_training(looks, density, truth, out)]:
+        for path in [*pictures, draw_training(progress, density, truth, out)]:
             log.figure(f"toy/{path.stem}", path)
     facts = {
         "versions": {"mulde": __version__, "torch": torch.__version__, "numpy": np.__version__},
@@ -90,16 +90,16 @@ def run_toy(
 def _train(
     density: MuldeDensity, drawn: ToySet, heldout: Float64, log: TrainingLog, reporter: Reporter
 ) -> list[TrainingProgress]:
-    looks: list[TrainingProgress] = []
+    reported: list[TrainingProgress] = []
     with reporter.bar("train", 0, "steps") as advance:
         show = shown_and_logged(advance, log)
 
-        def progress(look: TrainingProgress) -> None:
-            looks.append(look)
-            show(look)
+        def progress(now: TrainingProgress) -> None:
+            reported.append(now)
+            show(now)
 
         density.fit(drawn.train, heldout=heldout, progress=progress)
-    return looks
+    return reported
 
 
 def lay_out(density: MuldeDensity, drawn: ToySet, heldout: Float64, grid: int) -> Plane:
@@ -161,13 +161,13 @@ def draw_comparison(comparison: Comparison, out: Path) -> list[Path]:
     return paths
 
 
-def draw_training(looks: Sequence[TrainingProgress], density: MuldeDensity, exact: GaussianTruth, out: Path) -> Path:
+def draw_training(progress: Sequence[TrainingProgress], density: MuldeDensity, exact: GaussianTruth, out: Path) -> Path:
     """The course of the training, beside the least held-out loss of each band of noise levels."""
     edges = np.geomspace(float(density.sigma_[0]), float(density.sigma_[-1]), NUM_BANDS + 1)
     inside = np.geomspace(edges[:-1], edges[1:], 21, axis=1)  # (bands, 21)
     least = [np.mean([exact.least_dsm_loss(float(s), num_nodes=40) for s in band]) for band in inside]
     figures.plot_training(
-        looks,
+        progress,
         out / "training.png",
         band_names=[f"sigma {low:.2g} to {high:.2g}" for low, high in pairwise(edges.tolist())],
         lowest_losses=[float(np.mean(least)), *map(float, least)],

@@ -337,7 +337,7 @@ def test_a_twin_that_was_renamed_or_coded_anew(footage):
     assert found(report) == {("duplicate", "test/x1"), ("duplicate", "test/x2")}
     said = {f.video: f.what for f in report.faults}
     assert said["test/x1"] == "every frame is that of train/v1"
-    assert said["test/x2"].startswith("it looks like train/v2, coded anew (correlation 0.9")
+    assert said["test/x2"].startswith("it looks like train/v2, encoded again (correlation 0.9")
     assert "48 x 64 (1 videos)" in report.of_kind("frame sizes")[0].what
 
 
