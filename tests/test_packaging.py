@@ -10,8 +10,10 @@ import tarfile
 import venv
 import zipfile
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import mulde
@@ -117,7 +119,7 @@ def test_an_installed_wheel_finds_the_configs_of_the_benchmarks(installed, tmp_p
 
 
 @pytest.mark.timeout(1800)
-def test_an_installed_wheel_runs_the_demo(installed, tmp_path):
+def test_an_installed_wheel_runs_the_demo_and_its_model_scores_from_python(installed, tmp_path):
     run(installed / "mulde", "demo", "--out", "demo", "--device", "cpu", "-q", cwd=tmp_path)
     for made in (
         "model.safetensors", "scores/*.csv", "events.csv", "metrics.json", "evaluation/evaluation.html", "report.html",
@@ -126,3 +128,10 @@ def test_an_installed_wheel_runs_the_demo(installed, tmp_path):
         files = list((tmp_path / "demo" / "run").glob(made))
         assert files, made
         assert all(path.stat().st_size for path in files), made
+    script = "import mulde; r = mulde.load_model('demo/run/model.safetensors').score('demo/world/test/test01.mp4'); "
+    said = run(installed / "python", "-c", f"{script}print(r.events.to_csv())", cwd=tmp_path)
+    events = pd.read_csv(tmp_path / "demo" / "run" / "events.csv")
+    found = pd.read_csv(StringIO(said))
+    columns = ["start_frame", "end_frame", "peak_frame", "reason"]
+    assert found[columns].to_dict("records") == events[events.video == "test01"][columns].to_dict("records")
+    assert len(found)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import mulde
+
 ROOT = Path(__file__).resolve().parents[1]
 OFFLINE = """
 import socket
@@ -49,6 +51,11 @@ def test_every_document_is_a_page(site):
     pages = {path.name for path in site.glob("*.html")}
     documents = {path.with_suffix(".html").name for path in (ROOT / "docs").glob("*.md")}
     assert documents | {"index.html", "contributing.html", "changelog.html", "docker.html"} <= pages
+
+
+def test_the_page_of_the_python_interface_describes_every_public_name(site):
+    described = set(re.findall(r'id="mulde\.(\w+)', (site / "api.html").read_text()))
+    assert set(mulde.__all__) - {"__version__"} <= described
 
 
 def test_nothing_is_fetched_from_elsewhere(site):
