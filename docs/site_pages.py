@@ -23,9 +23,11 @@ LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the files above docs/ under their names on the site."""
+    """Add the files above docs/ under their names on the site, and the examples as they are."""
     for source, page in ABOVE.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+    for example in sorted(path for path in (ROOT / "examples").iterdir() if path.is_file()):
+        files.append(File.generated(config, f"examples/{example.name}", abs_src_path=str(example)))
     return files
 
 
