@@ -130,7 +130,7 @@ def test_the_alarm_level_follows_the_rate(model, world, store):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"fusion.speed": 1}, "setting fusion.speed: expected a setting that there is"),
+        ({"fusion.speed": 1}, "setting fusion.speed: expected an existing setting"),
         ({"fusion": {"folds": 0}}, "setting fusion.folds: .*got 0"),
         ({"fusion.folds": None}, "setting fusion.folds: expected text, a number"),
         ({3: 1}, "settings: expected names as keys, got 3"),

@@ -85,7 +85,10 @@ def test_a_signal_that_a_library_swallows_ends_the_command_all_the_same(tmp_path
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (ZeroDivisionError("division by zero"), "mulde: unexpected ZeroDivisionError: division by zero. Try: MULDE_"),
+        (
+            ZeroDivisionError("division by zero"),
+            "mulde: unexpected ZeroDivisionError: division by zero. Try: set MULDE_",
+        ),
         (OSError(13, "Permission denied", "/x/lost+found"), "/x/lost+found cannot be read: Permission denied"),
         (OSError(28, "No space left on device", "/x/a.csv"), "/x/a.csv cannot be written: No space left on device"),
         (MemoryError(), "mulde: not enough memory"),

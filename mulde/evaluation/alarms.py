@@ -111,12 +111,12 @@ def _tally(video: LabelledScores, level: float, rate: float, rules: EventRules) 
     true_starts, true_ends = np.array(spans(video.anomalous), np.int64).reshape(-1, 2).T
     # The first alarm that ends after a true event starts is the first that can overlap it: alarms are in order.
     first = np.append(starts, video.scores.size)[np.searchsorted(ends, true_starts, side="right")]
-    found = first < true_ends
+    is_found = first < true_ends
     anomalous_before = np.concatenate([[0], np.cumsum(video.anomalous)])
     anomalous_inside = anomalous_before[ends] - anomalous_before[starts]
     num_flagged = int(np.sum(ends - starts))
     return _Tally(
-        delays_s=np.maximum(first - true_starts, 0)[found] / rate,
+        delays_s=np.maximum(first - true_starts, 0)[is_found] / rate,
         num_true=true_starts.size,
         num_alarms=starts.size,
         num_false=int(np.sum(anomalous_inside == 0)),

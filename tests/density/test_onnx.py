@@ -85,9 +85,7 @@ def test_scores_and_readings_are_ours(settings):
     np.testing.assert_allclose(scores, density.anomaly_score(TEST_ROWS), rtol=2e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"components": 1}, {"indicator": "score_norm"}, {"kind": "msma"}], ids=str
-)
+@pytest.mark.parametrize("settings", [{}, {"components": 1}, {"indicator": "score_norm"}, {"kind": "msma"}], ids=str)
 def test_a_mixture_over_all_levels_is_ours_but_for_the_rounding_of_the_readings(settings):
     """Sixteen levels are almost collinear, and their mixture magnifies the last digits of float32, ours as much as the
     graph's. So: equal readings, the same scores from the same readings, and scores within 1e-4 of ours on rows like the
