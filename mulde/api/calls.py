@@ -65,11 +65,11 @@ def working(store: AnyPath | None, device: str, reporter: Reporter) -> Iterator[
 def as_sources(source: Source) -> list[str]:
     """The sources as the command line takes them. Raises UsageError for anything that names none."""
     several = [source] if isinstance(source, str | Path) else list(source)
-    wrong = [one for one in several if not isinstance(one, str | Path)]
+    wrong = [entry for entry in several if not isinstance(entry, str | Path)]
     if wrong or not several:
         got = type(wrong[0]).__name__ if wrong else "an empty list"
         raise UsageError("source", expected="a path, a data set as NAME:ROOT, or a list of these", got=got)
-    return [str(one) for one in several]
+    return [str(entry) for entry in several]
 
 
 def as_settings(command: str, settings: SettingsLike, detector: AnyPath | None) -> Settings:
@@ -81,9 +81,9 @@ def as_settings(command: str, settings: SettingsLike, detector: AnyPath | None) 
         changes = as_changes(settings)
     elif settings is not None:
         config = user_path(settings)
-    found = load_settings(config, [*overrides, *changes])
-    check_used(command, changes, found)
-    return found
+    chosen = load_settings(config, [*overrides, *changes])
+    check_used(command, changes, chosen)
+    return chosen
 
 
 def as_changes(settings: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -170,7 +170,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         shown = self._events[:_MAX_EVENTS]
-        pictures = {id_: jpeg for name, own in by_video(shown).items() for id_, jpeg in self._pictures(name, own)}
+        pictures = {id_: jpeg for name, events in by_video(shown).items() for id_, jpeg in self._pictures(name, events)}
         curves = score_curves([self._scored[name].track for name in self.videos[:_MAX_CURVES]], alarm_level=self.level)
         alarm = self._predictor.alarm
         return summary_html(

@@ -216,8 +216,8 @@ def run_evaluate(
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
     labels = read_labels(dataset, scored)
     evaluation = _evaluate(root, scored, labels, dataset, reporter, bootstrap=bootstrap, compat=compat)
-    found = write_events_found(root, scored, labels, reporter) if events else None
-    return Evaluated(len(scored), evaluations={0: evaluation}, events_found=found)
+    events_found = write_events_found(root, scored, labels, reporter) if events else None
+    return Evaluated(len(scored), evaluations={0: evaluation}, events_found=events_found)
 
 
 def _evaluate(

@@ -162,13 +162,13 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
         _check_names(header, settings, tensors, schema)
         streams = {}
         for name, facts in header.streams.items():
-            own = _below(name, tensors)
+            arrays = _below(name, tensors)
             if schema == 1:
-                own = {f"0/{key}": value for key, value in own.items()}
-            streams[name] = _stream(facts, own, device, is_raised=name in settings.fusion.only_high)
+                arrays = {f"0/{key}": value for key, value in arrays.items()}
+            streams[name] = _stream(facts, arrays, device, is_raised=name in settings.fusion.only_high)
         normal = {
-            one.video: NormalVideo(take(tensors, f"{_NORMAL}/{i}", np.float64, (None,)), one.rate)
-            for i, one in enumerate(header.normal)
+            video.video: NormalVideo(take(tensors, f"{_NORMAL}/{i}", np.float64, (None,)), video.rate)
+            for i, video in enumerate(header.normal)
         }
         classes = {int(number): shown(name) for number, name in header.classes.items()}
         return Bundle(streams, settings, header.made_from, header.training, normal, header.world, classes, sha256)
@@ -187,31 +187,31 @@ def _check_names(header: Header, settings: Settings, tensors: Tensors, schema: i
     wanted = {*settings.features.extractors, *settings.features.imported}
     if wanted != header.streams.keys() and not (schema == 1 and wanted < header.streams.keys()):
         raise ValueError(f"streams {sorted(header.streams)}, those of the settings are {sorted(wanted)}")
-    if len({one.video for one in header.normal}) != len(header.normal):
+    if len({video.video for video in header.normal}) != len(header.normal):
         raise ValueError("two normal videos of one name")
     if missing := [i for i in range(len(header.normal)) if f"{_NORMAL}/{i}" not in tensors]:
         raise ValueError(f"no scores of normal video {missing[0]}")
     sizes, rates = (header.world.sizes, header.world.rates) if header.world else ((), ())
-    if any(math.prod(one.size_hw) > MAX_PIXELS for one in sizes) or any(one.rate > MAX_RATE for one in rates):
+    if any(math.prod(size.size_hw) > MAX_PIXELS for size in sizes) or any(size.rate > MAX_RATE for size in rates):
         raise ValueError("footage of a size or rate that no video has")
     known = tuple(f"{name}/" for name in (*header.streams, _NORMAL))
     if strays := [name for name in tensors if not name.startswith(known)]:
         raise ValueError(f"a tensor of nothing, {strays[0][:100]!r}")
 
 
-def _stream(facts: StreamFacts, own: Tensors, device: str, *, is_raised: bool) -> Stream:
+def _stream(facts: StreamFacts, arrays: Tensors, device: str, *, is_raised: bool) -> Stream:
     densities = tuple(
-        density_from_state(_below(str(i), own), meta, device=device) for i, meta in enumerate(facts.densities)
+        density_from_state(_below(str(i), arrays), meta, device=device) for i, meta in enumerate(facts.densities)
     )
     if widths := {d.n_features_in_ for d in densities} - {facts.dim}:
         raise BundleError("a density", expected=f"rows of {facts.dim} numbers", got=f"{widths.pop()}")
     surprise = None
     if facts.slope is not None:
-        score, neg_log_p = (take(own, f"{_SURPRISE}/{key}", np.float64, (None,)) for key in ("score", "neg_log_p"))
+        score, neg_log_p = (take(arrays, f"{_SURPRISE}/{key}", np.float64, (None,)) for key in ("score", "neg_log_p"))
         surprise = Surprise(score, neg_log_p, facts.slope)
-    if (_LEAST in own) != is_raised or (surprise is None and _below(_SURPRISE, own)):
+    if (_LEAST in arrays) != is_raised or (surprise is None and _below(_SURPRISE, arrays)):
         raise BundleError("a stream", expected="the tensors that its settings ask for", got="others")
-    least = take(own, _LEAST, np.float32, (facts.dim,)) if is_raised else None
+    least = take(arrays, _LEAST, np.float32, (facts.dim,)) if is_raised else None
     calibration = Calibration(facts.calibration.low, facts.calibration.high)
     return Stream(densities, calibration, facts.dim, facts.floor, surprise, least)
 
@@ -226,8 +226,8 @@ def _from_schema_1(header: Mapping[str, Any]) -> dict[str, Any]:
     for name, stream in header["streams"].items():
         calibration = dict(stream["calibration"])
         floor = calibration.pop("floor")
-        own = {"densities": [stream["density"]], "calibration": calibration, "dim": stream["dim"], "floor": floor}
-        streams[name] = own
+        facts = {"densities": [stream["density"]], "calibration": calibration, "dim": stream["dim"], "floor": floor}
+        streams[name] = facts
     return {**header, "streams": streams}
 
 

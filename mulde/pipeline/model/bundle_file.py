@@ -99,8 +99,8 @@ def read_bundle_file(path: Path) -> tuple[dict[str, Any], Tensors, str | None]:
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise damaged(path, error) from None
-    if not isinstance(header, dict) or (found := _long_text(header)):
-        raise damaged(path, ValueError("its JSON is no table" if not isinstance(header, dict) else found))
+    if not isinstance(header, dict) or (fault := _long_text(header)):
+        raise damaged(path, ValueError("its JSON is no table" if not isinstance(header, dict) else fault))
     sha256 = metadata.get(_SHA256)
     if sha256 is not None and sha256 != digest_of(metadata[_JSON], tensors):
         raise BundleError(
@@ -148,11 +148,11 @@ def _long_text(data: object) -> str:
     """What is said of the first string that is too long, else nothing."""
     waiting = [data]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, str) and len(one) > _MAX_TEXT:
-            return f"text of {len(one):,} characters, at most {_MAX_TEXT:,} can be"
-        if isinstance(one, dict):
-            waiting += [*one, *one.values()]
-        elif isinstance(one, list):
-            waiting += one
+        value = waiting.pop()
+        if isinstance(value, str) and len(value) > _MAX_TEXT:
+            return f"text of {len(value):,} characters, at most {_MAX_TEXT:,} can be"
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
     return ""

@@ -66,9 +66,9 @@ class Surprise:
     def __post_init__(self) -> None:
         both = (self.score, self.neg_log_p)
         if not (self.score.ndim == 1 and len(self.score) > 0 and self.score.shape == self.neg_log_p.shape):
-            got = " and ".join(str(one.shape) for one in both)
+            got = " and ".join(str(points.shape) for points in both)
             raise RecordError("surprise", expected="points (Q,) of two numbers, Q >= 1", got=got)
-        is_rising = all(np.isfinite(one).all() and (np.diff(one) >= 0).all() for one in both)
+        is_rising = all(np.isfinite(points).all() and (np.diff(points) >= 0).all() for points in both)
         if not (is_rising and self.neg_log_p[0] >= 0 and np.isfinite(self.slope) and self.slope >= 0):
             raise RecordError("surprise", expected="finite points that rise from 0 or more, a slope of 0 or more")
 

@@ -237,9 +237,9 @@ def _unit(rows: Float32, groups: Int64) -> float:
     picked = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MAX_FOR_UNIT)).round().astype(np.int64))
 
     def nearest(distances: NDArray[Any], start: int) -> NDArray[Any]:
-        own = groups[picked[start : start + len(distances)]]
-        return np.asarray(np.where(own[:, None] == groups, np.inf, distances).min(axis=1))
+        group = groups[picked[start : start + len(distances)]]
+        return np.asarray(np.where(group[:, None] == groups, np.inf, distances).min(axis=1))
 
-    found = np.concatenate(list(pairwise_distances_chunked(rows[picked], rows, reduce_func=nearest)))
-    unit = float(np.median(found))
+    nearest_distances = np.concatenate(list(pairwise_distances_chunked(rows[picked], rows, reduce_func=nearest)))
+    unit = float(np.median(nearest_distances))
     return unit if 0 < unit < np.inf else 1.0

@@ -100,7 +100,7 @@ def check_used(command: str, changes: Sequence[str], settings: Settings, beside:
     beside the other settings, which are in `settings`. beside: how the sentence says what is missing."""
     uses, but = USES[command]
     for key in _keys(changes):
-        if not any(_within(key, one) for one in uses) or key in but:
+        if not any(_within(key, section) for section in uses) or key in but:
             other = next(name for name in ("train", "score", "run") if _is_used(key, name))
             raise UsageError(f"setting {key} has no effect on mulde {command}", hint=f"give it to mulde {other}")
         for section, needed, holds in _needs():
@@ -115,9 +115,11 @@ def scoring_settings(learnt: Settings, changes: Sequence[str]) -> Settings:
     before, after = dict(leaves(learnt.model_dump(mode="json"))), dict(leaves(settings.model_dump(mode="json")))
     changed = [key for key in {**after, **before} if before.get(key) != after.get(key)]
     for key in changed:
-        if any(fnmatchcase(key, one) for one in _SCORING):
+        if any(fnmatchcase(key, pattern) for pattern in _SCORING):
             continue
-        why = next((why for one, why in _WHY_NOT.items() if _within(key, one)), "the model learnt from such features")
+        why = next(
+            (why for section, why in _WHY_NOT.items() if _within(key, section)), "the model learnt from such features"
+        )
         raise UsageError(
             f"setting {key} cannot be changed for scoring: {why}",
             expected=f"{before.get(key, 'nothing')!r} as in training",
@@ -135,7 +137,7 @@ def _keys(changes: Sequence[str]) -> Iterator[str]:
 
 def _is_used(key: str, command: str) -> bool:
     uses, but = USES[command]
-    return any(_within(key, one) for one in uses) and key not in but
+    return any(_within(key, section) for section in uses) and key not in but
 
 
 def _within(key: str, section: str) -> bool:

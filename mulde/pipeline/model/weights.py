@@ -71,13 +71,13 @@ def settings_for(made_from: Mapping[str, Any], settings: Settings, changes: Sequ
     scoring cannot change and for weights that nobody named, MuldeError for published ones that cannot be had.
     """
     changed = scoring_settings(_with(settings, dict.fromkeys(_weights_settings(), _UNNAMED)), changes)
-    used, needed, found = _used(made_from), _needed(settings), {}
+    used, needed, weights = _used(made_from), _needed(settings), {}
     for key in _weights_settings():
         if _value(changed, key) != _UNNAMED:
             continue  # the user's own word; `check_extraction` compares its digest before anything is loaded
         name = plain_name(_value(settings, key))
-        found[key] = _find(key, name, used.get(key, {})) if key in needed else _value(Settings(), key)
-    return _with(changed, found)
+        weights[key] = _find(key, name, used.get(key, {})) if key in needed else _value(Settings(), key)
+    return _with(changed, weights)
 
 
 def remember(settings: Settings, made_from: Mapping[str, Any]) -> None:
@@ -124,8 +124,8 @@ def _find(key: str, name: str, facts: Mapping[str, Any]) -> str:
 
 def _in_folders(name: str) -> Iterator[Path]:
     """What lies in the folders that the user configured for weights, files of that name first."""
-    for said in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
-        folder = user_path(said)
+    for text in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
+        folder = user_path(text)
         if folder.is_dir():
             some = islice((p for p in folder.iterdir() if p.is_file() or p.name.endswith("_openvino_model")), 10_000)
             yield from sorted(some, key=lambda path: (path.name != name, path.name))[:_MAX_LOOKED_AT]
@@ -179,8 +179,8 @@ def _needed(settings: Settings) -> set[str]:
 
 
 def _sha256(facts: Mapping[str, Any]) -> str | None:
-    said = facts.get("weights_sha256")
-    return said if isinstance(said, str) and re.fullmatch("[0-9a-f]{64}", said) else None
+    sha256 = facts.get("weights_sha256")
+    return sha256 if isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256) else None
 
 
 def _known() -> dict[str, str]:
@@ -189,17 +189,17 @@ def _known() -> dict[str, str]:
     if folder is None or not (folder / RECORD).is_file():
         return {}
     try:
-        found = read_json(folder / RECORD)
+        record = read_json(folder / RECORD)
     except MuldeError:
         return {}
-    pairs = found.items() if isinstance(found, dict) else ()
+    pairs = record.items() if isinstance(record, dict) else ()
     return {sha256: path for sha256, path in pairs if isinstance(path, str) and Path(path).is_absolute()}
 
 
 def _config_folder() -> Path | None:
-    said, base = os.environ.get(CONFIG), os.environ.get("XDG_CONFIG_HOME")
+    folder, base = os.environ.get(CONFIG), os.environ.get("XDG_CONFIG_HOME")
     try:
-        return user_path(said) if said else Path(base or Path.home() / ".config") / "mulde"
+        return user_path(folder) if folder else Path(base or Path.home() / ".config") / "mulde"
     except (RuntimeError, UsageError):  # nobody's home
         return None
 

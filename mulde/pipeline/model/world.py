@@ -91,14 +91,14 @@ def world_of(videos: Iterable[ObservedVideo]) -> World:
     colours: Counter[bool | None] = Counter()
     counts: Counter[int] = Counter()
     looked_for_objects = False
-    for one in videos:
-        sizes.setdefault(one.size_hw, []).append(one.num_frames)
-        if one.rate is not None:
-            rates.setdefault(round(one.rate, 3), []).append(one.num_frames)
-        colours[one.coloured] += 1
-        if one.num_objects is not None:
+    for video in videos:
+        sizes.setdefault(video.size_hw, []).append(video.num_frames)
+        if video.rate is not None:
+            rates.setdefault(round(video.rate, 3), []).append(video.num_frames)
+        colours[video.coloured] += 1
+        if video.num_objects is not None:
             looked_for_objects = True
-            values, times = np.unique(one.num_objects, return_counts=True)
+            values, times = np.unique(video.num_objects, return_counts=True)
             counts.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
     return World(
         sizes=tuple(
@@ -124,19 +124,21 @@ def _object_counts(counts: Counter[int]) -> ObjectCounts:
 
 def mixtures(world: World) -> list[str]:
     """What of the footage is not of one kind, each as a sentence that ends with what to do."""
-    found = []
+    sentences = []
     if len(world.sizes) > 1:
-        said = [f"{size_text(one.size_hw)} ({_videos(one.videos)})" for one in world.sizes]
-        found.append(f"frames of several sizes: {_some(said)}; {_SEPARATELY}")
-    if world.rates and not all(same_rate(one.rate, world.rates[0].rate) for one in world.rates):
-        said = [f"{one.rate:g} ({_videos(one.videos)})" for one in world.rates]
-        found.append(f"several rates, in frames per second: {_some(said)}; convert to one, or train a model per camera")
+        sizes = [f"{size_text(size.size_hw)} ({_videos(size.videos)})" for size in world.sizes]
+        sentences.append(f"frames of several sizes: {_some(sizes)}; {_SEPARATELY}")
+    if world.rates and not all(same_rate(learnt.rate, world.rates[0].rate) for learnt in world.rates):
+        rates = [f"{learnt.rate:g} ({_videos(learnt.videos)})" for learnt in world.rates]
+        sentences.append(
+            f"several rates, in frames per second: {_some(rates)}; convert to one, or train a model per camera"
+        )
     if world.coloured and world.grey:
-        found.append(
+        sentences.append(
             f"colour ({_videos(world.coloured)}) and grey ({_videos(world.grey)}) mixed; train a model for each, as "
             "for day and night"
         )
-    return found
+    return sentences
 
 
 @dataclass(frozen=True)
@@ -173,28 +175,30 @@ def match(
     """
     target_hw, of_size = _match_size(world, size_hw)
     every, of_rate = _match_rate(world, float(rate)) if rate_is_known else (1, None)
-    found = [one for one in (of_size, of_rate) if one is not None]
+    differences = [difference for difference in (of_size, of_rate) if difference is not None]
     if how == "warn":
-        return Match(remarks=tuple(f"{one.what}; it is scored as it is" for one in found))
-    for one in found:
+        return Match(remarks=tuple(f"{difference.what}; it is scored as it is" for difference in differences))
+    for difference in differences:
         if how == "refuse":
-            raise VideoError(f"{path}: {one.what}", hint=f"--set 'video.match_training=\"convert\"', or {_AS_IT_IS}")
+            raise VideoError(
+                f"{path}: {difference.what}", hint=f"--set 'video.match_training=\"convert\"', or {_AS_IT_IS}"
+            )
         if imported:
-            raise VideoError(f"{path}: {one.what}; imported features cannot be converted", hint=_AS_IT_IS)
-        if not one.done:
-            raise VideoError(f"{path}: {one.what}", hint=f"{one.hint}, or {_AS_IT_IS}")
-    remarks = tuple(f"{one.what}; {one.done}" for one in found)
+            raise VideoError(f"{path}: {difference.what}; imported features cannot be converted", hint=_AS_IT_IS)
+        if not difference.done:
+            raise VideoError(f"{path}: {difference.what}", hint=f"{difference.hint}, or {_AS_IT_IS}")
+    remarks = tuple(f"{difference.what}; {difference.done}" for difference in differences)
     if not rate_is_known and world.rates and not _knows_rate(world, float(rate)):
         taken = f"{float(rate):g} frames per second are taken, as nothing names its rate"
         remarks += (f"{taken}; the model learnt {world.rates[0].rate:g}: set video.frame_rate to its own",)
-    return Match(Conversion(target_hw, every, rate / every) if found else None, remarks)
+    return Match(Conversion(target_hw, every, rate / every) if differences else None, remarks)
 
 
 def _match_size(world: World, size_hw: tuple[int, int]) -> tuple[tuple[int, int], _Difference | None]:
     """The size to scale to, of those that were learnt the one with the most frames and the same shape."""
-    if not world.sizes or any(one.size_hw == size_hw for one in world.sizes):
+    if not world.sizes or any(size.size_hw == size_hw for size in world.sizes):
         return size_hw, None
-    target = next((one.size_hw for one in world.sizes if _same_shape(one.size_hw, size_hw)), None)
+    target = next((size.size_hw for size in world.sizes if _same_shape(size.size_hw, size_hw)), None)
     what = f"{size_text(size_hw)}, the model learnt {size_text(target or world.sizes[0].size_hw)}"
     if target is None:
         return size_hw, _Difference(f"{what}, a picture of another shape", hint="train on footage of this camera")
@@ -218,12 +222,12 @@ def _match_rate(world: World, rate: float) -> tuple[int, _Difference | None]:
 
 
 def _knows_rate(world: World, rate: float) -> bool:
-    return any(same_rate(one.rate, rate) for one in world.rates)
+    return any(same_rate(learnt.rate, rate) for learnt in world.rates)
 
 
-def same_rate(one: float, other: float) -> bool:
+def same_rate(rate: float, other: float) -> bool:
     """Whether two rates are about 10 % from each other, or less."""
-    return max(one, other) <= (1 + SAME_RATE) * min(one, other)
+    return max(rate, other) <= (1 + SAME_RATE) * min(rate, other)
 
 
 def _same_shape(one_hw: tuple[int, int], other_hw: tuple[int, int]) -> bool:
@@ -258,10 +262,10 @@ def other_objects(world: World, num_objects: Int64 | None) -> str | None:
     return None
 
 
-def in_lines(said: Iterable[tuple[str, str]]) -> list[str]:
+def in_lines(remarks: Iterable[tuple[str, str]]) -> list[str]:
     """(video, sentence) pairs as one line for each sentence, with the first videos that it is about."""
     videos: dict[str, list[str]] = {}
-    for video, sentence in said:
+    for video, sentence in remarks:
         videos.setdefault(sentence, []).append(video)
     return [f"{_some(names)}: {sentence}" for sentence, names in videos.items()]
 
@@ -275,6 +279,6 @@ def _videos(count: int) -> str:
     return f"{count} video{'s' * (count != 1)}"
 
 
-def _some(said: Sequence[str]) -> str:
-    more = f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
-    return ", ".join(said[:_SHOWN]) + more
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

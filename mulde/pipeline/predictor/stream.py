@@ -138,10 +138,10 @@ class FrameScorer:
         if world is None:
             return Match()
         rate = Fraction(self.rate).limit_denominator(100_000)
-        found = match(world, Path(_NAME), size_hw, rate, how, rate_is_known=self._rate_is_known)
-        for remark in found.remarks:
+        how_to_match = match(world, Path(_NAME), size_hw, rate, how, rate_is_known=self._rate_is_known)
+        for remark in how_to_match.remarks:
             self.predictor.reporter.warn(f"{_NAME}: {remark}")
-        return found
+        return how_to_match
 
     def _ready(self, *, at_end: bool) -> Iterator[ScoredFrame]:
         while self._waiting and (not self._waiting[0].is_kept or at_end or self._can_score()):
