@@ -11,7 +11,7 @@ from pydantic_core import InitErrorDetails
 
 from mulde.density.registry import DENSITIES
 from mulde.extractors.flow import FlowSettings
-from mulde.extractors.registry import EXTRACTORS, RESERVED, known_extractor, sections
+from mulde.extractors.registry import EXTRACTORS, RESERVED, is_built_in, known_extractor, sections
 from mulde.section import PathText, Section, Text
 
 
@@ -165,7 +165,10 @@ class FeatureSettings(Section):
             return self
         given = dict(extra)
         extra.clear()  # and filled again in the order of the registry
+        used = {known_extractor(name).section for name in self.extractors}
         for name, kind in sections().items():
+            if not (is_built_in(name) or name in used or name in given):
+                continue  # else a model would need an extractor that it does not use
             try:
                 extra[name] = kind.model_validate(given.pop(name, {}))
             except ValidationError as error:

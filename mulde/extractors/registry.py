@@ -64,6 +64,11 @@ def sections() -> dict[str, type[Section]]:
     return {spec.section: spec.settings for spec in EXTRACTORS.values() if spec.settings.model_fields}
 
 
+def is_built_in(section: str) -> bool:
+    """Whether the section belongs to an extractor of mulde; else a program has registered it."""
+    return any(spec.section == section for spec in _specs)
+
+
 def object_centric() -> set[str]:
     """The extractors that make a row per box."""
     return {name for name, spec in EXTRACTORS.items() if spec.object_centric}

@@ -138,7 +138,6 @@ def test_a_registered_extractor_has_a_section_of_settings():
     settings = load_settings(overrides=["features.own.size_px=3", 'features.extractors=["own"]'])
     assert settings.features.for_extractor("own") == OwnSettings(size_px=3)
     assert "[features.own]\n# side of what is looked at (at least 1, at most 64)\nsize_px = 3\n" in dump_toml(settings)
-    assert Settings().features.for_extractor("own") == OwnSettings()
     for bad, sentence in {
         "features.own.size_px=0": "setting features.own.size_px: expected greater than or equal to 1, got 0",
         "features.own.sise_px=1": "setting features.own.sise_px: expected an existing setting, got 1",
@@ -153,6 +152,16 @@ def test_its_settings_are_refused_where_they_have_no_effect():
     register_extractor(own())
     with pytest.raises(UsageError, match=r"features.own.size_px has no effect.*expected own in features.extractors"):
         check_used("extract", ["features.own.size_px=3"], load_settings(overrides=["features.own.size_px=3"]))
+
+
+def test_settings_that_do_not_use_it_are_the_same_without_it():
+    """So a model that does not use it can be loaded by a program that does not know it."""
+    before = Settings().model_dump(mode="json")
+    register_extractor(own())
+    assert Settings().model_dump(mode="json") == before
+    assert Settings().features.for_extractor("own") == OwnSettings()
+    used = load_settings(overrides=['features.extractors=["own"]'])
+    assert used.model_dump(mode="json")["features"]["own"] == {"size_px": 8, "also": False}
 
 
 def test_settings_made_before_the_registration_have_its_defaults():

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mulde.errors import BundleError
 from mulde.extractors.boxes import crop
 from mulde.extractors.registry import EXTRACTORS
 from mulde.extractors.spec import ExtractorSpec
 from mulde.media import write_video
 from mulde.pipeline.events.tables import read_events
+from mulde.pipeline.model.bundle import load_bundle
 from mulde.records import FeatureTable
 from tests.conftest import moving_square
 from tests.test_cli import run_main
@@ -87,3 +89,9 @@ def test_a_registered_extractor_gives_the_reason(monkeypatch, tmp_path, name, ob
     )
     assert reason.facts["difference"] < 0
     assert (reason.region is not None) == object_centric
+
+    monkeypatch.delitem(EXTRACTORS, name)
+    with pytest.raises(
+        BundleError, match=rf"{model}, its extractor '{name}': expected .*call register_extractor before"
+    ):
+        load_bundle(model)

@@ -20,7 +20,9 @@ from mulde.errors import BundleError, UsageError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
 from mulde.extractors.class_names import shown
+from mulde.extractors.registry import EXTRACTORS
 from mulde.images import MAX_PIXELS
+from mulde.names import printable
 from mulde.nested import differences
 from mulde.pipeline.model.bundle_file import (
     MAX_RATE,
@@ -158,6 +160,7 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
         if schema >= _WITH_DIGEST and sha256 is None:
             raise ValueError("it lacks its digest")
         header = typed_header(path, raw if schema > 1 else _from_schema_1(raw))
+        _check_extractors(header.settings)
         settings = portable_settings(Settings.model_validate(header.settings))
         _check_names(header, settings, tensors, schema)
         streams = {}
@@ -180,6 +183,19 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
         ) from None
     except _WRONG as error:
         raise damaged(path, error) from None
+
+
+def _check_extractors(settings: Mapping[str, Any]) -> None:
+    """Raises BundleError for an extractor that this process does not know, as one of the program that trained it."""
+    features = settings.get("features")
+    names = features.get("extractors") if isinstance(features, Mapping) else None
+    for name in names if isinstance(names, list) else ():
+        if isinstance(name, str) and name not in EXTRACTORS:
+            raise BundleError(
+                f"its extractor {printable(name)[:100]!r}",
+                expected=f"one of {', '.join(EXTRACTORS)}",
+                hint="for an extractor of your own, call register_extractor before the model is loaded",
+            )
 
 
 def _check_names(header: Header, settings: Settings, tensors: Tensors, schema: int) -> None:
