@@ -1,4 +1,4 @@
-"""What came of a command, and of one video that went wrong."""
+"""The outcome of a command, and how failures of single videos are reported."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mulde.progress import Reporter
 
 
 class Failed(Protocol):
-    """Takes what went wrong with one video; `lost`: nothing came of it."""
+    """Takes the error of one video; `lost`: the video has no result at all."""
 
     def __call__(self, video: str, error: MuldeError, *, lost: bool) -> None: ...
 
 
 @dataclass
 class Outcome:
-    """What came of a command: how many videos are done, which failed, the evaluations by seed, the folder of scores."""
+    """The outcome of a command: how many videos are done, which failed, the evaluations by seed, the run folder."""
 
     done: int = 0
     failures: list[Failure] = field(default_factory=list)
@@ -28,12 +28,12 @@ class Outcome:
     folder: Path | None = None
 
     def add(self, done: int, failures: Sequence[Failure]) -> None:
-        """Count what came of some of the videos."""
+        """Add the outcome of some of the videos."""
         self.done += done
         self.failures += failures
 
     def failing(self, reporter: Reporter) -> Failed:
-        """What says and counts that something went wrong with one video after it was extracted, each video once."""
+        """A function that reports and counts errors of videos after their extraction, each lost video once."""
         lost_names: set[str] = set()
 
         def failed(video: str, error: MuldeError, *, lost: bool) -> None:

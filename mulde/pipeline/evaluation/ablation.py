@@ -136,7 +136,7 @@ def _joined(values: Mapping[str, Float64], scored: Mapping[str, ScoredVideo]) ->
 def stream_correlations(scored: Mapping[str, ScoredVideo]) -> dict[str, dict[str, float | None]]:
     """Rank correlation of every two streams over the frames of all videos: what one says that another does not."""
     names = list(next(iter(scored.values())).track.streams)
-    joined = {n: _joined({v: one.track.streams[n] for v, one in scored.items()}, scored) for n in names}
+    joined = {n: _joined({v: video.track.streams[n] for v, video in scored.items()}, scored) for n in names}
     return {a: {b: rank_correlation(joined[a], joined[b]) for b in names} for a in names}
 
 

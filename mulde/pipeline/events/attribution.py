@@ -1,4 +1,4 @@
-"""What the rows that drove events tell: the object, the noise levels, the columns, the nearest reference samples."""
+"""Facts about the rows that drove events: the object, the noise levels, the columns, the nearest reference samples."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _EVENTS_AT_A_TIME = 256
 _NUM_NEAR, _MIN_NEAR, _SHARE_NEAR = 50, 10, 0.25  # of the reference samples: the objects that stood near
 _PATH_STEPS = 8
 _REACH_FRAMES = 5
-_SAME_OBJECT = 0.3  # least overlap (IoU) of its boxes in two frames
-_MIN_WAY = 0.1  # of the box's diagonal
+_MIN_SAME_IOU = 0.3  # of the boxes of one object in two frames
+_MIN_PATH = 0.1  # as a share of the box's diagonal
 
 
 class Objects:
-    """What the boxes of a video are called. Reads its table of regions once, and only when a box is asked for."""
+    """Class names of the boxes of a video. Its table of regions is read once, when the first box is asked for."""
 
     def __init__(self, stored: StoredVideo, bundle: Bundle) -> None:
         self._stored, self._names = stored, bundle.classes
@@ -210,7 +210,7 @@ def same_object(table: FeatureTable, row: int, other: int) -> bool:
         return True
     if table.track_id is not None and table.track_id[row] >= 0 and table.track_id[other] >= 0:
         return bool(table.track_id[row] == table.track_id[other])
-    return bool(overlap(table.box_xyxy[[row]], table.box_xyxy[[other]])[0, 0] >= _SAME_OBJECT)
+    return bool(overlap(table.box_xyxy[[row]], table.box_xyxy[[other]])[0, 0] >= _MIN_SAME_IOU)
 
 
 def way(table: FeatureTable, row: int) -> float | None:
@@ -221,7 +221,7 @@ def way(table: FeatureTable, row: int) -> float | None:
     first, last = (_followed(table.box_xyxy, table.frame_index, row, step) for step in (-1, 1))
     move = (last[:2] + last[2:] - first[:2] - first[2:]).astype(np.float64) / 2
     sides = table.box_xyxy[row, 2:] - table.box_xyxy[row, :2]
-    if np.hypot(*move) < _MIN_WAY * np.hypot(*sides):
+    if np.hypot(*move) < _MIN_PATH * np.hypot(*sides):
         return None
     return float(np.arctan2(move[1], move[0]))
 
@@ -233,7 +233,7 @@ def _followed(box_xyxy: Float32, frame_index: Int64, row: int, step: int) -> Flo
         frame += step
         low, high = np.searchsorted(frame_index, [frame, frame + 1])
         shared = overlap(box_xyxy[row : row + 1], box_xyxy[low:high])[0]
-        if not len(shared) or shared.max() < _SAME_OBJECT:
+        if not len(shared) or shared.max() < _MIN_SAME_IOU:
             break
         row = int(low + shared.argmax())
     return np.asarray(box_xyxy[row], np.float32)

@@ -24,8 +24,8 @@ _ROWS_AT_A_TIME = 32_768
 
 @dataclass(frozen=True)
 class Explained:
-    """Events with their reasons; rows: for each event id the stream that drove it and its row (D,) there, as extracted
-    (none for an event near whose peak that stream has no row)."""
+    """Events with their reasons; rows: event id -> the stream that drove the event and its row (D,) there, as
+    extracted. Events near whose peak this stream has no row are not in `rows`."""
 
     events: list[Event]
     rows: dict[str, tuple[str, Float32]]
@@ -39,9 +39,9 @@ def explain(
     normal_index: NormalIndex | None,
     failed: Failed | None = None,
 ) -> Explained:
-    """The events, in their order, each with a reason; without `normal_index` nothing is said about the place.
+    """The events, in their order, each with a reason; without `normal_index` reasons do not speak of the place.
 
-    failed: gets what goes wrong with one video, whose events then have no reason; without it, it is raised, as
+    failed: takes the error of one video, whose events then have no reason; without it the error is raised, a
     StoreError where features are no longer in the store.
     """
     reasons: dict[str, Reason] = {}

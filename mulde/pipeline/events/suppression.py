@@ -177,7 +177,7 @@ def _suppression(entry: _SuppressionEntry, rows: Mapping[str, Sequence[float]], 
 
 def next_id(suppressions: Sequence[Suppression]) -> int:
     """The next running number; proposals that were not applied count as well."""
-    return 1 + max((int(one.id) for one in suppressions if one.id.isdecimal()), default=0)
+    return 1 + max((int(known.id) for known in suppressions if known.id.isdecimal()), default=0)
 
 
 def merge_suppressions(known: Sequence[Suppression], given: Sequence[Suppression]) -> list[Suppression]:
@@ -338,7 +338,9 @@ def preview(run: Path) -> Preview:
 
 def preview_of(reviewed: Reviewed) -> Preview:
     proposals = tuple(suppression for suppression in reviewed.suppressions if suppression.proposed)
-    as_applied = tuple(replace(one, applied=one.applied or one.when) for one in reviewed.suppressions)
+    as_applied = tuple(
+        replace(suppression, applied=suppression.applied or suppression.when) for suppression in reviewed.suppressions
+    )
     return Preview(
         proposals,
         {proposal.id: reviewed.covers(proposal) for proposal in proposals},

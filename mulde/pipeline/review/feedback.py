@@ -202,8 +202,10 @@ def _apply(run: Path, reviewed: Reviewed, who: str | None, why: str, now: str, r
     proposals = [suppression for suppression in reviewed.suppressions if suppression.proposed]
     before = num_alarms(reviewed.with_suppressions())
     suppressions = tuple(
-        replace(one, applied=now, who=who or one.who, why=one.why or why) if one.proposed else one
-        for one in reviewed.suppressions
+        replace(suppression, applied=now, who=who or suppression.who, why=suppression.why or why)
+        if suppression.proposed
+        else suppression
+        for suppression in reviewed.suppressions
     )
     reviewed = replace(reviewed, suppressions=suppressions)
     _write(run, reviewed, reporter, events=True)
@@ -225,10 +227,15 @@ def _undo(run: Path, reviewed: Reviewed, ids: Sequence[str], undone: Undone, rep
         if known[number].undone is not None:
             reporter.say(f"suppression {number} was undone already")
     before = num_alarms(reviewed.with_suppressions())
-    kept = [one for one in reviewed.suppressions if not (one.proposed and one.id in ids)]
+    kept = [
+        suppression for suppression in reviewed.suppressions if not (suppression.proposed and suppression.id in ids)
+    ]
     after = replace(
         reviewed,
-        suppressions=tuple(replace(one, undone=undone) if one.id in ids and one.in_force else one for one in kept),
+        suppressions=tuple(
+            replace(suppression, undone=undone) if suppression.id in ids and suppression.in_force else suppression
+            for suppression in kept
+        ),
     )
     _write(run, after, reporter, events=True)
     return Feedback("undo", after, change=_change(run, before, num_alarms(after.with_suppressions())))

@@ -70,25 +70,27 @@ def score_frames(
 
 
 def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
-    """Score every decoded frame of a video, and its boxes; higher = more anomalous. A frame that was left out to come
-    to the rate that the model learnt has the scores and the boxes of the last one before it that was not.
+    """Score every decoded frame of a video, and its boxes; higher = more anomalous.
+
+    Frames that were skipped, so that the video has the frame rate of the training, take the scores and the boxes of the
+    last frame before them that was not skipped.
 
     Raises BundleError when the features do not have the width that the model was trained on.
     """
     name, how = stored.video.name, bundle.settings.fusion.combine
-    worked_on = stored.frame_index[stored.described]
-    scores = score_frames(stored.features, worked_on, bundle.streams, how)
-    held, held_from = stored.described_index, worked_on[stored.described_index]
+    described, source_row = stored.frame_index[stored.described], stored.described_index
+    scores = score_frames(stored.features, described, bundle.streams, how)
     scores = FrameScores(
-        {stream: values[held] for stream, values in scores.streams.items()},
-        scores.fused[held],
-        scores.empty[held],
+        {stream: values[source_row] for stream, values in scores.streams.items()},
+        scores.fused[source_row],
+        scores.empty[source_row],
         scores.rows,
     )
     sigma_frames = bundle.settings.fusion.smoothing_s * float(stored.rate)
     smoothed = smooth(scores.fused, sigma_frames, "centred")
     normal = bundle.smoothed_normal["centred"]
-    moment_s = max(bundle.settings.alarms.merge_gap_s, 4 * bundle.settings.fusion.smoothing_s)
+    # Frames this close belong to one event or share smoothed scores, so they are not independent among normal frames.
+    stretch_s = max(bundle.settings.alarms.merge_gap_s, 4 * bundle.settings.fusion.smoothing_s)
     track = ScoreTrack(
         video=name,
         frame_index=stored.frame_index,
@@ -96,11 +98,11 @@ def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
         fused=scores.fused,
         smoothed=smoothed,
         streams=scores.streams,
-        p_value=frame_p_values(smoothed, normal, stretch_s=moment_s) if normal else None,
+        p_value=frame_p_values(smoothed, normal, stretch_s=stretch_s) if normal else None,
     )
     regions = region_scores(name, stored.size_hw, scores.rows, how) if scores.rows else None
     if regions is not None and not stored.described.all():
-        regions = held_regions(regions, stored.frame_index, held_from)
+        regions = held_regions(regions, stored.frame_index, described[source_row])
     return ScoredVideo(track, sigma_frames, int(scores.empty.sum()), float(stored.rate), regions)
 
 
@@ -150,8 +152,8 @@ def read_scores(folder: Path) -> dict[str, ScoredVideo]:
     scored = [_read_one(path) for path in tables_below(folder)]
     if not scored:
         raise MuldeError(f"no score tables in {folder}", hint="mulde score, or mulde run")
-    distinct((one.track.video for one in scored), f"videos of the tables in {folder}")
-    return {one.track.video: one for one in scored}
+    distinct((video.track.video for video in scored), f"videos of the tables in {folder}")
+    return {video.track.video: video for video in scored}
 
 
 class _ScoreFacts(FileModel):

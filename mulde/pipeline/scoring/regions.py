@@ -37,9 +37,9 @@ class ScoredRows:
 
 
 def region_scores(video: str, size_hw: tuple[int, int], streams: Mapping[str, ScoredRows], how: str) -> RegionScores:
-    """The boxes that any stream has a row for, each with its score in every stream and with these combined.
+    """The boxes that any stream has a row for, each with its score in every stream and their combination.
 
-    Rows belong to one box when frame and corners agree to the last bit. At least one stream.
+    Rows belong to the same box when frame and corners are equal to the last bit. Needs at least one stream.
     """
     tables = [rows.table for rows in streams.values()]
     box_xyxy = np.concatenate([_boxes(table) for table in tables])
@@ -56,16 +56,17 @@ def region_scores(video: str, size_hw: tuple[int, int], streams: Mapping[str, Sc
         scores[name] = np.full(len(first), np.nan)
         scores[name][box_of_row[start : start + len(rows.table)]] = rows.scores
         start += len(rows.table)
-    filled = {name: np.where(np.isnan(own), streams[name].floor, own) for name, own in scores.items()}
+    # A box without a row in a stream has nothing unusual there: it gets the lowest score of a normal frame.
+    filled = {name: np.where(np.isnan(values), streams[name].floor, values) for name, values in scores.items()}
     return RegionScores(
         video, size_hw, box_xyxy[first], frame_index[first], combine(filled, how), track_id[first], scores
     )
 
 
-def held_regions(regions: RegionScores, frame_index: Int64, held_from: Int64) -> RegionScores:
-    """The boxes of every frame of frame_index (T,), those of the frame held_from (T,) each; so a frame may have the
-    boxes of one before it."""
-    first, last = (np.searchsorted(regions.frame_index, held_from, side=side) for side in ("left", "right"))
+def held_regions(regions: RegionScores, frame_index: Int64, source_frame: Int64) -> RegionScores:
+    """The boxes of every frame of frame_index (T,): each frame takes those of source_frame (T,), an earlier frame or
+    itself."""
+    first, last = (np.searchsorted(regions.frame_index, source_frame, side=side) for side in ("left", "right"))
     num_rows = last - first
     rows = np.arange(num_rows.sum()) - np.repeat(np.cumsum(num_rows) - num_rows - first, num_rows)
     return replace(
@@ -114,9 +115,9 @@ def write_regions(regions: RegionScores, folder: Path) -> Path:
 
 def read_regions(folder: Path) -> dict[str, RegionScores]:
     """All tables below a folder, by video; none is an ordinary value. Raises MuldeError for one that is damaged."""
-    found = [_read_one(path) for path in tables_below(folder)]
-    distinct((one.video for one in found), f"videos of the tables in {folder}")
-    return {one.video: one for one in found}
+    tables = [_read_one(path) for path in tables_below(folder)]
+    distinct((regions.video for regions in tables), f"videos of the tables in {folder}")
+    return {regions.video: regions for regions in tables}
 
 
 def tables_below(folder: Path) -> list[Path]:
