@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mulde.api.model import train as train
     from mulde.api.result import Result as Result
     from mulde.density.estimator import MuldeDensity as MuldeDensity
+    from mulde.density.options import MuldeOptions as MuldeOptions
     from mulde.evaluation.protocol import Evaluation as Evaluation
 
 __version__ = "0.2.0"
@@ -30,6 +31,7 @@ __all__ = [
     "Evaluation",
     "Model",
     "MuldeDensity",
+    "MuldeOptions",
     "Result",
     "__version__",
     "errors",
@@ -44,6 +46,7 @@ _HOMES = {
     "Evaluation": "mulde.evaluation.protocol",
     "Model": "mulde.api.model",
     "MuldeDensity": "mulde.density.estimator",
+    "MuldeOptions": "mulde.density.options",
     "Result": "mulde.api.result",
     "evaluate": "mulde.api.evaluation",
     "extract": "mulde.api.features",

@@ -20,7 +20,18 @@ from mulde.pipeline.stages import run_score
 from mulde.progress import Reporter
 from tests.api_world import QUICK, write_small_world
 
-NAMES = {"train", "score", "load_model", "evaluate", "extract", "Model", "Result", "Evaluation", "MuldeDensity"}
+NAMES = {
+    "train",
+    "score",
+    "load_model",
+    "evaluate",
+    "extract",
+    "Model",
+    "Result",
+    "Evaluation",
+    "MuldeDensity",
+    "MuldeOptions",
+}
 
 
 @pytest.fixture(scope="module")
