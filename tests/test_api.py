@@ -158,6 +158,9 @@ def test_settings_come_from_a_file_too(world, store, tmp_path):
     (tmp_path / "own.toml").write_text('[density]\nmethod = "mixture"\n[fusion]\nfolds = 2\n')
     model = mulde.train(world / "train", settings=tmp_path / "own.toml", seed=3, store=store)
     assert (model.settings.density.method, model.settings.fusion.folds) == ("mixture", 2)
+    assert mulde.train(world / "train", settings=model.settings, store=store).settings == model.settings
+    with pytest.raises(UsageError, match="settings: expected settings by name, or a path, got int"):
+        mulde.train(world / "train", settings=3)
 
 
 def test_settings_that_training_fixed_are_refused(model, tmp_path):
@@ -312,5 +315,15 @@ def test_names_from_outside_are_escaped_in_a_notebook(model, world, store, tmp_p
     assert len(result.events)
     assert name in result.events["video"].iloc[0]
     assert "<img src=x" not in result._repr_html_()
-    (tmp_path / f"{name}.mp4").unlink()  # a video that is gone costs its pictures
+
+
+def test_a_video_that_is_gone_costs_its_pictures(model, world, store, tmp_path):
+    shutil.copy(world / "test/test01.mp4", tmp_path / "door.mp4")
+    result = model.score(tmp_path / "door.mp4", store=store, false_alarms_per_hour=1500)
+    assert len(result.events)
+    (tmp_path / "door.mp4").unlink()
     assert "data:image/jpeg" not in result._repr_html_()
+    with pytest.warns(MuldeWarning, match="door: no pictures: "):
+        assert result.report(tmp_path / "report.html").stat().st_size > 10_000
+    with pytest.raises(VideoError, match=r"door\.mp4"):
+        result.overlay(tmp_path / "overlay.mp4")

@@ -22,8 +22,9 @@ from mulde.settings_file import load_settings
 AnyPath = str | Path
 Source = AnyPath | Sequence[AnyPath]
 """A video, a folder of frames, a folder of videos, NAME:ROOT for a data set, or a list of these."""
-SettingsLike = Mapping[str, Any] | AnyPath | None
-"""Settings by name, `{"density": {"preset": "paper"}}` or `{"density.preset": "paper"}`, or the path of a TOML file."""
+SettingsLike = Mapping[str, Any] | AnyPath | Settings | None
+"""Settings by name, `{"density": {"preset": "paper"}}` or `{"density.preset": "paper"}`; the path of a TOML file; or
+those of a model."""
 
 
 class ApiReporter(Reporter):
@@ -75,13 +76,16 @@ def as_sources(source: Source) -> list[str]:
 def as_settings(command: str, settings: SettingsLike, detector: AnyPath | None) -> Settings:
     """The settings of a command. Raises UsageError for one that is unknown, out of bounds or without effect."""
     overrides, changes, config = [], list[str](), None
+    base = settings if isinstance(settings, Settings) else None
     if detector is not None:
         overrides = ['regions.finders=["yolo", "motion"]', f"regions.yolo.weights={_toml(str(detector))}"]
     if isinstance(settings, Mapping):
         changes = as_changes(settings)
-    elif settings is not None:
+    elif isinstance(settings, str | Path):
         config = user_path(settings)
-    chosen = load_settings(config, [*overrides, *changes])
+    elif settings is not None and base is None:
+        raise UsageError("settings", expected="settings by name, or a path", got=type(settings).__name__)
+    chosen = load_settings(config, [*overrides, *changes], base)
     check_used(command, changes, chosen)
     return chosen
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from mulde.api.calls import (
     AnyPath,
@@ -103,7 +104,7 @@ def load_model(
     path: AnyPath,
     *,
     detector: AnyPath | None = None,
-    settings: SettingsLike = None,
+    settings: Mapping[str, Any] | None = None,
     device: str = "auto",
 ) -> Model:
     """Read a model that `Model.save`, `mulde train` or `mulde run` wrote.
@@ -129,8 +130,8 @@ def load_model(
         >>> model = mulde.load_model("door.safetensors")
         >>> model.score("new.mp4").events
     """
-    if settings is not None and isinstance(settings, str | Path):
-        raise UsageError("settings of a trained model", expected="settings by name", got=f"the path {settings}")
+    if settings is not None and not isinstance(settings, Mapping):
+        raise UsageError("settings of a trained model", expected="settings by name", got=type(settings).__name__)
     changes = as_changes(settings or {})
     if detector is not None:
         changes += as_changes({"regions.yolo.weights": detector})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mulde.api.calls import AnyPath, reporting
 from mulde.datasets.base import Dataset, listing
-from mulde.errors import Failure, MuldeError, UsageError
+from mulde.errors import Failure, MuldeError, UsageError, VideoError
 from mulde.events import Event
 from mulde.names import output_path, user_path
 from mulde.pipeline.events.drawing import draw_overlay
@@ -22,6 +22,7 @@ from mulde.pipeline.review.report import run_report
 from mulde.pipeline.run_folder import RunFolder
 from mulde.pipeline.scoring.frames import to_frame, write_scores
 from mulde.pipeline.scoring.regions import region_columns
+from mulde.progress import Reporter
 from mulde.records import ScoredVideo
 from mulde.report.plots import as_png, score_curves
 from mulde.report.summary import EventSummary, summary_html
@@ -130,7 +131,7 @@ class Result:
         page = user_path(path)
         with reporting(False) as reporter, TemporaryDirectory(prefix="mulde-") as folder:
             root = Path(folder) / page.stem
-            self._write_run(root)
+            self._write_run(root, reporter)
             return run_report(root, page, reporter, embed_clips=False, links=False)
 
     def overlay(self, path: AnyPath, *, progress: bool | None = None) -> list[Path]:
@@ -194,12 +195,15 @@ class Result:
             raise UsageError(f"video {video!r}", expected=f"one of {listing(list(self.videos))}")
         return video
 
-    def _write_run(self, root: Path) -> None:
+    def _write_run(self, root: Path, reporter: Reporter) -> None:
         """The files of a run folder that a report is made of."""
         folder, events = RunFolder(root), by_video(self._events)
         for name, scored in self._scored.items():
             write_scores(scored, folder.scores)
-            write_pictures(events.get(name, []), self._stored[name], self._predictor.plan, root)
+            try:
+                write_pictures(events.get(name, []), self._stored[name], self._predictor.plan, root)
+            except VideoError as error:  # its scores are there
+                reporter.warn(f"{name}: no pictures: {error}")
         write_events(self._events, root)
         write_normal_pictures(self._events, self._predictor.normal_index, root)
         folder.write_settings(self._predictor.settings)

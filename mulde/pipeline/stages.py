@@ -202,7 +202,7 @@ def run_evaluate(
     events: bool = False,
 ) -> Evaluated:
     """Figures of the scores in a run folder against the labels of a data set; `<root>/metrics.json` and
-    `<root>/evaluation/` with curves and a page. events: besides, which event found which annotated anomaly."""
+    `<root>/evaluation/` with curves and a page. events: also, which event found which annotated anomaly."""
     if source is None:
         sources = read_record(root).sources
         if len(sources) != 1:
@@ -259,7 +259,7 @@ def _evaluate(
 
 
 def say_mixtures(videos: Sequence[StoredVideo], reporter: Reporter) -> World:
-    """What a model that is trained on these videos learns of their footage; a mixture is said."""
+    """What a model that is trained on these videos learns of their footage; a mixture is reported."""
     world = world_of(video.observed() for video in videos)
     for sentence in mixtures(world):
         reporter.warn(f"the training videos have {sentence}")
@@ -319,7 +319,7 @@ def run_all(settings: Settings, session: Session, *, overwrite: bool = False) ->
 
 
 def _open(sources: Sequence[str], split: str | None, session: Session) -> Opened:
-    """The videos of the sources; what is left out is said, and refused where the command is strict."""
+    """The videos of the sources; what is left out is reported, and refused where the command is strict."""
     opened = open_sources(sources, split)
     opened.report(session.reporter, strict=session.strict)
     return opened

@@ -48,7 +48,7 @@ class Predictor:
 
     @classmethod
     def open(cls, model: TrainedModel, name: str, changes: Sequence[str], device: str, reporter: Reporter) -> Predictor:
-        """name: of the model, for what is to be said of it. changes: KEY=VALUE of its settings, to extract and to set
+        """name: of the model, for messages. changes: KEY=VALUE of its settings, to extract and to set
         the alarm level with.
 
         Raises BundleError for a model that was trained on other features, UsageError for a setting that scoring cannot
