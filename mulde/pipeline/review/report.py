@@ -74,7 +74,9 @@ def run_report(run: Path, out: Path | None, reporter: Reporter, *, embed_clips: 
     with reporter.bar("report", len(report.events), "pictures") as advance:
         page = build_page(report, advance)
     write_text(place.page, page)
-    reporter.say(f"{len(report.events)} events of {len(report.videos)} videos, {len(page) / 1e6:.1f} MB")
+    events, videos = len(report.events), len(report.videos)
+    counts = f"{events} event{'s' * (events != 1)} of {videos} video{'s' * (videos != 1)}"
+    reporter.say(f"{counts}, {len(page) / 1e6:.1f} MB")
     return place.page
 
 

@@ -1,4 +1,4 @@
-// All that is known of one event: picture or video, reason, what drove it, and normal moments that resemble it.
+// All that is known of one event: picture or video, reason, what drove it, and the reference samples that resemble it.
 
 class Detail {
   // label(kind, why) is called by the buttons; played(seconds) while a video of the whole scene plays.
@@ -206,7 +206,7 @@ class Detail {
         element('figcaption', {}, isolated(video), words),
       );
     });
-    return element('div', { className: 'nearest' }, element('h3', {}, 'The most similar normal moments of training'), element('div', { className: 'moments' }, ...list));
+    return element('div', { className: 'nearest' }, element('h3', {}, 'The most similar moments of the training videos'), element('div', { className: 'samples' }, ...list));
   }
 }
 
