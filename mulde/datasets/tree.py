@@ -113,7 +113,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 @dataclass
 class _Folder:
-    """A folder that was visited: `name` below the root with a slash behind it, `most_frames` of a frame folder in or
+    """A folder that was visited: `name` below the root with a slash behind it, `max_frames` of a frame folder in or
     below it, `has_files`: a video file in or below it."""
 
     path: Path
@@ -122,7 +122,7 @@ class _Folder:
     parent: _Folder | None
     pictures: list[str] = field(default_factory=list)
     has_files: bool = False
-    most_frames: int = 0
+    max_frames: int = 0
     is_video: bool = False
 
 
@@ -149,7 +149,7 @@ class _Walker:
             self._decide(folder)
             if folder.parent is not None:
                 folder.parent.has_files |= folder.has_files
-                folder.parent.most_frames = max(folder.parent.most_frames, folder.most_frames)
+                folder.parent.max_frames = max(folder.parent.max_frames, folder.max_frames)
         videos = {folder.name[:-1] for folder in self._folders if folder.parent} | {
             os.path.splitext(name)[0] for name, _ in self.files
         }
@@ -170,11 +170,11 @@ class _Walker:
     def _decide(self, folder: _Folder) -> None:
         if not folder.pictures:
             return
-        if folder.has_files or folder.most_frames > len(folder.pictures):
+        if folder.has_files or folder.max_frames > len(folder.pictures):
             for name in folder.pictures:
                 self._leave_out(folder, name, Reason.PICTURE)
         else:
-            folder.is_video, folder.most_frames = True, len(folder.pictures)
+            folder.is_video, folder.max_frames = True, len(folder.pictures)
 
     def _visit(self, parent: _Folder | None, name: str) -> None:
         """A folder, which is `name` in `parent`, and all below it."""

@@ -61,16 +61,16 @@ def read_meta(meta: Meta, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return dict(settings), dict(learnt)
 
 
-def check_version(what: str, found: object, newest: int) -> int:
+def check_version(what: str, version: object, newest: int) -> int:
     """`found`, one of the versions 1 to `newest` that can be read. Raises BundleError for anything else."""
     known = range(1, newest + 1)
-    if isinstance(found, int) and found in known:
-        return found
-    newer = isinstance(found, int) and found > newest
+    if isinstance(version, int) and version in known:
+        return version
+    newer = isinstance(version, int) and version > newest
     raise BundleError(
         what,
         expected=f"one that mulde {__version__} reads, {' or '.join(map(str, known))}",
-        got=repr(found),
+        got=repr(version),
         hint="upgrade mulde, or train again with this one" if newer else "train again",
     )
 

@@ -64,7 +64,7 @@ class GaussianTruth:
         pull: Float64 = (x - posterior @ self.centres) / (self.variance + s**2)
         return pull
 
-    def least_dsm_loss(self, s: float, num_nodes: int = 80) -> float:
+    def lowest_dsm_loss(self, s: float, num_nodes: int = 80) -> float:
         """The lowest possible L_dsm at level s: 1/2 (D - s^2 E_{q_s} || grad log q_s ||^2), the variance of the noise
         that x' leaves open. By Gauss-Hermite quadrature, num_nodes^D nodes around each centre."""
         nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)

@@ -63,10 +63,10 @@ def test_the_exact_energy_reaches_the_least_loss_and_a_shifted_one_does_not(s):
     level = torch.full((len(z), 1), s, dtype=torch.float64)
     losses = dsm_per_row(torch.from_numpy(gradient), level, torch.from_numpy(z))
     assert float(losses.mean()) == pytest.approx(
-        truth.least_dsm_loss(s), abs=4 * float(losses.std()) / math.sqrt(len(z))
+        truth.lowest_dsm_loss(s), abs=4 * float(losses.std()) / math.sqrt(len(z))
     )
     worse = dsm_per_row(torch.from_numpy(gradient + 0.3 / s), level, torch.from_numpy(z))
-    assert float(worse.mean()) > truth.least_dsm_loss(s) + 0.05
+    assert float(worse.mean()) > truth.lowest_dsm_loss(s) + 0.05
 
 
 def test_sigma_is_log_uniform_and_the_levels_are_linear():

@@ -56,7 +56,7 @@ def test_exact_answers_reproduce_the_table(toy, s, energy_auc, norm_auc, least_l
     assert auc(truth.energy(normal, s), truth.energy(anomalous, s)) == pytest.approx(energy_auc, abs=0.004)
     norms = [np.square(truth.gradient(x, s)).sum(axis=1) for x in (normal, anomalous)]
     assert auc(*norms) == pytest.approx(norm_auc, abs=0.01)
-    assert truth.least_dsm_loss(s) == pytest.approx(least_loss, abs=0.02)
+    assert truth.lowest_dsm_loss(s) == pytest.approx(least_loss, abs=0.02)
 
 
 def test_exact_energy_is_a_density_and_its_gradient_is_its_slope():
@@ -93,7 +93,7 @@ def test_the_learnt_energy_follows_the_exact_one(toy, fitted, s):
 def test_the_held_out_loss_is_near_its_minimum(fitted):
     truth = toy_truth()
     spread = np.exp(np.linspace(np.log(1e-3), 0, 101))
-    least = np.mean([truth.least_dsm_loss(float(s), num_nodes=40) for s in spread])
+    least = np.mean([truth.lowest_dsm_loss(float(s), num_nodes=40) for s in spread])
     assert least - 0.03 < fitted.trained_.heldout_loss < least + 0.06
 
 

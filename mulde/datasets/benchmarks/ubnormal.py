@@ -71,8 +71,8 @@ class UbnormalTruth:
         for frame, path, wanted in _object_images(video):
             if wanted:
                 objects = _read_objects(path)
-                found = ((track, _largest_part(objects == number)) for track, number in wanted.items())
-                boxes += [Box(frame, track, *corners) for track, corners in found if corners is not None]
+                corners_by_track = ((track, _largest_part(objects == number)) for track, number in wanted.items())
+                boxes += [Box(frame, track, *corners) for track, corners in corners_by_track if corners is not None]
         return truth_from_boxes(video.name, boxes)
 
 
@@ -114,15 +114,15 @@ def _split(base: Path, split: str, lists: list[Path]) -> tuple[Video, ...]:
 
 def _list(root: Path, base: Path, file: str) -> Path:
     """A split list, which comes from another source than the videos: with them, in what was given, or beside them."""
-    found = find_files((base, root), file, 2, _SCENE) or find_files((base.parent,), file, 2, _SCENE)
-    if not found:
+    lists = find_files((base, root), file, 2, _SCENE) or find_files((base.parent,), file, 2, _SCENE)
+    if not lists:
         raise UsageError(
             f"ubnormal in {base}",
             expected=f"the split list scripts/{file}",
             got="no such file",
             hint="put scripts/*_video_names.txt of github.com/lilygeorgescu/UBnormal beside the Scene folders",
         )
-    different = {tuple(_listed(path)): path for path in reversed(found)}
+    different = {tuple(_listed(path)): path for path in reversed(lists)}
     if len(different) > 1:
         raise UsageError(
             f"ubnormal in {base}: two lists that differ",

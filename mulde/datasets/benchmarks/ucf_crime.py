@@ -88,10 +88,10 @@ def open_ucf_crime(root: Path) -> Benchmark:
         train_lists = find_files((top,), _TRAIN_LIST, levels)
         test_lists = [path for file in _TEST_LISTS for path in find_files((top,), file, levels)]
         if train_lists and test_lists:
-            found = _open(top, _train_list(top, train_lists), _test_list(top, test_lists))
-            videos = [video.path for split in SPLITS for video in found.videos(split)]
+            benchmark = _open(top, _train_list(top, train_lists), _test_list(top, test_lists))
+            videos = [video.path for split in SPLITS for video in benchmark.videos(split)]
             if top == root or any(path.is_relative_to(root.resolve()) for path in (*train_lists, *test_lists, *videos)):
-                return found
+                return benchmark
     raise wrong_layout(name, root, f"{_TRAIN_LIST} and {_TEST_LISTS[0]} somewhere in it, or {COMMON_LAYOUT}")
 
 
@@ -110,12 +110,12 @@ def _open(top: Path, train_list: Path, test_list: Path) -> Benchmark:
     return Benchmark("ucf-crime", Path(base), splits, UcfAnnotations(test_list))
 
 
-def _train_list(top: Path, found: list[Path]) -> Path:
+def _train_list(top: Path, lists: list[Path]) -> Path:
     """The list of training videos; a list without normal ones, as one archive has it, does not count."""
-    by_names = {names: path for path in reversed(found) if (names := frozenset(_normal(path)))}
+    by_names = {names: path for path in reversed(lists) if (names := frozenset(_normal(path)))}
     if not by_names:
         raise UsageError(
-            f"ucf-crime in {top}: {listing([str(path) for path in found], 5)}",
+            f"ucf-crime in {top}: {listing([str(path) for path in lists], 5)}",
             expected=f"paths of normal videos, as {_NORMAL}/Normal_Videos001_x264.mp4",
             got="none, as in the damaged list of one archive",
             hint=f"get {_TRAIN_LIST} from github.com/WaqasSultani/AnomalyDetectionCVPR2018",
@@ -123,9 +123,9 @@ def _train_list(top: Path, found: list[Path]) -> Path:
     return _same(top, _TRAIN_LIST, list(by_names.values()))
 
 
-def _test_list(top: Path, found: list[Path]) -> Path:
-    by_lines = {frozenset(tuple(line.split()) for line in _lines(path, UsageError)): path for path in reversed(found)}
-    return _same(top, _TEST_LISTS[0], list(by_lines.values()) if len(found) > 1 else found)
+def _test_list(top: Path, lists: list[Path]) -> Path:
+    by_lines = {frozenset(tuple(line.split()) for line in _lines(path, UsageError)): path for path in reversed(lists)}
+    return _same(top, _TEST_LISTS[0], list(by_lines.values()) if len(lists) > 1 else lists)
 
 
 def _same(top: Path, name: str, different: list[Path]) -> Path:

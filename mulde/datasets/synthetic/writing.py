@@ -80,9 +80,9 @@ def _is_there(root: Path, settings: WorldSettings) -> bool:
                 got=" ".join(there.split()),
                 hint="another folder, or to delete this one",
             )
-    found = sorted(path.name for path in root.iterdir())
-    if found:
-        raise UsageError(f"synthetic world in {root}", expected="an empty folder", got=", ".join(found[:10]))
+    names = sorted(path.name for path in root.iterdir())
+    if names:
+        raise UsageError(f"synthetic world in {root}", expected="an empty folder", got=", ".join(names[:10]))
     return False
 
 

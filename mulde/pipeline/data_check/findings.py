@@ -78,6 +78,3 @@ class CheckReport:
     @property
     def faults(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.severity == FAULT]
-
-    def of_kind(self, kind: str) -> list[Finding]:
-        return [finding for finding in self.findings if finding.kind == kind]

@@ -31,7 +31,7 @@ from mulde.typed import Count, FileModel, Positive, known_fields, read_typed, va
 SCHEMA_VERSION = 1
 _DIGITS = 6
 Plain = dict[str, Any]
-_Judged = tuple[dict[str, ScoredVideo], dict[str, LabelTrack]]
+_ScoredAndLabelled = tuple[dict[str, ScoredVideo], dict[str, LabelTrack]]
 
 
 @dataclass(frozen=True)
@@ -123,16 +123,16 @@ def _read_metrics(folder: Path) -> Plain:
     path = folder / METRICS
     if not path.is_file():
         raise MuldeError(f"no figures in {folder}", expected=METRICS, hint="labelled test videos")
-    found: Plain = read_typed(path, dict[str, Any], max_bytes=2**28)
-    check_metrics(found, path)
-    return found
+    metrics: Plain = read_typed(path, dict[str, Any], max_bytes=2**28)
+    check_metrics(metrics, path)
+    return metrics
 
 
 def _figures(seeds: Sequence[int], metrics: Sequence[Plain]) -> Plain:
     """smoothing -> `scores` (mulde and each null score, figure by figure) and what else a row of the evaluation has."""
     table: Plain = {}
     for i, row in enumerate(metrics[0]["rows"]):
-        rows = [one["rows"][i] for one in metrics]
+        rows = [of_seed["rows"][i] for of_seed in metrics]
         scores = {"mulde": across(seeds, [r["result"] for r in rows])}
         scores |= {name: across(seeds, [r["nulls"][name] for r in rows]) for name in row["nulls"]}
         rest = {key: across(seeds, [r.get(key) for r in rows]) for key in row if key not in _FIGURES_OF_ROW}
@@ -190,24 +190,24 @@ def changed_settings(config: Plain, here: Plain) -> Plain:
     return {key: {"config": was, "here": now} for key, was, now in differences(config, here)}
 
 
-def _read_scores(done: Reproduction, folder: Path) -> _Judged:
+def _read_scores(done: Reproduction, folder: Path) -> _ScoredAndLabelled:
     """The scores of one seed and the labels that they were compared with."""
     dataset = labelled_dataset(open_source(done.source), done.source)
     scored = read_scores(folder / "scores")
     return scored, read_labels(dataset, scored)
 
 
-def _labels_digest(judged: _Judged) -> str:
+def _labels_digest(with_labels: _ScoredAndLabelled) -> str:
     """Digest of the anomalous spans of every evaluated video: which label set was used, whatever it is called."""
-    return fingerprint({name: [len(track), track.spans()] for name, track in judged[1].items()})
+    return fingerprint({name: [len(track), track.spans()] for name, track in with_labels[1].items()})
 
 
-def _variant(judged: _Judged, name: str) -> Plain:
-    scored, labels = judged
+def _variant(with_labels: _ScoredAndLabelled, name: str) -> Plain:
+    scored, labels = with_labels
     fused = {video: scored[video].track.fused for video in labels}
     sigma = {video: scored[video].sigma_frames for video in labels}
-    found = evaluate_tracks(fused, labels, sigma, bootstrap=0, compat=name).to_dict()["compat"]
-    return dict(found) if isinstance(found, dict) else {}
+    figures = evaluate_tracks(fused, labels, sigma, bootstrap=0, compat=name).to_dict()["compat"]
+    return dict(figures) if isinstance(figures, dict) else {}
 
 
 def _training(training: _Training) -> Plain:

@@ -165,12 +165,12 @@ def draw_training(progress: Sequence[TrainingProgress], density: MuldeDensity, e
     """The course of the training, beside the least held-out loss of each band of noise levels."""
     edges = np.geomspace(float(density.sigma_[0]), float(density.sigma_[-1]), NUM_BANDS + 1)
     inside = np.geomspace(edges[:-1], edges[1:], 21, axis=1)  # (bands, 21)
-    least = [np.mean([exact.least_dsm_loss(float(s), num_nodes=40) for s in band]) for band in inside]
+    lowest = [np.mean([exact.lowest_dsm_loss(float(s), num_nodes=40) for s in band]) for band in inside]
     figures.plot_training(
         progress,
         out / "training.png",
         band_names=[f"sigma {low:.2g} to {high:.2g}" for low, high in pairwise(edges.tolist())],
-        lowest_losses=[float(np.mean(least)), *map(float, least)],
+        lowest_losses=[float(np.mean(lowest)), *map(float, lowest)],
     )
     return out / "training.png"
 

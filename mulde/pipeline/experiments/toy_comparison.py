@@ -142,7 +142,7 @@ def compare(learnt: Field, exact: GaussianTruth, plane: Plane, sigma: Sequence[f
             correlation=_correlation(learnt, exact, plane, s),
             dsm_loss_learnt=_dsm_loss(learnt, noised, z, s),
             dsm_loss_exact=_dsm_loss(exact, noised, z, s),
-            dsm_loss_least=exact.least_dsm_loss(s),
+            dsm_loss_least=exact.lowest_dsm_loss(s),
         )
         for i, s in enumerate(sigma)
     ]

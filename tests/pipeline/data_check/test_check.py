@@ -15,7 +15,7 @@ from mulde.errors import UsageError
 from mulde.media import write_video
 from mulde.pipeline.data_check.check import check_data
 from mulde.pipeline.data_check.decoding import gaps
-from mulde.pipeline.data_check.findings import KINDS, CheckReport
+from mulde.pipeline.data_check.findings import KINDS, CheckReport, Finding
 from mulde.progress import Reporter
 from mulde.records import spans
 from tests.conftest import moving_square
@@ -28,6 +28,10 @@ TEST = [f"Test{i:03d}" for i in range(1, 12)]
 
 def check(source: str) -> CheckReport:
     return check_data(source, Reporter(quiet=True))
+
+
+def of_kind(report: CheckReport, kind: str) -> list[Finding]:
+    return [finding for finding in report.findings if finding.kind == kind]
 
 
 def found(report: CheckReport) -> set[tuple[str, str]]:
@@ -78,7 +82,7 @@ def test_a_clean_copy_has_no_fault(clean_ped2):
     assert report.faults == []
     assert report.num_videos == {"train": 5, "test": 11}
     assert report.num_frames["test"] == sum(len(list((clean_ped2 / "Test" / name).iterdir())) for name in TEST)
-    wholly = {f.video for f in report.of_kind("wholly anomalous")}
+    wholly = {f.video for f in of_kind(report, "wholly anomalous")}
     assert wholly == {f"test/Test{i:03d}" for i in (3, 8, 9, 10, 11)}
     assert {f.kind for f in report.findings} == {"wholly anomalous", "not whole"}
 
@@ -316,7 +320,7 @@ def test_what_a_mat_file_was_taken_for_is_said(footage):
 
     (footage / "labels").mkdir()
     savemat(footage / "labels" / "v3.mat", {"gt": np.array([[3, 5], [8, 8]])})
-    notes = check(str(footage)).of_kind("labels read as")
+    notes = of_kind(check(str(footage)), "labels read as")
     assert [(f.video, f.what) for f in notes] == [
         ("test/v3", "v3.mat: variable gt, 2 intervals, 1-based and inclusive")
     ]
@@ -338,7 +342,7 @@ def test_a_twin_that_was_renamed_or_coded_anew(footage):
     said = {f.video: f.what for f in report.faults}
     assert said["test/x1"] == "every frame is that of train/v1"
     assert said["test/x2"].startswith("it looks like train/v2, encoded again (correlation 0.9")
-    assert "48 x 64 (1 videos)" in report.of_kind("frame sizes")[0].what
+    assert "48 x 64 (1 videos)" in of_kind(report, "frame sizes")[0].what
 
 
 def test_empty_and_broken_files(footage):
@@ -355,7 +359,7 @@ def test_rates(footage):
     write_video(footage / "test" / "ten.mp4", iter(moving_square(seed=8, speed_px=9)), Fraction(10))
     report = check(str(footage))
     assert found(report) == {("frame rate", "test/slow")}
-    assert "25 (4 videos), 0.5 (1 videos), 10 (1 videos)" in report.of_kind("frame rates")[0].what
+    assert "25 (4 videos), 0.5 (1 videos), 10 (1 videos)" in of_kind(report, "frame rates")[0].what
 
 
 def test_a_video_that_changes_its_size_inside(footage):
@@ -412,7 +416,7 @@ def test_what_lies_beside_the_videos_of_own_footage_is_a_note(tmp_path):
         write_video(tmp_path / split / "a.mp4", iter(moving_square(4, seed=len(split))), Fraction(25))
     for name in ("train/folder.jpg", "val.mp4", "notes.txt"):
         (tmp_path / name).touch()
-    notes = check_data(str(tmp_path), Reporter(quiet=True)).of_kind("left out")
+    notes = of_kind(check_data(str(tmp_path), Reporter(quiet=True)), "left out")
     assert [finding.what for finding in notes] == [
         "1 video outside train/ and test/: val.mp4; 1 picture beside videos: train/folder.jpg"
     ]
