@@ -1,1 +1,1 @@
-"""Regions, tracks and feature rows from windows of frames; the networks that can be named."""
+"""Regions, tracks and feature rows from windows of frames; `registry` lists the extractors, a file each."""
