@@ -30,7 +30,7 @@ class Exclusions:
 
     ranges: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
 
-    def of(self, video: str) -> tuple[Range, ...]:
+    def ranges_of(self, video: str) -> tuple[Range, ...]:
         return self.ranges.get(video, ())
 
     def as_record(self) -> list[FrameRange]:

@@ -74,7 +74,7 @@ def split_folds(
     does not count. Raises FitError when no video has any frame.
     """
     wanted = settings.folds
-    whole = [Share(video, 0, video.end_frame, exclusions.of(video.video.name)) for video in videos]
+    whole = [Share(video, 0, video.end_frame, exclusions.ranges_of(video.video.name)) for video in videos]
     whole = [share for share in whole if len(share.frame_index)]
     if not whole:
         got = f"{len(videos)} with every frame excluded" if videos else "none"

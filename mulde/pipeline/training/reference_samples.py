@@ -61,7 +61,7 @@ def draw_reference_samples(
     rng = np.random.default_rng(seed)
     kinds = {whole: _nothing(dims) for whole in (False, True)}
     for place, stored in enumerate(videos):
-        tables = {name: _normal_rows(stored.features(name), exclusions.of(stored.video.name)) for name in dims}
+        tables = {name: _normal_rows(stored.features(name), exclusions.ranges_of(stored.video.name)) for name in dims}
         for whole, drawn in kinds.items():
             of_kind = {name: table for name, table in tables.items() if (table.box_xyxy is None) == whole}
             if of_kind:

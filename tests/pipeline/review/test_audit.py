@@ -113,7 +113,7 @@ def test_what_does_not_belong_comes_first_and_is_left_out(audit, videos, bundle,
     assert alarms(bundle, videos[2]) == []  # the anomaly hid itself
     assert any(event.start_frame < 30 and event.end_frame > 20 for event in alarms(again, videos[2]))
     after = pd.read_csv(write_audit(again, videos, plan_of(*OPTIONS), tmp_path / "again", Told()))
-    ranges = left_out.of("clip2")
+    ranges = left_out.ranges_of("clip2")
     for row in after[after["video"] == "clip2"].itertuples():
         assert all(row.end_frame <= start or end <= row.start_frame for start, end in ranges)
 
@@ -172,7 +172,7 @@ def test_parts_of_a_single_video_keep_its_frame_numbers(videos, tmp_path):
     assert len(alone.normal) == 5
     table = pd.read_csv(write_audit(alone, videos[2:3], plan_of(*OPTIONS), tmp_path, Told()))
     assert set(table["video"]) == {"clip2"}
-    assert kept(table["peak_frame"].to_numpy(), left_out.of("clip2")).all()
+    assert kept(table["peak_frame"].to_numpy(), left_out.ranges_of("clip2")).all()
     assert table["peak_frame"].iloc[0] in range(17, 33)
 
 

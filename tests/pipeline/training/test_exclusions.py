@@ -41,7 +41,7 @@ def test_ranges_are_merged_and_sorted(tmp_path):
     path = written(tmp_path, "video,start_frame,end_frame\nb,0,50\na,30,40\na,10,20\na,15,25\na,40,41\n")
     left_out = read_exclusions(path, VIDEOS)
     assert left_out.ranges == {"a": ((10, 25), (30, 41)), "b": ((0, 50),)}
-    assert left_out.of("dir/ü c") == ()
+    assert left_out.ranges_of("dir/ü c") == ()
     assert left_out.as_record()[1] == FrameRange(video="a", start_frame=30, end_frame=41)
 
 
@@ -125,7 +125,10 @@ def test_every_frame_that_is_left_is_fitted_on_or_held_out_and_no_other(count, n
     videos = [video(f"v{i}") for i in range(num_videos)]
     left_out = Exclusions({"v0": ((0, 10), (40, 60)), "v1": ((0, 100),)})
     wanted = {
-        (v.video.name, f) for v in videos for f in range(100) if kept(np.array([f]), left_out.of(v.video.name))[0]
+        (v.video.name, f)
+        for v in videos
+        for f in range(100)
+        if kept(np.array([f]), left_out.ranges_of(v.video.name))[0]
     }
     made = folds(videos, left_out, count)
     held = [(share.name, f) for fold in made for share in fold.heldout for f in share.frame_index]
