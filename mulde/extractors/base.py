@@ -32,7 +32,9 @@ class RegionFinder(Protocol):
 class Extractor(Protocol):
     """Turns the core frames of a window, and the boxes in them, into feature rows.
 
-    Several threads call one object at the same time, so it keeps no state between calls.
+    Several threads call one object at the same time, so it keeps no state between calls. One that needs its `after`
+    frames only for the first `before` frames of a video may say so with an attribute `after_with_past`, the number of
+    frames behind that all others need: streams are then not delayed.
     """
 
     name: str
