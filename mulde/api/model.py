@@ -197,7 +197,7 @@ class Model:
         return f"Model({', '.join(self.streams)}; {kept})"
 
     def save(self, path: AnyPath) -> None:
-        """Write the model to a file, and the index of normal moments beside it as `normal_moments.parquet`.
+        """Write the model to a file, and the index of reference samples beside it as `normal_moments.parquet`.
 
         The paths of weights are not part of the file. They go into the user's own record (`weights.json` in
         `MULDE_CONFIG`, else `~/.config/mulde`), so that this user's programs find the weights again.

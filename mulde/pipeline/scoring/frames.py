@@ -23,8 +23,8 @@ from mulde.pipeline.model.calibration import combine, frame_maximum
 from mulde.pipeline.scoring.regions import (
     STREAM_PREFIX,
     ScoredRows,
-    held_regions,
     region_scores,
+    repeated_regions,
     stream_columns,
     tables_below,
 )
@@ -102,7 +102,7 @@ def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
     )
     regions = region_scores(name, stored.size_hw, scores.rows, how) if scores.rows else None
     if regions is not None and not stored.described.all():
-        regions = held_regions(regions, stored.frame_index, described[source_row])
+        regions = repeated_regions(regions, stored.frame_index, described[source_row])
     return ScoredVideo(track, sigma_frames, int(scores.empty.sum()), float(stored.rate), regions)
 
 

@@ -63,7 +63,7 @@ def region_scores(video: str, size_hw: tuple[int, int], streams: Mapping[str, Sc
     )
 
 
-def held_regions(regions: RegionScores, frame_index: Int64, source_frame: Int64) -> RegionScores:
+def repeated_regions(regions: RegionScores, frame_index: Int64, source_frame: Int64) -> RegionScores:
     """The boxes of every frame of frame_index (T,): each frame takes those of source_frame (T,), an earlier frame or
     itself."""
     first, last = (np.searchsorted(regions.frame_index, source_frame, side=side) for side in ("left", "right"))

@@ -39,7 +39,7 @@ class VirtualList {
     });
   }
 
-  draw(anew) {
+  draw(isRefresh) {
     const { scrollTop, clientHeight } = this.box;
     const first = Math.max(Math.floor(scrollTop / this.rowHeight) - 2, 0);
     const last = Math.min(Math.ceil((scrollTop + clientHeight) / this.rowHeight) + 2, this.length);
@@ -50,7 +50,7 @@ class VirtualList {
       const index = Number(row.dataset.index);
       if (wanted.has(index)) {
         wanted.delete(index);
-        if (anew) this.put(row, index);
+        if (isRefresh) this.put(row, index);
       } else free.push(row);
     }
     for (const index of wanted) {

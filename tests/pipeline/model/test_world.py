@@ -37,7 +37,7 @@ from mulde.pipeline.model.world import (
     other_objects,
     world_of,
 )
-from mulde.pipeline.scoring.regions import held_regions, read_regions_of
+from mulde.pipeline.scoring.regions import read_regions_of, repeated_regions
 from mulde.records import RegionScores
 from mulde.settings_file import load_settings
 from tests.media.media_samples import encode, remux
@@ -497,7 +497,7 @@ def test_boxes_are_held_until_the_next_frame_that_was_worked_on():
     box = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [4, 4, 6, 6]], np.float32)
     found = RegionScores("v", (9, 9), box, np.array([0, 0, 4]), np.array([1.0, 2, 3]), np.array([-1, -1, 5]),
                          {"a": np.array([1.0, 2, 3])})  # fmt: skip
-    held = held_regions(found, np.arange(6), np.array([0, 0, 2, 2, 4, 4]))
+    held = repeated_regions(found, np.arange(6), np.array([0, 0, 2, 2, 4, 4]))
     assert held.frame_index.tolist() == [0, 0, 1, 1, 4, 5]
     assert held.anomaly_score.tolist() == [1, 2, 1, 2, 3, 3]
     assert held.box_xyxy[-1].tolist() == [4, 4, 6, 6]
