@@ -81,7 +81,7 @@ class MuldeDensity(Density):
         device: str = "cpu",
         **changes: Any,
     ) -> None:
-        self.options = (options or self.OPTIONS()).changed(changes) if changes else options
+        self.options = self._changed(options, changes) if changes else options
         self.contamination = contamination
         self.seed = seed
         self.device = device
@@ -100,8 +100,15 @@ class MuldeDensity(Density):
         changes = {name: params.pop(name) for name in list(params) if name in names}
         super().set_params(**params)
         if changes:
-            self.options = (self.options or self.OPTIONS()).changed(changes)
+            self.options = self._changed(self.options, changes)
         return self
+
+    @classmethod
+    def _changed(cls, options: MuldeOptions | None, changes: Mapping[str, Any]) -> Any:
+        options = cls.OPTIONS() if options is None else options  # type: ignore[assignment]
+        if not isinstance(options, cls.OPTIONS):
+            raise UsageError("options", expected=f"{cls.OPTIONS.__name__} or None", got=type(options).__name__)
+        return options.changed(changes)
 
     def energies(self, X: ArrayLike) -> Float32:
         """E(x, s) of rows X (N, D) at each noise level of `sigma_`: (N, L) float32; higher = more anomalous.
