@@ -62,14 +62,15 @@ class Painter:
 
     def paint_boxes(self, image: UInt8, frame_index: int) -> None:
         """Only the boxes, the one of the present event with a second rim."""
-        if self._regions is None:
+        regions = self._regions
+        if regions is None:
             return
-        rows = self._rows(frame_index)
+        rows = np.arange(*np.searchsorted(regions.frame_index, [frame_index, frame_index + 1]))
         event = self._event_at(frame_index)
-        subject = self._subject(event, rows, frame_index) if event is not None else -1
-        ascending = rows[np.argsort(self._regions.anomaly_score[rows], kind="stable")]
+        subject = self._subject(regions, event, rows, frame_index) if event is not None else -1
+        ascending = rows[np.argsort(regions.anomaly_score[rows], kind="stable")]
         for row in ascending:  # the highest on top
-            self._draw_box(image, int(row), is_subject=row == subject)
+            self._draw_box(image, regions, int(row), is_subject=row == subject)
         if event is not None and event.reason is not None and event.reason.region is not None and subject < 0:
             self._draw_subject_alone(image, event.reason.region, frame_index)
 
@@ -84,11 +85,6 @@ class Painter:
             )
         return at
 
-    def _rows(self, frame_index: int) -> Int64:
-        assert self._regions is not None
-        first, last = np.searchsorted(self._regions.frame_index, [frame_index, frame_index + 1])
-        return np.arange(first, last)
-
     def _event_at(self, frame_index: int) -> Event | None:
         last = bisect_right(self._events, frame_index, key=lambda event: event.start_frame) - 1
         return self._events[last] if last >= 0 and frame_index < self._events[last].end_frame else None
@@ -101,41 +97,38 @@ class Painter:
         event = self._events[last]
         return event if time_s <= max(event.end_s, event.start_s + _HOLD_S) else None
 
-    def _subject(self, event: Event, rows: Int64, frame_index: int) -> int:
+    def _subject(self, regions: RegionScores, event: Event, rows: Int64, frame_index: int) -> int:
         """The row of the box that the event is about: the one on its track, else the highest above the level; -1 where
         there is none."""
-        assert self._regions is not None
         region = None if event.reason is None else event.reason.region
         if not rows.size:
             return -1
         if region is not None and region.track_id >= 0:
-            same = rows[self._regions.track_id[rows] == region.track_id]
+            same = rows[regions.track_id[rows] == region.track_id]
             if same.size:
                 return int(same[0])
         if region is not None and region.frame_index == frame_index:
-            apart = np.abs(self._regions.box_xyxy[rows] - np.array(region.box_xyxy)).max(axis=1)
+            apart = np.abs(regions.box_xyxy[rows] - np.array(region.box_xyxy)).max(axis=1)
             return int(rows[apart.argmin()]) if apart.min() < 1 else -1
-        best = int(rows[self._regions.anomaly_score[rows].argmax()])
-        return best if self._is_alarm(best) else -1
+        best = int(rows[regions.anomaly_score[rows].argmax()])
+        return best if self._is_alarm(regions, best) else -1
 
-    def _is_alarm(self, row: int) -> bool:
-        assert self._regions is not None
-        return self._level is not None and bool(self._regions.anomaly_score[row] >= self._level)
+    def _is_alarm(self, regions: RegionScores, row: int) -> bool:
+        return self._level is not None and bool(regions.anomaly_score[row] >= self._level)
 
-    def _draw_box(self, image: UInt8, row: int, *, is_subject: bool) -> None:
-        assert self._regions is not None
+    def _draw_box(self, image: UInt8, regions: RegionScores, row: int, *, is_subject: bool) -> None:
         import cv2
 
-        x0, y0, x1, y1 = np.rint(self._regions.box_xyxy[row] * self._scale).astype(int).tolist()
+        x0, y0, x1, y1 = np.rint(regions.box_xyxy[row] * self._scale).astype(int).tolist()
         colour = tuple(self._colours[row].tolist())
-        is_alarm = self._is_alarm(row)
+        is_alarm = self._is_alarm(regions, row)
         thickness = 2 * self._thin if is_alarm else self._thin
         if is_alarm or is_subject or self._thin > 1:  # a rim; thin boxes of small pictures would drown in it
             cv2.rectangle(image, (x0, y0), (x1, y1), BLACK, thickness + 2)
         cv2.rectangle(image, (x0, y0), (x1, y1), colour, thickness)
         if is_subject:
             self._draw_rim(image, (x0, y0, x1, y1))
-        self._draw_tag(image, row, (x0, y0, x1, y1), is_alarm=is_alarm or is_subject, is_subject=is_subject)
+        self._draw_tag(image, regions, row, (x0, y0, x1, y1), is_alarm=is_alarm or is_subject, is_subject=is_subject)
 
     def _draw_rim(self, image: UInt8, box: tuple[int, int, int, int]) -> None:
         import cv2
@@ -151,11 +144,17 @@ class Painter:
             self._draw_rim(image, (box[0], box[1], box[2], box[3]))
 
     def _draw_tag(
-        self, image: UInt8, row: int, box: tuple[int, int, int, int], *, is_alarm: bool, is_subject: bool
+        self,
+        image: UInt8,
+        regions: RegionScores,
+        row: int,
+        box: tuple[int, int, int, int],
+        *,
+        is_alarm: bool,
+        is_subject: bool,
     ) -> None:
         """Track id, and above the level the score, above the box or, at the upper border, below it."""
-        assert self._regions is not None
-        track, score = int(self._regions.track_id[row]), self._regions.anomaly_score[row]
+        track, score = int(regions.track_id[row]), regions.anomaly_score[row]
         words = [f"#{track}"] if track >= 0 else []
         words += [f"score {score:.1f}" if is_subject else f"{score:.1f}"] if is_alarm else []
         if not words:
