@@ -1,4 +1,4 @@
-"""The yardsticks, with the interface of MULDE: Gaussian mixture, nearest neighbours, Mahalanobis distance."""
+"""The baselines, with the interface of MULDE: Gaussian mixture, nearest neighbours, Mahalanobis distance."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def with_yardstick(tmp_path_factory):
+def with_baseline(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     streams = {"velocity": trained("velocity"), "geometry": trained("geometry", "neighbours")}
     Bundle(streams, SETTINGS, MADE_FROM, TrainingRecord()).save(path)
@@ -122,8 +122,8 @@ def test_the_files_say_what_they_are(model, tmp_path):
         assert graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value == width
 
 
-def test_one_stream_alone(with_yardstick, tmp_path):
-    export(with_yardstick, tmp_path / "out", ["onnx"], ["velocity"])
+def test_one_stream_alone(with_baseline, tmp_path):
+    export(with_baseline, tmp_path / "out", ["onnx"], ["velocity"])
     assert names(tmp_path / "out") == VELOCITY | {"export.json"}
     assert list(json.loads((tmp_path / "out" / "export.json").read_text())["streams"]) == ["velocity"]
 
@@ -137,10 +137,10 @@ def test_a_bundle_of_version_1_can_be_exported(tmp_path):
         np.testing.assert_allclose(scores, then["anomaly_score"][stream], rtol=1e-4, atol=1e-4)
 
 
-def test_a_stream_that_cannot_be_exported_is_named_and_nothing_is_written(with_yardstick, tmp_path):
+def test_a_stream_that_cannot_be_exported_is_named_and_nothing_is_written(with_baseline, tmp_path):
     sentence = "stream geometry as ONNX: expected a density with a network: mulde or msma, got neighbours"
     with pytest.raises(UsageError, match=re.escape(sentence)):
-        export(with_yardstick, tmp_path / "out", ["onnx"])
+        export(with_baseline, tmp_path / "out", ["onnx"])
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,6 @@
-"""MULDE beside its yardsticks on the features of one data set: frame AUC, mean and spread over seeds.
+"""MULDE beside its baselines on the features of one data set: frame AUC, mean and spread over seeds.
 
-    .venv/bin/python benchmarks/yardsticks.py ucsd-ped2:ROOT --detector yolov8n_int8_openvino_model --seed 0 --seed 1
+    .venv/bin/python benchmarks/baselines.py ucsd-ped2:ROOT --detector yolov8n_int8_openvino_model --seed 0 --seed 1
 
 Each variant is a density with options, trained on the training split and scored on the test split with everything else
 equal; nothing is chosen by the test labels. `--variant "mulde precision=bfloat16"` adds one; see DEFAULT. Per seed the
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, action="append", help="repeatable; default 0 to 4")
     parser.add_argument("--variant", action="append", help=f"repeatable; default {', '.join(DEFAULT)}")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE, for all variants")
-    parser.add_argument("--out", type=Path, default=Path("yardsticks.json"))
+    parser.add_argument("--out", type=Path, default=Path("baselines.json"))
     args = parser.parse_args()
     seeds = args.seed or [0, 1, 2, 3, 4]
     place = Session.open(args.store, "auto", Reporter(quiet=True))
