@@ -327,3 +327,14 @@ def test_a_video_that_is_gone_costs_its_pictures(model, world, store, tmp_path):
         assert result.report(tmp_path / "report.html").stat().st_size > 10_000
     with pytest.raises(VideoError, match=r"door\.mp4"):
         result.overlay(tmp_path / "overlay.mp4")
+
+
+def test_labels_that_are_not_there_are_called_labels(result, tmp_path):
+    with pytest.raises(UsageError, match=r"labels .*none\.csv: expected a labels.csv, .* got nothing that is there"):
+        mulde.evaluate(result, tmp_path / "none.csv")
+
+
+def test_exclusions_that_cannot_be_read_are_refused_before_anything_is_extracted(world, tmp_path):
+    with pytest.raises(UsageError, match=r"none\.csv cannot be read"):
+        mulde.train(world / "train", exclude=tmp_path / "none.csv", store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()

@@ -79,7 +79,7 @@ def _dataset(result: Result, labels: Labels, reporter: Reporter) -> Dataset:
     name, path = parse_source(str(labels))
     if name is None and path.is_file():
         return _CsvLabels(tuple(test), path, reporter)
-    dataset = open_source(str(labels)).dataset
+    dataset = None if name is None and not path.exists() else open_source(str(labels)).dataset
     if dataset is None:
         got = "a folder without test/" if path.is_dir() else "nothing that is there"
         raise UsageError(f"labels {labels}", expected="a labels.csv, or a data set with labels", got=got)

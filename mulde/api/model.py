@@ -35,7 +35,7 @@ from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.predictor.stream import FrameScorer, ScoredFrame
 from mulde.pipeline.scoring.threshold import learn_threshold
 from mulde.pipeline.stages import fit_bundle, say_mixtures
-from mulde.pipeline.training.exclusions import Exclusions, read_exclusions
+from mulde.pipeline.training.exclusions import Exclusions, check_exclusions, read_exclusions
 from mulde.pipeline.training.fit import check_density
 from mulde.pipeline.training.reference_samples import make_normal_index
 from mulde.progress import Reporter
@@ -85,6 +85,8 @@ def train(
     """
     chosen = as_settings("train", settings, detector)
     check_density(chosen.density)
+    if exclude is not None:
+        check_exclusions(user_path(exclude))
     with reporting(progress) as reporter, working(store, device, reporter) as session:
         opened = open_sources(as_sources(source), "train")
         opened.report(reporter)

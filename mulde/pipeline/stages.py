@@ -40,7 +40,7 @@ from mulde.pipeline.run_folder import (
 )
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.pipeline.scoring.regions import read_regions
-from mulde.pipeline.training.exclusions import Exclusions, read_exclusions
+from mulde.pipeline.training.exclusions import Exclusions, check_exclusions, read_exclusions
 from mulde.pipeline.training.fit import CHECKPOINTS, check_density, train
 from mulde.pipeline.training.reference_samples import make_normal_index
 from mulde.progress import Reporter
@@ -79,6 +79,8 @@ def run_train(
     """A model from normal videos (the training split of a data set): `<out>/model.safetensors`, and what looks least
     normal among them, `<out>/audit.csv`. exclude: a table of frame ranges not to learn from."""
     check_density(settings.density)
+    if exclude:
+        check_exclusions(exclude)
     claim(out, "train", sources, settings)
     opened = _open(sources, "train", session)
     folder = _start(out, settings, sources, session, kind="train", seed=seed, left_out=as_record(opened.left_out))

@@ -71,6 +71,11 @@ def read_exclusions(path: Path, videos: Sequence[StoredVideo]) -> Exclusions:
     return Exclusions({video: tuple(spans(flags)) for video, flags in sorted(excluded.items())})
 
 
+def check_exclusions(path: Path) -> None:
+    """Refuse what `read_exclusions` cannot read whatever the videos are, before hours go into their features."""
+    _chosen_rows(path)
+
+
 def _chosen_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The cells of the rows that are to be excluded, each with its line."""
     table = read_csv(path, error=UsageError)
