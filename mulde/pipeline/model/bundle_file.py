@@ -139,7 +139,10 @@ def _check_index(path: Path) -> None:
     """Raises ValueError where the index of the tensors is larger than the file or than any bundle's."""
     with path.open("rb") as file:
         num_bytes = int.from_bytes(file.read(8), "little")
-    most = min(_MAX_INDEX_BYTES, path.stat().st_size - 8)
+    size = path.stat().st_size
+    if size < 8:
+        raise ValueError(f"a file of {size} bytes")
+    most = min(_MAX_INDEX_BYTES, size - 8)
     if num_bytes > most:
         raise ValueError(f"an index of {num_bytes:,} bytes, at most {most:,} can be")
 
