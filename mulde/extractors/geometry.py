@@ -51,4 +51,11 @@ def _describe(comparison: Comparison, settings: NoSettings) -> Wording:
     return f"{often} as {word} as usual{comparison.place}", {name: ratio}
 
 
-GEOMETRY = ExtractorSpec(name="geometry", object_centric=True, build=_build, column_groups=_groups, describe=_describe)
+GEOMETRY = ExtractorSpec(
+    name="geometry",
+    object_centric=True,
+    build=_build,
+    column_groups=_groups,
+    describe=_describe,
+    needs_pixels=False,
+)

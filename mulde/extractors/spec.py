@@ -98,6 +98,7 @@ class ExtractorSpec:
         column_groups: The group of each of the `dim` columns; reasons say how much each group adds.
         describe: What is unusual about a row, in words and numbers.
         uses_flow: Whether it reads `shared.motion`, so that `[features.flow]` has an effect.
+        needs_pixels: Whether its rows depend on the pictures; else boxes, times and the size of the frames are enough.
         requirements: Settings that have an effect only beside others.
         official_weights: Whether `weights` names a file of Ultralytics by its official name; else a tag of a library.
         networks: The networks that its settings can name, for `mulde models`.
@@ -113,6 +114,7 @@ class ExtractorSpec:
     column_groups: Callable[[int, Any], tuple[str, ...]] = one_group
     describe: Callable[[Comparison, Any], Wording] = _describe
     uses_flow: bool = False
+    needs_pixels: bool = True
     requirements: tuple[Requirement, ...] = ()
     official_weights: bool = False
     networks: NetworkKind | None = None

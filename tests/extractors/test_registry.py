@@ -77,6 +77,15 @@ def test_there_is_a_row_for_each_box_or_each_frame_and_the_same_again(name, num_
     assert (tables[0].box_xyxy is not None) == spec.object_centric
 
 
+@pytest.mark.parametrize("name", sorted(EXTRACTORS.keys() - NUM_COLUMNS))
+def test_pictures_change_rows_only_where_the_spec_says_that_they_are_needed(name):
+    spec, (window, regions) = EXTRACTORS[name], window_of(2)
+    blank = Window(replace(window.frames, images=np.zeros_like(window.frames.images)), window.first, window.last)
+    extractor = spec.build(Settings().features.for_extractor(name), Shared())
+    rows, rows_of_blank = (extractor.extract(of, regions).values for of in (window, blank))
+    assert np.array_equal(rows, rows_of_blank) != spec.needs_pixels
+
+
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_what_is_built_is_what_the_spec_says(name):
     spec = EXTRACTORS[name]
