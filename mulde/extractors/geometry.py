@@ -7,9 +7,27 @@ import numpy as np
 from mulde.extractors.base import Fingerprint
 from mulde.extractors.spec import ExtractorSpec, NoSettings, Shared
 from mulde.extractors.wording import NOTEWORTHY, Comparison, Wording, percent, times
-from mulde.records import FeatureTable, Regions, Window
+from mulde.records import FeatureTable, Float32, Regions, Window
 
 WIDENESS, TALLNESS = "times_as_wide", "times_as_tall"
+
+
+def log_sides(regions: Regions, height_px: int) -> Float32:
+    """log2 of the width and of the height of each box (N, 2), as shares of the frame's height."""
+    sides = regions.box_xyxy[:, 2:] - regions.box_xyxy[:, :2]
+    return np.asarray(np.log2(sides / height_px), np.float32)
+
+
+def describe_sides(row: Float32, usual: Float32, place: str) -> Wording:
+    """The side (row (2,): log2 of width and height) that differs most from the usual ones (n, 2)."""
+    ratios = np.exp2(row.astype(np.float64) - np.median(usual, axis=0))
+    side = int(np.abs(np.log(ratios)).argmax())
+    ratio = float(ratios[side])
+    if 1 / NOTEWORTHY < ratio < NOTEWORTHY:
+        return "unusual size or place", {}
+    word, name = (("wide", WIDENESS), ("tall", TALLNESS))[side]
+    often = times(ratio) if ratio > 1 else percent(ratio)
+    return f"{often} as {word} as usual{place}", {name: ratio}
 
 
 class Geometry:
@@ -23,8 +41,7 @@ class Geometry:
         return {"extractor": self.name, "version": 1}
 
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
-        sides = regions.box_xyxy[:, 2:] - regions.box_xyxy[:, :2]  # (N, 2)
-        values = np.log2(sides / window.frames.size_hw[0]).astype(np.float32)
+        values = log_sides(regions, window.frames.size_hw[0])
         return FeatureTable(values, regions.frame_index, regions.box_xyxy)
 
 
@@ -39,16 +56,8 @@ def _groups(dim: int, settings: NoSettings) -> tuple[str, ...]:
 
 
 def _describe(comparison: Comparison, settings: NoSettings) -> Wording:
-    """The side that differs most from the usual one."""
     del settings
-    ratios = np.exp2(comparison.row.astype(np.float64) - np.median(comparison.usual, axis=0))
-    side = int(np.abs(np.log(ratios)).argmax())
-    ratio = float(ratios[side])
-    if 1 / NOTEWORTHY < ratio < NOTEWORTHY:
-        return "unusual size or place", {}
-    word, name = (("wide", WIDENESS), ("tall", TALLNESS))[side]
-    often = times(ratio) if ratio > 1 else percent(ratio)
-    return f"{often} as {word} as usual{comparison.place}", {name: ratio}
+    return describe_sides(comparison.row, comparison.usual, comparison.place)
 
 
 GEOMETRY = ExtractorSpec(

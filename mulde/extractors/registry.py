@@ -12,6 +12,7 @@ _BUILT_IN = (  # file:spec
     "velocity:VELOCITY",
     "flow_histogram:FLOW_HISTOGRAM",
     "geometry:GEOMETRY",
+    "place:PLACE",
     "pose:POSE",
     "descriptor:DESCRIPTOR",
     "clip:CLIP",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mulde.extractors.crops import CropEmbedding, FrameEmbedding
 from mulde.extractors.descriptor import Descriptor, describe, oriented_gradients
 from mulde.extractors.geometry import Geometry
 from mulde.extractors.networks import Preprocessing
+from mulde.extractors.place import Place
 from mulde.records import Frames, Regions, Window
 
 
@@ -72,7 +74,22 @@ def test_geometry_is_the_size_of_the_box_against_the_frame():
     assert Geometry().extract(window, regions).values.tolist() == [[-1, 0], [-2, -2]]
 
 
-@pytest.mark.parametrize("make", [Descriptor, Geometry, mean_colour])
+def test_place_is_the_foot_in_frame_heights_and_the_size_there():
+    window, _ = scene()  # 60 pixels high
+    box = np.array([[0, 0, 30, 60], [5, 5, 20, 20]], np.float32)
+    regions = Regions(box, np.array([0, 1]), np.ones(2, np.float32), np.zeros(2, np.int64))
+    rows = Place().extract(window, regions).values
+    np.testing.assert_allclose(rows, [[0.25, 1, -1, 0], [12.5 / 60, 20 / 60, -2, -2]], rtol=1e-6)
+
+
+def test_place_is_the_same_in_a_picture_of_another_size():
+    (window, regions), frames = scene(), scene()[0].frames
+    large = Window(replace(frames, images=np.zeros((3, 180, 240, 3), np.uint8)), 0, 3)
+    scaled = replace(regions, box_xyxy=3 * regions.box_xyxy)
+    np.testing.assert_allclose(Place().extract(large, scaled).values, Place().extract(window, regions).values, 1e-6)
+
+
+@pytest.mark.parametrize("make", [Descriptor, Geometry, Place, mean_colour])
 def test_shuffled_boxes_shuffle_rows_and_pieces_equal_the_whole(make):
     window, regions = scene()
     whole = make().extract(window, regions).values

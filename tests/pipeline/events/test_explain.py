@@ -281,6 +281,7 @@ def test_noise_levels_are_the_mean_over_the_densities():
 
 
 WALK_RIGHT = np.tile([1.0, 0.0, 0.0, 0.0], (60, 1))
+STANDING = np.tile([1.0, 0.8, -3.0, -2.0], (60, 1))  # a quarter of the frame high
 BOTH_WAYS = np.tile([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]], (30, 1))
 
 
@@ -309,6 +310,14 @@ BOTH_WAYS = np.tile([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]], (30, 1))
         ("geometry", [-1, -2], np.full((60, 2), -2.0), "2.0 times as wide as usual here"),
         ("geometry", [-2, -3], np.full((60, 2), -2.0), "50 % as tall as usual here"),
         ("geometry", [-2, -2], np.full((60, 2), -2.0), "unusual size or place"),
+        ("place", [1, 0.8, -3, -1], STANDING, "2.0 times as tall as usual here"),
+        ("place", [1, 0.8, -4, -2], STANDING, "50 % as wide as usual here"),
+        (
+            "place",
+            [1.8, 0.8, -3, -2],
+            STANDING,
+            "stands where hardly anything stands, 3.2 times its own height from where things stand",
+        ),
     ],
 )
 def test_sentences_say_what_differs_from_normal_objects_there(name, row, usual, text):
