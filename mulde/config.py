@@ -198,7 +198,9 @@ def _inside(section: str, error: ValidationError) -> ValidationError:
     return ValidationError.from_exception_data(section, details)
 
 
-class DensitySettings(Section):
+class StreamDensitySettings(Section):
+    """The density of one stream, whole: what it leaves out has its default."""
+
     method: Annotated[str, AfterValidator(_is_density)] = Field(
         "mulde", description=f"density of each stream: {', '.join(DENSITIES)}"
     )
@@ -215,6 +217,18 @@ class DensitySettings(Section):
         except (TypeError, ValueError):
             raise ValueError("finite numbers, text, true, false and lists of these") from None
         return options
+
+
+class DensitySettings(StreamDensitySettings):
+    streams: dict[Text, StreamDensitySettings] = Field(
+        {},
+        description="a table for each stream with a density of its own, as [density.streams.velocity] with method, "
+        "preset and options; what such a table leaves out has its default, whatever [density] says",
+    )
+
+    def of(self, stream: str) -> StreamDensitySettings:
+        """The density of a stream: its own, or that of all streams."""
+        return self.streams.get(stream, self)
 
 
 class FusionSettings(Section):
@@ -286,9 +300,18 @@ class Settings(Section):
     reasons: ReasonSettings = ReasonSettings()
     run: RunSettings = RunSettings()
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The names of the streams, extracted ones first."""
+        return (*self.features.extractors, *self.features.imported)
+
     @model_validator(mode="after")
-    def _only_high_streams_exist(self) -> Settings:
-        streams = {*self.features.extractors, *self.features.imported}
-        if unknown := sorted(set(self.fusion.only_high) - streams):
+    def _named_streams_exist(self) -> Settings:
+        if unknown := sorted(set(self.fusion.only_high) - {*self.streams}):
             raise ValueError(f"fusion.only_high with streams of features.extractors, {unknown[0]!r} is none of them")
+        if unknown := sorted(set(self.density.streams) - {*self.streams}):
+            raise ValueError(
+                f"density.streams with streams of features.extractors, {unknown[0]!r} is none of them, so its table "
+                "has no effect"
+            )
         return self

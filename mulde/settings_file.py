@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import reprlib
 import tomllib
 from collections.abc import Sequence
@@ -51,10 +53,17 @@ def _dump_section(section: BaseModel, name: str, dumps: Any) -> str:
         field = type(section).model_fields[key]
         plain, comment = section.model_dump(mode="json")[key], f"# {field.description}{_bounds(field.metadata)}"
         if isinstance(plain, dict):
-            tables.append(f"[{name}.{key}]\n{comment}\n{dumps(plain)}".strip())
+            inner = {k: v for k, v in value.items() if isinstance(v, BaseModel)}  # tables by names that a person gives
+            rest = dumps({k: v for k, v in plain.items() if k not in inner})
+            tables.append(f"[{name}.{key}]\n{comment}\n{rest}".strip())
+            tables += [_dump_section(v, f"{name}.{key}.{_toml_key(k)}", dumps) for k, v in inner.items()]
         else:
             lines += [comment, dumps({key: plain}).strip()]
     return "\n\n".join(["\n".join(lines), *tables] if lines else tables) + ("" if name else "\n")
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def _bounds(metadata: Sequence[object]) -> str:

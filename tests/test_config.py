@@ -43,6 +43,27 @@ def test_toml_there_and_back_changes_nothing(tmp_path):
     assert load_settings(path) != Settings()
 
 
+def test_a_stream_can_have_a_density_of_its_own(tmp_path):
+    overrides = [
+        "density.preset=paper",
+        "density.options={steps=7}",
+        'density.streams.velocity={method="neighbours", options={neighbours=3}}',
+        "density.streams.geometry.options.steps=9",
+        'features.imported=["my.own"]',
+        'density.streams={"my.own"={method="mixture"}}',
+    ]
+    density = load_settings(overrides=overrides).density
+    assert density.of("descriptor") is density
+    assert (density.of("velocity").method, density.of("velocity").options) == ("neighbours", {"neighbours": 3})
+    geometry = density.of("geometry")  # whole by itself: nothing comes from [density]
+    assert (geometry.method, geometry.preset, geometry.options) == ("mulde", "fast", {"steps": 9})
+    text = dump_toml(load_settings(overrides=overrides))
+    assert "[density.streams.velocity.options]" in text
+    (tmp_path / "s.toml").write_text(text)
+    assert load_settings(tmp_path / "s.toml") == load_settings(overrides=overrides)
+    assert load_settings(tmp_path / "s.toml").density.of("my.own").method == "mixture"
+
+
 def test_printed_settings_name_every_key_and_its_bounds():
     text = dump_toml(Settings())
     assert tomllib.loads(text) == Settings().model_dump(mode="json")
@@ -75,6 +96,9 @@ def test_a_flow_preset_beside_the_velocity_as_older_files_have_it_is_understood(
         ("features.extractors=[]", "at least one name in extractors or imported"),
         ('features.extractors=["pose", "pose"]', "each extractor once, pose is there twice"),
         ('features.imported=["regions"]', "other names for imported features than regions, which is taken"),
+        ("density.streams.pose.method=mixture", "'pose' is none of them, so its table has no effect"),
+        ("density.streams.velocity.method=best", "setting density.streams.velocity.method: expected 'mulde', 'msma'"),
+        ("density.streams.velocity.folds=2", "setting density.streams.velocity.folds: expected an existing setting"),
         ("tracks.average_frames=2", "a tracker for average_frames = 2, as tracker = 'bytetrack'"),
     ],
 )

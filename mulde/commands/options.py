@@ -150,14 +150,16 @@ def read_settings(
     """The settings that the options give. command: refuse changes that it has no use for; None accepts all."""
     from mulde.settings_file import load_settings
 
-    overrides = [f"density.preset={quoted(preset)}"] if preset is not None else []
+    own = [f"density.preset={quoted(preset)}"] if preset is not None else []
+    own += changes or []
+    overrides = []
     if detector is not None:
         overrides += ['regions.finders=["yolo", "motion"]', f"regions.yolo.weights={quoted(detector)}"]
-    settings = load_settings(config, [*overrides, *(changes or [])])
+    settings = load_settings(config, [*overrides, *own])
     if command is not None:
         from mulde.pipeline.model.setting_uses import check_used
 
-        check_used(command, changes or (), settings)
+        check_used(command, own, settings)
     return settings
 
 

@@ -51,8 +51,12 @@ def _has_boxes(settings: Settings) -> bool:
     return not object_centric().isdisjoint(settings.features.extractors)
 
 
-def _has_presets(settings: Settings) -> bool:
-    return bool(find_density(settings.density.method).PRESETS)
+def _has_presets(method: str) -> bool:
+    return bool(find_density(method).PRESETS)
+
+
+def _shares_density(settings: Settings) -> bool:
+    return not {*settings.streams} <= settings.density.streams.keys()
 
 
 _NEEDS: tuple[Need, ...] = (
@@ -61,15 +65,21 @@ _NEEDS: tuple[Need, ...] = (
     ("regions.motion", 'regions.finders with "motion"', lambda s: "motion" in s.regions.finders),
     ("tracks", "a feature per box in features.extractors", _has_boxes),
     ("tracks.lost_frames", "a tracks.tracker", lambda s: s.tracks.tracker != "none"),
-    ("density.preset", "a density.method with presets, as mulde", _has_presets),
+    ("density.preset", "a density.method with presets, as mulde", lambda s: _has_presets(s.density.method)),
+    *(
+        (f"density.{key}", "a stream without a table of its own in density.streams", _shares_density)
+        for key in ("method", "preset", "options")
+    ),
     ("fusion.heldout_share", "fusion.folds=1", lambda s: s.fusion.folds == 1),
     ("reasons.nearest", "reasons.normal_moments above 0", lambda s: s.reasons.normal_moments > 0),
 )
 
 
-def _needs() -> Iterator[Need]:
-    """All of them, those of the extractors too."""
+def _needs(settings: Settings) -> Iterator[Need]:
+    """All of them, those of the extractors and of the streams' densities too."""
     yield from _NEEDS
+    for name in settings.density.streams:
+        yield _of_density(f"density.streams.{name}", name)
     yield _of_extractors("flow", [name for name, spec in EXTRACTORS.items() if spec.uses_flow])
     yield "features.flow.preset", 'features.flow.method="dis"', lambda s: s.features.flow.method == "dis"
     yield "features.flow.weights", "RAFT as features.flow.method", lambda s: s.features.flow.method.startswith("raft")
@@ -84,6 +94,11 @@ def _needs() -> Iterator[Need]:
 def _of_extractors(section: str, names: Sequence[str]) -> Need:
     needed = f"{' or '.join(names)} in features.extractors"
     return f"features.{section}", needed, lambda s: not {*names}.isdisjoint(s.features.extractors)
+
+
+def _of_density(table: str, stream: str) -> Need:
+    needed = f"{table}.method with presets, as mulde"
+    return f"{table}.preset", needed, lambda s: _has_presets(s.density.of(stream).method)
 
 
 def _beside(spec: ExtractorSpec, need: Requirement) -> Need:
@@ -103,7 +118,7 @@ def check_used(command: str, changes: Sequence[str], settings: Settings, beside:
         if not any(_within(key, section) for section in uses) or key in but:
             other = next(name for name in ("train", "score", "run") if _is_used(key, name))
             raise UsageError(f"setting {key} has no effect on mulde {command}", hint=f"give it to mulde {other}")
-        for section, needed, holds in _needs():
+        for section, needed, holds in _needs(settings):
             if _within(key, section) and not holds(settings):
                 raise UsageError(f"setting {key} has no effect", expected=beside.format(needed))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mulde.config import DensitySettings, Settings
+from mulde.config import DensitySettings, Settings, StreamDensitySettings
 from mulde.density.base import Density
 from mulde.density.registry import build_density
 from mulde.density.rows import TrainingProgress
@@ -54,7 +54,7 @@ def train(
     streams: dict[str, Stream] = {}
     normal_frames: dict[str, list[Float64]] = {}
     counts: dict[str, StreamCounts] = {}
-    for name in (*settings.features.extractors, *settings.features.imported):
+    for name in settings.streams:
         lower_bound = _column_medians(name, folds) if name in settings.fusion.only_high else None
         with reporter.bar(f"train {name}", len(folds), "folds") as advance:
             fitted = _fit_folds(name, folds, lower_bound, settings, seed, device, reporter, folder, advance)
@@ -173,7 +173,7 @@ def _fit_fold(
             got=f"none in {sum(len(share.frame_index) for share in fold.fitting)} frames of {len(fold.fitting)} videos",
             hint="another region finder (regions.finders), a lower confidence or threshold, or other footage",
         )
-    density = _build(settings.density, seed + _FOLD_SEED_STEP * number, device)
+    density = _build(settings.density.of(name), seed + _FOLD_SEED_STEP * number, device)
     label = f"{name}-{number}"
     with reporter.bar(f"  {label}", 0, "steps") as advance, TrainingLog(folder / "tensorboard" / label) as log:
         density.fit(
@@ -234,17 +234,19 @@ def _gather(shares: Sequence[Share], extractor: str) -> Float32:
 
 
 def check_density(settings: DensitySettings) -> None:
-    """Raises UsageError for options that the method does not take, before anything is computed for it."""
-    try:
-        _build(settings, 0, "cpu")
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UsageError("setting density.options", expected=f"those of {settings.method}", got=error) from None
+    """Raises UsageError for options that the method does not take, in whichever table of densities, before anything is
+    computed for it."""
+    for table, own in {"density": settings, **{f"density.streams.{k}": v for k, v in settings.streams.items()}}.items():
+        try:
+            _build(own, 0, "cpu", table)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"setting {table}.options", expected=f"those of {own.method}", got=error) from None
 
 
-def _build(settings: DensitySettings, seed: int, device: str) -> Density:
+def _build(settings: StreamDensitySettings, seed: int, device: str, table: str = "density") -> Density:
     elsewhere = {"seed": "run.seeds, or --seed", "device": "--device"}
     for name in settings.options.keys() & elsewhere:
-        raise UsageError(f"setting density.options.{name} has no effect", hint=elsewhere[name])
+        raise UsageError(f"setting {table}.options.{name} has no effect", hint=elsewhere[name])
     return build_density(settings.method, preset=settings.preset, device=device, **settings.options, seed=seed)
 
 

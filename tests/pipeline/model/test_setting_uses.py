@@ -36,7 +36,7 @@ OTHER_VALUES = {
     "video.stream": 0, "regions.motion.blur_px": 5, "regions.motion.join_px": 0, "regions.finders": '["yolo"]',
     "regions.yolo.classes": '["car"]', "features.extractors": '["velocity"]', "features.imported": '["mine"]',
     "features.pose.class_ids": "[5]", "density.options": "{steps=7}", "fusion.only_high": '["velocity"]',
-    "run.seeds": "[3]",
+    "run.seeds": "[3]", "density.streams": "{velocity={preset='paper'}}",
 }  # fmt: skip
 
 
@@ -149,6 +149,11 @@ def test_smoothing_is_that_of_the_normal_video_as_well(work):
         ),
         ("extract", "features.clip.model=x", "features.clip.model has no effect: expected clip or frame_clip"),
         ("run", "fusion.heldout_share=0.5", "fusion.heldout_share has no effect: expected fusion.folds=1 beside it"),
+        (
+            "train",
+            "density.streams.velocity={method='mixture', preset='paper'}",
+            "density.streams.velocity.preset has no effect: expected density.streams.velocity.method with presets",
+        ),
         ("train", "tracks.lost_frames=4", "tracks.lost_frames has no effect: expected a tracks.tracker beside it"),
     ],
 )
@@ -156,6 +161,19 @@ def test_a_command_refuses_what_it_has_no_use_for(command, change, sentence):
     with pytest.raises(UsageError) as refused:
         check_used(command, [change], load_settings(overrides=[change]))
     assert sentence in str(refused.value)
+
+
+def test_a_density_of_all_streams_needs_a_stream_without_its_own():
+    table = 'density.streams={velocity={method="mixture"}}'
+    settings = load_settings(overrides=['features.extractors=["velocity"]', table, "density.options.steps=7"])
+    with pytest.raises(UsageError, match=r"density.options.steps has no effect: expected a stream without a table"):
+        check_used("train", ["density.options.steps=7"], settings)
+    check_used("train", ["density.options.steps=7"], load_settings(overrides=[table, "density.options.steps=7"]))
+
+
+def test_the_preset_of_the_command_line_is_no_setting_without_effect_either(mulde):
+    code, _, err = mulde("train", "none", "--preset", "paper", "--set", "density.method=mixture")
+    assert (code, "density.preset has no effect" in err) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["extract", "train", "run", "cache export"])

@@ -18,9 +18,11 @@ from tests.pipeline.clips import QUIET, clips, plan_of, run
 OPTIONS = ('features.extractors=["velocity","geometry"]', "density.options={steps=20, hidden=[16]}")
 
 
-def trained(videos: list[StoredVideo], folder: Path, folds: int = 1, left_out: Exclusions = NOTHING) -> Bundle:
+def trained(
+    videos: list[StoredVideo], folder: Path, folds: int = 1, left_out: Exclusions = NOTHING, *changes: str
+) -> Bundle:
     """Trained, saved and loaded again."""
-    plan = plan_of(*OPTIONS, f"fusion.folds={folds}")
+    plan = plan_of(*OPTIONS, f"fusion.folds={folds}", *changes)
     made_from = plan.fingerprint()
     bundle = train(
         videos,
@@ -67,6 +69,20 @@ def test_with_folds_every_video_is_kept_once_as_the_density_that_has_not_seen_it
             video = by_name[name]
             again = score_frames(video.features, video.frame_index, alone, bundle.settings.fusion.combine)
             np.testing.assert_allclose(bundle.normal[name].scores, again.fused, rtol=1e-6)
+
+
+def test_a_stream_is_fitted_with_its_own_density_and_the_others_stay_as_they_are(tmp_path):
+    videos = stored(tmp_path, 3, 20)
+    (tmp_path / "own").mkdir()
+    common = trained(videos, tmp_path, 2)
+    own = trained(videos, tmp_path / "own", 2, NOTHING, 'density.streams={velocity={method="mahalanobis"}}')
+    assert {name: {d.kind for d in stream.densities} for name, stream in own.streams.items()} == {
+        "velocity": {"mahalanobis"},
+        "geometry": {"mulde"},
+    }
+    assert own.settings.density.of("velocity").method == "mahalanobis"  # also in the file
+    rows = videos[0].features("geometry").values
+    np.testing.assert_array_equal(own.streams["geometry"].score_rows(rows), common.streams["geometry"].score_rows(rows))
 
 
 def test_of_a_single_video_the_last_part_is_held_out_and_kept(tmp_path):
