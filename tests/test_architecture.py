@@ -41,6 +41,7 @@ ONE_DOOR = {
     "hiera": "extractors/hiera.py",
     "ray": "pipeline/extraction/ray_runner.py",
     "open_clip": "extractors/clip.py",
+    "timm": "extractors/timm_backbone.py",
     "matplotlib": "report/plots.py",
     "onnx": "density/onnx.py",
     "torch.utils.tensorboard": "pipeline/training/tensorboard.py",

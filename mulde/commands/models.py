@@ -94,7 +94,8 @@ def settings(config: Config = None, set_: Set = None, detector: Detector = None)
 
 def models(
     kind: Annotated[
-        str | None, typer.Option(help="Only this kind: detector, pose, image, video, clip or flow.", show_default=False)
+        str | None,
+        typer.Option(help="Only this kind: detector, pose, image, timm, video, clip or flow.", show_default=False),
     ] = None,
     json_: Json = False,
 ) -> None:

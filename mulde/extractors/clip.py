@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from pydantic import Field
 
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import local_weights
+from mulde.extractors.hub import cached_files, quieten_hub
 from mulde.extractors.known_networks import KnownNetwork, NetworkKind, first_file
 from mulde.extractors.spec import ExtractorSpec, Shared
 from mulde.section import PathText, Section, Text
@@ -101,7 +101,7 @@ def frame_clip(
 
 
 def _load(model: str, weights: str, device: str) -> Loaded:
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # of the hub that open_clip downloads from
+    quieten_hub()
     import open_clip
     from torch.nn.functional import normalize
 
@@ -140,11 +140,8 @@ def _build_of_frames(settings: ClipSettings, shared: Shared) -> FrameEmbedding:
 
 
 def _known() -> Iterator[KnownNetwork]:
-    from huggingface_hub import constants
-
     for clip in _CLIP:
-        folder = Path(constants.HF_HUB_CACHE) / f"models--{clip.repository.replace('/', '--')}" / "snapshots"
-        files = [p for p in sorted(folder.glob("*/open_clip_*")) if p.suffix in (".safetensors", ".bin")]
+        files = cached_files(clip.repository, "open_clip_*")
         setting = f'features.clip.model="{clip.model}" features.clip.weights="{clip.weights}"'
         name = f"{clip.model} {clip.weights}"
         yield KnownNetwork("clip", name, setting, clip.dim, clip.size_mb, clip.licence, first_file(files))

@@ -18,7 +18,7 @@ from mulde.extractors.base import local_weights
 from mulde.extractors.networks import Loaded, Preprocessing, ready
 from mulde.extractors.pretrained import copy_state, read_state
 
-_KINETICS = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
+_MEAN, _STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 
 
 def load_hiera(model: str, weights: str, device: str) -> Loaded:
@@ -44,7 +44,7 @@ def load_hiera(model: str, weights: str, device: str) -> Loaded:
     dim = int(network.head.projection.in_features)
     network.head = nn.Identity()  # the whole of it: behind the linear layer it holds a softmax
     copy_state(network, state.get("model_state", state), path, "head")
-    return ready(network, device), Preprocessing(224, **_KINETICS, frames=16), dim
+    return ready(network, device), Preprocessing(224, _MEAN, _STD, frames=16), dim
 
 
 def _hiera() -> Any:

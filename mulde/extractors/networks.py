@@ -30,28 +30,53 @@ _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 class Preprocessing:
     """What a network expects: squares of size_px, RGB in 0..1 minus `mean` over `std` per channel.
 
-    `frames` is 1 for a network of single pictures, else the number of frames in a clip.
+    `frames` is 1 for a network of single pictures, else the number of frames in a clip. `interpolation` is one of
+    Pillow's, by name, which smooths where a picture shrinks; without it, pixels are averaged where a picture shrinks
+    and interpolated by cubics where it grows. `fit`: `stretch` brings a picture of any shape to the square, `pad`
+    keeps its shape and fills the rest with `mean`.
     """
 
     size_px: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     frames: int = 1
+    interpolation: str = ""
+    fit: str = "stretch"
 
     def __call__(self, pictures: Sequence[UInt8] | UInt8, device: str = "cpu") -> torch.Tensor:
         """(N, 3, size_px, size_px) float32 on `device` from N RGB pictures of any size."""
         return self.normalise(self.squares(pictures), device)
 
     def squares(self, pictures: Sequence[UInt8] | UInt8) -> UInt8:
-        """(N, size_px, size_px, 3): each picture (H, W, 3) stretched to the square, whatever its shape."""
-        import cv2
-
+        """(N, size_px, size_px, 3): each picture (H, W, 3) brought to the square, whatever its shape."""
         size = self.size_px
         packed = np.empty((len(pictures), size, size, 3), np.uint8)
+        if self.fit == "pad":
+            packed[:] = np.round(np.multiply(self.mean, 255))
         for picture, square in zip(pictures, packed, strict=True):
-            shrinks = min(picture.shape[:2]) >= size
-            cv2.resize(picture, (size, size), dst=square, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+            height, width = self._size_hw(picture)
+            top, left = (size - height) // 2, (size - width) // 2
+            square[top : top + height, left : left + width] = self._resized(picture, height, width)
         return packed
+
+    def _size_hw(self, picture: UInt8) -> tuple[int, int]:
+        if self.fit == "stretch":
+            return self.size_px, self.size_px
+        scale = self.size_px / max(picture.shape[:2])
+        height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+        return height, width
+
+    def _resized(self, picture: UInt8, height: int, width: int) -> UInt8:
+        if self.interpolation:
+            from PIL import Image
+
+            resample = Image.Resampling[self.interpolation.upper()]
+            return np.asarray(Image.fromarray(picture).resize((width, height), resample))
+        import cv2
+
+        shrinks = picture.shape[0] >= height and picture.shape[1] >= width
+        resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        return np.asarray(resized, np.uint8)
 
     def normalise(self, squares: UInt8, device: str = "cpu") -> torch.Tensor:
         """Squares (N, S, S, 3) to (N, 3, S, S), or clips of them (N, T, S, S, 3) to (N, 3, T, S, S), float32.
@@ -171,6 +196,7 @@ class NetworkExtractor:
 
     `load` builds the network when the first input comes. `weights` is the path of a local file, whose digest enters
     the fingerprint, or the tag of published weights. `precision` is float32 or bfloat16 (see `resolve_precision`).
+    `options` are further settings that change the rows; they enter the fingerprint as well.
     """
 
     before = after = 0
@@ -185,13 +211,14 @@ class NetworkExtractor:
         device: str,
         precision: str = "float32",
         batch_size: int = 64,
+        options: Fingerprint | None = None,
     ) -> None:
-        self.name, self.model, self.weights = name, model, weights
+        self.name, self.model, self.weights, self.options = name, model, weights, options or {}
         self.network = BatchedNetwork(load, device=device, precision=precision, batch_size=batch_size)
 
     def fingerprint(self) -> Fingerprint:
         precision = {} if self.network.precision == "float32" else {"precision": self.network.precision}
-        return {"extractor": self.name, "version": 1, "model": self.model, **self._source, **precision}
+        return {"extractor": self.name, "version": 1, "model": self.model, **self._source, **self.options, **precision}
 
     @cached_property
     def _source(self) -> Fingerprint:

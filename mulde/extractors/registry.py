@@ -18,6 +18,8 @@ _BUILT_IN = (  # file:spec
     "clip:CLIP",
     "clip:FRAME_CLIP",
     "backbone:BACKBONE",
+    "timm_backbone:TIMM",
+    "timm_backbone:FRAME_TIMM",
     "video:VIDEO",
 )
 _specs: list[ExtractorSpec] = [resolve_name(f"mulde.extractors.{line}") for line in _BUILT_IN]

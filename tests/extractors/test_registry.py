@@ -24,7 +24,15 @@ from mulde.section import Section
 from mulde.settings_file import dump_toml, load_settings
 from tests.conftest import moving_square
 
-NUM_COLUMNS = {"pose": 51, "clip": 512, "frame_clip": 512, "backbone": 1280, "video": 768}
+NUM_COLUMNS = {
+    "pose": 51,
+    "clip": 512,
+    "frame_clip": 512,
+    "backbone": 1280,
+    "video": 768,
+    "timm": 384,
+    "frame_timm": 384,
+}
 """Of the extractors whose weights are not at hand; all others are run."""
 
 
@@ -129,7 +137,7 @@ def test_settings_load_no_heavy_library():
     code = (
         "import sys, mulde.settings_file as s\n"
         "s.dump_toml(s.load_settings())\n"
-        "heavy = {'torch', 'torchvision', 'cv2', 'ultralytics', 'open_clip', 'pandas', 'pyarrow', 'sklearn'}\n"
+        "heavy = {'torch', 'torchvision', 'cv2', 'ultralytics', 'open_clip', 'timm', 'pandas', 'pyarrow', 'sklearn'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -54,6 +54,11 @@ def put(path: Path) -> str:
         ("video", "hiera_large_16x224", "torch/hub/checkpoints/hiera_large_16x224.pth"),
         ("flow", "raft_small", "torch/hub/checkpoints/raft_small_C_T_V2-01064c6d.pth"),
         (
+            "timm",
+            "vit_small_patch14_dinov2.lvd142m",
+            "hub/models--timm--vit_small_patch14_dinov2.lvd142m/snapshots/abc/model.safetensors",
+        ),
+        (
             "clip",
             "ViT-B-16 openai",
             "hub/models--timm--vit_base_patch16_clip_224.openai/snapshots/abc/open_clip_model.safetensors",
@@ -121,4 +126,4 @@ def test_remarks_say_how_to_list_the_rest(mulde):
 def test_an_unknown_kind_is_a_usage_error(mulde):
     code, _, err = mulde("models", "--kind", "audio")
     assert code == 2
-    assert "expected one of detector, pose, clip, image, video, flow, got audio" in err
+    assert "expected one of detector, pose, clip, image, timm, video, flow, got audio" in err
