@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from mulde.commands import cache, data, models, research, review, stages
+from mulde.commands import cache, data, evaluation, models, research, review, stages
 from mulde.process import run as run_command
 
 Table = Mapping[str, Callable[..., None]]
@@ -23,7 +23,7 @@ COMMANDS: Table = {
     "extract": stages.extract,
     "train": stages.train,
     "score": stages.score,
-    "evaluate": stages.evaluate,
+    "evaluate": evaluation.evaluate,
     "overlay": review.overlay,
     "report": review.report,
     "feedback": review.feedback,

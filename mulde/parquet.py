@@ -103,6 +103,18 @@ def read_parquet(
     )
 
 
+def column_kinds(path: Path) -> dict[str, Kind]:
+    """The columns of whole numbers, numbers and text that a file of any program holds, in order; other columns are left
+    out. Call it in a block of `reading`."""
+    import pyarrow.parquet as pq
+
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise MuldeError("no table", expected="a file", got="something else")
+    kinds: tuple[Kind, ...] = ("whole", "number", "text")
+    schema = pq.read_schema(path)
+    return {field.name: kind for field in schema for kind in kinds if _is(kind, field.type)}
+
+
 _WORDS = {
     "whole": "whole numbers", "number": "numbers", "text": "text", "lists": "lists of float32", "bytes": "bytes",
 }  # fmt: skip

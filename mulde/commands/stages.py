@@ -11,13 +11,11 @@ from mulde.commands.ending import finish
 from mulde.commands.options import (
     STORE,
     Address,
-    Compat,
     Config,
     Detector,
     Device,
     Engine,
     FalseAlarms,
-    Labels,
     ModelDetector,
     ModelFile,
     Preset,
@@ -31,7 +29,6 @@ from mulde.commands.options import (
     Trust,
     Workers,
     alarm_changes,
-    new_reporter,
     open_session,
     path,
     quoted,
@@ -146,40 +143,6 @@ def score(
     changes = scoring_changes(set_, detector, false_alarms_per_hour)
     options = ScoreOptions(suppressions=suppressions, overlay=overlay, heat_maps=heat_maps)
     finish(run_score(sources, model, changes, out, session, options, add=add), session.reporter)
-
-
-def evaluate(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", parser=path, help="Run folder written by `mulde score` or `mulde run`.")
-    ],
-    labels: Labels = None,
-    compat: Compat = None,
-    bootstrap: Annotated[
-        int,
-        typer.Option(
-            min=0, max=100_000, help="Number of resamples of the videos for 95 % intervals; 0 for no intervals."
-        ),
-    ] = 1000,
-    events: Annotated[
-        bool,
-        typer.Option(
-            "--events", help="Also list each annotated anomaly and the event that found it, in events_found.csv."
-        ),
-    ] = False,
-    quiet: Quiet = False,
-) -> None:
-    """Compare scores with ground truth and with null scores.
-
-    Null scores never look at the video. Also writes a page with curves.
-    """
-    from mulde.commands.console.evaluation import print_events_found
-    from mulde.pipeline.stages import run_evaluate
-
-    reporter = new_reporter(quiet)
-    outcome = run_evaluate(run, labels, reporter, bootstrap=bootstrap, compat=compat, events=events)
-    if outcome.events_found is not None:
-        print_events_found(outcome.events_found)
-    finish(outcome, reporter)
 
 
 def watch_folder(

@@ -55,6 +55,16 @@ def drop_first_frames(num_frames: int) -> Step:
     return Step(f"first {num_frames} frames dropped", apply)
 
 
+def drop_last_frames(num_frames: int) -> Step:
+    """Scores and labels of the last frames of each video are left out."""
+
+    def apply(video: LabelledScores, _: float) -> LabelledScores:
+        end = max(video.scores.size - num_frames, 0)
+        return LabelledScores(video.video, video.scores[:end], video.anomalous[:end])
+
+    return Step(f"last {num_frames} frames dropped", apply)
+
+
 def per_video_minmax() -> Step:
     """Scores of each video stretched to 0..1; all 0 where they are all the same."""
 
@@ -128,6 +138,9 @@ VARIANTS: Mapping[str, ProtocolVariant] = {
 }
 
 
+WITHOUT_SKIPPED = "without-skipped-frames"
+
+
 def compat_figures(
     name: str,
     scores: Mapping[str, Float64],
@@ -142,7 +155,35 @@ def compat_figures(
     """
     if name not in VARIANTS:
         raise UsageError("protocol variant", expected=" or ".join(VARIANTS), got=repr(name))
-    variant = VARIANTS[name]
+    return _figures(name, VARIANTS[name], scores, nulls, truth, sigma_frames)
+
+
+def without_skipped(
+    skipped: tuple[int, int],
+    scores: Mapping[str, Float64],
+    nulls: Mapping[str, Sequence[Mapping[str, Float64]]],
+    truth: Mapping[str, Bool],
+    sigma_frames: Mapping[str, float],
+) -> CompatFigures:
+    """The figures of raw scores where frames that a method gives no score, so many at the start and at the end of each
+    video, are left out with their labels, as publications do. The other arguments are those of `compat_figures`."""
+    steps = [drop(count) for drop, count in zip((drop_first_frames, drop_last_frames), skipped, strict=True) if count]
+    variant = ProtocolVariant(
+        tuple(steps),
+        ("micro_auc", "macro_auc"),
+        "frames that the method gives no score, hard or easy, are not counted; scores raw, as they were given",
+    )
+    return _figures(WITHOUT_SKIPPED, variant, scores, nulls, truth, sigma_frames)
+
+
+def _figures(
+    name: str,
+    variant: ProtocolVariant,
+    scores: Mapping[str, Float64],
+    nulls: Mapping[str, Sequence[Mapping[str, Float64]]],
+    truth: Mapping[str, Bool],
+    sigma_frames: Mapping[str, float],
+) -> CompatFigures:
 
     def figures(raw: Mapping[str, Float64]) -> Figures:
         videos = [LabelledScores(video, raw[video], truth[video]) for video in truth]

@@ -22,7 +22,7 @@ from mulde.evaluation.alarms import (
     with_null_recall,
 )
 from mulde.evaluation.bootstrap import auc_intervals, draw_videos
-from mulde.evaluation.compat import CompatFigures, compat_figures
+from mulde.evaluation.compat import CompatFigures, compat_figures, without_skipped
 from mulde.evaluation.metrics import Figures as Figures  # part of what this module offers
 from mulde.evaluation.metrics import LabelledScores, frame_figures, mean_figures
 from mulde.evaluation.regions import RegionFigures, RegionPool
@@ -84,7 +84,8 @@ class FiguresRow:
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """The result of `evaluate_tracks`. sigma_frames is the smoothing of each video, in frames."""
+    """The result of `evaluate_tracks`. sigma_frames is the smoothing of each video, in frames; method: what tables call
+    the scores; without_skipped: the figures without the frames that the method gave no score."""
 
     num_videos: int
     num_frames: int
@@ -96,6 +97,13 @@ class Evaluation:
     event_rules: EventRules = field(default_factory=EventRules)
     regions: RegionFigures | None = None
     compat: CompatFigures | None = None
+    without_skipped: CompatFigures | None = None
+    method: str = "mulde"
+
+    @property
+    def variants(self) -> list[CompatFigures]:
+        """The figures that are not comparable, as far as there are any."""
+        return [figures for figures in (self.without_skipped, self.compat) if figures is not None]
 
     @property
     def micro_auc(self) -> float | None:
@@ -157,13 +165,16 @@ def evaluate_tracks(
     regions: RegionPool | None = None,
     bootstrap: int = NUM_RESAMPLES,
     compat: str | None = None,
+    skipped: tuple[int, int] = (0, 0),
+    method: str = "mulde",
 ) -> Evaluation:
     """Figures of the fused, unsmoothed scores: raw, and after causal and centred smoothing inside each video.
 
     scores: video -> (T,) float64, one per frame; labels: the same videos, T labels each; sigma_frames: one number of
     frames for all videos or one per video; seed: of the random null score and the bootstrap; rates: frames per second,
     without which there are no event figures; levels: smoothing -> name -> alarm level of the scores so smoothed, beside
-    those read off the test labels; bootstrap: number of resamples; compat: name of a variant in `compat.VARIANTS`.
+    those read off the test labels; bootstrap: number of resamples; compat: name of a variant in `compat.VARIANTS`;
+    skipped: frames at the start and at the end of each video whose scores stand for missing ones; method: a name.
     Raises LabelError when videos or lengths disagree, UsageError for a sigma or rate that is missing or bad, for levels
     without rates and for an unknown variant.
     """
@@ -190,6 +201,8 @@ def evaluate_tracks(
         event_rules=rules,
         regions=None if regions is None else regions.figures(),
         compat=None if compat is None else compat_figures(compat, scores, nulls, truth, sigma),
+        without_skipped=without_skipped(skipped, scores, nulls, truth, sigma) if any(skipped) else None,
+        method=method,
     )
 
 

@@ -6,11 +6,13 @@ from mulde.media.content_hash import Snapshot, content_hash
 from mulde.media.conversion import Conversion, ConvertedReader
 from mulde.media.opening import open_video
 from mulde.media.reader import VideoReader, missing_text
+from mulde.media.times import FrameTimes, read_frame_times
 from mulde.media.writer import VideoWriter, timing, write_video
 
 __all__ = [
     "Conversion",
     "ConvertedReader",
+    "FrameTimes",
     "Snapshot",
     "Sound",
     "VideoReader",
@@ -21,6 +23,7 @@ __all__ = [
     "list_frames",
     "missing_text",
     "open_video",
+    "read_frame_times",
     "timing",
     "write_video",
 ]

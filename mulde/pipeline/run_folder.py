@@ -9,6 +9,7 @@ scoring:    scores/<video>.csv .parquet  regions/<video>.parquet  events.csv .pa
 on request: overlays/<video>.mp4  clips/<video>/<peak frame>.mp4 .png  timeline.png  heat_maps/<video>.npy
 review:     report.html  exemptions.json
 evaluation: metrics.json  truth.json  evaluation/evaluation.html *.png  events_found.csv .parquet
+            (of scores made elsewhere, also scores/<video>.csv .parquet and run.json)
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ class RunRecord(FileModel):
     not_as_learnt: dict[str, list[str]] = Field({})
     num_events: Count = 0
     alarm: AlarmRecord | None = None
+    scores_from: dict[str, Any] = Field({})
 
     @property
     def alarm_level(self) -> float | None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mulde.config import Settings
-from mulde.datasets.base import SPLITS, Dataset
+from mulde.datasets.base import SPLITS
 from mulde.datasets.left_out import as_record
 from mulde.datasets.sources import Opened, absolute_source, open_source, open_sources
 from mulde.errors import UsageError
-from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
-from mulde.files import read_text, write_json
-from mulde.pipeline.evaluation.evaluate import evaluate, mean_and_spread, region_pool
-from mulde.pipeline.evaluation.events_found import EventsFound, write_events_found
+from mulde.files import write_json
+from mulde.pipeline.evaluation.evaluate import mean_and_spread
 from mulde.pipeline.evaluation.labels import labelled_dataset, labels_to_draw, read_labels
+from mulde.pipeline.evaluation.run import write_evaluation
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
@@ -29,32 +28,14 @@ from mulde.pipeline.predictor.scorer import ScoreOptions, Scorer
 from mulde.pipeline.review.audit import write_audit
 from mulde.pipeline.run_claim import added, claim, new_run, prune
 from mulde.pipeline.run_folder import (
-    RECORD,
-    REGIONS,
-    SETTINGS,
-    TRUTH,
     RunFolder,
     RunRecord,
-    check_single_run,
-    read_record,
 )
-from mulde.pipeline.scoring.frames import read_scores
-from mulde.pipeline.scoring.regions import read_regions
 from mulde.pipeline.training.exclusions import Exclusions, check_exclusions, read_exclusions
 from mulde.pipeline.training.fit import CHECKPOINTS, check_density, train
 from mulde.pipeline.training.reference_samples import make_normal_index
 from mulde.progress import Reporter
-from mulde.records import LabelTrack, ScoredVideo
-from mulde.report.curves import truth_frames
-from mulde.report.evaluation_page import write_evaluation_page
-from mulde.settings_file import load_settings
-
-
-@dataclass
-class Evaluated(Outcome):
-    """events_found: which event found which annotated anomaly; None where nobody asked."""
-
-    events_found: EventsFound | None = None
+from mulde.records import LabelTrack
 
 
 def run_extract(sources: Sequence[str], settings: Settings, session: Session) -> Outcome:
@@ -194,72 +175,6 @@ def run_score(
     return outcome
 
 
-def run_evaluate(
-    root: Path,
-    source: str | None,
-    reporter: Reporter,
-    *,
-    bootstrap: int = NUM_RESAMPLES,
-    compat: str | None = None,
-    events: bool = False,
-) -> Evaluated:
-    """Figures of the scores in a run folder against the labels of a data set; `<root>/metrics.json` and
-    `<root>/evaluation/` with curves and a page. events: also, which event found which annotated anomaly."""
-    if source is None:
-        sources = read_record(root).sources
-        if len(sources) != 1:
-            raise UsageError(f"{root}: scores of {len(sources)} sources", hint="--labels NAME:ROOT")
-        source = sources[0]
-    check_single_run(root)
-    footage = open_source(source)
-    for note in footage.notes:
-        reporter.say(note)
-    dataset = labelled_dataset(footage, source)
-    scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
-    labels = read_labels(dataset, scored)
-    evaluation = _evaluate(root, scored, labels, dataset, reporter, bootstrap=bootstrap, compat=compat)
-    events_found = write_events_found(root, scored, labels, reporter) if events else None
-    return Evaluated(len(scored), evaluations={0: evaluation}, events_found=events_found)
-
-
-def _evaluate(
-    root: Path,
-    scored: Mapping[str, ScoredVideo],
-    labels: Mapping[str, LabelTrack],
-    dataset: Dataset,
-    reporter: Reporter,
-    **options: Any,
-) -> Evaluation:
-    """Figures of the scores below `root` as `<root>/metrics.json` and as a page."""
-    record = read_record(root) if (root / RECORD).is_file() else RunRecord()
-    settings_file = root / SETTINGS
-    settings = load_settings(settings_file) if settings_file.is_file() else Settings()
-    pool = None
-    if labels:
-        regions = read_regions(root / REGIONS)
-        pool = region_pool(regions, scored, labels, dataset, settings, record.not_as_learnt)
-    evaluation = evaluate(scored, labels, dataset, reporter, regions=pool, alarm=record.alarm, **options)
-    write_json(root / "metrics.json", evaluation.to_dict())
-    truth = {name: truth_frames(scored[name].track.frame_index, track.spans()) for name, track in labels.items()}
-    write_json(root / TRUTH, truth)  # for the report, which opens no labels
-    page = write_evaluation_page(
-        root / "evaluation",
-        evaluation,
-        scored,
-        labels,
-        reporter,
-        title=dataset.name,
-        notes=[record.alarm.statement] if record.alarm else [],
-        record=record.as_json(),
-        settings=read_text(settings_file) if settings_file.is_file() else "",
-        region_curves=pool.curves() if pool else None,
-        alarm_level=record.alarm_level,
-        p_values={name: video.track.p_value for name, video in scored.items() if video.track.p_value is not None},
-    )
-    reporter.say(f"figures: {root / 'metrics.json'}   page: {page}")
-    return evaluation
-
-
 def say_mixtures(videos: Sequence[StoredVideo], reporter: Reporter) -> World:
     """What a model that is trained on these videos learns of their footage; a mixture is reported."""
     world = world_of(video.observed() for video in videos)
@@ -312,7 +227,9 @@ def run_all(settings: Settings, session: Session, *, overwrite: bool = False) ->
         labels: dict[str, LabelTrack] = {}
         if scored and (labels := read_labels(dataset, scored)):
             with seed_folder.stage("evaluate"):
-                outcome.evaluations[seed] = _evaluate(seed_folder.root, scored, labels, dataset, session.reporter)
+                outcome.evaluations[seed] = write_evaluation(
+                    seed_folder.root, scored, labels, dataset, session.reporter
+                )
         with seed_folder.stage("draw"):
             scorer.draw(splits["test"].done, scored, seed_folder, labels, failed)
     if len(seeds) > 1 and outcome.evaluations:

@@ -38,15 +38,13 @@ class Table:
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[Table]:
-    """Frame figures by smoothing; then, where there are any, region figures, events, a protocol variant."""
+    """Frame figures by smoothing; then, where there are any, region figures, events, protocol variants."""
     tables = [_frame_table(evaluation)]
     if evaluation.regions is not None:
         tables.append(_region_table(evaluation.regions))
     if any(row.alarms for row in evaluation.rows):
         tables.append(_alarm_table(evaluation))
-    if evaluation.compat is not None:
-        tables.append(_compat_table(evaluation.compat, evaluation.num_videos))
-    return tables
+    return tables + [_variant_table(evaluation, figures) for figures in evaluation.variants]
 
 
 def _frame_table(evaluation: Evaluation) -> Table:
@@ -54,7 +52,8 @@ def _frame_table(evaluation: Evaluation) -> Table:
     headings = _figure_headings(first, evaluation.num_videos)
     groups = [
         Group(
-            row.smoothing, [_figure_row("mulde", row.result, headings, row.intervals), *_null_rows(row.nulls, headings)]
+            row.smoothing,
+            [_figure_row(evaluation.method, row.result, headings, row.intervals), *_null_rows(row.nulls, headings)],
         )
         for row in evaluation.rows
     ]
@@ -161,10 +160,10 @@ def _best_null(point: OperatingPoint) -> str:
     return f"{name} {percent(recall)}"
 
 
-def _compat_table(compat: CompatFigures, num_videos: int) -> Table:
-    known = _figure_headings(compat.result, num_videos)
+def _variant_table(evaluation: Evaluation, compat: CompatFigures) -> Table:
+    known = _figure_headings(compat.result, evaluation.num_videos)
     headings = {key: known[key] for key in compat.reported}
-    rows = [_figure_row("mulde", compat.result, headings, {}), *_null_rows(compat.nulls, headings)]
+    rows = [_figure_row(evaluation.method, compat.result, headings, {}), *_null_rows(compat.nulls, headings)]
     notes = [f"Why: {compat.not_comparable}.", f"Steps: {'; '.join(compat.steps)}."]
     return Table(
         f"Not comparable with the figures above: protocol variant {compat.name}",

@@ -32,6 +32,7 @@ from mulde.errors import MuldeError
 from mulde.media import write_video
 from mulde.parquet import read_parquet
 from mulde.pipeline.evaluation.ablation import run_ablate
+from mulde.pipeline.evaluation.run import run_evaluate
 from mulde.pipeline.events.suppression import preview, suppressions_of
 from mulde.pipeline.events.tables import read_event_rows, read_events
 from mulde.pipeline.experiments.record import _read_metrics, _read_run
@@ -43,7 +44,6 @@ from mulde.pipeline.review.report import run_report
 from mulde.pipeline.run_folder import LEDGER, read_record
 from mulde.pipeline.scoring.frames import read_scores, write_scores
 from mulde.pipeline.scoring.regions import read_regions
-from mulde.pipeline.stages import run_evaluate
 from mulde.progress import Reporter
 from mulde.records import ScoredVideo, ScoreTrack
 from mulde.settings_file import load_settings

@@ -20,7 +20,7 @@ from mulde.pipeline.evaluation.events_found import MIN_LENGTH_S, EventsFound
 from mulde.progress import Reporter
 
 _WIDTH = 110
-_COMPAT_COLUMNS = {"micro_auc": "micro AUC", "macro_padded_auc": "macro_padded AUC"}
+_COMPAT_COLUMNS = {"micro_auc": "micro AUC", "macro_auc": "macro AUC", "macro_padded_auc": "macro_padded AUC"}
 
 
 def print_evaluations(evaluations: Mapping[int, Evaluation]) -> None:
@@ -32,9 +32,9 @@ def print_evaluations(evaluations: Mapping[int, Evaluation]) -> None:
             console.print(_alarm_table(evaluation))
         if evaluation.regions is not None:
             console.print(_region_line(evaluation.regions))
-        if evaluation.compat is not None:
-            console.print(_compat_table(evaluation.compat))
-            console.print(f"not comparable: {evaluation.compat.not_comparable}")
+        for variant in evaluation.variants:
+            console.print(_variant_table(evaluation.method, variant))
+            console.print(f"not comparable: {variant.not_comparable}")
         for remark in evaluation.remarks():
             console.print(f"note: {remark}")
     if len(evaluations) > 1:
@@ -47,11 +47,12 @@ def _frame_table(evaluation: Evaluation, title: str) -> Table:
     precision = f"AP % (chance {percent(first.average_precision_chance)})"
     table = _new_table(title, 2, "smoothing", "score", "micro AUC %", macro, "macro_padded %", precision, "EER %")
     for row in evaluation.rows:
-        for name, figures in {"mulde": row.result, **row.nulls}.items():
-            table.add_row(row.smoothing if name == "mulde" else "", name, *_cells(figures))
-            if name == "mulde" and row.intervals:
-                intervals = (_interval(row.intervals.get(kind)) for kind in ("micro_auc", "macro_auc"))
-                table.add_row("", "  95 % interval", *intervals, style="dim")
+        table.add_row(row.smoothing, evaluation.method, *_cells(row.result))
+        if row.intervals:
+            intervals = (_interval(row.intervals.get(kind)) for kind in ("micro_auc", "macro_auc"))
+            table.add_row("", "  95 % interval", *intervals, style="dim")
+        for name, figures in row.nulls.items():
+            table.add_row("", name, *_cells(figures))
         table.add_section()
     table.caption = (
         f"{evaluation.num_videos} videos, {evaluation.num_frames} frames, "
@@ -118,10 +119,10 @@ def _region_line(regions: RegionFigures) -> str:
     )
 
 
-def _compat_table(compat: CompatFigures) -> Table:
+def _variant_table(method: str, compat: CompatFigures) -> Table:
     title = f"compat {compat.name}: not comparable ({', then '.join(compat.steps)})"
     table = _new_table(title, 1, "score", *(f"{_COMPAT_COLUMNS[name]} %" for name in compat.reported))
-    for name, figures in {"mulde": compat.result, **compat.nulls}.items():
+    for name, figures in [(method, compat.result), *compat.nulls.items()]:
         table.add_row(name, *(percent(getattr(figures, figure)) for figure in compat.reported))
     return table
 

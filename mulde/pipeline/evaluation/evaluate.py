@@ -31,11 +31,13 @@ def evaluate(
     alarm: AlarmRecord | None = None,
     bootstrap: int = NUM_RESAMPLES,
     compat: str | None = None,
+    skipped: tuple[int, int] = (0, 0),
+    method: str = "mulde",
 ) -> Evaluation:
     """Figures of the scored test videos that have labels (as `read_labels` gives them); says which ones have none.
 
-    alarm: the alarm level on the run's record; bootstrap and compat as `evaluate_tracks` takes them. Raises LabelError
-    when no scored video has labels.
+    alarm: the alarm level on the run's record; bootstrap, compat, skipped and method as `evaluate_tracks` takes them.
+    Raises LabelError when no scored video has labels.
     """
     if not labels:
         raise LabelError(
@@ -55,6 +57,8 @@ def evaluate(
             regions=regions,
             bootstrap=bootstrap,
             compat=compat,
+            skipped=skipped,
+            method=method,
         )
 
 

@@ -65,7 +65,7 @@ def build_record(done: Reproduction) -> Plain:
         "evaluation": {
             key: across(seeds, [of_seed.get(key) for of_seed in metrics])
             for key in metrics[0]
-            if key not in ("rows", "remarks")
+            if key not in ("rows", "remarks", "method", "without_skipped")
         },
         "compat": None
         if done.compat is None

@@ -16,13 +16,14 @@ from mulde.errors import MuldeError, UsageError, VideoError
 from mulde.evaluation.compat import VARIANTS
 from mulde.files import read_json, write_json, write_text
 from mulde.media.content_hash import content_hash
+from mulde.pipeline.evaluation.run import run_evaluate
 from mulde.pipeline.experiments.record import Reproduction, build_record, portable, to_json
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.model.setting_uses import check_used
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.run_folder import versions
-from mulde.pipeline.stages import run_all, run_evaluate
+from mulde.pipeline.stages import run_all
 from mulde.progress import Reporter
 from mulde.report.reproduction_page import to_markdown
 from mulde.settings_file import load_settings
