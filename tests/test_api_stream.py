@@ -189,14 +189,15 @@ def test_frames_of_another_kind_are_refused(models):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("tracks.average_frames=3", "averages along tracks"),
-        ('features.imported=["depth"]', r"features that were made elsewhere \(features.imported\)"),
+        (["tracks.average_frames=3"], "averages along tracks"),
+        (['features.extractors=["trajectory"]', "tracks.tracker=bytetrack"], r"features of tracks \(trajectory\)"),
+        (['features.imported=["depth"]'], r"features that were made elsewhere \(features.imported\)"),
     ],
 )
 def test_features_of_whole_videos_are_refused(models, change, sentence):
     predictor = models["objects"]._predictor
     bundle = predictor.bundle
-    bundle = replace(bundle, settings=load_settings(overrides=[change], base=bundle.settings))
+    bundle = replace(bundle, settings=load_settings(overrides=change, base=bundle.settings))
     model = Model(replace(predictor, model=replace(predictor.model, bundle=bundle)))
     with pytest.raises(UsageError, match=sentence):
         model.stream([])

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mulde.digests import path_digest
-from mulde.records import FeatureTable, Regions, Window
+from mulde.records import FeatureTable, Float64, Int64, Regions, Window
 
 Fingerprint = dict[str, object]
 """Everything that changes a result, as plain JSON values: it goes into the passport of what is stored."""
@@ -46,6 +46,24 @@ class Extractor(Protocol):
 
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
         """One row per box of `regions`, in order, or one per core frame when frame-centric."""
+        ...
+
+
+@runtime_checkable
+class TrackExtractor(Protocol):
+    """Turns the boxes of a whole video, and the tracks that they are on, into feature rows. It sees no pictures.
+
+    It keeps no state between calls. `object_centric` is True.
+    """
+
+    name: str
+    object_centric: bool
+
+    def fingerprint(self) -> Fingerprint: ...
+
+    def extract_tracks(self, regions: Regions, time_s: Float64, track_id: Int64) -> FeatureTable:
+        """Rows of those boxes that have one, in order. time_s (N,): of the frame of each box; track_id (N,): -1 for
+        a box on no track. A row depends on boxes of its track up to its own frame alone."""
         ...
 
 

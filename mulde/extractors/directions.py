@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mulde.extractors.wording import percent
 from mulde.records import Float32
+
+DIRECTION_SHARE = "share_in_direction"
 
 _DIRECTIONS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")
 _MIN_AGREEMENT = 0.3
@@ -13,6 +16,12 @@ _MIN_AGREEMENT = 0.3
 def direction(angle: float) -> str:
     """An angle in radians (0 = right, counted towards down) as a word."""
     return _DIRECTIONS[round(angle / (2 * np.pi) * len(_DIRECTIONS)) % len(_DIRECTIONS)]
+
+
+def describe_direction(angle: float, share: float, partly: str = "") -> str:
+    """Of motion in a direction (radians) in which only this share of normal motion goes."""
+    few = f"only {percent(share)}" if share >= 0.01 else "less than 1 %"
+    return f"moves {partly}{direction(angle)}, where {few} of normal motion goes that way"
 
 
 def bin_angles(bins: int) -> np.ndarray:

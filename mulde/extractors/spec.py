@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mulde.errors import UsageError
-from mulde.extractors.base import Extractor
+from mulde.extractors.base import Extractor, TrackExtractor
 from mulde.extractors.flow import FlowSettings, SharedMotion, build_flow
 from mulde.extractors.wording import Comparison, Wording, describe_appearance
 from mulde.section import Section
@@ -99,6 +99,7 @@ class ExtractorSpec:
         describe: What is unusual about a row, in words and numbers.
         uses_flow: Whether it reads `shared.motion`, so that `[features.flow]` has an effect.
         needs_pixels: Whether its rows depend on the pictures; else boxes, times and the size of the frames are enough.
+        needs_tracks: Whether it is a `TrackExtractor`, so that a tracker has to be set.
         requirements: Settings that have an effect only beside others.
         official_weights: Whether `weights` names a file of Ultralytics by its official name; else a tag of a library.
         networks: The networks that its settings can name, for `mulde models`.
@@ -108,13 +109,14 @@ class ExtractorSpec:
 
     name: str
     object_centric: bool
-    build: Callable[[Any, Shared], Extractor]
+    build: Callable[[Any, Shared], Extractor | TrackExtractor]
     settings: type[Section] = NoSettings
     section: str = ""
     column_groups: Callable[[int, Any], tuple[str, ...]] = one_group
     describe: Callable[[Comparison, Any], Wording] = _describe
     uses_flow: bool = False
     needs_pixels: bool = True
+    needs_tracks: bool = False
     requirements: tuple[Requirement, ...] = ()
     official_weights: bool = False
     networks: NetworkKind | None = None

@@ -9,14 +9,19 @@ from pydantic import Field
 
 from mulde.extractors.base import Fingerprint
 from mulde.extractors.boxes import pixel_bounds
-from mulde.extractors.directions import bin_angles, direction, direction_groups, heading
+from mulde.extractors.directions import (
+    DIRECTION_SHARE,
+    bin_angles,
+    describe_direction,
+    direction,
+    direction_groups,
+    heading,
+)
 from mulde.extractors.flow import DisFlow, SharedMotion
 from mulde.extractors.spec import ExtractorSpec, Requirement, Shared
-from mulde.extractors.wording import NOTEWORTHY, STILL, Comparison, Wording, percent, times
+from mulde.extractors.wording import FASTNESS, NOTEWORTHY, STILL, Comparison, Wording, percent, times
 from mulde.records import FeatureTable, Float32, Int64, Regions, Window
 from mulde.section import Section
-
-FASTNESS, DIRECTION_SHARE = "times_as_fast", "share_in_direction"
 
 _MIN_SCALE = 0.05
 """Of the ground at a box's foot: nearer to the horizon, or above it, speeds are multiplied by no more than 20."""
@@ -161,9 +166,7 @@ def _describe(comparison: Comparison, settings: VelocitySettings) -> Wording:
     rare = _rare_direction(comparison, angle) if has_directions else None
     if rare is not None and _direction_matters_more(comparison):
         partly = "partly " if angle is None else ""
-        few = f"only {percent(rare[1])}" if rare[1] >= 0.01 else "less than 1 %"
-        text = f"moves {partly}{direction(rare[0])}, where {few} of normal motion goes that way"
-        return text, {DIRECTION_SHARE: rare[1]}
+        return describe_direction(*rare, partly), {DIRECTION_SHARE: rare[1]}
     going = f", heading {direction(angle)}" if angle is not None else ""
     ratio, where = _times_as_fast(comparison)
     if 1 / NOTEWORTHY < ratio < NOTEWORTHY:

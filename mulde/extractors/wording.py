@@ -15,7 +15,7 @@ NOTEWORTHY = 1.15
 """Ratios closer to 1 explain nothing."""
 STILL = 1e-6
 """Motion below it is none."""
-FARNESS = "times_as_far"
+FARNESS, FASTNESS = "times_as_far", "times_as_fast"
 _MAX_TIMES = 20
 
 

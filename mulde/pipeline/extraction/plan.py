@@ -14,7 +14,7 @@ import pyarrow as pa
 from mulde.config import Settings, VideoSettings
 from mulde.datasets.base import Video
 from mulde.devices import choose_threads
-from mulde.extractors.base import Extractor
+from mulde.extractors.base import Extractor, TrackExtractor
 from mulde.extractors.class_names import class_names, shown
 from mulde.extractors.detector import YoloRegions
 from mulde.extractors.finders import UnitedRegions
@@ -44,9 +44,11 @@ class ExtractionPlan:
         self.world = world
         self.video: VideoSettings = settings.video
         machine = Machine(device, self.threads)
-        self.extractors: list[Extractor] = build_extractors(settings.features, machine)
+        built = build_extractors(settings.features, machine)
+        self.extractors: list[Extractor] = [e for e in built if not isinstance(e, TrackExtractor)]
+        self.track_extractors: list[TrackExtractor] = [e for e in built if isinstance(e, TrackExtractor)]
         self.imported = settings.features.imported
-        is_object_centric = any(e.object_centric for e in self.extractors)
+        is_object_centric = any(e.object_centric for e in built)
         self.regions: UnitedRegions | None = None
         self.tracker: Tracker | None = None
         if is_object_centric:
@@ -58,20 +60,26 @@ class ExtractionPlan:
     @property
     def streams(self) -> tuple[str, ...]:
         """The names of the features, each of which gets a density of its own."""
-        return tuple(e.name for e in self.extractors) + self.imported
+        return self.settings.features.extractors + self.imported
+
+    @property
+    def derived(self) -> set[str]:
+        """The kinds of tables that are made from other tables once the video has been read."""
+        return {"tracks", *(e.name for e in self.track_extractors)}
 
     def fingerprint(self) -> dict[str, Any]:
         """What made the features, apart from the video: the part of the passports that a model must share."""
+        extractors: list[Extractor | TrackExtractor] = [*self.extractors, *self.track_extractors]
         made: dict[str, Any] = {
             "decoder": self.video.decoder,
             "regions": self.regions.fingerprint() if self.regions else None,
-            "extractors": {e.name: e.fingerprint() for e in self.extractors},
+            "extractors": {e.name: e.fingerprint() for e in extractors},
         }
         if self.video.working_size_px:
             made["working_size_px"] = self.video.working_size_px
         if self.imported:
             made["imported"] = list(self.imported)
-        if self.tracker and self.settings.tracks.average_frames:
+        if self.tracker and (self.track_extractors or self.settings.tracks.average_frames):
             made["tracks"] = {**self.tracker.fingerprint(), "average_frames": self.settings.tracks.average_frames}
         return made
 
@@ -139,6 +147,9 @@ class ExtractionPlan:
                 "extractor": e.fingerprint(),
             }
             made[e.name] = Passport(e.name, sha256, made_by)
+        for of_tracks in self.track_extractors:
+            made_by = {**made["tracks"].made_by, "extractor": of_tracks.fingerprint()}
+            made[of_tracks.name] = Passport(of_tracks.name, sha256, made_by)
         return made
 
     def imported_passports(self, sha256: str) -> dict[str, Passport]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mulde.config import FeatureSettings, RegionSettings, TrackSettings
-from mulde.extractors.base import Extractor, RegionFinder
+from mulde.extractors.base import Extractor, RegionFinder, TrackExtractor
 from mulde.extractors.finders import UnitedRegions
 from mulde.extractors.registry import known_extractor
 from mulde.extractors.spec import ONE_CPU, Machine, Shared
@@ -45,7 +45,7 @@ def build_regions(settings: RegionSettings, machine: Machine = ONE_CPU) -> Unite
     return UnitedRegions(finders, min_area_px=settings.min_area_px, max_cover=settings.max_cover)
 
 
-def build_extractors(settings: FeatureSettings, machine: Machine = ONE_CPU) -> list[Extractor]:
+def build_extractors(settings: FeatureSettings, machine: Machine = ONE_CPU) -> list[Extractor | TrackExtractor]:
     """The extractors that the settings name, in order. Weights are loaded at the first frame."""
     shared = Shared(machine, settings.flow, settings.precision, settings.batch_size)
     return [known_extractor(name).build(settings.for_extractor(name), shared) for name in settings.extractors]

@@ -69,12 +69,12 @@ def write_tables(
     pool: Executor,
     advance: Advance,
 ) -> None:
-    """Decode the video once and write every missing table but the tracks.
+    """Decode the video once and write every missing table but those that are made from other tables.
 
     Raises VideoError, and removes all parts, if the video cannot be read or has changed in the meantime.
     """
     drops_frames = isinstance(reader, ConvertedReader) and reader.conversion.every > 1
-    elsewhere = {"tracks", "frames"} if drops_frames else {"tracks"}
+    elsewhere = {*plan.derived, "frames"} if drops_frames else plan.derived
     kinds = {kind: passport for kind, passport in missing.items() if kind not in elsewhere}
     start = _resume_at(store, kinds.values(), reader.options.batch_size)
     advance(start)
@@ -177,13 +177,32 @@ class _StoredRegions:
         return regions
 
 
-def write_tracks(
-    tracker: Tracker, store: FeatureStore, passports: Mapping[str, Passport], conversion: Conversion | None
+def write_derived(
+    plan: ExtractionPlan,
+    store: FeatureStore,
+    passports: Mapping[str, Passport],
+    missing: Mapping[str, Passport],
+    conversion: Conversion | None,
 ) -> None:
-    """Follow the stored regions through the video, and store a track id for each."""
+    """Write the missing ones of the tables that are made from other tables: of tracks, and of features of tracks."""
     frame_index, time_s = tables.frames_from_arrow(store.read(passports["frames"]))
     if conversion is not None and conversion.every > 1:
-        frame_index = conversion.numbers(time_s)[conversion.kept(time_s)]
+        kept = conversion.kept(time_s)
+        frame_index, time_s = conversion.numbers(time_s)[kept], time_s[kept]
+    if plan.tracker is not None and "tracks" in missing:
+        _write_tracks(plan.tracker, frame_index, store, passports)
+    for extractor in plan.track_extractors:
+        if extractor.name in missing:
+            regions = tables.regions_from_arrow(store.read(passports["regions"]))
+            track_id = store.read(passports["tracks"])["track_id"].to_numpy()
+            of_box = time_s[np.searchsorted(frame_index, regions.frame_index)]
+            rows = tables.features_to_arrow(extractor.extract_tracks(regions, of_box, track_id))
+            with store.writer(passports[extractor.name], rows.schema) as append:
+                append(rows)
+
+
+def _write_tracks(tracker: Tracker, frame_index: Int64, store: FeatureStore, passports: Mapping[str, Passport]) -> None:
+    """Follow the stored regions through the frames, frame_index (T,), and store a track id for each."""
     waiting: deque[Int64] = deque()
 
     def segments() -> Iterator[tuple[Int64, Regions]]:

@@ -20,7 +20,7 @@ from mulde.datasets.base import Video
 from mulde.errors import StoreError, VideoError
 from mulde.media import Snapshot, missing_text
 from mulde.pipeline.extraction.plan import ExtractionPlan, decoder_facts, known_rate
-from mulde.pipeline.extraction.tables import Undecoded, write_tables, write_tracks
+from mulde.pipeline.extraction.tables import Undecoded, write_derived, write_tables
 from mulde.pipeline.extraction.tracking import average_along_tracks, with_tracks
 from mulde.pipeline.model.world import Match, ObservedVideo
 from mulde.progress import Reporter
@@ -225,11 +225,11 @@ def _extract(
             sha256, lambda: reporter.say(f"{video.name}: another process is working on it, waiting"), gives_up
         ):
             missing = _missing(missing, store, reporter.warn)  # another process may have finished it
-            if set(missing) - {"tracks"}:
+            if set(missing) - plan.derived:
                 with reporter.bar(f"  {video.name}", reader.num_frames_from_header, "frames") as advance:
                     write_tables(reader, snapshot, plan, store, passports, missing, pool, advance)
-            if plan.tracker is not None and "tracks" in missing:
-                write_tracks(plan.tracker, store, passports, match.conversion)
+            if plan.derived & set(missing):
+                write_derived(plan, store, passports, missing, match.conversion)
         return replace(extracted, computed=bool(missing))
 
 

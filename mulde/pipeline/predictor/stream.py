@@ -15,6 +15,7 @@ from mulde.errors import RecordError, UsageError
 from mulde.evaluation.conformal import FrameReference
 from mulde.evaluation.smoothing import causal_length, smooth
 from mulde.extractors.base import Extractor
+from mulde.extractors.registry import needing_tracks
 from mulde.images import resized, shrunk, shrunk_size
 from mulde.media.reader import size_changed
 from mulde.pipeline.model.world import Match, match
@@ -218,9 +219,11 @@ def _rate(predictor: Predictor, rate: float | None) -> float:
 
 def _refuse_whole_videos(predictor: Predictor) -> None:
     settings = predictor.settings
+    on_tracks = ", ".join(needing_tracks(settings.features.extractors))
     needs: tuple[tuple[bool, str], ...] = (
         (bool(settings.features.imported), "features that were made elsewhere (features.imported)"),
         (settings.tracks.average_frames > 0, "averages along tracks (tracks.average_frames), which need whole videos"),
+        (bool(on_tracks), f"features of tracks ({on_tracks}), which need whole videos"),
     )
     for is_needed, what in needs:
         if is_needed:
