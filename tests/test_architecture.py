@@ -37,7 +37,8 @@ stands (`docs/architecture.md` has the picture and the reasons)."""
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ONE_DOOR = {
     "ultralytics": "extractors/yolo.py",
-    "openvino": "extractors/yolo.py",
+    "openvino": "extractors/openvino_network.py",
+    "onnxruntime": "extractors/exported.py",
     "hiera": "extractors/hiera.py",
     "ray": "pipeline/extraction/ray_runner.py",
     "open_clip": "extractors/clip.py",

@@ -42,7 +42,9 @@ _IMAGE_DIMS = {
 class BackboneSettings(Section):
     model: Text = Field("mobilenet_v2", min_length=1, description="torchvision classification model")
     weights: PathText = Field(
-        "DEFAULT", min_length=1, description="torchvision weights tag, or path of a local state dict"
+        "DEFAULT",
+        min_length=1,
+        description="torchvision weights tag, or path of a state dict or of an exported network",
     )
 
 
@@ -57,7 +59,8 @@ def backbone_appearance(
     """What goes into the last layer of a torchvision classification network, per box (1280 numbers for mobilenet_v2).
 
     `weights` is a torchvision tag (as `DEFAULT`), downloaded once, or a local state dict (.safetensors, .pth) of the
-    whole network or of its `features` part. Raises, at the first box, UsageError for an unknown model or tag or a
+    whole network or of its `features` part, or a network exported to ONNX or OpenVINO, which sees what `model` would
+    see and whose output is the row. Raises, at the first box, UsageError for an unknown model or tag or a
     file that does not fit, MuldeError for a failed download.
     """
     from torchvision import models

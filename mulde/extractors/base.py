@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from mulde.digests import path_digest
+from mulde.digests import fingerprint, path_digest
+from mulde.extractors.formats import is_exported, openvino_pair
 from mulde.records import FeatureTable, Float64, Int64, Regions, Window
 
 Fingerprint = dict[str, object]
@@ -77,12 +78,24 @@ def is_tag(weights: str) -> bool:
 
 
 def local_weights(weights: str) -> Path | None:
-    """The file that `weights` names; None for a tag or a missing file."""
+    """The file, or the folder of a network, that `weights` names; None for a tag and where there is none."""
     path = Path(weights).expanduser()
-    return path if not is_tag(weights) and path.is_file() else None
+    return path if not is_tag(weights) and (path.is_file() or is_network_folder(path)) else None
+
+
+def is_network_folder(path: Path) -> bool:
+    """Whether a folder holds an OpenVINO network."""
+    return path.is_dir() and is_exported(path)
+
+
+def weights_digest(path: Path) -> str:
+    """The digest of a file or folder of weights; of an OpenVINO network by its .xml that of the .bin as well."""
+    if path.suffix != ".xml":
+        return path_digest(path)
+    return fingerprint([path_digest(part) for part in openvino_pair(path)])
 
 
 def weights_source(weights: str) -> Fingerprint:
     """Where weights come from: the digest of a local file, else the tag of published ones."""
     path = local_weights(weights)
-    return {"weights_sha256": path_digest(path)} if path is not None else {"weights": weights}
+    return {"weights_sha256": weights_digest(path)} if path is not None else {"weights": weights}

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import local_weights
+from mulde.extractors.formats import is_exported
 from mulde.extractors.hub import cached_files, quieten_hub
 from mulde.extractors.known_networks import KnownNetwork, NetworkKind, first_file
 from mulde.extractors.spec import ExtractorSpec, Shared
@@ -26,7 +27,9 @@ _OPENAI, _MIT, _APACHE = "MIT (OpenAI), Apache-2.0 (hub copy)", "MIT", "Apache-2
 
 class ClipSettings(Section):
     model: Text = Field("ViT-B-16", min_length=1, description="open_clip model name")
-    weights: PathText = Field("openai", min_length=1, description="open_clip pretrained tag, or path of a local file")
+    weights: PathText = Field(
+        "openai", min_length=1, description="open_clip pretrained tag, or path of a local file, also exported"
+    )
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def clip_appearance(
 ) -> CropEmbedding:
     """Image embedding of each crop, brought to unit length (Radford et al., 2021; 512 numbers for ViT-B-16).
 
-    `weights` is an open_clip tag (as `openai`), downloaded once, or the path of a local file (.safetensors, .pt).
+    `weights` is an open_clip tag (as `openai`), downloaded once, or the path of a local file: .safetensors, .pt, or the
+    image half exported to ONNX or OpenVINO, whose metadata then say size, mean and standard deviation.
     Raises, at the first box, UsageError for an unknown model or tag and MuldeError for weights that cannot be loaded.
     """
     from mulde.extractors.crops import CropEmbedding
@@ -116,6 +120,11 @@ def _load(model: str, weights: str, device: str) -> Loaded:
             f"CLIP weights {weights!r} for {model}",
             expected=f"an existing file or one of the tags {', '.join(known) or '(none)'}",
         )
+    if path is not None and is_exported(path):
+        from mulde.extractors.exported import load_exported
+
+        run, expects, dim = load_exported(path, None, device)
+        return lambda batch: normalize(run(batch), dim=-1), expects, dim
     try:
         network = open_clip.create_model(model, pretrained=weights if path is None else str(path))
     except Exception as error:  # hub, file and state-dict failures have no common class

@@ -16,6 +16,21 @@ TRUST = "MULDE_TRUST_WEIGHTS"
 """Environment variable that allows them: 1, as `--trust-weights` sets it. Worker processes inherit it."""
 
 
+def is_exported(path: Path | None) -> bool:
+    """Whether a path, if any, is that of a network exported to ONNX or OpenVINO."""
+    return path is not None and (path.suffix in (".onnx", ".xml") or (path.is_dir() and any(path.glob("*.xml"))))
+
+
+def openvino_pair(path: Path) -> tuple[Path, Path]:
+    """The .xml of an OpenVINO network, in a folder or by its own path, and the .bin beside it."""
+    found = sorted(path.glob("*.xml")) if path.is_dir() else [path]
+    if len(found) != 1 or not found[0].with_suffix(".bin").is_file():
+        raise UsageError(
+            f"OpenVINO network {path}", expected="one .xml and the .bin of the same name", got=f"{len(found)} .xml"
+        )
+    return found[0], found[0].with_suffix(".bin")
+
+
 def check_format(path: Path, what: str) -> None:
     """Raises UsageError for weights in a format that is not loaded, or that can run code unless the user trusts it."""
     ending = next((ending for ending in FORMATS if path.name.lower().endswith(ending)), None)

@@ -14,10 +14,14 @@ import torch
 from torch import nn
 
 from mulde.errors import MuldeError
-from mulde.extractors.base import Fingerprint, weights_source
+from mulde.extractors.base import Fingerprint, local_weights, weights_source
+from mulde.extractors.formats import is_exported
 from mulde.records import Float32, UInt8
 
 log = logging.getLogger(__name__)
+
+INTERPOLATIONS = ("", "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+"""What `Preprocessing.interpolation` can be."""
 
 _CPU_PICTURES = 16
 """The most pictures at once on a CPU, whatever the settings allow: larger batches miss the caches and are slower."""
@@ -214,6 +218,8 @@ class NetworkExtractor:
         options: Fingerprint | None = None,
     ) -> None:
         self.name, self.model, self.weights, self.options = name, model, weights, options or {}
+        if is_exported(local_weights(weights)):
+            precision = "float32"  # it computes in the format that it was exported in
         self.network = BatchedNetwork(load, device=device, precision=precision, batch_size=batch_size)
 
     def fingerprint(self) -> Fingerprint:

@@ -11,6 +11,7 @@ from torch import nn
 
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import local_weights
+from mulde.extractors.formats import is_exported
 from mulde.extractors.networks import Loaded, Preprocessing, ready
 
 _HELPERS = ("aux1.", "aux2.", "AuxLogits.")
@@ -18,13 +19,20 @@ _HELPERS = ("aux1.", "aux2.", "AuxLogits.")
 
 
 def load_torchvision(library: ModuleType, model: str, weights: str, device: str, *, frames: int = 1) -> Loaded:
-    """A network of `torchvision.models` or `torchvision.models.video` without its last layer, ready to run."""
+    """A network of `torchvision.models` or `torchvision.models.video` without its last layer, ready to run.
+
+    `weights` is a tag, a state dict, or a network exported to ONNX or OpenVINO, which sees what `model` would see.
+    """
     from torchvision import models
 
     names = models.list_models(module=library)
     if model not in names:
         raise UsageError(f"torchvision model {model!r}", expected=f"one of {', '.join(names)}")
     path, tags = local_weights(weights), models.get_model_weights(model)
+    if path is not None and is_exported(path):
+        from mulde.extractors.exported import load_exported
+
+        return load_exported(path, _expects(tags.DEFAULT, frames), device)
     if path is not None:
         network, tag = models.get_model(model, weights=None, **_options(model)), tags.DEFAULT
         dim, head = drop_head(network)
@@ -38,9 +46,12 @@ def load_torchvision(library: ModuleType, model: str, weights: str, device: str,
             f"torchvision weights {weights!r} for {model}",
             expected=f"an existing file or one of {', '.join(tags.__members__)}",
         )
+    return ready(fold_batch_norm(network.eval()), device), _expects(tag, frames), dim
+
+
+def _expects(tag: Any, frames: int) -> Preprocessing:
     expects = tag.transforms()
-    preprocessing = Preprocessing(int(expects.crop_size[0]), tuple(expects.mean), tuple(expects.std), frames)
-    return ready(fold_batch_norm(network.eval()), device), preprocessing, dim
+    return Preprocessing(int(expects.crop_size[0]), tuple(expects.mean), tuple(expects.std), frames)
 
 
 def _options(model: str) -> dict[str, bool]:

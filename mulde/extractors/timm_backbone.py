@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 
 from mulde.errors import MuldeError, UsageError, first_line
 from mulde.extractors.base import local_weights
+from mulde.extractors.formats import is_exported
 from mulde.extractors.hub import cached_files, is_hub_name, quieten_hub
 from mulde.extractors.known_networks import NON_COMMERCIAL, KnownNetwork, NetworkKind, first_file
 from mulde.extractors.spec import ExtractorSpec, Shared
@@ -63,7 +65,9 @@ class TimmSettings(Section):
         _DEFAULT, min_length=1, description="timm model with the tag of its weights, or hf-hub:OWNER/NAME"
     )
     weights: PathText = Field(
-        "DEFAULT", min_length=1, description="DEFAULT: the published weights of the model, else path of a state dict"
+        "DEFAULT",
+        min_length=1,
+        description="DEFAULT: those published, or path of a state dict or of an exported network",
     )
     pooling: Literal["own", "cls", "patches", "cls+patches"] = Field(
         "own", description="what a row is; own: as the model pools, cls: its class token, patches: mean of its patches"
@@ -82,9 +86,10 @@ def timm_appearance(
     """What a timm network makes of the crop of each box (384 numbers for vit_small_patch14_dinov2.lvd142m).
 
     Published weights are downloaded once; a local state dict (.safetensors, .pth) has to hold every weight of the
-    network, its classifier aside. Size, mean, standard deviation and interpolation are those that timm has for the
-    network. Raises UsageError for a name that is none, and at the first box for an unknown model, for a file that does
-    not fit and for a pooling that the network does not have; MuldeError for a failed download.
+    network, its classifier aside; a network exported to ONNX or OpenVINO pools by itself. Size, mean, standard
+    deviation and interpolation are those that timm has for the network. Raises UsageError for a name that is none, and
+    at the first box for an unknown model, for a file that does not fit and for a pooling that the network does not
+    have; MuldeError for a failed download.
     """
     from mulde.extractors.crops import CropEmbedding
 
@@ -128,7 +133,9 @@ def _load(settings: TimmSettings, device: str) -> Loaded:
 
     from mulde.extractors.networks import Preprocessing, ready
 
-    config = _config(settings)
+    config, path = _config(settings), local_weights(settings.weights)
+    if path is not None and is_exported(path):
+        return _exported(settings, config, path, device)
     own_size = int(config.get("input_size", (3, 224, 224))[-1])
     size = settings.size_px or own_size
     options = {"img_size": size} if size != own_size and config.get("fixed_input_size") else {}
@@ -143,6 +150,32 @@ def _load(settings: TimmSettings, device: str) -> Loaded:
     )
     run = _pooled(ready(network, device), settings)
     return run, preprocessing, _width(run, preprocessing, settings, device)
+
+
+def _exported(settings: TimmSettings, config: Mapping[str, Any], path: Path, device: str) -> Loaded:
+    """A network exported to ONNX or OpenVINO, which sees what the model would see."""
+    import timm
+
+    from mulde.extractors.exported import load_exported
+    from mulde.extractors.networks import Preprocessing
+
+    if settings.pooling != "own":
+        raise UsageError(
+            f"features.timm.pooling={settings.pooling} has no effect on {path}",
+            expected="own: an exported network pools by itself",
+        )
+    expects = timm.data.resolve_data_config(pretrained_cfg=dict(config), verbose=False)
+    default = Preprocessing(
+        settings.size_px or int(expects["input_size"][-1]),
+        tuple(expects["mean"]),
+        tuple(expects["std"]),
+        interpolation=expects["interpolation"],
+        fit=settings.fit,
+    )
+    loaded = load_exported(path, default, device)
+    if settings.size_px not in (0, loaded[1].size_px):
+        raise UsageError(f"features.timm.size_px for {path}", expected=loaded[1].size_px, got=settings.size_px)
+    return loaded
 
 
 def _config(settings: TimmSettings) -> dict[str, Any]:

@@ -42,7 +42,9 @@ class VideoBackboneSettings(Section):
         "or one of the package hiera-transformer (hiera_large_16x224 ...)"
     )  # fmt: skip
     weights: PathText = Field(
-        "DEFAULT", min_length=1, description="weights tag of the model's library, or path of a local state dict"
+        "DEFAULT",
+        min_length=1,
+        description="weights tag of the model's library, or path of a state dict or of an exported network",
     )
     stride: int = Field(4, ge=1, le=100, description="frames from one frame of a clip to the next")
 

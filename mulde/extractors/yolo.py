@@ -1,11 +1,10 @@
-"""Networks and trackers of Ultralytics. The one file that imports ultralytics, and openvino, which runs its exports."""
+"""Networks and trackers of Ultralytics. The one file that imports ultralytics."""
 
 from __future__ import annotations
 
 import copy
 import os
 import shutil
-import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from mulde.digests import path_digest
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import Fingerprint
 from mulde.extractors.formats import FORMATS, check_format
+from mulde.extractors.openvino_network import OpenVinoNetwork, quieten_openvino
 from mulde.extractors.signals import signal_stack_kept
 from mulde.records import Float32, UInt8
 
@@ -128,7 +128,7 @@ class YoloNetwork:
 
         network = self._loaded
         if self._compiled is not None:
-            return torch.from_numpy(self._run_openvino(inputs.cpu().contiguous().numpy()))
+            return torch.from_numpy(self._compiled(inputs.cpu().contiguous().numpy()))
         if network.format == "pt":
             answer = self._thread_copy(network)(inputs)
         else:
@@ -143,11 +143,6 @@ class YoloNetwork:
             with self._lock:
                 self._of_thread.network = copy.deepcopy(network, {id(tensor): tensor for tensor in weights})
         return self._of_thread.network
-
-    def _run_openvino(self, inputs: Float32) -> Float32:
-        if not hasattr(self._of_thread, "request"):
-            self._of_thread.request = self._compiled.create_infer_request()
-        return np.array(self._of_thread.request.infer({0: inputs}, share_inputs=True)[0])
 
     def _letterbox(self, image: UInt8) -> UInt8:
         from ultralytics.data.augment import LetterBox
@@ -196,7 +191,7 @@ class YoloNetwork:
             with signal_stack_kept():
                 network = AutoBackend(str(self._path), device=torch.device(self.device), verbose=False).eval()
                 if network.format == "openvino":
-                    self._compiled = _compile_openvino(self._path, self.threads)
+                    self._compiled = OpenVinoNetwork(self._path, self.threads)
         except Exception as error:  # Ultralytics raises many kinds for a file that it cannot read
             raise UsageError(
                 f"{self._what} weights {self._path} cannot be loaded",
@@ -205,25 +200,6 @@ class YoloNetwork:
             ) from error
         return network
 
-
-def _compile_openvino(folder: Path, threads: int) -> Any:
-    """The network of an OpenVINO folder for `threads` callers with a core each: on 2 cores 1.4 times as fast as one
-    caller with both."""
-    import openvino
-
-    with _FIRST_CALL:
-        # Its table of number formats is made at the first use, under a lock that is taken while Python's own is held:
-        # two threads that get there at the same time deadlock.
-        openvino.Type.f32.to_dtype()
-    core = openvino.Core()
-    return core.compile_model(
-        core.read_model(next(folder.glob("*.xml"))),
-        "CPU",
-        {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads},
-    )
-
-
-_FIRST_CALL = threading.Lock()
 
 EXPORTS = {"openvino": "_openvino_model", "onnx": ".onnx", "engine": ".engine"}
 """Formats that a network can be exported to, and the ends of their files' names."""
@@ -287,7 +263,7 @@ def import_ultralytics() -> Any:
         "ULTRALYTICS_SAFE_LOAD": "1",
     }.items():
         os.environ.setdefault(name, value)
-    _quieten_openvino()
+    quieten_openvino()
     Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
     try:
         import ultralytics
@@ -303,12 +279,6 @@ def import_ultralytics() -> Any:
         settings.update(sync=False)  # writes the file
     dict.__setitem__(settings, "sync", False)
     return ultralytics
-
-
-def _quieten_openvino() -> None:
-    """OpenVINO reports each import of its converter, unless this package, which it does not need, is missing."""
-    if "openvino" not in sys.modules:
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -210,7 +210,7 @@ def test_everything_but_the_detector_works_without_ultralytics():
 
 
 def test_threads_that_load_an_openvino_network_together_do_not_wait_for_each_other_for_good(weights):
-    """A race: a pass proves little, but without the care in `_compile_openvino` two of six bare loops hung."""
+    """A race: a pass proves little, but without the care in `OpenVinoNetwork` two of six bare loops hung."""
     code = f"""
 import sys, threading
 import numpy as np

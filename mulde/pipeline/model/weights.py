@@ -18,7 +18,7 @@ from typing import Any
 from mulde.config import Settings
 from mulde.digests import path_digest
 from mulde.errors import MuldeError, UsageError
-from mulde.extractors.base import is_tag, local_weights
+from mulde.extractors.base import is_network_folder, is_tag, local_weights, weights_digest
 from mulde.extractors.formats import TRUST
 from mulde.extractors.registry import EXTRACTORS, known_extractor, object_centric
 from mulde.extractors.yolo import fetch, official_names
@@ -115,7 +115,7 @@ def _find(key: str, name: str, facts: Mapping[str, Any]) -> str:
     if sha256 is not None:
         remembered = [Path(known) for digest, known in _known().items() if digest == sha256]
         for path in (*remembered, *_in_folders(name)):
-            if path.exists() and path_digest(path) == sha256:
+            if path.exists() and weights_digest(path) == sha256:
                 return str(path)
         if _is_official(key) and name.endswith(".pt") and name in official_names():
             return str(_published(key, name, sha256))
@@ -127,7 +127,7 @@ def _in_folders(name: str) -> Iterator[Path]:
     for text in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
         folder = user_path(text)
         if folder.is_dir():
-            some = islice((p for p in folder.iterdir() if p.is_file() or p.name.endswith("_openvino_model")), 10_000)
+            some = islice((p for p in folder.iterdir() if p.is_file() or is_network_folder(p)), 10_000)
             yield from sorted(some, key=lambda path: (path.name != name, path.name))[:_MAX_LOOKED_AT]
 
 

@@ -32,6 +32,7 @@ NAMED = {
     "features.pose.weights": ["pose"],
     "features.clip.weights": ["clip"],
     "features.backbone.weights": ["backbone"],
+    "features.timm.weights": ["timm"],
     "features.video.weights": ["video"],
     "features.flow.weights": ["flow_histogram"],
 }
@@ -251,3 +252,25 @@ def test_a_failed_download_is_said(monkeypatch):
     monkeypatch.setattr(own_weights, "fetch", fetch)
     with pytest.raises(MuldeError, match="cannot be downloaded"):
         bundle_of("regions.yolo.weights", "yolov8n.pt", "ab" * 32).with_settings([])
+
+
+@pytest.mark.parametrize("named", ["net", "net/a.xml"])
+def test_an_exported_network_is_found_again_by_the_digest_of_all_its_files(named, tmp_path, monkeypatch):
+    key, folder = "features.backbone.weights", tmp_path / "nets" / "net"
+    folder.mkdir(parents=True)
+    (folder / "a.xml").write_text("<net/>")
+    (folder / "a.bin").write_bytes(b"weights")
+    path = folder.parent / named
+    bundle = bundle_of(key, f"/elsewhere/{named}", weights_source(str(path))["weights_sha256"])
+    monkeypatch.setenv("MULDE_WEIGHTS", str(path.parent))
+    assert value(bundle.with_settings([]).settings, key) == str(path)
+    (folder / "a.bin").write_bytes(b"other weights")
+    with pytest.raises(UsageError, match="the model needs the weights"):
+        bundle.with_settings([])
+
+
+@pytest.mark.parametrize("model", ["local-dir:/etc", "https://host/net", "hf-hub:../net", "/etc/net"])
+def test_a_model_that_names_a_network_by_a_path_or_an_address_is_refused(model):
+    settings = load_settings(overrides=['features.extractors=["timm"]', f'features.timm.model="{model}"'])
+    with pytest.raises(UsageError, match="expected the name of a model"):
+        ExtractionPlan(settings, "cpu")
