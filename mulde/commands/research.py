@@ -104,19 +104,54 @@ def ablate(
 
 
 def toy(
-    out: Annotated[Path, typer.Option(parser=path, help="Folder for figures, pictures and TensorBoard events.")] = Path(
-        "toy"
-    ),
+    columns: Annotated[
+        int | None,
+        typer.Option(
+            help="Train on a mixture of rank 8 in this many columns instead, beside baselines. [default: 2 columns]",
+            show_default=False,
+        ),
+    ] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(help="With --columns: number of rows to learn from. [default: 4000]", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            help="Folder for figures, pictures and TensorBoard events. [default: toy, or toy-COLUMNS]",
+            show_default=False,
+        ),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     preset: Annotated[str, typer.Option(help="Size of the network and of the training: fast or paper.")] = "fast",
     quiet: Quiet = False,
 ) -> None:
-    """Train on four Gaussians whose exact densities are known.
+    """Train on data whose exact density is known.
 
-    Compares learnt with exact values.
+    Compares learnt with exact values, on four Gaussians in a plane. With --columns, on a mixture in that many columns:
+    anomalies lie inside and outside the subspace of the data, and baselines are fitted on the same rows.
     """
-    from mulde.commands.console.research import print_comparison
+    from mulde.commands.console.research import print_comparison, print_embedded
+    from mulde.errors import UsageError
+    from mulde.pipeline.experiments.embedded import DEFAULT_ROWS, run_embedded
     from mulde.pipeline.experiments.toy import run_toy
 
-    print_comparison(run_toy(out, seed=seed, device=device, preset=preset, reporter=new_reporter(quiet)))
+    reporter = new_reporter(quiet)
+    if columns is None:
+        if rows is not None:
+            raise UsageError("--rows", expected="--columns beside it", got="--rows alone", hint="--columns 64")
+        print_comparison(run_toy(out or Path("toy"), seed=seed, device=device, preset=preset, reporter=reporter))
+        return
+    print_embedded(
+        run_embedded(
+            out or Path(f"toy-{columns}"),
+            columns=columns,
+            rows=DEFAULT_ROWS if rows is None else rows,
+            seed=seed,
+            device=device,
+            preset=preset,
+            reporter=reporter,
+        )
+    )

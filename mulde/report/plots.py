@@ -174,6 +174,25 @@ def plot_points(groups: Mapping[str, Float64], path: Path, *, limit: float) -> N
     _save(figure, path)
 
 
+def plot_projection(groups: Mapping[str, Float64], path: Path, *, rank: int) -> None:
+    """Scatter of up to three groups by name, (N, 3): their first and second principal component, and their distance
+    from the subspace of the first `rank` of them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, column, label in zip(
+        panels, (1, 2), ("second principal component", f"distance from the first {rank} components"), strict=True
+    ):
+        for (name, points), colour in zip(groups.items(), (_GREY, _BLUE, _ORANGE), strict=False):
+            axes.scatter(points[:, 0], points[:, column], s=8, color=colour, linewidths=0, alpha=0.8, label=name)
+        axes.set(xlabel="first principal component", ylabel=label)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", frameon=False, ncols=3, markerscale=3)
+    _save(figure, path)
+
+
 def plot_maps(
     pairs: Sequence[MapPair],
     path: Path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from rich.console import Console
 from rich.table import Table
 
 from mulde.console import output
@@ -12,7 +13,8 @@ from mulde.evaluation.formatting import number, percent
 from mulde.evaluation.metrics import mean_and_std
 from mulde.evaluation.protocol import TableCell
 from mulde.pipeline.evaluation.ablation import AGREEMENT, Ablation
-from mulde.pipeline.experiments.toy_comparison import Comparison
+from mulde.pipeline.experiments.embedded import EmbeddedComparison
+from mulde.pipeline.experiments.toy_comparison import Comparison, Promise
 
 _WIDTH = 110
 
@@ -62,9 +64,43 @@ def print_comparison(comparison: Comparison) -> None:
     console = output(_WIDTH)
     console.print(_level_table(comparison))
     console.print(_aggregate_table(comparison))
-    met = all(promise.kept for promise in comparison.promises)
-    console.print("All expectations are met:" if met else "Not all expectations are met:")
-    for promise in comparison.promises:
+    _print_promises(console, comparison.promises)
+
+
+def print_embedded(comparison: EmbeddedComparison) -> None:
+    """The mixture among many columns: learnt beside exact per level, all scores, and whether the expectation is met."""
+    console = output(_WIDTH)
+    levels = Table(title="learnt against exact, per noise level")
+    for name in (
+        "sigma",
+        "AUC inside",
+        "exact",
+        "outside",
+        "exact",
+        "both",
+        "exact",
+        "correlation",
+        "DSM loss",
+        "exact",
+    ):
+        levels.add_column(name, justify="right")
+    for level in comparison.levels:
+        levels.add_row(*(f"{value:.4f}" for value in asdict(level).values()))
+    levels.caption = "correlation on normal rows; DSM loss on held-out rows, of both under the same noise"
+    console.print(levels)
+    scores = Table(title="AUC of anomalies inside and outside the subspace")
+    for name in ("score", "inside", "outside", "both"):
+        scores.add_column(name, justify="left" if name == "score" else "right")
+    for row in comparison.scores:
+        values = asdict(row)
+        scores.add_row(values.pop("score"), *(f"{value:.4f}" for value in values.values()))
+    console.print(scores)
+    _print_promises(console, comparison.promises)
+
+
+def _print_promises(console: Console, promises: Sequence[Promise]) -> None:
+    console.print(f"{'All' if all(p.kept for p in promises) else 'Not all'} expectations are met:")
+    for promise in promises:
         verdict = "met" if promise.kept else "NOT MET"
         console.print(f"  {verdict}: {promise.promise} ({promise.found})", soft_wrap=True)
 

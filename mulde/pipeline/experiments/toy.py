@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,16 +53,13 @@ def run_toy(
 
     Raises UsageError for an unknown preset or device, and for an `out` that is a file.
     """
-    if preset not in PRESETS:
-        raise UsageError("preset", expected=f"one of {', '.join(PRESETS)}", got=repr(preset))
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}", expected="a folder, or nothing yet", got="a file")
+    check_request(out, preset)
     sizes, start = sizes or FULL, time.perf_counter()
     drawn = draw_toy_set(seed, sizes.num_train, sizes.num_test)
     heldout = draw_toy_set(seed + 1, sizes.num_heldout, 0).train
     density = MuldeDensity(**PRESETS[preset], seed=seed, device=device)
     with TrainingLog(out / "tensorboard") as log:
-        progress = _train(density, drawn, heldout, log, reporter)
+        progress = train_and_log(density, drawn.train, heldout, log, reporter)
         train_s = time.perf_counter() - start
         reporter.say("comparing with the exact answers and drawing")
         truth = toy_truth(density.standardiser_.mean, density.standardiser_.scale)
@@ -69,27 +67,47 @@ def run_toy(
         learnt = LearntField(density)
         comparison = compare(learnt, truth, plane, density.sigma_.tolist(), seed)
         pictures = draw_comparison(comparison, out) + draw_plane(learnt, truth, plane, out)
-        for path in [*pictures, draw_training(progress, density, truth, out)]:
+        lowest = partial(truth.lowest_dsm_loss, num_nodes=40)
+        for path in [*pictures, draw_training(progress, density, lowest, out)]:
             log.figure(f"toy/{path.stem}", path)
-    facts = {
+    facts = describe(density, seed, preset) | {
+        "sizes": asdict(sizes),
+        "wall_time_s": {"train": round(train_s, 3), "all": round(time.perf_counter() - start, 3)},
+    }
+    write_json(out / "toy.json", {**facts, **asdict(comparison)})
+    write_rows([*comparison.levels, *comparison.aggregates], out / "toy.csv")
+    say_where(out, reporter)
+    return comparison
+
+
+def check_request(out: Path, preset: str) -> None:
+    """Raises UsageError for an unknown preset, and for an `out` that is a file."""
+    if preset not in PRESETS:
+        raise UsageError("preset", expected=f"one of {', '.join(PRESETS)}", got=repr(preset))
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}", expected="a folder, or nothing yet", got="a file")
+
+
+def describe(density: MuldeDensity, seed: int, preset: str) -> dict[str, Any]:
+    """What toy.json holds of any fitted density."""
+    return {
         "versions": {"mulde": __version__, "torch": torch.__version__, "numpy": np.__version__},
         "seed": seed,
         "preset": preset,
         "settings": density.settings(),
         "device": str(density.device_),
-        "sizes": asdict(sizes),
         "training": asdict(density.trained_),
-        "wall_time_s": {"train": round(train_s, 3), "all": round(time.perf_counter() - start, 3)},
     }
-    write_json(out / "toy.json", {**facts, **asdict(comparison)})
-    _write_csv(comparison, out / "toy.csv")
+
+
+def say_where(out: Path, reporter: Reporter) -> None:
     reporter.say(f"figures: {out / 'toy.json'}; pictures: {out}/*.png; tensorboard --logdir {out / 'tensorboard'}")
-    return comparison
 
 
-def _train(
-    density: MuldeDensity, drawn: ToySet, heldout: Float64, log: TrainingLog, reporter: Reporter
+def train_and_log(
+    density: MuldeDensity, rows: Float64, heldout: Float64, log: TrainingLog, reporter: Reporter
 ) -> list[TrainingProgress]:
+    """Fit on rows (N, D), with `heldout` (M, D) to decide when to stop; the course of the training."""
     reported: list[TrainingProgress] = []
     with reporter.bar("train", 0, "steps") as advance:
         show = shown_and_logged(advance, log)
@@ -98,7 +116,7 @@ def _train(
             reported.append(now)
             show(now)
 
-        density.fit(drawn.train, heldout=heldout, progress=progress)
+        density.fit(rows, heldout=heldout, progress=progress)
     return reported
 
 
@@ -161,11 +179,18 @@ def draw_comparison(comparison: Comparison, out: Path) -> list[Path]:
     return paths
 
 
-def draw_training(progress: Sequence[TrainingProgress], density: MuldeDensity, exact: GaussianTruth, out: Path) -> Path:
-    """The course of the training, beside the least held-out loss of each band of noise levels."""
+def draw_training(
+    progress: Sequence[TrainingProgress],
+    density: MuldeDensity,
+    lowest_loss: Callable[[float], float],
+    out: Path,
+    levels_per_band: int = 21,
+) -> Path:
+    """The course of the training, beside the least held-out loss of each band of noise levels; `lowest_loss` gives
+    that of one level."""
     edges = np.geomspace(float(density.sigma_[0]), float(density.sigma_[-1]), NUM_BANDS + 1)
-    inside = np.geomspace(edges[:-1], edges[1:], 21, axis=1)  # (bands, 21)
-    lowest = [np.mean([exact.lowest_dsm_loss(float(s), num_nodes=40) for s in band]) for band in inside]
+    inside = np.geomspace(edges[:-1], edges[1:], levels_per_band, axis=1)  # (bands, levels_per_band)
+    lowest = [np.mean([lowest_loss(float(s)) for s in band]) for band in inside]
     figures.plot_training(
         progress,
         out / "training.png",
@@ -175,9 +200,8 @@ def draw_training(progress: Sequence[TrainingProgress], density: MuldeDensity, e
     return out / "training.png"
 
 
-def _write_csv(comparison: Comparison, path: Path) -> None:
-    """A row per noise level, then one per aggregate; what a row does not have is empty."""
+def write_rows(rows: Sequence[Any], path: Path) -> None:
+    """Records as CSV, a line each; what a record does not have is empty."""
     import pandas as pd
 
-    rows = [asdict(row) for row in comparison.levels] + [asdict(row) for row in comparison.aggregates]
-    write_csv(pd.DataFrame(rows), path)
+    write_csv(pd.DataFrame([asdict(row) for row in rows]), path)

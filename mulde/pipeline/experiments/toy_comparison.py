@@ -34,14 +34,14 @@ _CORRELATION_SIGMAS = (0.067, 0.2, 0.4)
 
 
 class Field(Protocol):
-    """An energy over the standardised plane, learnt or exact."""
+    """An energy over standardised columns, learnt or exact."""
 
     def energy(self, x: Float64, s: float) -> Float64:
-        """E of x (N, 2) at noise level s: (N,)."""
+        """E of x (N, D) at noise level s: (N,)."""
         ...
 
     def gradient(self, x: Float64, s: float) -> Float64:
-        """dE/dx of x (N, 2) at noise level s: (N, 2)."""
+        """dE/dx of x (N, D) at noise level s: (N, D)."""
         ...
 
 
@@ -140,8 +140,8 @@ def compare(learnt: Field, exact: GaussianTruth, plane: Plane, sigma: Sequence[f
             sigma=s,
             **{column: at_levels[i] for column, (at_levels, _) in aucs.items()},
             correlation=_correlation(learnt, exact, plane, s),
-            dsm_loss_learnt=_dsm_loss(learnt, noised, z, s),
-            dsm_loss_exact=_dsm_loss(exact, noised, z, s),
+            dsm_loss_learnt=dsm_loss(learnt, noised, z, s),
+            dsm_loss_exact=dsm_loss(exact, noised, z, s),
             dsm_loss_least=exact.lowest_dsm_loss(s),
         )
         for i, s in enumerate(sigma)
@@ -157,22 +157,25 @@ def _aucs(
     field: Field, indicator: str, plane: Plane, sigma: Sequence[float], seed: int
 ) -> tuple[list[float], list[float]]:
     """AUC at each noise level, and of each of `AGGREGATES`."""
-    train, normal, anomalous = (_read(field, indicator, x, sigma) for x in (plane.train, plane.normal, plane.anomalous))
+    train, normal, anomalous = (
+        read_field(field, indicator, x, sigma) for x in (plane.train, plane.normal, plane.anomalous)
+    )
     fitted = [Aggregate.fit(name, train, components, seed) for name, components in AGGREGATES.values()]
     return (
-        [_auc(*at_level) for at_level in zip(normal.T, anomalous.T, strict=True)],
-        [_auc(aggregate.score(normal), aggregate.score(anomalous)) for aggregate in fitted],
+        [auc_of(*at_level) for at_level in zip(normal.T, anomalous.T, strict=True)],
+        [auc_of(aggregate.score(normal), aggregate.score(anomalous)) for aggregate in fitted],
     )
 
 
-def _read(field: Field, indicator: str, x: Float64, sigma: Sequence[float]) -> Float64:
-    """An indicator of x (N, 2) at each noise level of sigma (L,): (N, L)."""
+def read_field(field: Field, indicator: str, x: Float64, sigma: Sequence[float]) -> Float64:
+    """An indicator of x (N, D) at each noise level of sigma (L,): (N, L)."""
     if indicator == "energy":
         return np.stack([field.energy(x, s) for s in sigma], axis=1)
     return np.stack([np.square(field.gradient(x, s)).sum(axis=1) for s in sigma], axis=1)
 
 
-def _auc(normal: Float64, anomalous: Float64) -> float:
+def auc_of(normal: Float64, anomalous: Float64) -> float:
+    """Of the scores of normal and of anomalous points, each (N,)."""
     auc = roc_auc(np.concatenate([normal, anomalous]), np.repeat([False, True], [len(normal), len(anomalous)]))
     return math.nan if auc is None else auc
 
@@ -185,8 +188,8 @@ def _correlation(learnt: Field, exact: Field, plane: Plane, s: float) -> float:
     return float(np.corrcoef(learnt.energy(x, s), np.concatenate([on_points, on_grid[dense]]))[0, 1])
 
 
-def _dsm_loss(field: Field, x: Float64, z: Float64, s: float) -> float:
-    """L_dsm at level s of clean points x (N, 2) under noise z (N, 2) (docs/method.md, equation 3)."""
+def dsm_loss(field: Field, x: Float64, z: Float64, s: float) -> float:
+    """L_dsm at level s of clean points x (N, D) under noise z (N, D) (docs/method.md, equation 3)."""
     return 0.5 * float(np.square(s * field.gradient(x + s * z, s) - z).sum(axis=1).mean())
 
 
