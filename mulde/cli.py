@@ -24,6 +24,7 @@ COMMANDS: Table = {
     "train": stages.train,
     "score": stages.score,
     "evaluate": evaluation.evaluate,
+    "compare": evaluation.compare,
     "overlay": review.overlay,
     "report": review.report,
     "feedback": review.feedback,

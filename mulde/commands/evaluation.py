@@ -102,6 +102,32 @@ def evaluate(
     finish(outcome, reporter)
 
 
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            parser=path,
+            help="Evaluated run folders, folders of seed-<n> run folders, or outputs of `mulde evaluate --scores`.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(parser=path, help="Folder to write: comparison.csv and comparison.html.")] = Path(
+        "runs/compare"
+    ),
+    bootstrap: Bootstrap = 1000,
+    quiet: Quiet = False,
+) -> None:
+    """Compare runs on the same videos and labels.
+
+    Differences to the first run have intervals over videos. Uses stored scores and the labels that evaluate left.
+    """
+    from mulde.commands.console.comparison import print_comparison
+    from mulde.pipeline.evaluation.compare import run_compare
+
+    print_comparison(run_compare(runs, out, new_reporter(quiet), bootstrap=bootstrap))
+
+
 def _check_choice(run: Path | None, scores: Path | None, labels: str | None, *, events: bool) -> None:
     """Raises UsageError unless there is either RUN or --scores with what it needs."""
     if (run is None) == (scores is None):

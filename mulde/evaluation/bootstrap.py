@@ -6,6 +6,7 @@ Frames of one video are alike, so videos are drawn, never frames (Efron & Tibshi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,6 +28,13 @@ def auc_intervals(videos: Sequence[LabelledScores], draws: Int64) -> dict[str, t
     A resample in which a figure is undefined does not count for it. A figure that rests on fewer than two videos has
     no interval.
     """
+    resampled = resampled_aucs(videos, draws)
+    return {name: interval for name, values in resampled.items() if (interval := _interval(values)) is not None}
+
+
+def resampled_aucs(videos: Sequence[LabelledScores], draws: Int64) -> dict[str, Float64]:
+    """`micro_auc` and `macro_auc` of each resample, (B,), NaN where it is undefined; without a figure that rests on
+    fewer than two videos."""
     if len(videos) < 2 or not len(draws):
         return {}
     twice_wins = _twice_wins(videos)
@@ -35,21 +43,45 @@ def auc_intervals(videos: Sequence[LabelledScores], draws: Int64) -> dict[str, t
     counts = draws.astype(np.float64)
 
     micro_wins = np.einsum("bi,bi->b", counts @ twice_wins, counts) / 2
-    intervals = {"micro_auc": _interval(micro_wins, (counts @ anomalous) * (counts @ normal))}
+    resampled = {"micro_auc": _divided(micro_wins, (counts @ anomalous) * (counts @ normal))}
 
     both = (normal > 0) & (anomalous > 0)
     if both.sum() > 1:
         per_video = twice_wins.diagonal()[both] / (2 * normal[both] * anomalous[both])
-        intervals["macro_auc"] = _interval(counts[:, both] @ per_video, counts[:, both].sum(axis=1))
-    return {name: interval for name, interval in intervals.items() if interval is not None}
+        resampled["macro_auc"] = _divided(counts[:, both] @ per_video, counts[:, both].sum(axis=1))
+    return resampled
 
 
-def _interval(numerator: Float64, denominator: Float64) -> tuple[float, float] | None:
-    defined = denominator > 0
-    if not defined.any():
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much a figure of one run exceeds that of another on the same resamples: the 95 % percentile interval, and the
+    share of the resamples in which it is higher."""
+
+    low: float
+    high: float
+    share_higher: float
+
+
+def paired_difference(values: Float64, others: Float64) -> PairedDifference | None:
+    """A figure of two runs on the same resamples, (B,) each, NaN where undefined; None where it is in all of them."""
+    difference = values - others
+    interval = _interval(difference)
+    return interval and PairedDifference(*interval, float(np.mean(difference[~np.isnan(difference)] > 0)))
+
+
+def _divided(numerator: Float64, denominator: Float64) -> Float64:
+    """The quotients (B,), NaN where the denominator is 0."""
+    quotients = np.full(len(numerator), np.nan)
+    np.divide(numerator, denominator, out=quotients, where=denominator > 0)
+    return quotients
+
+
+def _interval(values: Float64) -> tuple[float, float] | None:
+    defined = values[~np.isnan(values)]
+    if not defined.size:
         return None
     tail = (1 - COVERAGE) / 2
-    low, high = np.quantile(numerator[defined] / denominator[defined], (tail, 1 - tail))
+    low, high = np.quantile(defined, (tail, 1 - tail))
     return float(low), float(high)
 
 

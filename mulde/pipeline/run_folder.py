@@ -185,6 +185,19 @@ def read_record(root: Path) -> RunRecord:
     return read_typed(path, RunRecord, max_bytes=2**28, hint="mulde score")
 
 
+_Span = Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+def read_truth(root: Path) -> dict[str, list[tuple[int, int]]]:
+    """Labelled frames that an evaluation left: video -> half-open ranges; empty without one. So nothing but an
+    evaluation opens labels."""
+    path = root / TRUTH
+    if not path.is_file():
+        return {}
+    truth = read_typed(path, dict[str, list[_Span]], max_bytes=2**28, hint="mulde evaluate")
+    return {name: [(start, end) for start, end in spans] for name, spans in truth.items()}
+
+
 def check_metrics(metrics: Mapping[str, Any], path: Path) -> tuple[Evaluation, list[str]]:
     """The evaluation, and its remarks, that metrics.json holds. Raises MuldeError for anything else."""
     rest = {name: value for name, value in metrics.items() if name != "remarks"}

@@ -104,9 +104,9 @@ def show_videos(
                 num_anomalous=int(truth.anomalous.sum()),
                 auc=roc_auc(track.smoothed, truth.anomalous),
                 panels=panels,
-                spans=_rectangles(track.frame_index, spans),
-                ticks=[_tick(track, share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)] if len(track) else [],
-                caption=_caption(spans),
+                spans=span_rectangles(track.frame_index, spans),
+                ticks=[tick(track, share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)] if len(track) else [],
+                caption=spans_in_words(spans),
             )
         )
     return views
@@ -114,7 +114,7 @@ def show_videos(
 
 def _score_panel(track: ScoreTrack, scale: Scale, columns: int, alarm_level: float | None) -> Panel:
     lines = [
-        (style, _points(track.frame_index, values, scale, columns))
+        (style, svg_points(track.frame_index, values, scale, columns))
         for style, values in (("raw", track.fused), ("smoothed", track.smoothed))
     ]
     level = None if alarm_level is None else round(float(scale.height(np.array(alarm_level))))
@@ -129,17 +129,18 @@ def _p_panel(track: ScoreTrack, rarity: Float64, scale: Scale, columns: int) -> 
     """rarity: -log10 of the p-values (T,)."""
     lowest = 10 ** -float(rarity.max(initial=0.0))
     text = f"p-values of {track.video}, the least likely on top: least {lowest:.2g}"
-    lines = [("p-value", _points(track.frame_index, rarity, scale, columns))]
+    lines = [("p-value", svg_points(track.frame_index, rarity, scale, columns))]
     return Panel("p", "p-value", f"{10**-scale.top:.2g}", "1", text, lines)
 
 
-def _points(frame_index: Int64, values: Float64, scale: Scale, columns: int) -> str:
+def svg_points(frame_index: Int64, values: Float64, scale: Scale, columns: int) -> str:
+    """The points of a polyline of values (T,), thinned to the lowest and the highest of each of `columns` stretches."""
     keep = thin_track(values, columns)
     points = np.stack([_across(frame_index, frame_index[keep]), scale.height(values[keep])], axis=1)
     return " ".join(f"{x},{y}" for x, y in points.round().astype(int).tolist())
 
 
-def _rectangles(frame_index: Int64, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def span_rectangles(frame_index: Int64, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Left edge and width, at least 1, of half-open ranges of frames, from the middle between two frames."""
     edges = _across(frame_index, np.array(spans, np.float64).reshape(-1, 2) - 0.5).clip(0, WIDTH).round().astype(int)
     return [(min(int(a), WIDTH - 1), max(int(b - a), 1)) for a, b in edges]
@@ -153,7 +154,8 @@ def _across(frame_index: Int64, frames: Float64 | Int64) -> Float64:
     return np.asarray(WIDTH * (frames - frame_index[0]) / span, np.float64)
 
 
-def _tick(track: ScoreTrack, share: float) -> str:
+def tick(track: ScoreTrack, share: float) -> str:
+    """Frame and time at a share of the way through a video."""
     at = round(share * (len(track) - 1))
     seconds = float(track.time_s[at])
     clock = (
@@ -164,7 +166,8 @@ def _tick(track: ScoreTrack, share: float) -> str:
     return f"frame {track.frame_index[at]} ({clock})"
 
 
-def _caption(spans: Sequence[tuple[int, int]]) -> str:
+def spans_in_words(spans: Sequence[tuple[int, int]]) -> str:
+    """A sentence on half-open ranges of labelled frames."""
     if not spans:
         return "No frame is labelled anomalous."
     words = ", ".join(f"{first}-{last - 1}" for first, last in spans[:_MAX_SPANS_IN_WORDS])

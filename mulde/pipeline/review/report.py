@@ -6,10 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
-
-from pydantic import Field
 
 from mulde.config import AlarmSettings
 from mulde.errors import MuldeError
@@ -29,12 +27,12 @@ from mulde.pipeline.run_folder import (
     REPORT,
     SETTINGS,
     THUMBNAILS,
-    TRUTH,
     AlarmRecord,
     RunRecord,
     check_metrics,
     check_single_run,
     read_record,
+    read_truth,
 )
 from mulde.pipeline.scoring.frames import read_scores
 from mulde.progress import Reporter
@@ -42,7 +40,7 @@ from mulde.records import ScoredVideo
 from mulde.report.evaluation_tables import evaluation_tables
 from mulde.report.page import ReportEvent, ReportPage, ReportVideo, SuppressedEvent, build_page
 from mulde.report.templating import run_facts
-from mulde.typed import Count, read_typed
+from mulde.typed import read_typed
 
 MAX_CLIP_BYTES = 150_000_000  # of embedded clips: browsers open larger pages slowly or not at all
 
@@ -131,7 +129,7 @@ def _known(events: Sequence[Event], scores: Mapping[str, ScoredVideo], reporter:
 def _videos(place: _Place, scores: Mapping[str, ScoredVideo], alarm: AlarmRecord | None) -> list[ReportVideo]:
     timing = alarm or AlarmSettings()
     rules = EventRules(timing.merge_gap_s, timing.min_length_s)
-    truth = _truth(place.root / TRUTH)
+    truth = read_truth(place.root)
     return [
         ReportVideo(
             scores[name].track,
@@ -143,17 +141,6 @@ def _videos(place: _Place, scores: Mapping[str, ScoredVideo], alarm: AlarmRecord
         )
         for name in sorted(scores, key=natural_key)
     ]
-
-
-_Span = Annotated[list[Count], Field(min_length=2, max_length=2)]
-
-
-def _truth(path: Path) -> dict[str, list[tuple[int, int]]]:
-    """Labelled frames that an evaluation left: video -> half-open ranges. The report opens no labels itself."""
-    if not path.is_file():
-        return {}
-    truth = read_typed(path, dict[str, list[_Span]], max_bytes=2**28, hint="mulde evaluate")
-    return {name: [(start, end) for start, end in spans] for name, spans in truth.items()}
 
 
 def _clips(place: _Place, events: Sequence[Event], reporter: Reporter) -> dict[str, bytes]:
