@@ -64,6 +64,8 @@ def test_table_page_and_csv_say_the_same(mulde, runs, tmp_path):
     ):
         assert cell in page.words
         assert cell in " ".join(out.split())
+    assert "many micro AUC" in page.words
+    assert "one micro AUC" not in page.words
     assert len(page.all("polyline")) == 2 * 4
     assert {tag["class"] for tag in page.all("polyline")} == {"run-1", "run-2"}
     assert len(page.all("rect")) == sum(len(spans(flags(name))) for name in LENGTHS) + 1
@@ -160,6 +162,18 @@ def test_what_cannot_be_compared_is_refused(mulde, runs, tmp_path, sentence, cha
     assert code == 1
     assert re.search(sentence, err)
     assert not (tmp_path / "cmp").exists()
+
+
+def test_frames_without_a_score_have_no_label(mulde, runs, tmp_path):
+    """Behind a hole in the scored frames, positions are no frames."""
+    for name in ("one", "other"):
+        drop_frames(write_run(tmp_path / name, 3, 1.0))
+    assert mulde("compare", runs[0], tmp_path / "other", "--out", "cmp")[0] == 0
+    page = Page((tmp_path / "cmp" / "comparison.html").read_text())
+    num_anomalous = sum(int(flags(name).sum()) for name in LENGTHS)
+    assert f"4 videos, 154 frames, {num_anomalous} labelled anomalous" in page.words
+    assert "29 frames; AUC % of its own frames: one 50.00, other 50.00" in page.words
+    assert "Labelled anomalous: frames 12-19." in page.words
 
 
 def test_runs_without_a_common_video_are_refused(mulde, tmp_path):
