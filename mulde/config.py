@@ -68,10 +68,14 @@ class MotionSettings(Section):
 
 
 class RegionSettings(Section):
-    finders: tuple[Literal["yolo", "motion"], ...] = Field(
+    finders: tuple[Literal["yolo", "motion", "imported"], ...] = Field(
         ("motion",),
         min_length=1,
-        description="what finds boxes: yolo, motion or both; later finders add what earlier ones missed",
+        description="what finds boxes: yolo, motion or both; later finders add what earlier ones missed; or imported: "
+        "boxes made elsewhere, of videos of boxes alone or as `regions.imported` names them",
+    )
+    imported: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_.-]*)?$")] = Field(
+        "", description="name of boxes that `mulde cache import --boxes` imported, for videos that have pixels"
     )
     min_area_px: float = Field(100, ge=1, description="minimum area of a box, square pixels")
     max_cover: float = Field(
@@ -80,10 +84,18 @@ class RegionSettings(Section):
     yolo: YoloSettings = YoloSettings()
     motion: MotionSettings = MotionSettings()
 
+    @model_validator(mode="after")
+    def _imported_boxes_stand_alone(self) -> RegionSettings:
+        if "imported" in self.finders and len(self.finders) > 1:
+            raise ValueError(f"'imported' without other finders, got {list(self.finders)}")
+        return self
+
 
 class TrackSettings(Section):
-    tracker: Literal["none", "bytetrack", "botsort"] = Field(
-        "none", description="tracker that links boxes over time, so that rows carry a track_id"
+    tracker: Literal["none", "bytetrack", "botsort", "imported"] = Field(
+        "none",
+        description="tracker that links boxes over time, so that rows carry a track_id; imported: the ids of imported "
+        "boxes",
     )
     lost_frames: int = Field(30, ge=1, le=10_000, description="frames after which a track without boxes ends")
     average_frames: int = Field(
@@ -309,6 +321,10 @@ class Settings(Section):
     def _tracks_are_made(self) -> Settings:
         if self.tracks.tracker == "none" and (names := needing_tracks(self.features.extractors)):
             raise ValueError(f"a tracker for {names[0]} in features.extractors, as tracks.tracker = 'bytetrack'")
+        if self.tracks.tracker == "imported" and "imported" not in self.regions.finders:
+            raise ValueError(
+                f"tracks.tracker = 'imported' with regions.finders = ['imported'], got {list(self.regions.finders)}"
+            )
         return self
 
     @model_validator(mode="after")

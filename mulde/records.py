@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
+
+MAX_BOXES_SIDE_PX, MAX_BOXES_FRAMES = 2**15, 10_000_000
+"""Of a video of boxes alone: four days at 25 frames a second."""
 
 
 def _check(name: str, array: object, dtype: type, shape: tuple[int | None, ...]) -> None:
@@ -135,6 +139,31 @@ def _check_boxes(name: str, box_xyxy: Float32) -> None:
         raise RecordError(
             name, expected="finite boxes with x0 < x1 and y0 < y1", got=f"{box_xyxy[bad[0]]} at row {bad[0]}"
         )
+
+
+@dataclass(frozen=True)
+class BoxesAlone:
+    """What is known of a video of which there are boxes in a file and no pixels.
+
+    size_hw: of its frames in pixels; num_frames: of the whole video, with or without boxes; frame_rate: in frames per
+    second; first_frame: the number, 0 or 1, that the file gives to the first frame.
+    """
+
+    size_hw: tuple[int, int]
+    num_frames: int
+    frame_rate: Fraction
+    first_frame: int = 0
+
+    def __post_init__(self) -> None:
+        if not all(1 <= side <= MAX_BOXES_SIDE_PX for side in self.size_hw):
+            got = f"{self.size_hw[1]} x {self.size_hw[0]}"
+            raise RecordError("size of frames", expected=f"1 to {MAX_BOXES_SIDE_PX:,} pixels a side", got=got)
+        if not 1 <= self.num_frames <= MAX_BOXES_FRAMES:
+            raise RecordError("number of frames", expected=f"1 to {MAX_BOXES_FRAMES:,}", got=self.num_frames)
+        if not 0 < self.frame_rate <= 1000:
+            raise RecordError("frame rate", expected="above 0, at most 1000 frames per second", got=self.frame_rate)
+        if self.first_frame not in (0, 1):
+            raise RecordError("number of the first frame", expected="0 or 1", got=self.first_frame)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,10 @@ def test_a_flow_preset_beside_the_velocity_as_older_files_have_it_is_understood(
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ('regions.finders=["yollo"]', "setting regions.finders.0: expected 'yolo' or 'motion', got 'yollo'"),
+        (
+            'regions.finders=["yollo"]',
+            "setting regions.finders.0: expected 'yolo', 'motion' or 'imported', got 'yollo'",
+        ),
         ("nonsense.key=1", "setting nonsense"),
         ("features.velocity", "expected KEY=VALUE"),
         ("regions.motion.blur_px=4", "should be odd, got 4"),

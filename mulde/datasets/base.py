@@ -13,7 +13,7 @@ import numpy as np
 from mulde.datasets.left_out import LeftOut
 from mulde.errors import UsageError
 from mulde.names import valid_text
-from mulde.records import Bool, Float64, Int64, LabelTrack, TruthRegions
+from mulde.records import Bool, BoxesAlone, Float64, Int64, LabelTrack, TruthRegions
 
 SPLITS = ("train", "test")
 _MAX_JITTER_S = 2e-3  # containers round time stamps to milliseconds
@@ -25,7 +25,8 @@ class Video:
 
     `name` is unique inside its data set and split, valid Unicode in which bytes that are not UTF-8 are written as
     `\\xe9`; `frame_rate` is None where the file itself knows it; `dataset` is what the videos were opened as; `time_s`
-    (T,) are the times of its frames where they are known and not index / frame_rate.
+    (T,) are the times of its frames where they are known and not index / frame_rate. `boxes` is given where the file
+    holds boxes and there are no pixels.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Video:
     frame_rate: Fraction | None = None
     dataset: str = ""
     time_s: Float64 | None = field(default=None, compare=False, repr=False)
+    boxes: BoxesAlone | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", valid_text(self.name))

@@ -11,11 +11,13 @@ from mulde.errors import UsageError
 
 DATASETS: dict[str, str] = {
     "folder": "mulde.datasets.folder.dataset:FOLDER",
+    "boxes": "mulde.datasets.boxes.dataset:BOXES",
     "synthetic": "mulde.datasets.synthetic.world:SYNTHETIC",
     "ucsd-ped1": "mulde.datasets.benchmarks.ucsd:PED1",
     "ucsd-ped2": "mulde.datasets.benchmarks.ucsd:PED2",
     "avenue-masks": "mulde.datasets.benchmarks.avenue:AVENUE_MASKS",
     "avenue-intervals": "mulde.datasets.benchmarks.avenue:AVENUE_INTERVALS",
+    "avenue-tracks": "mulde.datasets.benchmarks.avenue_tracks:AVENUE_TRACKS",
     "shanghaitech": "mulde.datasets.benchmarks.shanghaitech:SHANGHAITECH",
     "ubnormal": "mulde.datasets.benchmarks.ubnormal:UBNORMAL",
     "ucf-crime": "mulde.datasets.benchmarks.ucf_crime:UCF_CRIME",

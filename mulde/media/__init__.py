@@ -2,6 +2,7 @@
 
 from mulde.filetypes import is_frame_folder, is_video_file, list_frames
 from mulde.media.audio import Sound
+from mulde.media.boxes_reader import BoxesReader
 from mulde.media.content_hash import Snapshot, content_hash
 from mulde.media.conversion import Conversion, ConvertedReader
 from mulde.media.opening import open_video
@@ -10,6 +11,7 @@ from mulde.media.times import FrameTimes, read_frame_times
 from mulde.media.writer import VideoWriter, timing, write_video
 
 __all__ = [
+    "BoxesReader",
     "Conversion",
     "ConvertedReader",
     "FrameTimes",

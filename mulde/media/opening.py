@@ -9,10 +9,12 @@ from typing import Literal
 
 from mulde.errors import UsageError, VideoError
 from mulde.filetypes import is_image_file
+from mulde.media.boxes_reader import BoxesReader
 from mulde.media.decord_reader import DecordReader
 from mulde.media.frame_folder import FrameFolderReader
 from mulde.media.pyav_reader import PyAVReader
 from mulde.media.reader import ReadOptions, VideoReader
+from mulde.records import BoxesAlone
 
 # decoder name -> reader of video files
 DECODERS: Mapping[str, Callable[[Path, ReadOptions], VideoReader]] = {
@@ -30,6 +32,7 @@ def open_video(
     working_size_px: int = 0,
     stream: int | Literal["auto"] = "auto",
     start_frame: int = 0,
+    boxes: BoxesAlone | None = None,
 ) -> VideoReader:
     """Open a video file, a folder of frames or one image; iterate over the result for batches of frames.
 
@@ -39,7 +42,8 @@ def open_video(
     `working_size_px` (0: no limit) are shrunk to it while they are decoded. `stream` is the number of the video stream
     among those of the file, from 0, or "auto". `start_frame` is the number of frames to leave out at the
     front, counted as they would be delivered; the others have the same pixels, numbers, times and limits of batches as
-    when all frames are read.
+    when all frames are read. `boxes`: the file holds boxes of a video that is known by these facts alone; its frames
+    are blank.
 
     Where frames cannot be decoded, pyav and folders go on behind them: frame_index then has gaps, a warning is logged,
     and the reader's `missing` names them. Raises UsageError for a setting that cannot be used or a library that is not
@@ -58,6 +62,8 @@ def open_video(
     path = Path(path)
     if not path.exists():
         raise VideoError(f"{path} does not exist", expected="a video file, a folder of frames or an image")
+    if boxes is not None:
+        return BoxesReader(path, boxes, ReadOptions(batch_size, start_frame=start_frame))
     reader = FrameFolderReader if path.is_dir() or is_image_file(path) else DECODERS[decoder]
     number = None if stream == "auto" else stream
     return reader(path, ReadOptions(batch_size, frame_rate, working_size_px, number, start_frame))

@@ -27,8 +27,9 @@ from mulde.files import file_kind
 from mulde.records import FeatureTable, Float64, Int64, Regions
 from mulde.store.table_file import BOX_COLUMNS as BOX_COLUMNS
 from mulde.store.table_file import FRAMES_SCHEMA as FRAMES_SCHEMA
-from mulde.store.table_file import REGIONS_SCHEMA, Footer, features_schema, read_footer, remove, verified, written
+from mulde.store.table_file import REGIONS_SCHEMA as REGIONS_SCHEMA
 from mulde.store.table_file import TRACKS_SCHEMA as TRACKS_SCHEMA
+from mulde.store.table_file import Footer, features_schema, read_footer, remove, verified, written
 from mulde.store.table_file import Passport as Passport
 
 LOCK_FILE = ".lock"

@@ -337,7 +337,19 @@ def mvtec_common(root: Path) -> Copy:
     return Copy("mvtec-ad", root, ("000", "001"), truth, False, paths, num_train_frames=1)
 
 
+def avenue_tracks(root: Path) -> Copy:
+    """Two of the clips, with as many frames as these have."""
+    for name in ("train/12.txt", "test/08.txt", "test/21.txt"):
+        touch_video(root / name)
+    truth: dict[str, list[int] | None] = {"08": flags(36, (3, 9)), "21": flags(76, (70, 76))}
+    labels = {name: np.array(values, np.uint8) for name, values in truth.items() if values is not None}
+    np.savez(root / "frame_labels_from_masks.npz", **labels)
+    files = ("frame_labels_from_masks.npz",)
+    return Copy("avenue-tracks", root, ("12",), truth, False, files, num_train_frames=145)
+
+
 BENCHMARK_COPIES = {
+    "avenue-tracks": avenue_tracks,
     "ped1-common": ped1_common,
     "ped2-common": ped2_common,
     "avenue-masks": avenue_masks,

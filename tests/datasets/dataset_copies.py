@@ -183,7 +183,19 @@ def synthetic(root: Path) -> Copy:
     return Copy("synthetic", root, ("train01", "train02"), truth, True, ("labels.csv",), num_train_frames=24)
 
 
+def boxes_alone(root: Path) -> Copy:
+    """A file of boxes per video in each of the forms."""
+    for name in ("train/monday.txt", "test/2.json", "test/cam1/door.txt"):
+        touch_video(root / name)
+    rows = ["train/monday,32,24,25,4,1", "test/2,32,24,30000/1001,5,0", "test/cam1/door,32,24,25,6,1"]
+    (root / "videos.csv").write_text("\n".join(["video,width,height,frame_rate,frames,first_frame", *rows]))
+    (root / "labels.csv").write_text("video,start_frame,end_frame\n2,1,3\n")
+    truth: dict[str, list[int] | None] = {"2": flags(5, (1, 3)), "cam1/door": flags(6)}
+    return Copy("boxes", root, ("monday",), truth, False, ("labels.csv",))
+
+
 COPIES = {
+    "boxes": boxes_alone,
     "ped1": ped1,
     "ped2": ped2,
     "folder-csv": folder_csv,

@@ -44,7 +44,7 @@ def test_names_and_paths(pristine):
     for split in SPLITS:
         for video in dataset.videos(split):
             assert video.split == split
-            assert is_video_file(video.path) or is_frame_folder(video.path) or is_image_file(video.path)
+            assert video.boxes or is_video_file(video.path) or is_frame_folder(video.path) or is_image_file(video.path)
             assert video.frame_rate is None or video.frame_rate > 0
 
 

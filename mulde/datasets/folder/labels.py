@@ -134,10 +134,10 @@ def _read_csv(path: Path) -> tuple[list[LabelRow], list[LabelError]]:
 def _parse_row(path: Path, line: int, cells: dict[str, str], first: str, last: str) -> LabelRow:
     name, in_seconds = cells["video"].strip(), first == "start_s"
     rate_text = cells.get("frame_rate", "").strip() if in_seconds else ""
-    number = _exact if in_seconds else whole_number
+    number = exact_number if in_seconds else whole_number
     try:
         start, end = (Fraction(number(cells[column].strip())) for column in (first, last))
-        rate = _exact(rate_text) if rate_text else None
+        rate = exact_number(rate_text) if rate_text else None
         if rate is not None and rate <= 0:
             raise ValueError
     except (ValueError, ZeroDivisionError):
@@ -146,7 +146,7 @@ def _parse_row(path: Path, line: int, cells: dict[str, str], first: str, last: s
     return LabelRow(line, name, start, end, in_seconds, rate)
 
 
-def _exact(text: str) -> Fraction:
+def exact_number(text: str) -> Fraction:
     """ "12.5" and "30000/1001" as they are. Raises ValueError; an exponent of nine digits would take minutes."""
     if not _DECIMAL.fullmatch(text):
         raise ValueError(text)

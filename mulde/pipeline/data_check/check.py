@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mulde.datasets.base import SPLITS, Dataset, listing
+from mulde.datasets.boxes.formats import changes_text
 from mulde.datasets.folder.dataset import FOLDER
 from mulde.datasets.left_out import LeftOut, Reason, in_words
 from mulde.datasets.registry import find_dataset
@@ -135,6 +136,8 @@ def _check(dataset: Dataset, reporter: Reporter) -> CheckReport:
         report.num_frames[split] = sum(summary.num_frames or 0 for summary in in_split)
     findings = [finding for summary in summaries for finding in _frames(summary)]
     findings += [*_first_numbers(summaries), *_duplicates(summaries), *_sizes(dataset, summaries), *_rates(summaries)]
+    if text := changes_text(summary.changes for summary in summaries):
+        findings.append(Finding("boxes", "", text))
     findings += [Finding("mixed training", "", sentence) for sentence in _mixtures(summaries)]
     findings += check_labels(dataset, summaries)
     findings += _whole(report, findings)

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from mulde.datasets.base import Video
+from mulde.datasets.boxes.formats import read_boxes
+from mulde.digests import file_digest
 from mulde.errors import MuldeError, VideoError, sentence
 from mulde.filetypes import is_image_file, list_frames
 from mulde.media import open_video
-from mulde.records import Float64, Int64, UInt8
+from mulde.records import BoxesAlone, Float64, Int64, UInt8
 
 THUMB_HW = (24, 32)
 _MAX_THUMBS = 256
@@ -32,8 +34,9 @@ class VideoSummary:
 
     `rate` is what the video itself or its data set says, None for a folder without one; `steady_rate` is that from one
     frame to the next, without pauses; `measured_rate` comes from the time stamps. `digest` is of all pixels, `thumbs`
-    (K, 24, 32) grey uint8 are the frames `thumb_index`, evenly spread; `names` are the files of a frame folder and
-    `holes` how many numbers are left out in them. frame_index, time_s (T,) are of the frames that could be decoded.
+    (K, 24, 32) grey uint8 are the frames `thumb_index`, evenly spread; `changes` are those of boxes without pixels;
+    `names` are the files of a frame folder and `holes` how many numbers are left out in them. frame_index, time_s (T,)
+    are of the frames that could be decoded.
     """
 
     video: Video
@@ -50,6 +53,7 @@ class VideoSummary:
     names: tuple[str, ...] = ()
     holes: int = 0
     coloured: bool | None = None
+    changes: Mapping[str, int] = field(default_factory=dict)
     frame_index: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     time_s: Float64 = field(default_factory=lambda: np.zeros(0, np.float64))
 
@@ -66,6 +70,9 @@ def summarise_video(video: Video) -> VideoSummary:
             summary.names = tuple(path.name for path in list_frames(video.path))
             summary.num_frames = len(summary.names)
             summary.holes = sum(map(len, gaps(summary.names)[1]))
+        if video.boxes is not None:
+            _read_boxes(summary, video.boxes)
+            return summary
         with _quiet_readers():
             _decode(summary)
     except VideoError as error:
@@ -86,6 +93,16 @@ def small(picture: UInt8) -> UInt8:
 
     shrunk: UInt8 = cv2.resize(np.ascontiguousarray(picture), THUMB_HW[::-1], interpolation=cv2.INTER_AREA)
     return shrunk
+
+
+def _read_boxes(summary: VideoSummary, boxes: BoxesAlone) -> None:
+    """What there is to know of a video of boxes alone: what describes it, and whether its file can be read."""
+    summary.size_hw, summary.num_frames = boxes.size_hw, boxes.num_frames
+    summary.rate = summary.steady_rate = boxes.frame_rate
+    summary.changes = read_boxes(summary.video.path, boxes).changes
+    summary.frame_index = np.arange(boxes.num_frames)
+    summary.time_s = summary.frame_index / float(boxes.frame_rate)
+    summary.digest = f"{boxes} {file_digest(summary.video.path)}"
 
 
 def _decode(summary: VideoSummary) -> None:

@@ -30,6 +30,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "wholly anomalous": (NOTE, "nothing, if this is correct; such a video does not count in macro figures"),
     "no labels": (NOTE, "nothing; videos can be scored, but not evaluated"),
     "frame sizes": (NOTE, "nothing, if there are several cameras; features of different sizes are hard to compare"),
+    "boxes": (NOTE, "nothing, if they are few; many mean another size of frames than that of the boxes"),
     "mixed training": (NOTE, "as described; a model of mixed videos finds less"),
     "frame rates": (NOTE, "nothing, if this is correct; seconds and false alarms per hour follow from the rate"),
     "not whole": (NOTE, "get a complete copy before comparing with published figures"),

@@ -18,6 +18,7 @@ from mulde.images import resized
 from mulde.media import Sound, VideoReader, VideoWriter, timing
 from mulde.media.writer import Timing
 from mulde.pipeline.events.tables import picture_path
+from mulde.pipeline.extraction.boxes_alone import check_pixels
 from mulde.pipeline.extraction.plan import open_with
 from mulde.pipeline.extraction.windows import prefetch
 from mulde.progress import Reporter
@@ -175,7 +176,8 @@ class _Clip:
 
 
 def _open(video: Video, settings: Settings) -> VideoReader:
-    """A reader of the video in its own size, in small batches."""
+    """A reader of the video in its own size, in small batches. Raises UsageError for a video of boxes alone."""
+    check_pixels([video], "overlay or clip")
     reader = open_with(video, settings.video)
     num_frames = _MAX_BATCH_BYTES // (3 * math.prod(reader.size_hw))
     reader.options = replace(reader.options, batch_size=min(max(num_frames, 1), _MAX_BATCH))

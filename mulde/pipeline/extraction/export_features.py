@@ -98,11 +98,11 @@ def _part(video: Video, stream: str, plan: ExtractionPlan, store: FeatureStore) 
         extracted = Extracted(
             content_hash(video.path), decoder_facts(reader, plan.video), reader.rate, reader.size_hw, computed=False
         )
-    made = plan.passports(extracted.sha256, extracted.decoder)
-    for kind in (stream, "regions", "tracks") if "tracks" in made else (stream,):
-        if kind in made:
-            store.check(made[kind])
     stored = look_up(video, extracted, plan, store)
+    made = stored.passports
+    for kind in (stream, "regions", "tracks") if "tracks" in made else (stream,):
+        if kind in made and kind not in plan.imported:
+            store.check(made[kind])
     if stream in plan.imported:
         store.check(stored.passports[stream])
     with pq.ParquetFile(store.path(stored.passports[stream])) as file:

@@ -14,18 +14,21 @@ import pyarrow as pa
 from mulde.config import Settings, VideoSettings
 from mulde.datasets.base import Video
 from mulde.devices import choose_threads
+from mulde.errors import UsageError
 from mulde.extractors.base import Extractor, TrackExtractor
 from mulde.extractors.class_names import class_names, shown
 from mulde.extractors.detector import YoloRegions
 from mulde.extractors.finders import UnitedRegions
+from mulde.extractors.given import IMPORTED, GivenTracks
+from mulde.extractors.registry import known_extractor
 from mulde.extractors.spec import Machine
 from mulde.extractors.tracks import Tracker
-from mulde.media import Conversion, ConvertedReader, VideoReader, open_video
+from mulde.media import BoxesReader, Conversion, ConvertedReader, VideoReader, open_video
 from mulde.pipeline.extraction.registry import build_extractors, build_regions, build_tracker
 from mulde.pipeline.model.world import Match, World, match
 from mulde.records import Regions, UInt8, Window
 from mulde.store import store as tables
-from mulde.store.imported import imported_passport
+from mulde.store.imported import imported_boxes, imported_passport
 from mulde.store.store import Passport
 
 _MAX_WINDOW_BYTES = 2**26
@@ -50,7 +53,7 @@ class ExtractionPlan:
         self.imported = settings.features.imported
         is_object_centric = any(e.object_centric for e in built)
         self.regions: UnitedRegions | None = None
-        self.tracker: Tracker | None = None
+        self.tracker: Tracker | GivenTracks | None = None
         if is_object_centric:
             self.regions = build_regions(settings.regions, machine)
             self.tracker = build_tracker(settings.tracks)
@@ -66,6 +69,11 @@ class ExtractionPlan:
     def derived(self) -> set[str]:
         """The kinds of tables that are made from other tables once the video has been read."""
         return {"tracks", *(e.name for e in self.track_extractors)}
+
+    @property
+    def takes_given_boxes(self) -> bool:
+        """Whether its boxes were made elsewhere."""
+        return self.regions is not None and IMPORTED in self.settings.regions.finders
 
     def fingerprint(self) -> dict[str, Any]:
         """What made the features, apart from the video: the part of the passports that a model must share."""
@@ -84,10 +92,12 @@ class ExtractionPlan:
         return made
 
     def class_names(self) -> dict[int, str]:
-        """The names of the detector's classes by number; none without a detector. Weights that are not official are
-        loaded for it."""
+        """The names of the detector's classes by number; none without a detector, of imported boxes that of class 0.
+        Weights that are not official are loaded for it."""
         if self.regions is None:
             return {}
+        if self.takes_given_boxes:
+            return {0: "person"}
         for finder in self.regions.finders:
             if isinstance(finder, YoloRegions):
                 names = class_names(finder.network.weights) or finder.network.names
@@ -95,10 +105,29 @@ class ExtractionPlan:
         return {}
 
     def open(self, video: Video) -> VideoReader:
-        """A reader of the video by the settings, whose batches are the cores of the windows."""
+        """A reader of the video by the settings, whose batches are the cores of the windows. Raises UsageError for a
+        video of boxes alone where pixels are needed, and for one with pixels where nothing names its boxes."""
+        self._check_source(video)
         reader = open_with(video, self.video, self.video.working_size_px)
         reader.options = replace(reader.options, batch_size=self.window_frames(reader.size_hw))
         return reader
+
+    def _check_source(self, video: Video) -> None:
+        if video.boxes is None and self.takes_given_boxes and not self.settings.regions.imported:
+            raise UsageError(
+                f"{video.name} is a video with pixels, and its boxes are to be imported ones",
+                expected="their name as regions.imported",
+                hint="mulde cache import --boxes",
+            )
+        needing = [e.name for e in self.extractors if known_extractor(e.name).needs_pixels]
+        if video.boxes is None or (not needing and (self.regions is None or self.takes_given_boxes)):
+            return
+        finders = [] if self.takes_given_boxes else [f"the finders {' and '.join(self.settings.regions.finders)}"]
+        raise UsageError(
+            f"{video.name} is a video of boxes alone",
+            expected='features without pixels, as geometry, and regions.finders=["imported"]',
+            got=" and ".join([*needing, *finders]),
+        )
 
     def match(self, video: Video, reader: VideoReader) -> Match:
         """How the video of `reader` is converted to what the model learnt. Raises VideoError if that is refused."""
@@ -111,7 +140,7 @@ class ExtractionPlan:
             reader.steady_rate,
             self.video.match_training,
             rate_is_known=known_rate(video, reader, self.video) is not None,
-            imported=bool(self.imported),
+            imported=bool(self.imported) or self.takes_given_boxes,
         )
 
     def converted(self, reader: VideoReader, match: Match) -> VideoReader:
@@ -127,14 +156,22 @@ class ExtractionPlan:
         return max(1, min(self.video.batch_frames, _MAX_WINDOW_BYTES // (3 * math.prod(size_hw))))
 
     def passports(
-        self, sha256: str, decoder: dict[str, Any], conversion: Conversion | None = None
+        self,
+        sha256: str,
+        decoder: dict[str, Any],
+        conversion: Conversion | None = None,
+        boxes_sha256: str | None = None,
     ) -> dict[str, Passport]:
         """Passport of each file that one video needs, by kind, without imported features. The frames are those of the
-        source, so a conversion is not in their passport."""
+        source, so a conversion is not in their passport. boxes_sha256: of the boxes that were imported for it."""
         made = {"frames": Passport("frames", sha256, {"decoder": decoder})}
         if conversion is not None:
             decoder = {**decoder, "conversion": conversion.facts()}
         regions = self.regions.fingerprint() if self.regions else None
+        if self.takes_given_boxes:
+            regions = {"finders": [{"finder": IMPORTED, "version": 1}]}
+        if boxes_sha256 is not None:
+            regions = {"finders": [{"finder": IMPORTED, "version": 1, "boxes_sha256": boxes_sha256}]}
         if regions is not None:
             made["regions"] = Passport("regions", sha256, {"decoder": decoder, "regions": regions})
         if self.tracker is not None:
@@ -150,6 +187,11 @@ class ExtractionPlan:
         for of_tracks in self.track_extractors:
             made_by = {**made["tracks"].made_by, "extractor": of_tracks.fingerprint()}
             made[of_tracks.name] = Passport(of_tracks.name, sha256, made_by)
+        if boxes_sha256 is not None:
+            given = imported_boxes(self.settings.regions.imported, sha256, self.video.working_size_px)
+            made |= {kind: passport for kind, passport in given.items() if kind == "regions"}
+            if isinstance(self.tracker, GivenTracks):
+                made["tracks"] = given["tracks"]
         return made
 
     def imported_passports(self, sha256: str) -> dict[str, Passport]:
@@ -182,6 +224,7 @@ def open_with(video: Video, settings: VideoSettings, working_size_px: int = 0) -
         frame_rate=rate,
         working_size_px=working_size_px,
         stream=settings.stream,
+        boxes=video.boxes,
     )
 
 
@@ -198,6 +241,8 @@ def known_rate(video: Video, reader: VideoReader, settings: VideoSettings) -> Fr
 def decoder_facts(reader: VideoReader, video: VideoSettings) -> dict[str, Any]:
     """The facts of the reading that change the pictures: part of every passport."""
     facts = {"name": reader.decoder, "version": reader.decoder_version}
+    if isinstance(reader, BoxesReader):
+        return {**facts, **reader.facts()}
     if reader.decoder == "frames" or reader.times_follow_rate:
         facts["frame_rate"] = str(reader.rate)
     if video.working_size_px:
@@ -209,9 +254,10 @@ def decoder_facts(reader: VideoReader, video: VideoSettings) -> dict[str, Any]:
 
 def wanted_frames(video: Video, plan: ExtractionPlan, wanted: Iterable[int]) -> Iterator[tuple[int, UInt8]]:
     """The wanted frames of a video in order, each once, as index and (H, W, 3) RGB. Frames that the video does not have
-    are skipped, and nothing after the last one is decoded. Raises VideoError if it cannot be opened."""
+    are skipped, and nothing after the last one is decoded; a video of boxes alone has no pictures. Raises VideoError
+    if it cannot be opened."""
     left = sorted(wanted)
-    if not left:
+    if not left or video.boxes is not None:
         return
     with plan.open(video) as source:
         conversion = plan.match(video, source).conversion

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mulde.config import FeatureSettings, RegionSettings, TrackSettings
 from mulde.extractors.base import Extractor, RegionFinder, TrackExtractor
 from mulde.extractors.finders import UnitedRegions
+from mulde.extractors.given import IMPORTED, GivenBoxes, GivenTracks
 from mulde.extractors.registry import known_extractor
 from mulde.extractors.spec import ONE_CPU, Machine, Shared
 
@@ -36,12 +37,23 @@ def _yolo(settings: RegionSettings, machine: Machine) -> RegionFinder:
     return YoloRegions(network, confidence=y.confidence, classes=y.classes or None)
 
 
-FINDERS: dict[str, Callable[[RegionSettings, Machine], RegionFinder]] = {"yolo": _yolo, "motion": _motion}
+def _imported(settings: RegionSettings, machine: Machine) -> RegionFinder:
+    del machine
+    return GivenBoxes(settings.imported)
+
+
+FINDERS: dict[str, Callable[[RegionSettings, Machine], RegionFinder]] = {
+    "yolo": _yolo,
+    "motion": _motion,
+    IMPORTED: _imported,
+}
 
 
 def build_regions(settings: RegionSettings, machine: Machine = ONE_CPU) -> UnitedRegions:
     """The region finders that the settings name, united. Weights are loaded at the first frame."""
     finders = [FINDERS[name](settings, machine) for name in settings.finders]
+    if IMPORTED in settings.finders:  # which are taken as they are
+        return UnitedRegions(finders, min_area_px=0, max_cover=1)
     return UnitedRegions(finders, min_area_px=settings.min_area_px, max_cover=settings.max_cover)
 
 
@@ -51,8 +63,10 @@ def build_extractors(settings: FeatureSettings, machine: Machine = ONE_CPU) -> l
     return [known_extractor(name).build(settings.for_extractor(name), shared) for name in settings.extractors]
 
 
-def build_tracker(settings: TrackSettings) -> Tracker | None:
+def build_tracker(settings: TrackSettings) -> Tracker | GivenTracks | None:
     """The tracker that the settings name, if any."""
     from mulde.extractors.tracks import Tracker
 
+    if settings.tracker == IMPORTED:
+        return GivenTracks()
     return Tracker(settings.tracker, lost_frames=settings.lost_frames) if settings.tracker != "none" else None

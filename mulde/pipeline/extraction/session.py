@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mulde.datasets.base import Video
 from mulde.devices import choose_device
+from mulde.pipeline.extraction.boxes_alone import say_changes
 from mulde.pipeline.extraction.engine import Extraction, extract
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.worker import THIS_MACHINE, WorkerConfig
@@ -47,6 +48,7 @@ class Session:
 
     def extract(self, videos: Sequence[Video], plan: ExtractionPlan) -> Extraction:
         extraction = extract(videos, plan, self.store, self.reporter, self.workers_config)
+        say_changes(extraction.done, self.reporter)
         if extraction.done and self.keeps_record:
             remember(plan.settings, plan.fingerprint())
         return extraction

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from mulde.errors import StoreError, VideoError
 from mulde.extractors.finders import unite
+from mulde.extractors.given import GivenTracks
 from mulde.extractors.tracks import Tracker
 from mulde.media import Conversion, ConvertedReader, Snapshot, VideoReader
 from mulde.pipeline.extraction.plan import ExtractionPlan
@@ -201,7 +202,9 @@ def write_derived(
                 append(rows)
 
 
-def _write_tracks(tracker: Tracker, frame_index: Int64, store: FeatureStore, passports: Mapping[str, Passport]) -> None:
+def _write_tracks(
+    tracker: Tracker | GivenTracks, frame_index: Int64, store: FeatureStore, passports: Mapping[str, Passport]
+) -> None:
     """Follow the stored regions through the frames, frame_index (T,), and store a track id for each."""
     waiting: deque[Int64] = deque()
 

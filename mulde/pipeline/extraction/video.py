@@ -19,6 +19,7 @@ import numpy as np
 from mulde.datasets.base import Video
 from mulde.errors import StoreError, VideoError
 from mulde.media import Snapshot, missing_text
+from mulde.pipeline.extraction.given_boxes import imported_digest, write_own_boxes
 from mulde.pipeline.extraction.plan import ExtractionPlan, decoder_facts, known_rate
 from mulde.pipeline.extraction.tables import Undecoded, write_derived, write_tables
 from mulde.pipeline.extraction.tracking import average_along_tracks, with_tracks
@@ -156,7 +157,8 @@ class StoredVideo:
 
 def look_up(video: Video, extracted: Extracted, plan: ExtractionPlan, store: FeatureStore) -> StoredVideo:
     """A video that is in the store. Raises StoreError if its imported features are not."""
-    passports = plan.passports(extracted.sha256, extracted.decoder, extracted.match.conversion)
+    boxes_sha256 = imported_digest(video, extracted.sha256, plan, store)
+    passports = plan.passports(extracted.sha256, extracted.decoder, extracted.match.conversion, boxes_sha256)
     imported = plan.imported_passports(extracted.sha256)
     for name, passport in imported.items():
         if passport not in store:
@@ -214,7 +216,7 @@ def _extract(
         reader, decoder = plan.converted(source, match), decoder_facts(source, plan.video)
         facts = match, source.coloured, known_rate(video, source, plan.video)
         extracted = Extracted(sha256, decoder, source.rate, reader.size_hw, False, *facts)
-        passports = plan.passports(sha256, decoder, match.conversion)
+        passports = plan.passports(sha256, decoder, match.conversion, imported_digest(video, sha256, plan, store))
         snapshot.check()
         store.make_way(sha256)
         note(store.root, sha256, dataset=video.dataset, video=video.name, path=video.path)
@@ -225,12 +227,15 @@ def _extract(
             sha256, lambda: reporter.say(f"{video.name}: another process is working on it, waiting"), gives_up
         ):
             missing = _missing(missing, store, reporter.warn)  # another process may have finished it
+            wanted = bool(missing)
+            if video.boxes is not None:
+                missing = write_own_boxes(video.path, video.boxes, snapshot, store, missing, plan.tracker)
             if set(missing) - plan.derived:
                 with reporter.bar(f"  {video.name}", reader.num_frames_from_header, "frames") as advance:
                     write_tables(reader, snapshot, plan, store, passports, missing, pool, advance)
             if plan.derived & set(missing):
                 write_derived(plan, store, passports, missing, match.conversion)
-        return replace(extracted, computed=bool(missing))
+        return replace(extracted, computed=wanted)
 
 
 def _missing(

@@ -33,7 +33,7 @@ USES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 # What scoring can change: `*` stands for one name.
 _SCORING = (
     "video.stream", "video.frame_rate", "video.batch_frames", "video.match_training",
-    "regions.yolo.weights", "features.*.weights", "features.batch_size", "features.precision",
+    "regions.yolo.weights", "regions.imported", "features.*.weights", "features.batch_size", "features.precision",
     "tracks.tracker", "tracks.lost_frames", "fusion.smoothing_s", "alarms.*", "reasons.nearest",
 )  # fmt: skip
 _WHY_NOT: Mapping[str, str] = {
@@ -59,12 +59,16 @@ def _shares_density(settings: Settings) -> bool:
     return not {*settings.streams} <= settings.density.streams.keys()
 
 
+_OWN_FINDERS = "regions.finders with yolo or motion"
 _NEEDS: tuple[Need, ...] = (
     ("regions", "a feature per box in features.extractors", _has_boxes),
     ("regions.yolo", 'regions.finders with "yolo" (--detector)', lambda s: "yolo" in s.regions.finders),
     ("regions.motion", 'regions.finders with "motion"', lambda s: "motion" in s.regions.finders),
+    ("regions.imported", 'regions.finders=["imported"]', lambda s: "imported" in s.regions.finders),
+    ("regions.min_area_px", _OWN_FINDERS, lambda s: "imported" not in s.regions.finders),
+    ("regions.max_cover", _OWN_FINDERS, lambda s: "imported" not in s.regions.finders),
     ("tracks", "a feature per box in features.extractors", _has_boxes),
-    ("tracks.lost_frames", "a tracks.tracker", lambda s: s.tracks.tracker != "none"),
+    ("tracks.lost_frames", "a tracks.tracker", lambda s: s.tracks.tracker not in ("none", "imported")),
     ("density.preset", "a density.method with presets, as mulde", lambda s: _has_presets(s.density.method)),
     *(
         (f"density.{key}", "a stream without a table of its own in density.streams", _shares_density)

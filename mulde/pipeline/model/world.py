@@ -170,8 +170,8 @@ def match(
 ) -> Match:
     """What to do with a video whose frames have `size_hw` and come at `rate` a second, as `video.match_training` says.
 
-    imported: features that were made elsewhere are scored too; they cannot be converted. Raises VideoError where `how`
-    asks for a refusal, or for a conversion that would not give the meaning learnt.
+    imported: features or boxes that were made elsewhere are used; they cannot be converted. Raises VideoError where
+    `how` asks for a refusal, or for a conversion that would not give the meaning learnt.
     """
     target_hw, of_size = _match_size(world, size_hw)
     every, of_rate = _match_rate(world, float(rate)) if rate_is_known else (1, None)
@@ -184,7 +184,7 @@ def match(
                 f"{path}: {difference.what}", hint=f"--set 'video.match_training=\"convert\"', or {_AS_IT_IS}"
             )
         if imported:
-            raise VideoError(f"{path}: {difference.what}; imported features cannot be converted", hint=_AS_IT_IS)
+            raise VideoError(f"{path}: {difference.what}; what was imported cannot be converted", hint=_AS_IT_IS)
         if not difference.done:
             raise VideoError(f"{path}: {difference.what}", hint=f"{difference.hint}, or {_AS_IT_IS}")
     remarks = tuple(f"{difference.what}; {difference.done}" for difference in differences)

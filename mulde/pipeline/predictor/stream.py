@@ -222,6 +222,7 @@ def _refuse_whole_videos(predictor: Predictor) -> None:
     on_tracks = ", ".join(needing_tracks(settings.features.extractors))
     needs: tuple[tuple[bool, str], ...] = (
         (bool(settings.features.imported), "features that were made elsewhere (features.imported)"),
+        ("imported" in settings.regions.finders, "boxes that were made elsewhere (regions.finders)"),
         (settings.tracks.average_frames > 0, "averages along tracks (tracks.average_frames), which need whole videos"),
         (bool(on_tracks), f"features of tracks ({on_tracks}), which need whole videos"),
     )

@@ -110,7 +110,7 @@ def test_what_cannot_be_converted_is_refused_with_the_way_out(size_hw, rate, sen
 def test_a_refusal_names_what_would_be_converted():
     with pytest.raises(VideoError, match=r"180 x 120, the model learnt 360 x 240.*match_training=\"convert\""):
         matched(ONE, (120, 180), 10, "refuse")
-    with pytest.raises(VideoError, match="imported features cannot be converted"):
+    with pytest.raises(VideoError, match="what was imported cannot be converted"):
         matched(ONE, (120, 180), 10, imported=True)
 
 

@@ -1,0 +1,1 @@
+"""Videos that are boxes alone, and the files in which other programs write boxes and tracks."""
