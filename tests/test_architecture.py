@@ -43,6 +43,7 @@ ONE_DOOR = {
     "ray": "pipeline/extraction/ray_runner.py",
     "open_clip": "extractors/clip.py",
     "timm": "extractors/timm_backbone.py",
+    "transformers": "extractors/transformers_video.py",
     "matplotlib": "report/plots.py",
     "onnx": "density/onnx.py",
     "torch.utils.tensorboard": "pipeline/training/tensorboard.py",

@@ -84,8 +84,8 @@ def local_weights(weights: str) -> Path | None:
 
 
 def is_network_folder(path: Path) -> bool:
-    """Whether a folder holds an OpenVINO network."""
-    return path.is_dir() and is_exported(path)
+    """Whether a folder holds a network: one of OpenVINO, or one of the hub with its configuration."""
+    return path.is_dir() and (is_exported(path) or (path / "config.json").is_file())
 
 
 def weights_digest(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +34,10 @@ class VideoBackbone(NetworkExtractor):
         device: str,
         precision: str = "float32",
         batch_size: int = 64,
+        options: Fingerprint | None = None,
     ) -> None:
-        super().__init__("video", model, weights, load, device=device, precision=precision, batch_size=batch_size)
+        how: dict[str, Any] = {"device": device, "precision": precision, "batch_size": batch_size, "options": options}
+        super().__init__("video", model, weights, load, **how)
         self.offsets = stride * (np.arange(frames) - frames // 2)
         self.before, self.after = -int(self.offsets[0]), max(0, int(self.offsets[-1]))
         self.stride = stride

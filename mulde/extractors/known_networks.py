@@ -14,7 +14,7 @@ from pathlib import Path
 from mulde.extractors.yolo import weights_folder
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
-_ASK = "see the project"
+ASK = "see the project"
 _AGPL = "AGPL-3.0 (or Ultralytics Enterprise)"
 OTHER_FILES = "Any other file of Ultralytics can be named, and own weights by their path."
 
@@ -60,7 +60,7 @@ def torchvision_network(kind: str, name: str, setting: str, dim: int | None) -> 
         weights = models.get_model_weights(name).DEFAULT
     except ValueError:  # another version of torchvision
         return
-    licence = NON_COMMERCIAL if "SWAG" in str(weights.meta.get("license", "")) else weights.meta.get("license", _ASK)
+    licence = NON_COMMERCIAL if "SWAG" in str(weights.meta.get("license", "")) else weights.meta.get("license", ASK)
     present = first_file([hub_folder() / weights.url.rsplit("/", 1)[-1]])
     setting = f'{setting}="{name}"'
     yield KnownNetwork(kind, name, setting, dim, round(weights.meta["_file_size"], 1), licence, present)
