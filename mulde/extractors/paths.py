@@ -15,8 +15,8 @@ import numpy as np
 from mulde.records import Float32, Float64, Int64
 
 _SAME_TIME_S = 1e-6
-_MIN_STEP = 0.1
-"""Box heights from one point to the next: a shorter step has no direction."""
+_MIN_SPEED = 0.25
+"""Box heights per second from one point of the path to the next: a slower step has no direction."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class PathFacts(NamedTuple):
 
     rows (n,): their positions among its boxes. velocity (n, 2): over the window, x and y. late_speed, early_speed (n,):
     over it and over the window before. long_speed (n,): way from end to end of the long window, by its seconds.
-    turn (n,): all turns in it together, radians. length, net (n,): of the path in it, and from end to end.
-    dwell_s (n,): seconds since the track came within the radius of where it is. wider (n,): log2 of width by height,
-    against one window earlier. Lengths are in box heights, speeds in box heights per second.
+    turn (n,): by how much the direction of the path has turned in it, radians; left and right turns cancel out.
+    length, net (n,): of the path in it, and from end to end. dwell_s (n,): seconds since the track came within the
+    radius of where it is. wider (n,): log2 of width by height, against one window earlier. Lengths are in box heights,
+    speeds in box heights per second.
     """
 
     rows: Int64
@@ -148,12 +149,12 @@ def _long_window(path: _Path, now_s: Float64, height: Float64, spans: Spans) -> 
         length += reach
         net = np.where(is_known, _distance(end, point, height), net)
         long_s += np.where(is_known, step_s, 0)
-        has_direction = reach >= _MIN_STEP
+        has_direction = reach >= _MIN_SPEED * step_s
         cross = step[:, 0] * ahead[:, 1] - step[:, 1] * ahead[:, 0]
-        turn += np.where(has_direction, np.abs(np.arctan2(cross, (step * ahead).sum(axis=1))), 0)  # 0 for no `ahead`
+        turn += np.where(has_direction, np.arctan2(cross, (step * ahead).sum(axis=1)), 0)  # 0 where there is no `ahead`
         ahead = np.where(has_direction[:, None], step, ahead)
         later = point
-    return net, length, turn, long_s
+    return net, length, np.abs(turn), long_s
 
 
 def _dwell(path: _Path, now_s: Float64, height: Float64, spans: Spans) -> Float64:

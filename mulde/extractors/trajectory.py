@@ -31,10 +31,10 @@ _ROUND = 135  # degrees
 
 class TrajectorySettings(Section):
     smooth_s: float = Field(
-        0.4, ge=0.01, le=10, description="seconds over which the foot of a track is averaged; also the step of its path"
+        0.3, ge=0.01, le=10, description="seconds over which the foot of a track is averaged; also the step of its path"
     )
     window_s: float = Field(
-        1.0, ge=0.01, le=60, description="seconds over which speed, its change and the change of shape are measured"
+        1.5, ge=0.01, le=60, description="seconds over which speed, its change and the change of shape are measured"
     )
     long_s: float = Field(5.0, ge=0.01, le=600, description="seconds over which turns and the long speed are measured")
     dwell_s: float = Field(60.0, ge=0.01, le=3600, description="longest stay that is looked at, seconds")
@@ -52,10 +52,11 @@ class Trajectory:
     """9 numbers per box on a track, of the path of its foot over the past (`paths.py`), in box heights and seconds.
 
     log2 of 0.1 and the speed over the window, and of 0.1 and that from end to end of the long window; log2 of how much
-    faster it is than one window before (both with 0.1); log2 of 1 and all turns in the long window, radians; log2 of
-    the length of the path there by the way from end to end (both with 0.25); x and y of the velocity, divided by 0.25
-    and the speed; log2 of 1 and the seconds since the track came within the radius of where it is; log2 of width by
-    height against one window before. Boxes without a track, or at an age below twice `smooth_s`, have no row.
+    faster it is than one window before (both with 0.1); log2 of 1 and the radians by which the path turned in the long
+    window; log2 of the length of the path there by the way from end to end (both with 0.25); x and y of the velocity,
+    divided by 0.25 and the speed; log2 of 1 and the seconds since the track came within the radius of where it is; log2
+    of width by height against one window before. Boxes without a track, or at an age below twice `smooth_s`, have no
+    row.
     """
 
     name = "trajectory"

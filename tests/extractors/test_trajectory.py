@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mulde.config import Settings
 from mulde.errors import UsageError
 from mulde.extractors.paths import PathFacts, Spans, follow
-from mulde.extractors.trajectory import TRAJECTORY, Trajectory
+from mulde.extractors.spec import Shared
+from mulde.extractors.trajectory import TRAJECTORY, Trajectory, TrajectorySettings
 from mulde.extractors.wording import Comparison
 from mulde.records import Regions
 from mulde.settings_file import load_settings
@@ -112,6 +112,14 @@ def test_turning_back_is_half_a_turn_also_after_a_stop():
         at = np.searchsorted(time_s[facts.rows], 8 + stop_s / 2 + 2.5)  # as much of the way there as of that back
         assert facts.turn[at] == pytest.approx(np.pi, abs=1e-3)
         assert facts.net[at] < facts.length[at] / 4
+
+
+def test_left_and_right_turns_cancel_out_but_make_the_way_longer():
+    time_s = clock(12)
+    there_and_back = np.abs((time_s / 4 + 0.5) % 1 - 0.5) * 4  # 2 s up, 2 s down
+    facts = facts_of(time_s, np.stack([300 + 80 * time_s, 200 + 80 * there_and_back], axis=1))
+    assert facts.turn[-100:].max() < np.pi / 2 + 1e-3  # one turn of 90 degrees is not yet cancelled
+    assert (facts.length / facts.net)[-100:].min() > 1.3
 
 
 def test_a_sudden_run_and_a_stop_change_the_speed():
@@ -240,10 +248,11 @@ def test_a_tracker_has_to_be_set():
 
 
 def test_windows_have_to_hold_each_other():
-    with pytest.raises(UsageError, match=r"smooth_s at most window_s, and window_s at most long_s, got 0.4, 6 and 5"):
+    with pytest.raises(UsageError, match=r"smooth_s at most window_s, and window_s at most long_s, got 0.3, 6 and 5"):
         load_settings(overrides=["features.trajectory.window_s=6"])
     assert Trajectory(SPANS).fingerprint().items() >= vars(SPANS).items()
-    assert Settings().features.for_extractor("trajectory").model_dump() == vars(SPANS)
+    own = load_settings(overrides=["features.trajectory.dwell_radius=0.7"]).features.for_extractor("trajectory")
+    assert TRAJECTORY.build(own, Shared()).fingerprint()["dwell_radius"] == 0.7
 
 
 USUAL = np.array([np.log2(0.9), np.log2(0.8), 0, np.log2(1 + np.radians(20)), 0, 0.75, 0, np.log2(3), 0], np.float32)
@@ -258,7 +267,7 @@ def said(group: str, usual: np.ndarray = USUAL, **columns: float) -> str:
     rows = np.tile(usual, (60, 1))
     comparison = Comparison(row, rows, rows, is_local=True, is_object=True, groups=[(group, 0.9), ("stay", 0.1)],
                             score_rows=lambda rows: np.zeros(len(rows)))  # fmt: skip
-    return TRAJECTORY.describe(comparison, Settings().features.for_extractor("trajectory"))[0]
+    return TRAJECTORY.describe(comparison, TrajectorySettings(**vars(SPANS)))[0]
 
 
 STANDING = np.array([np.log2(0.1), np.log2(0.1), 0, 0, 0, 0, 0, np.log2(31), 0], np.float32)
