@@ -41,7 +41,7 @@ from mulde.pipeline.monitoring.ledger import Ledger, Stamp
 from mulde.pipeline.review.feedback import run_feedback
 from mulde.pipeline.review.overlay import run_overlay
 from mulde.pipeline.review.report import run_report
-from mulde.pipeline.run_folder import LEDGER, read_record
+from mulde.pipeline.run_folder import LEDGER, read_record, read_truth
 from mulde.pipeline.scoring.frames import read_scores, write_scores
 from mulde.pipeline.scoring.regions import read_regions
 from mulde.progress import Reporter
@@ -83,6 +83,7 @@ def sound(tmp_path_factory) -> Path:
 
 def readers(run: Path) -> Iterator[Callable[[], object]]:
     yield lambda: read_record(run)
+    yield lambda: read_truth(run)
     yield lambda: read_scores(run / "scores")
     yield lambda: read_regions(run / "regions")
     yield lambda: read_events(run)

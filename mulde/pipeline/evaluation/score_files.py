@@ -73,6 +73,8 @@ def read_score_file(path: Path, column: str | None = None) -> ScoreFile:
     if suffix not in SUFFIXES:
         expected = f"a folder, or a file with one of the endings {' '.join(SUFFIXES)}"
         raise MuldeError(f"scores {path}", expected=expected, got=suffix or "no ending")
+    if not path.is_file():
+        raise MuldeError(f"scores {path}", expected="a file", got="something else")
     if suffix == ".npy":
         if column is not None:
             raise MuldeError(f"--column {column}", expected="a table with columns", got=f"the array {path}")

@@ -1,5 +1,6 @@
 """Scores as other programs write them: arrays and tables of any form give the same numbers, or one sentence."""
 
+import os
 import re
 
 import numpy as np
@@ -144,6 +145,9 @@ def test_damaged_files_and_other_kinds_end_in_a_sentence(tmp_path):
         read_score_file(tmp_path / "b.parquet")
     with pytest.raises(MuldeError, match=r"one of the endings \.npy .*, got \.pkl"):
         read_score_file(tmp_path / "a.pkl")
+    os.mkfifo(tmp_path / "pipe.npy")
+    with pytest.raises(MuldeError, match=r"scores .*pipe\.npy: expected a file, got something else"):
+        read_score_file(tmp_path / "pipe.npy")
     np.save(tmp_path / "c.npy", np.zeros(3))
     with pytest.raises(MuldeError, match="--column x: expected a table with columns, got the array"):
         read_score_file(tmp_path / "c.npy", "x")
