@@ -7,6 +7,7 @@ import pytest
 
 from mulde.errors import VideoError
 from mulde.media import open_video, read_frame_times, write_video
+from mulde.records import BoxesAlone
 from tests.conftest import moving_square
 
 
@@ -29,6 +30,15 @@ def test_a_folder_and_an_image_are_not_even_opened(tmp_path):
     np.testing.assert_allclose(found.time_s, np.arange(12) / 10)
     assert read_frame_times(tmp_path).rate == 25
     assert read_frame_times(tmp_path / "3.png").time_s.tolist() == [0]
+
+
+def test_a_video_of_boxes_alone_is_as_long_as_it_is_said_to_be(tmp_path):
+    boxes = BoxesAlone((96, 128), 70, Fraction(30000, 1001))
+    with open_video(tmp_path, boxes=boxes) as reader:
+        decoded = np.concatenate([frames.time_s for frames in reader])
+    found = read_frame_times(tmp_path / "gone.txt", Fraction(5), boxes=boxes)
+    assert found.rate == reader.rate
+    np.testing.assert_array_equal(found.time_s, decoded)
 
 
 def test_what_is_no_video_is_refused(tmp_path):

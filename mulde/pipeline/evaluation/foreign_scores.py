@@ -48,7 +48,7 @@ def read_foreign_scores(
     times: dict[str, FrameTimes] = {}
     with reporter.bar("count frames", len(videos), "videos") as advance:
         for video in videos:
-            times[video.name] = read_frame_times(video.path, video.frame_rate)
+            times[video.name] = read_frame_times(video.path, video.frame_rate, boxes=video.boxes)
             advance(1)
     short = [name for name, found in times.items() if len(found.time_s) <= first + last]
     if short:
