@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
     import torch
 
     from mulde.extractors.crops import CropEmbedding, FrameEmbedding
-    from mulde.extractors.networks import Loaded
+    from mulde.extractors.networks import Loaded, Preprocessing
 
 Embedding = TypeVar("Embedding", "CropEmbedding", "FrameEmbedding")
 
 _DEFAULT = "vit_small_patch14_dinov2.lvd142m"
 _HUB = "hf-hub:"
+_MAX_SIDE = 4096
 _NAME = re.compile(r"[A-Za-z0-9_]{1,200}(\.[A-Za-z0-9_]{1,200})?", re.ASCII)
 _APACHE, _MIT, _DINO3 = "Apache-2.0", "MIT", "DINOv3 License"
 _KNOWN: Mapping[str, tuple[int, int, str]] = {  # numbers, MB (4 bytes per parameter), licence as timm states it
@@ -73,7 +76,10 @@ class TimmSettings(Section):
         "own", description="what a row is; own: as the model pools, cls: its class token, patches: mean of its patches"
     )
     size_px: int = Field(
-        0, ge=0, le=4096, description="side of the square that the model sees, fewer are faster; 0: the model's own"
+        0,
+        ge=0,
+        le=_MAX_SIDE,
+        description="side of the square that the model sees, fewer are faster; 0: the model's own",
     )
     fit: Literal["stretch", "pad"] = Field(
         "stretch", description="how a crop or frame comes to the square; pad: it keeps its shape"
@@ -129,49 +135,50 @@ def _check_name(model: str) -> None:
 
 def _load(settings: TimmSettings, device: str) -> Loaded:
     quieten_hub()
-    import timm
-
-    from mulde.extractors.networks import Preprocessing, ready
+    from mulde.extractors.networks import ready
 
     config, path = _config(settings), local_weights(settings.weights)
+    own = _preprocessing(settings, config)
+    expects = replace(own, size_px=settings.size_px or own.size_px)
     if path is not None and is_exported(path):
-        return _exported(settings, config, path, device)
-    own_size = int(config.get("input_size", (3, 224, 224))[-1])
-    size = settings.size_px or own_size
-    options = {"img_size": size} if size != own_size and config.get("fixed_input_size") else {}
-    network = _create(settings, config, options)
-    expects = timm.data.resolve_model_data_config(network)
-    preprocessing = Preprocessing(
-        size,
-        tuple(expects["mean"]),
-        tuple(expects["std"]),
-        interpolation=expects["interpolation"],
-        fit=settings.fit,
-    )
+        return _exported(settings, expects, path, device)
+    is_resized = expects != own and config.get("fixed_input_size")
+    network = _create(settings, config, {"img_size": expects.size_px} if is_resized else {})
     run = _pooled(ready(network, device), settings)
-    return run, preprocessing, _width(run, preprocessing, settings, device)
+    return run, expects, _width(run, expects, settings, device)
 
 
-def _exported(settings: TimmSettings, config: Mapping[str, Any], path: Path, device: str) -> Loaded:
-    """A network exported to ONNX or OpenVINO, which sees what the model would see."""
+def _preprocessing(settings: TimmSettings, config: Mapping[str, Any]) -> Preprocessing:
+    """What the model was trained to see; a configuration of the hub may say anything."""
     import timm
 
+    from mulde.extractors.networks import INTERPOLATIONS, Preprocessing
+
+    try:
+        said = timm.data.resolve_data_config(pretrained_cfg=dict(config), verbose=False)
+        size, interpolation = int(said["input_size"][-1]), str(said["interpolation"])
+        mean, std = (tuple(float(number) for number in said[key]) for key in ("mean", "std"))
+        numbers = (*mean, *(1 / number for number in std))
+        is_sound = len(mean) == len(std) == 3 and all(map(isfinite, numbers)) and interpolation in INTERPOLATIONS
+    except (ValueError, TypeError, LookupError, ArithmeticError):
+        is_sound = False
+    if not is_sound or not 1 <= size <= _MAX_SIDE:
+        raise UsageError(
+            f"configuration of {settings.model}",
+            expected=f"input_size up to {_MAX_SIDE}, mean and std of three colours, and a known interpolation",
+        )
+    return Preprocessing(size, mean, std, interpolation=interpolation, fit=settings.fit)
+
+
+def _exported(settings: TimmSettings, default: Preprocessing, path: Path, device: str) -> Loaded:
+    """A network exported to ONNX or OpenVINO, which sees what the model would see."""
     from mulde.extractors.exported import load_exported
-    from mulde.extractors.networks import Preprocessing
 
     if settings.pooling != "own":
         raise UsageError(
             f"features.timm.pooling={settings.pooling} has no effect on {path}",
             expected="own: an exported network pools by itself",
         )
-    expects = timm.data.resolve_data_config(pretrained_cfg=dict(config), verbose=False)
-    default = Preprocessing(
-        settings.size_px or int(expects["input_size"][-1]),
-        tuple(expects["mean"]),
-        tuple(expects["std"]),
-        interpolation=expects["interpolation"],
-        fit=settings.fit,
-    )
     loaded = load_exported(path, default, device)
     if settings.size_px not in (0, loaded[1].size_px):
         raise UsageError(f"features.timm.size_px for {path}", expected=loaded[1].size_px, got=settings.size_px)
@@ -210,10 +217,11 @@ def _create(settings: TimmSettings, config: Mapping[str, Any], options: Mapping[
     path = local_weights(settings.weights)
     if path is None and settings.weights != "DEFAULT":
         raise UsageError(f"timm weights {settings.weights!r}", expected="DEFAULT, or an existing file")
-    options = {"num_classes": 0, **options}
     if path is None:
         try:
-            return timm.create_model(settings.model, pretrained=True, **options)
+            network = timm.create_model(settings.model, pretrained=True, **options)  # with all weights, or none
+            network.reset_classifier(0)
+            return network
         except Exception as error:  # connection, repository and file errors have no common class
             raise _not_there(settings, error) from error
     from mulde.extractors.pretrained import read_state
@@ -225,7 +233,9 @@ def _create(settings: TimmSettings, config: Mapping[str, Any], options: Mapping[
         raise UsageError(f"weights {path}", expected=f"those of {settings.model}", got="a file without any")
     as_file = {"state_dict": state, "source": "", "custom_load": False, "num_classes": 0, "label_offset": 0}
     try:
-        network = timm.create_model(settings.model, pretrained=True, pretrained_cfg_overlay=as_file, **options)
+        network = timm.create_model(
+            settings.model, pretrained=True, pretrained_cfg_overlay=as_file, num_classes=0, **options
+        )
     except Exception as error:  # timm's loaders raise many kinds for a file that does not fit
         raise UsageError(
             f"weights {path} do not fit {settings.model}",
@@ -269,7 +279,7 @@ def _pooled(network: Any, settings: TimmSettings) -> Callable[[torch.Tensor], to
     return run
 
 
-def _width(run: Callable[..., Any], expects: Any, settings: TimmSettings, device: str) -> int:
+def _width(run: Callable[..., Any], expects: Preprocessing, settings: TimmSettings, device: str) -> int:
     """How many numbers the network gives for a picture, by one blank picture."""
     import torch
 

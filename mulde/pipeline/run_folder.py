@@ -35,7 +35,7 @@ from mulde.typed import Count, FileModel, FilePath, Number, Positive, SourcePath
 
 _LIBRARIES = (
     "torch", "torchvision", "numpy", "scikit-learn", "opencv-python", "decord", "av", "ultralytics", "open_clip_torch",
-    "openvino",
+    "timm", "transformers", "openvino", "onnxruntime",
 )  # fmt: skip
 
 

@@ -211,13 +211,36 @@ def hub(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("model", "repository"), [(VIT, f"timm/{VIT}"), ("hf-hub:me/tiny", "me/tiny")])
 def test_weights_of_the_hub_give_the_rows_of_the_same_file(hub, tiny, tmp_path, model, repository):
     network, path = tiny(VIT)
-    folder = tmp_path / "hub" / repository
-    folder.mkdir(parents=True)
-    save_file(network.state_dict(), folder / "model.safetensors")
-    config = timm.get_pretrained_cfg(VIT).to_dict()
-    (folder / "config.json").write_text(json.dumps({"architecture": "test_vit", "pretrained_cfg": config}))
+    put_on_hub(tmp_path / "hub" / repository, network.state_dict())
     assert rows_of(model=model) == pytest.approx(rows_of(model=VIT, weights=path), abs=1e-6)
     assert {name for name, _ in hub} == {repository}
+
+
+def put_on_hub(folder: Path, state: dict[str, torch.Tensor], **config: object) -> None:
+    folder.mkdir(parents=True)
+    save_file(state, folder / "model.safetensors")
+    config = timm.get_pretrained_cfg(VIT).to_dict() | config
+    (folder / "config.json").write_text(json.dumps({"architecture": "test_vit", "pretrained_cfg": config}))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"interpolation": "random"}, {"mean": [0.5]}, {"std": [0, 1, 1]}, {"std": "abc"}, {"input_size": [3, 9999, 99999]},
+     {"mean": [None, 1, 1]}, {"input_size": [[]]}],
+)  # fmt: skip
+def test_a_configuration_of_the_hub_that_cannot_be_is_refused(hub, tiny, tmp_path, config):
+    put_on_hub(tmp_path / "hub/me/tiny", tiny(VIT)[0].state_dict(), **config)
+    with pytest.raises(UsageError, match=r"configuration of hf-hub:me/tiny: expected input_size up to 4096"):
+        rows_of(model="hf-hub:me/tiny")
+
+
+def test_weights_of_the_hub_that_lack_some_are_refused(hub, tiny, tmp_path):
+    """timm itself leaves them random where the classifier is another."""
+    state = tiny(VIT)[0].state_dict()
+    del state["blocks.0.attn.qkv.weight"]
+    put_on_hub(tmp_path / "hub/me/tiny", state)
+    with pytest.raises(MuldeError, match=r"cannot be had \(RuntimeError: Error"):
+        rows_of(model="hf-hub:me/tiny")
 
 
 @pytest.mark.parametrize("model", [VIT, "hf-hub:me/tiny"])
