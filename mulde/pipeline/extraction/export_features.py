@@ -18,6 +18,7 @@ from mulde.errors import Failure, MuldeError, StoreError, UsageError
 from mulde.files import atomic_write
 from mulde.media import content_hash
 from mulde.names import valid_text
+from mulde.pipeline.extraction.given_boxes import imported_digest
 from mulde.pipeline.extraction.plan import ExtractionPlan, decoder_facts
 from mulde.pipeline.extraction.video import Extracted, StoredVideo, look_up
 from mulde.pipeline.outcome import Outcome
@@ -98,11 +99,12 @@ def _part(video: Video, stream: str, plan: ExtractionPlan, store: FeatureStore) 
         extracted = Extracted(
             content_hash(video.path), decoder_facts(reader, plan.video), reader.rate, reader.size_hw, computed=False
         )
-    stored = look_up(video, extracted, plan, store)
-    made = stored.passports
+    boxes_sha256 = imported_digest(video, extracted.sha256, plan, store)
+    made = plan.passports(extracted.sha256, extracted.decoder, boxes_sha256=boxes_sha256)
     for kind in (stream, "regions", "tracks") if "tracks" in made else (stream,):
-        if kind in made and kind not in plan.imported:
+        if kind in made:
             store.check(made[kind])
+    stored = look_up(video, extracted, plan, store)
     if stream in plan.imported:
         store.check(stored.passports[stream])
     with pq.ParquetFile(store.path(stored.passports[stream])) as file:
