@@ -131,22 +131,53 @@ def export(
 
 def import_(
     sources: Sources,
-    name: Annotated[str, typer.Option(help="Name of the features, for the setting features.imported.")],
-    from_: Annotated[Path, typer.Option("--from", parser=path, help="Folder with <video>.npy or <video>.npz files.")],
+    name: Annotated[
+        str,
+        typer.Option(help="Name of the features or boxes, for the setting features.imported or regions.imported."),
+    ],
+    from_: Annotated[
+        Path | None, typer.Option("--from", parser=path, help="Folder with <video>.npy or <video>.npz files.")
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            help="Folder with <video>.txt (MOTChallenge), .json (COCO) or .parquet files of boxes, or the file of a "
+            "single video.",
+        ),
+    ] = None,
+    first_frame: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Number of the first frame in files of boxes: 0, or 1 as MOTChallenge counts.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     set_: Set = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace features that were imported under this name.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what was imported under this name.")] = False,
     store: Store = STORE,
     quiet: Quiet = False,
 ) -> None:
-    """Import features made elsewhere into the store.
+    """Import features or boxes made elsewhere into the store.
 
-    Each file is checked against its video.
+    Features come from --from, boxes and tracks from --boxes. Each file is checked against its video.
     """
+    from mulde.errors import UsageError
+    from mulde.pipeline.extraction.import_boxes import run_import_boxes
     from mulde.pipeline.extraction.import_features import run_import
 
     reporter = new_reporter(quiet)
     settings = read_settings(config, set_, None, command="cache import")
-    finish(run_import(sources, settings, name, from_, store, reporter, replace=replace), reporter)
+    if (boxes is None) == (from_ is None):
+        got = "neither" if boxes is None else "both"
+        raise UsageError("mulde cache import", expected="--from with features or --boxes with boxes", got=got)
+    if boxes is not None:
+        imported = run_import_boxes(sources, settings, name, boxes, first_frame, store, reporter, replace=replace)
+        finish(imported, reporter)
+    elif first_frame is not None:
+        raise UsageError("--first-frame has no effect", expected="--boxes beside it")
+    elif from_ is not None:
+        finish(run_import(sources, settings, name, from_, store, reporter, replace=replace), reporter)

@@ -33,6 +33,7 @@ _CHANGES = {
     "outside": "outside of the frame, left out",
     "flat": "without area, left out",
     "not_finite": "not finite, left out",
+    "undecoded": "in frames that cannot be decoded, left out",
     "twice": "of a track that has a surer box in the same frame, left out",
     "confidence": "with a confidence outside of 0 to 1, which is brought to its end",
 }

@@ -82,14 +82,14 @@ def _bring_in(
     replace: bool,
 ) -> None:
     """Store the features of one video. dims: the number of columns of the first one, and the name of its video."""
-    source, snapshot = _find(video, folder), Snapshot(video.path)
+    source, snapshot = find_file(video, folder, (".npy", ".npz"), "features"), Snapshot(video.path)
     sha256 = snapshot.sha256
     passport = imported_passport(name, sha256)
     with store.lock(sha256, lambda: reporter.say(f"{video.name}: another process is working on it, waiting")):
-        if _is_sound(passport, store, reporter) and not replace:
+        if is_sound(passport, store, reporter) and not replace:
             raise MuldeError(f"features {name} of this video are in the store already", hint="--replace")
         read = Snapshot(source)
-        table = read_features(source, _frames_of(video, snapshot, plan, store, reporter))
+        table = read_features(source, frames_of(video, snapshot, plan, store, reporter))
         read.check_content()
         first = next(iter(dims), table.dim)
         if table.dim != first:
@@ -99,17 +99,20 @@ def _bring_in(
     note(store.root, sha256, dataset=video.dataset, video=video.name, path=video.path)
 
 
-def _find(video: Video, folder: Path) -> Path:
-    plain = [folder / f"{video.name}{suffix}" for suffix in (".npy", ".npz")]
-    cut = [output_path(folder, video.name, suffix) for suffix in (".npy", ".npz")]
+def find_file(video: Video, folder: Path, suffixes: Sequence[str], what: str) -> Path:
+    """The one file with `what` of a video, `<folder>/<video><suffix>`. Raises MuldeError for none and for several."""
+    plain = [folder / f"{video.name}{suffix}" for suffix in suffixes]
+    cut = [output_path(folder, video.name, suffix) for suffix in suffixes]
     files = [path for path in dict.fromkeys(map(on_disk, plain + cut)) if os.path.isfile(path)]
     if len(files) != 1:
         got = "nothing" if not files else " and ".join(path.name for path in files)
-        raise MuldeError("features of this video", expected=f"{plain[0]} or {plain[1].name}", got=got)
+        expected = " or ".join([str(plain[0]), *(path.name for path in plain[1:])])
+        raise MuldeError(f"{what} of this video", expected=expected, got=got)
     return files[0]
 
 
-def _is_sound(passport: Passport, store: FeatureStore, reporter: Reporter) -> bool:
+def is_sound(passport: Passport, store: FeatureStore, reporter: Reporter) -> bool:
+    """Whether the store has a table and can read it; a damaged one is a warning."""
     try:
         if passport in store:
             store.check(passport)
@@ -119,14 +122,12 @@ def _is_sound(passport: Passport, store: FeatureStore, reporter: Reporter) -> bo
     return False
 
 
-def _frames_of(
-    video: Video, snapshot: Snapshot, plan: ExtractionPlan, store: FeatureStore, reporter: Reporter
-) -> Int64:
+def frames_of(video: Video, snapshot: Snapshot, plan: ExtractionPlan, store: FeatureStore, reporter: Reporter) -> Int64:
     """Frame indices (T,) of the video, from the store or, once, by decoding it. Raises SourceError, and stores nothing,
     if the video differs from the snapshot."""
     with plan.open(video) as reader:
         passport = plan.passports(snapshot.sha256, decoder_facts(reader, plan.video))["frames"]
-        if not _is_sound(passport, store, reporter):
+        if not is_sound(passport, store, reporter):
             notes: dict[str, Any] = {}
             with store.writer(passport, tables.FRAMES_SCHEMA, notes) as append:
                 for frames in reader:

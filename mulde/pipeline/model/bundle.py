@@ -45,8 +45,9 @@ _WITH_DIGEST = 3
 _NORMAL, _SURPRISE, _LEAST = ".normal", ".surprise", ".least"  # no stream or fold can be called so
 _WRONG = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError, UsageError)
 """What numbers and names of the wrong kind raise where a typed check has not met them first."""
-_ONLY_WARNED = frozenset({"opencv", "ultralytics", "precision"})
-"""What may differ between training and scoring: library versions, and the format of numbers that a device has."""
+_ONLY_WARNED = frozenset({"opencv", "ultralytics", "precision", "boxes"})
+"""What may differ between training and scoring: library versions, the format of numbers that a device has, and the name
+of imported boxes."""
 
 
 @dataclass(frozen=True)
