@@ -6,7 +6,7 @@ import json
 import re
 import reprlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +37,22 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = (), base:
         raise _usage_error(error) from None
 
 
-def dump_toml(settings: Settings) -> str:
-    """The settings as TOML, each value under a comment that says what it means and what is allowed."""
+def dump_toml(settings: Settings, notes: Mapping[str, str] | None = None) -> str:
+    """The settings as TOML, each value under a comment that says what it means and what is allowed.
+
+    notes: a further comment by the dotted name of a setting or table, as `density.streams.velocity`.
+    """
     import tomli_w
 
-    return json_text(_dump_section(settings, "", tomli_w.dumps))  # whose strings are written as those of JSON
+    # Strings are written as those of JSON.
+    return json_text(_dump_section(settings, "", tomli_w.dumps, notes or {}))
 
 
-def _dump_section(section: BaseModel, name: str, dumps: Any) -> str:
-    lines, tables = [f"[{name}]"] if name else [], []
+def _dump_section(section: BaseModel, name: str, dumps: Any, notes: Mapping[str, str]) -> str:
+    lines, tables = [*([f"[{name}]"] if name else []), *_note(notes, name)], []
     for key, value in section:
         if isinstance(value, BaseModel):
-            tables.append(_dump_section(value, f"{name}.{key}" if name else key, dumps))
+            tables.append(_dump_section(value, f"{name}.{key}" if name else key, dumps, notes))
             continue
         field = type(section).model_fields[key]
         plain, comment = section.model_dump(mode="json")[key], f"# {field.description}{_bounds(field.metadata)}"
@@ -56,10 +60,14 @@ def _dump_section(section: BaseModel, name: str, dumps: Any) -> str:
             inner = {k: v for k, v in value.items() if isinstance(v, BaseModel)}  # tables by names that a person gives
             rest = dumps({k: v for k, v in plain.items() if k not in inner})
             tables.append(f"[{name}.{key}]\n{comment}\n{rest}".strip())
-            tables += [_dump_section(v, f"{name}.{key}.{_toml_key(k)}", dumps) for k, v in inner.items()]
+            tables += [_dump_section(v, f"{name}.{key}.{_toml_key(k)}", dumps, notes) for k, v in inner.items()]
         else:
-            lines += [comment, dumps({key: plain}).strip()]
+            lines += [comment, *_note(notes, f"{name}.{key}"), dumps({key: plain}).strip()]
     return "\n\n".join(["\n".join(lines), *tables] if lines else tables) + ("" if name else "\n")
+
+
+def _note(notes: Mapping[str, str], key: str) -> list[str]:
+    return [f"# {' '.join(notes[key].split())}"] if key in notes else []
 
 
 def _toml_key(name: str) -> str:

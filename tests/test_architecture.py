@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pipeline.extraction", "pipeline.run_claim"),
     ("pipeline.scoring", "pipeline.training"),
     ("pipeline.events",),
-    ("pipeline.predictor", "pipeline.evaluation"),
+    ("pipeline.predictor", "pipeline.evaluation", "pipeline.tuning"),
     ("pipeline.review", "pipeline.monitoring", "pipeline.data_check"),
     ("pipeline.stages",),
     ("pipeline.experiments",),

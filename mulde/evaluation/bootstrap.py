@@ -37,17 +37,17 @@ def resampled_aucs(videos: Sequence[LabelledScores], draws: Int64) -> dict[str, 
     fewer than two videos."""
     if len(videos) < 2 or not len(draws):
         return {}
-    twice_wins = _twice_wins(videos)
+    wins = twice_wins(videos)
     normal = np.array([np.sum(~v.anomalous) for v in videos], np.float64)
     anomalous = np.array([np.sum(v.anomalous) for v in videos], np.float64)
     counts = draws.astype(np.float64)
 
-    micro_wins = np.einsum("bi,bi->b", counts @ twice_wins, counts) / 2
+    micro_wins = np.einsum("bi,bi->b", counts @ wins, counts) / 2
     resampled = {"micro_auc": _divided(micro_wins, (counts @ anomalous) * (counts @ normal))}
 
     both = (normal > 0) & (anomalous > 0)
     if both.sum() > 1:
-        per_video = twice_wins.diagonal()[both] / (2 * normal[both] * anomalous[both])
+        per_video = wins.diagonal()[both] / (2 * normal[both] * anomalous[both])
         resampled["macro_auc"] = _divided(counts[:, both] @ per_video, counts[:, both].sum(axis=1))
     return resampled
 
@@ -85,7 +85,7 @@ def _interval(values: Float64) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _twice_wins(videos: Sequence[LabelledScores]) -> Float64:
+def twice_wins(videos: Sequence[LabelledScores]) -> Float64:
     """[i, j]: pairs of an anomalous frame of video i above a normal frame of video j, twice, plus the ties, (V, V).
 
     The micro AUC of any resample with counts c is then c' W c / 2 over (anomalous frames) x (normal frames): frames

@@ -36,7 +36,7 @@ from mulde.pipeline.run_folder import (
 )
 from mulde.settings_file import load_settings
 
-Kind = Literal["train", "score", "run", "watch-folder", "evaluate"]
+Kind = Literal["train", "score", "run", "watch-folder", "evaluate", "tune"]
 RUNS = Path("runs")
 _SAME_RUN = ("video.batch_frames", "features.batch_size", "features.precision", "run.source", "run.out")
 """Settings that may differ within a run: they change no scores, or are compared separately. So may paths of weights,

@@ -102,6 +102,7 @@ class RunRecord(FileModel):
     left_out: dict[str, Any] = Field({})
     made_from: dict[str, Any] = Field({})
     training: dict[str, Any] = Field({})
+    tuning: dict[str, Any] = Field({})
     video_sha256: dict[str, str] = Field({})
     missing_frames: dict[str, Any] = Field({})
     frames_without_rows: dict[str, Count] = Field({})

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -343,6 +343,37 @@ def _draw_heldout(
     for loss, colour in zip(lowest_losses, colours, strict=False):
         axes.axhline(loss, color=colour, linestyle=":", linewidth=1)
     axes.set_ylabel("held-out loss (dsm)" + ("\ndotted: lowest to be expected" if lowest_losses else ""))
+
+
+class Bar(NamedTuple):
+    """A candidate of a plot: a share, its interval, and whether it was chosen."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    is_chosen: bool
+
+
+def plot_candidates(groups: Mapping[str, Sequence[Bar]]) -> bytes:
+    """The candidates of each group below one another, in percent with their intervals, as PNG."""
+    from matplotlib.figure import Figure
+
+    heights = [0.6 + 0.24 * len(bars) for bars in groups.values()]
+    figure = Figure(figsize=(9, sum(heights) + 0.4), layout="constrained")
+    rows = figure.subplots(len(groups), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+    for axes, (title, bars) in zip(rows, groups.items(), strict=True):
+        for y, bar in enumerate(bars):
+            colour = _BLUE if bar.is_chosen else _GREY
+            axes.plot([100 * bar.low, 100 * bar.high], [y, y], color=colour, linewidth=1.5)
+            axes.plot([100 * bar.value], [y], "o", color=colour, markerfacecolor=colour if bar.is_chosen else "white")
+        axes.set_yticks(range(len(bars)), [bar.name for bar in bars], fontsize=8, parse_math=False)
+        axes.set_ylim(len(bars) - 0.4, -0.6)
+        axes.set_title(title, loc="left", fontsize=9, parse_math=False)
+        axes.grid(axis="x", linewidth=0.4)
+        axes.spines[["top", "right"]].set_visible(False)
+    rows[-1].set_xlabel("found, %")
+    return as_png(figure, 100)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Settings that normal footage chooses: anomalies are inserted into held-out stretches, candidates find them or not."""

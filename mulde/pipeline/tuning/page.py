@@ -1,0 +1,146 @@
+"""What the page of `mulde tune` shows: figures by kind, all candidates, and a picture of each kind of insertion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mulde.config import Settings
+from mulde.evaluation.formatting import percent
+from mulde.images import read_image
+from mulde.pipeline.tuning.clips import FOLDER, Clip
+from mulde.pipeline.tuning.judging import FALSE_FRAMES, NUM_RESAMPLES, SURE, Figure
+from mulde.pipeline.tuning.material import Material
+from mulde.pipeline.tuning.search import Tried
+from mulde.report.evaluation_tables import Group, Table, TableRow
+from mulde.report.plots import Bar
+from mulde.report.tuning_page import TuningPicture, write_tuning_page
+from mulde.settings_file import dump_toml
+
+_MAX_WIDTH = 640
+_BOX = (230, 159, 0)
+
+
+def write_page(
+    out: Path,
+    tried: Sequence[Tried],
+    material: Material | None,
+    tuned: Settings,
+    summary: Sequence[str],
+    notes: Sequence[str],
+    record: Mapping[str, Any],
+) -> Path:
+    """`<out>/tuning.html`; its path."""
+    stages = {stage: [one for one in tried if one.stage == stage] for stage in dict.fromkeys(t.stage for t in tried)}
+    return write_tuning_page(
+        out,
+        title=", ".join(record["sources"]),
+        subtitle=_subtitle(material),
+        remarks=[
+            "Nothing here was chosen by a label, and no test video was opened: the anomalies were inserted by mulde. "
+            "What they do not resemble, these figures say nothing of.",
+            *summary,
+            *notes,
+        ],
+        first=_by_kind(stages),
+        groups={stage: bars for stage, found in stages.items() if (bars := _bars(found))},
+        tables=[_stage_table(stage, found) for stage, found in stages.items()],
+        pictures=_pictures(out, material.clips if material else []),
+        record=record,
+        settings=dump_toml(tuned),
+    )
+
+
+def _subtitle(material: Material | None) -> str:
+    if material is None:
+        return "nothing was inserted"
+    footage = material.footage
+    anomalous = sum(not clip.is_control for clip in material.clips)
+    return (
+        f"fitted on {len(footage.fitting)} normal videos, {len(footage.heldout)} held out; {anomalous} clips with an "
+        f"anomaly and {len(material.clips) - anomalous} controls, {sum(c.num_frames for c in material.clips):,} frames"
+    )
+
+
+def _bars(found: Sequence[Tried]) -> list[Bar]:
+    return [
+        Bar(one.name, one.figure.found, *one.figure.interval, one.is_chosen) for one in found if one.figure is not None
+    ]
+
+
+def _by_kind(stages: Mapping[str, Sequence[Tried]]) -> list[Table]:
+    """What the chosen settings, and each chosen stream alone, find of each kind."""
+    columns: dict[str, Figure] = {}
+    for stage, found in stages.items():
+        for one in found:
+            if one.is_chosen and one.figure is not None:
+                columns[stage.removesuffix(", alone")] = one.figure
+    if not columns:
+        return []
+    last = list(columns)[-1]
+    columns = {"all that was chosen": columns.pop(last), **columns}
+    kinds = list(dict.fromkeys(kind for figure in columns.values() for kind in figure.events))
+    groups = [
+        Group("", [TableRow([kind, *(percent((f.events[kind] + f.frames[kind]) / 2) for f in columns.values())])
+                   for kind in kinds]),
+        Group("all together", [
+            TableRow(["found, mean over the kinds", *(percent(f.found) for f in columns.values())]),
+            TableRow(["frame AUC, mean over the kinds", *(percent(f.auc) for f in columns.values())]),
+            TableRow(["frames of controls at the level", *(percent(f.controls) for f in columns.values())], muted=True),
+        ]),
+    ]  # fmt: skip
+    note = (
+        f"Percent. Found: the mean of the shares of events and of frames at or above the level that {FALSE_FRAMES:.0%} "
+        "of the normal frames reach, controls among them. A control is an object of the footage that was pasted with "
+        "normal motion at a normal place: what calls it an anomaly has learnt to see that something was pasted."
+    )
+    return [Table("Found by kind", ["kind", *columns], groups, [note])]
+
+
+def _stage_table(stage: str, found: Sequence[Tried]) -> Table:
+    def cells(one: Tried) -> list[str]:
+        if one.figure is None:
+            return [one.name, "", "-", "-", "-", "-", one.note]
+        figure = one.figure
+        ranges = [f"{percent(low)} to {percent(high)}" for low, high in (figure.interval, figure.auc_interval)]
+        chosen = "chosen" if one.is_chosen else ""
+        return [one.name, chosen, percent(figure.found), ranges[0], percent(figure.auc), ranges[1], one.note]
+
+    note = (
+        f"Intervals: 95 %, {NUM_RESAMPLES} resamples of the videos. One candidate beats another if it is better in "
+        f"{SURE:.0%} of them."
+    )
+    rows = [TableRow(cells(one), muted=one.figure is None) for one in found]
+    columns = ["candidate", "", "found, %", "interval", "frame AUC, %", "interval", ""]
+    return Table(stage, columns, [Group("", rows)], [note])
+
+
+def _pictures(out: Path, clips: Sequence[Clip]) -> list[TuningPicture]:
+    """The first clip of each kind that shows its anomaly, at the frame that shows most of it."""
+    firsts: dict[str, Clip] = {}
+    for clip in clips:
+        if clip.is_control or clip.anomalous:
+            firsts.setdefault(clip.kind, clip)
+    shown = []
+    for kind, clip in firsts.items():
+        path = out / FOLDER / clip.name / f"{clip.shown:05d}.png"
+        if path.is_file():
+            shown.append(
+                TuningPicture(_with_box(path, clip), f"{kind}: {clip.source}, frame {clip.first + clip.shown}")
+            )
+    return shown
+
+
+def _with_box(path: Path, clip: Clip) -> bytes:
+    import cv2
+
+    image = np.ascontiguousarray(read_image(path)[..., ::-1])  # BGR
+    x0, y0, x1, y1 = (round(value) for value in clip.box_xyxy)
+    cv2.rectangle(image, (x0 - 2, y0 - 2), (x1 + 2, y1 + 2), _BOX[::-1], 1, cv2.LINE_AA)
+    if image.shape[1] > _MAX_WIDTH:
+        height = round(image.shape[0] * _MAX_WIDTH / image.shape[1])
+        image = np.asarray(cv2.resize(image, (_MAX_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes())

@@ -1,0 +1,168 @@
+"""A candidate fitted on the fitting videos: the surprise of every frame of the videos that judge it, kept in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mulde import __version__
+from mulde.config import StreamDensitySettings
+from mulde.density.registry import build_density
+from mulde.digests import fingerprint
+from mulde.errors import FitError
+from mulde.files import atomic_write
+from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.model.calibration import calibrate, frame_maximum, learn_surprise
+from mulde.pipeline.training.folds import Share
+from mulde.records import FeatureTable, Float32, Float64, Int64
+
+FOLDER = "scores"
+MAX_ROWS, _MAX_HELDOUT = 20_000, 5_000
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Shares of normal video to fit on, shares that are held out, and clips with insertions."""
+
+    fitting: tuple[Share, ...]
+    heldout: tuple[Share, ...]
+    clips: tuple[StoredVideo, ...]
+
+    @property
+    def frame_index(self) -> list[Int64]:
+        """Of the videos that judge: the held-out ones, then the clips."""
+        return [share.frame_index for share in self.heldout] + [clip.frame_index for clip in self.clips]
+
+    def with_videos(self, videos: Sequence[StoredVideo]) -> Footage:
+        """The same shares and clips with features of another extraction."""
+        by_path = {video.video.path: video for video in videos}
+        return Footage(
+            tuple(replace(share, stored=by_path[share.stored.video.path]) for share in self.fitting),
+            tuple(replace(share, stored=by_path[share.stored.video.path]) for share in self.heldout),
+            tuple(by_path[clip.video.path] for clip in self.clips),
+        )
+
+    def averaged(self, average_frames: int) -> Footage:
+        """The same, with rows averaged along their tracks."""
+        videos = [share.stored for share in (*self.fitting, *self.heldout)] + list(self.clips)
+        return self.with_videos([replace(video, average_frames=average_frames) for video in videos])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One stream of a candidate: its density, whether only high values count."""
+
+    stream: str
+    density: StreamDensitySettings
+    only_high: bool = False
+
+
+class StreamRows:
+    """The rows of one stream, read once for all of its candidates; (N, D) to fit on, thinned by a seeded draw."""
+
+    def __init__(self, stream: str, footage: Footage, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.fitting = _thinned([share.rows(stream) for share in footage.fitting], MAX_ROWS, rng)
+        heldout = [share.rows(stream) for share in footage.heldout]
+        self.heldout = _thinned(heldout, _MAX_HELDOUT, rng)
+        self.judged = heldout + [clip.features(stream) for clip in footage.clips]
+
+
+def _thinned(tables: Sequence[FeatureTable], most: int, rng: np.random.Generator) -> Float32:
+    most_each = max(2 * most // len(tables), 500)  # so that memory is bounded, however many videos there are
+    rows = np.concatenate([_drawn(table.values, most_each, rng) for table in tables])
+    return _drawn(rows, most, rng)
+
+
+def _drawn(rows: Float32, most: int, rng: np.random.Generator) -> Float32:
+    if len(rows) <= most:
+        return rows
+    return np.ascontiguousarray(rows[np.sort(rng.permutation(len(rows))[:most])])
+
+
+def score(recipe: Recipe, rows: StreamRows, footage: Footage, seed: int, device: str) -> list[Float64]:
+    """The surprises (T,) of the frames of every judged video, on a scale learnt on the held-out ones.
+
+    Raises FitError where there are no rows, or the density cannot learn from them.
+    """
+    if not len(rows.fitting) or not len(rows.heldout):
+        raise FitError(f"no rows of {recipe.stream}", expected="objects in the fitting and in the held-out videos")
+    own = recipe.density
+    density = build_density(own.method, preset=own.preset, device=device, **own.options, seed=seed)
+    density.fit(rows.fitting, heldout=rows.heldout)
+    least = np.median(rows.fitting, axis=0) if recipe.only_high else None
+    raw = [
+        density.anomaly_score(table.values if least is None else np.maximum(table.values, least))
+        for table in rows.judged
+    ]
+    num_heldout = len(footage.heldout)
+    calibration = calibrate(recipe.stream, np.concatenate(raw[:num_heldout]))
+    best = [
+        frame_maximum(calibration(values), table.frame_index, frames, np.nan)
+        for values, table, frames in zip(raw, rows.judged, footage.frame_index, strict=True)
+    ]
+    normal = np.concatenate(best[:num_heldout])
+    floor = float(np.nanmin(normal))
+    surprise = learn_surprise(np.where(np.isnan(normal), floor, normal))
+    return [surprise(np.where(np.isnan(frames), floor, frames)) for frames in best]
+
+
+class ScoreTables:
+    """The scores of candidates below a folder, by what they were made from: a killed search does not fit them again."""
+
+    def __init__(self, folder: Path, seed: int, device: str) -> None:
+        self.folder, self._seed, self._device = folder, seed, device
+
+    def path(self, recipe: Recipe, footage: Footage) -> Path:
+        kinds = [recipe.stream, "regions", "tracks"]
+
+        def made_from(video: StoredVideo) -> list[object]:
+            keys = [(video.passports[kind].video_sha256, video.passports[kind].key) for kind in kinds
+                    if kind in video.passports]  # fmt: skip
+            return [keys, video.average_frames]
+
+        key = fingerprint(
+            {
+                "mulde": __version__,
+                "density": recipe.density.model_dump(mode="json"),
+                "only_high": recipe.only_high,
+                "shares": [
+                    [[made_from(share.stored), share.first, share.last] for share in shares]
+                    for shares in (footage.fitting, footage.heldout)
+                ],
+                "clips": [made_from(clip) for clip in footage.clips],
+                "seed": self._seed,
+                "device": self._device,
+            }
+        )
+        return self.folder / f"{recipe.stream}-{key[:16]}.safetensors"
+
+    def read(self, path: Path, footage: Footage) -> list[Float64] | None:
+        """The scores of each judged video; None where there are none, or other ones."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        if not path.is_file():
+            return None
+        try:
+            found = load_file(path)
+        except (SafetensorError, OSError, ValueError):
+            return None
+        lengths = [len(frames) for frames in footage.frame_index]
+        scores = [found.get(str(i)) for i in range(len(lengths))]
+        for values, length in zip(scores, lengths, strict=True):
+            if values is None or values.shape != (length,) or values.dtype != np.float64:
+                return None
+            if not np.isfinite(values).all():
+                return None
+        return [np.asarray(values, np.float64) for values in scores]
+
+    def write(self, path: Path, scores: Sequence[Float64]) -> None:
+        from safetensors.numpy import save_file
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as partial:
+            save_file({str(i): values for i, values in enumerate(scores)}, partial)

@@ -1,0 +1,238 @@
+"""`mulde tune`: settings that normal footage chooses. No label and no test video is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mulde.config import Settings, StreamDensitySettings
+from mulde.datasets.left_out import as_record
+from mulde.datasets.sources import absolute_source, open_sources
+from mulde.errors import UsageError
+from mulde.evaluation.formatting import percent
+from mulde.files import write_csv, write_text
+from mulde.pipeline.extraction.session import Session
+from mulde.pipeline.outcome import Outcome
+from mulde.pipeline.run_claim import claim
+from mulde.pipeline.run_folder import RunFolder
+from mulde.pipeline.tuning import scoring
+from mulde.pipeline.tuning.judging import FALSE_FRAMES, Judge
+from mulde.pipeline.tuning.material import Deadline, Material, footage_with_step, make_material
+from mulde.pipeline.tuning.page import write_page
+from mulde.pipeline.tuning.search import Choice, Search, Tried
+from mulde.settings_file import dump_toml
+
+TUNED, CANDIDATES = "tuned.toml", "candidates.csv"
+
+
+def run_tune(
+    source: str, settings: Settings, out: Path, seed: int, session: Session, *, hours: float | None = None
+) -> Outcome:
+    """Choose streams, densities and fusion on the normal videos of a source: `<out>/tuned.toml`, `candidates.csv`,
+    `tuning.html`. hours: how long it may take, about. A call that was stopped goes on where it was.
+
+    Raises UsageError where `out` holds another run, FitError for footage in which nothing moves.
+    """
+    deadline = Deadline(hours)
+    before = claim(out, "tune", [source], settings)
+    if before is not None and before.seed != seed:
+        raise UsageError(f"{out} holds another run: one with seed {before.seed}", hint="another --out")
+    opened = open_sources([source], "train")
+    opened.report(session.reporter, strict=session.strict)
+    folder = RunFolder(out, session.command)
+    folder.write_settings(settings)
+    folder.note(
+        kind="tune", sources=[absolute_source(source)], device=session.device, seed=seed,
+        left_out=as_record(opened.left_out),
+    )  # fmt: skip
+    outcome = Outcome(failures=opened.failures, folder=out)
+    tracked = with_tracker(settings)
+    with folder.stage("insert and extract"):
+        material = make_material(opened.videos, tracked, out, seed, session, deadline)
+    search, choice = None, None
+    if material is not None:
+        outcome.add(len(opened.videos), material.failures)
+        with folder.stage("search"):
+            search = _search(material, tracked, out, seed, session, deadline)
+            choice = search.run()
+    _write(folder, settings, material, search, choice, session)
+    session.reporter.say(f"mulde train {source} --config {out / TUNED}")
+    return outcome
+
+
+def with_tracker(settings: Settings) -> Settings:
+    """The settings with a tracker, which the insertions need."""
+    if settings.tracks.tracker != "none":
+        return settings
+    return settings.model_copy(update={"tracks": settings.tracks.model_copy(update={"tracker": "bytetrack"})})
+
+
+def _search(
+    material: Material, settings: Settings, out: Path, seed: int, session: Session, deadline: Deadline
+) -> Search:
+    @cache
+    def footage_of(stream: str, step: int) -> scoring.Footage | None:
+        if deadline.is_over():
+            return None
+        return footage_with_step(material, settings, stream, step, session, deadline)
+
+    return Search(
+        settings=settings,
+        footage=material.footage,
+        footage_of=footage_of,
+        judge=Judge(material.videos, seed),
+        tables=scoring.ScoreTables(out / scoring.FOLDER, seed, session.device),
+        seed=seed,
+        device=session.device,
+        reporter=session.reporter,
+        is_over=deadline.is_over,
+        rate=material.rate,
+    )
+
+
+def _write(
+    folder: RunFolder,
+    settings: Settings,
+    material: Material | None,
+    search: Search | None,
+    choice: Choice | None,
+    session: Session,
+) -> None:
+    tried = search.tried if search is not None else []
+    notes = [*(material.notes if material else []), *_left_out(search)]
+    if choice is None:
+        notes.append("The time was up before anything could be compared: the settings are those that were given.")
+    tuned = settings if choice is None else tuned_settings(settings, choice)
+    summary = in_words(tried)
+    write_text(folder.root / TUNED, _header(folder, summary, notes) + dump_toml(tuned, _comments(tried, choice)))
+    write_csv(candidate_table(tried), folder.root / CANDIDATES)
+    folder.note(
+        video_sha256=_digests(material),
+        tuning={
+            "false_frames": FALSE_FRAMES,
+            "fitting": [share.label for share in material.footage.fitting] if material else [],
+            "heldout": [share.label for share in material.footage.heldout] if material else [],
+            "clips": [clip.name for clip in material.clips] if material else [],
+            "notes": notes,
+            "result": summary,
+        },
+    )
+    page = write_page(folder.root, tried, material, tuned, summary, notes, folder.record.as_json())
+    for line in (*notes, *summary):
+        session.reporter.say(line)
+    session.reporter.say(f"settings: {folder.root / TUNED}   evidence: {page}")
+
+
+def _left_out(search: Search | None) -> list[str]:
+    if search is None or not search.left_out:
+        return []
+    return [f"{len(search.left_out)} candidates were not tried, no time left: {'; '.join(search.left_out[:5])}"
+            + ("; ..." if len(search.left_out) > 5 else "")]  # fmt: skip
+
+
+def _digests(material: Material | None) -> dict[str, str]:
+    if material is None:
+        return {}
+    shares = (*material.footage.fitting, *material.footage.heldout)
+    return {share.stored.video.name: share.stored.passports["frames"].video_sha256 for share in shares}
+
+
+def tuned_settings(settings: Settings, choice: Choice) -> Settings:
+    """The given settings with what was chosen."""
+    data: dict[str, Any] = settings.model_dump(mode="json")
+    features, streams = data["features"], choice.streams
+    features["extractors"] = [name for name in features["extractors"] if name in streams]
+    features["imported"] = [name for name in features["imported"] if name in streams]
+    common = StreamDensitySettings(**settings.density.model_dump(exclude={"streams"}))
+    data["density"]["streams"] = {
+        name: own.density.settings.model_dump(mode="json")
+        for name, own in streams.items()
+        if own.density.settings != common
+    }
+    for name, own in streams.items():
+        if own.step is not None:
+            features[name]["step"] = own.step
+    data["fusion"] |= {
+        "only_high": [name for name, own in streams.items() if own.only_high],
+        "combine": choice.combine,
+        "smoothing_s": choice.smoothing_s,
+    }
+    data["tracks"]["average_frames"] = choice.average_frames
+    if choice.average_frames:
+        data["tracks"]["tracker"] = with_tracker(settings).tracks.tracker
+    return Settings.model_validate(data)
+
+
+def in_words(tried: list[Tried]) -> list[str]:
+    """What was found, in sentences."""
+    chosen = [one for one in tried if one.is_chosen and one.figure is not None]
+    if not chosen or (last := chosen[-1].figure) is None:
+        return []
+    low, high = last.interval
+    lines = [
+        f"Of the inserted anomalies the chosen settings find {percent(last.found)} % (95 %: {percent(low)} to "
+        f"{percent(high)}), at the level that {FALSE_FRAMES:.0%} of the normal frames reach; frame AUC "
+        f"{percent(last.auc)} %."
+    ]
+    whole = next((one.figure for one in tried if one.stage == "streams" and one.note), None)
+    if whole is not None:
+        lines.append(f"All streams together, before smoothing was chosen: {percent(whole.found)} %.")
+    return lines
+
+
+def _header(folder: RunFolder, summary: list[str], notes: list[str]) -> str:
+    lines = [
+        f"Chosen by mulde {folder.record.mulde} tune on {', '.join(folder.record.sources)}, seed {folder.record.seed},",
+        f"without labels; {CANDIDATES} and tuning.html have the evidence.",
+        *summary,
+        *notes,
+    ]
+    return "".join(f"# {' '.join(line.split())}\n" for line in lines) + "\n"
+
+
+def _comments(tried: list[Tried], choice: Choice | None) -> Mapping[str, str]:
+    """A comment for each setting that was chosen."""
+    if choice is None:
+        return {}
+
+    def because(stage: str) -> str:
+        best = next((one for one in tried if one.stage == stage and one.is_chosen), None)
+        if best is None or best.figure is None:
+            return ""
+        low, high = best.figure.interval
+        return f"chosen: {best.name}, finds {percent(best.figure.found)} % ({percent(low)} to {percent(high)})"
+
+    found = {
+        "features.extractors": because("streams"),
+        "fusion.combine": because("combination"),
+        "fusion.smoothing_s": because("smoothing"),
+        "tracks.average_frames": because("averaging along tracks"),
+        "fusion.only_high": "; ".join(filter(None, (because(f"values of {name}, alone") for name in choice.streams))),
+    }
+    for name in choice.streams:
+        found[f"features.{name}.step"] = because(f"flow step of {name}, alone")
+        found[f"density.streams.{name}"] = because(f"density of {name}, alone")
+    return {key: text for key, text in found.items() if text}
+
+
+def candidate_table(tried: list[Tried]) -> pd.DataFrame:
+    """A row per candidate: stage, candidate, chosen, its figures with intervals, those by kind, and notes."""
+    kinds = list(dict.fromkeys(kind for one in tried if one.figure for kind in one.figure.events))
+    columns = ["stage", "candidate", "chosen", "found", "found_low", "found_high", "auc", "auc_low", "auc_high",
+               "level", "controls"]  # fmt: skip
+    rows = []
+    for one in tried:
+        row: dict[str, Any] = {"stage": one.stage, "candidate": one.name, "chosen": one.is_chosen}
+        if (figure := one.figure) is not None:
+            row |= dict(zip(("found_low", "found_high"), figure.interval, strict=True))
+            row |= dict(zip(("auc_low", "auc_high"), figure.auc_interval, strict=True))
+            row |= {"found": figure.found, "auc": figure.auc, "level": figure.level, "controls": figure.controls}
+            row |= {f"events {kind}": value for kind, value in figure.events.items()}
+            row |= {f"frames {kind}": value for kind, value in figure.frames.items()}
+        rows.append({**row, "note": one.note})
+    return pd.DataFrame(rows, columns=[*columns, *(f"{what} {k}" for k in kinds for what in ("events", "frames")),
+                                       "note"])  # fmt: skip

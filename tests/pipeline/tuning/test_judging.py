@@ -1,0 +1,95 @@
+"""Figures of inserted anomalies against the plain way, and what chance is not allowed to choose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mulde.evaluation.metrics import roc_auc
+from mulde.pipeline.tuning.judging import FALSE_FRAMES, SURE, Judge, JudgedVideo
+from mulde.pipeline.tuning.search import Tried, pick
+
+RATE = 10.0
+
+
+def videos(num_clips: int = 6, frames: int = 60) -> list[JudgedVideo]:
+    """Two normal videos, a control, and clips of two kinds with an anomaly in their middle."""
+    quiet = np.zeros(frames, np.bool_)
+    middle = quiet.copy()
+    middle[20:40] = True
+    normal = [JudgedVideo(f"n{i}", "", quiet, RATE) for i in range(2)] + [JudgedVideo("c", "control", quiet, RATE)]
+    return normal + [JudgedVideo(f"a{i}", ("fast", "large")[i % 2], middle, RATE) for i in range(num_clips)]
+
+
+def scores(judged: list[JudgedVideo], strength: dict[str, float], seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.random(len(v.anomalous)) + v.anomalous * strength.get(v.kind, 0.0) for v in judged]
+
+
+def test_figures_are_those_of_the_plain_way():
+    judged = videos()
+    values = scores(judged, {"fast": 0.5, "large": 0.2})
+    figure = Judge(judged, 0).figure(values, 0.0)
+    normal = np.concatenate([s[~v.anomalous] for v, s in zip(judged, values, strict=True)])
+    assert (normal >= figure.level).mean() <= FALSE_FRAMES < (normal >= np.nextafter(figure.level, 0)).mean() + 1e-9
+    for kind in ("fast", "large"):
+        own = [s[v.anomalous] for v, s in zip(judged, values, strict=True) if v.kind == kind]
+        assert figure.frames[kind] == pytest.approx(np.mean([(s >= figure.level).mean() for s in own]))
+        assert figure.events[kind] == np.mean([(s >= figure.level).any() for s in own])
+        both = np.concatenate([normal, *own])
+        truth = np.arange(len(both)) >= len(normal)
+        assert figure.aucs[kind] == pytest.approx(roc_auc(both, truth))
+    assert figure.auc == pytest.approx(np.mean(list(figure.aucs.values())))
+    parts = [(figure.events[kind] + figure.frames[kind]) / 2 for kind in figure.events]
+    assert figure.found == pytest.approx(np.mean(parts))
+    assert figure.controls == (values[2] >= figure.level).mean()
+
+
+def test_no_kind_weighs_more_than_another_however_many_clips_it_has():
+    judged = videos(2)
+    extra = [JudgedVideo(f"x{i}", "fast", judged[-2].anomalous, RATE) for i in range(20)]
+    few = Judge(judged, 0).figure(scores(judged, {"fast": 9.0}), 0.0)
+    many = Judge(judged + extra, 0).figure(scores(judged + extra, {"fast": 9.0}), 0.0)
+    assert few.found == pytest.approx(many.found, abs=0.1)
+    assert 0.5 <= many.found < 0.7  # all of one kind, next to nothing of the other
+
+
+def test_what_sees_a_paste_finds_less_because_the_control_raises_the_level():
+    judged = videos()
+    honest = scores(judged, {"fast": 1.0, "large": 1.0})
+    detects_pasting = [s + (v.kind == "control") for v, s in zip(judged, honest, strict=True)]
+    judge = Judge(judged, 0)
+    assert judge.figure(detects_pasting, 0.0).found < 0.6 * judge.figure(honest, 0.0).found
+
+
+def test_chance_alone_beats_nothing_and_a_clear_gain_beats():
+    judged = videos(12)
+    judge = Judge(judged, 0)
+    same = [judge.figure(scores(judged, {"fast": 0.6, "large": 0.6}, seed), 0.0) for seed in (1, 2)]
+    strong = judge.figure(scores(judged, {"fast": 3.0, "large": 3.0}, 3), 0.0)
+    assert not same[0].beats(same[0])
+    assert strong.beats(same[0])
+    assert not same[0].beats(strong)
+    assert 0.5 < SURE < 1
+    low, high = same[0].interval
+    assert low <= same[0].found <= high
+
+
+def test_the_simpler_one_is_picked_where_the_best_does_not_beat_it():
+    judged = videos(12)
+    judge = Judge(judged, 0)
+    weak, good, better = (
+        Tried("s", name, judge.figure(scores(judged, {"fast": a, "large": a}, 4), 0.0))
+        for name, a in (("weak", 0.1), ("good", 3.0), ("same", 3.0))
+    )
+    assert pick([weak, good, better]) is good
+    assert pick([Tried("s", "failed", None, "why"), better]) is better
+    assert pick([Tried("s", "failed", None, "why")]) is None
+
+
+def test_a_seed_gives_the_same_resamples():
+    judged = videos()
+    values = scores(judged, {"fast": 0.5})
+    one, two, other = (Judge(judged, seed).figure(values, 0.3) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.found_resamples, two.found_resamples)
+    assert not np.array_equal(one.found_resamples, other.found_resamples)

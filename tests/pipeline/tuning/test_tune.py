@@ -1,0 +1,202 @@
+"""`mulde tune` from footage to settings: what it chooses, what it never opens, how it goes on when it was stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mulde.config import StreamDensitySettings
+from mulde.errors import FitError, UsageError
+from mulde.images import read_image
+from mulde.media import write_video
+from mulde.pipeline.extraction.session import Session
+from mulde.pipeline.tuning import candidates, clips, scoring, search
+from mulde.pipeline.tuning.candidates import DensityCandidate
+from mulde.pipeline.tuning.clips import FOLDER, Clip
+from mulde.pipeline.tuning.figures import MIN_PIXELS
+from mulde.pipeline.tuning.tune import run_tune
+from mulde.progress import Reporter
+from mulde.settings_file import load_settings
+from mulde.typed import read_typed
+
+RATE = Fraction(10)
+QUICK = ('features.extractors=["velocity", "geometry"]', 'density.method="mahalanobis"', 'features.flow.preset="fast"')
+
+
+def walkers(num_frames: int, seed: int) -> np.ndarray:
+    """(T, 96, 128, 3): two people-sized things that walk to the right over a still ground, again and again."""
+    rng = np.random.default_rng(seed)
+    ground = np.repeat(np.random.default_rng(7).integers(60, 100, (96, 128, 1)).astype(np.uint8), 3, axis=2)
+    frames = np.repeat(ground[None], num_frames, axis=0)
+    for y, speed, start in ((34, 2, rng.integers(60)), (62, 2, rng.integers(60))):
+        thing = np.repeat(rng.integers(150, 250, (22, 12, 1)).astype(np.uint8), 3, axis=2)
+        for t in range(num_frames):
+            x = 4 + (start + t * speed) % 108
+            frames[t, y : y + 22, x : x + 12] = thing
+    return frames
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("footage")
+    for i in range(3):
+        write_video(root / f"n{i}.mp4", iter(walkers(60, i)), RATE, crf=1)
+    return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_candidates():
+    """Two cheap densities, one round of clips."""
+    lines = tuple(DensityCandidate(name, StreamDensitySettings(method=name)) for name in ("mahalanobis", "mixture"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "DENSITIES", lines)
+        patch.setattr(clips, "ROUNDS", 1)
+        patch.setattr(clips, "_MAX_FRAMES", 40)
+        patch.setattr(search, "FLOW_STEPS", {"velocity": (2,)})
+        patch.setattr(search, "AVERAGE_S", (0.2,))
+        yield
+
+
+def session(tmp_path: Path) -> Session:
+    return Session.open(tmp_path / "store", "cpu", Reporter(quiet=True), keeps_record=False)
+
+
+def tune(source: object, tmp_path: Path, out: str = "out", seed: int = 0, hours: float | None = None) -> Path:
+    run_tune(str(source), load_settings(overrides=QUICK), tmp_path / out, seed, session(tmp_path), hours=hours)
+    return tmp_path / out
+
+
+@pytest.fixture(scope="module")
+def tuned(footage, tmp_path_factory) -> Path:
+    return tune(footage, tmp_path_factory.mktemp("tuned"))
+
+
+def results(out: Path) -> tuple[str, pd.DataFrame]:
+    return (out / "tuned.toml").read_text(), pd.read_csv(out / "candidates.csv")
+
+
+def test_it_writes_settings_candidates_and_a_page(tuned):
+    text, table = results(tuned)
+    settings = load_settings(tuned / "tuned.toml")
+    assert set(settings.features.extractors) <= {"velocity", "geometry"}
+    assert "# Chosen by mulde" in text
+    assert "# chosen: " in text
+    assert {"density of velocity, alone", "streams", "smoothing", "flow step of velocity, alone"} <= {*table["stage"]}
+    assert table["found"].between(0, 1).all()
+    assert (table["found_low"] <= table["found_high"]).all()
+    assert table.groupby("stage")["chosen"].sum().eq(1).all()
+    page = (tuned / "tuning.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("<img") > 5
+    record = json.loads((tuned / "run.json").read_text())
+    assert (record["kind"], record["seed"], len(record["tuning"]["heldout"])) == ("tune", 0, 1)
+    assert record["tuning"]["fitting"]
+
+
+def test_the_labels_of_clips_are_the_frames_that_show_the_figure(tuned, footage):
+    """Frames without it are those of the video; a label stands where the picture differs, and nowhere before it."""
+    checked = 0
+    for path in sorted((tuned / FOLDER).glob("*.json")):
+        clip = read_typed(path, Clip)
+        index = int(clip.source[1:])
+        with_it = [read_image(p) for p in sorted((tuned / FOLDER / clip.name).glob("*.png"))]
+        assert len(with_it) == clip.num_frames
+        plain = walkers(60, index)[clip.first : clip.first + clip.num_frames]
+        changed = np.array(
+            [(np.abs(a.astype(int) - b).max(axis=2) > 40).sum() for a, b in zip(with_it, plain, strict=True)]
+        )
+        if clip.is_control:
+            assert not clip.labels.any()
+        elif clip.kind in ("fast", "bag", "patch", "large"):
+            assert changed[clip.labels].max() >= MIN_PIXELS
+            outside = ~clip.labels
+            if clip.kind == "fast" and outside.any():
+                assert changed[outside].max() < 3 * MIN_PIXELS
+            checked += 1
+    assert checked
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(tuned, footage, tmp_path, monkeypatch):
+    count = 0
+    real = search.score
+
+    def dies(*args: object) -> object:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    shutil.copytree(tuned.parent / "store", tmp_path / "store")
+    monkeypatch.setattr(search, "score", dies)
+    with pytest.raises(KeyboardInterrupt):
+        tune(footage, tmp_path)
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / FOLDER).glob("*.json")}
+    kept = len(list((tmp_path / "out" / scoring.FOLDER).iterdir()))
+    assert kept >= 2
+    count = 100
+    tune(footage, tmp_path)
+    text, table = results(tmp_path / "out")
+    expected, frame = results(tuned)
+    pd.testing.assert_frame_equal(table, frame)
+    assert text == expected
+    assert made == {p: p.stat().st_mtime_ns for p in made}  # nothing was drawn again
+    scored = count - 100
+    count = 100
+    tune(footage, tmp_path)
+    assert (scored > 0, count) == (True, 100)
+
+
+def test_another_seed_or_other_settings_are_another_run(tuned, footage):
+    with pytest.raises(UsageError, match="holds another run: one with seed 0"):
+        tune(footage, tuned.parent, seed=1)
+    with pytest.raises(UsageError, match="holds another run"):
+        run_tune(str(footage), load_settings(), tuned, 0, session(tuned.parent))
+
+
+def test_no_time_at_all_ends_with_the_given_settings(footage, tmp_path):
+    out = tune(footage, tmp_path, hours=1e-9)
+    assert load_settings(out / "tuned.toml") == load_settings(overrides=QUICK)
+    assert "The time was up before anything could be compared" in (out / "tuned.toml").read_text()
+    assert "The time was up" in (out / "tuning.html").read_text()
+    assert len(pd.read_csv(out / "candidates.csv")) == 0
+
+
+def test_no_label_is_read_and_no_test_video(footage, tmp_path):
+    """The labels are no labels, the test videos no videos, and neither may be opened at all."""
+    root = tmp_path / "data"
+    shutil.copytree(footage, root / "train")
+    (root / "test").mkdir()
+    (root / "test" / "t.mp4").symlink_to("/dev/full")
+    (root / "labels.csv").mkdir()
+    shutil.copytree(footage, root / "masks")
+    opened = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("labels", "masks", "regions"):
+            patch.setattr(f"mulde.datasets.folder.dataset.FolderDataset.{name}", lambda *a, **k: opened.append(a))
+        out = tune(f"folder:{root}", tmp_path, hours=1e-9)
+        record = json.loads((out / "run.json").read_text())
+        assert record["sources"] == [f"folder:{root}"]
+        from mulde.datasets.sources import open_sources
+
+        assert {video.split for video in open_sources([f"folder:{root}"], "train").videos} == {"train"}
+    assert not opened
+
+
+def test_one_video_alone_is_cut_in_time(footage, tmp_path):
+    write_video(tmp_path / "one.mp4", iter(walkers(120, 0)), RATE, crf=1)
+    out = tune(tmp_path / "one.mp4", tmp_path)
+    record = json.loads((out / "run.json").read_text())
+    assert (record["tuning"]["fitting"], record["tuning"]["heldout"]) == (["one 0-90"], ["one 90-120"])
+
+
+def test_footage_in_which_nothing_moves_is_a_sentence(tmp_path):
+    write_video(tmp_path / "empty" / "still.mp4", iter(np.repeat(walkers(1, 0), 40, axis=0)), RATE, crf=1)
+    with pytest.raises(FitError, match="anomalies cannot be inserted: expected normal video in which an object goes"):
+        tune(tmp_path / "empty", tmp_path)
