@@ -10,6 +10,7 @@ from mulde.report.comparison_page import comparison_tables
 from mulde.report.evaluation_tables import Table as PageTable
 
 _WIDTH = 110
+_MIN_NAME = len("null: constant")
 
 
 def print_comparison(comparison: RunComparison) -> None:
@@ -22,11 +23,12 @@ def print_comparison(comparison: RunComparison) -> None:
 
 
 def _printed(table: PageTable) -> Table:
-    printed = Table(title=table.caption)
-    for i, column in enumerate(["smoothing", *table.columns]):
-        printed.add_column(column, justify="left" if i < 2 else "right", overflow="fold")
+    printed = Table(title=table.caption, pad_edge=False)
+    for i, column in enumerate(table.columns):
+        printed.add_column(column, justify="right" if i else "left", overflow="fold", min_width=0 if i else _MIN_NAME)
     for group in table.groups:
-        for i, row in enumerate(group.rows):
-            printed.add_row("" if i else group.name, *row.cells, style="dim" if row.muted else None)
+        printed.add_row(group.name, style="bold")
+        for row in group.rows:
+            printed.add_row(*row.cells, style="dim" if row.muted else None)
         printed.add_section()
     return printed

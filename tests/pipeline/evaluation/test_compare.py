@@ -109,6 +109,8 @@ def test_events_stand_beside_where_a_run_has_a_level(mulde, runs, tmp_path):
     page = Page((tmp_path / "runs" / "compare" / "comparison.html").read_text())
     assert f"events found (of {num_events})" in page.words
     assert "there are no intervals (--bootstrap 0)" in " ".join(out.split())
+    assert all(line.endswith(("│", "┃")) and len(line) <= 110 for line in out.splitlines() if "100.00" in line)
+    assert "null: constant" in out
     table = pd.read_csv(tmp_path / "runs" / "compare" / "comparison.csv")
     assert (table["num_events_found"].notna() == (table["run"] == "alarmed")).all()
     assert table["num_events_found"].max() > 0
