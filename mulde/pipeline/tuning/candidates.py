@@ -63,5 +63,13 @@ def with_all_streams(settings: Settings, config: Path | None, changes: Sequence[
         return settings
     specs = [spec for spec in EXTRACTORS.values() if spec.object_centric and is_built_in(spec.section)]
     streams = [spec.name for spec in specs if "weights" not in spec.settings.model_fields]
-    features = settings.features.model_dump(mode="json") | {"extractors": streams}
-    return Settings.model_validate(settings.model_dump(mode="json") | {"features": features})
+    tracked = with_tracker(settings)  # which some of the streams need
+    features = tracked.features.model_dump(mode="json") | {"extractors": streams}
+    return Settings.model_validate(tracked.model_dump(mode="json") | {"features": features})
+
+
+def with_tracker(settings: Settings) -> Settings:
+    """The settings with a tracker, which the insertions need."""
+    if settings.tracks.tracker != "none":
+        return settings
+    return settings.model_copy(update={"tracks": settings.tracks.model_copy(update={"tracker": "bytetrack"})})

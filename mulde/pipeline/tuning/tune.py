@@ -20,6 +20,7 @@ from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.run_claim import claim
 from mulde.pipeline.run_folder import RunFolder
 from mulde.pipeline.tuning import scoring
+from mulde.pipeline.tuning.candidates import with_tracker
 from mulde.pipeline.tuning.judging import FALSE_FRAMES, Judge
 from mulde.pipeline.tuning.material import Deadline, Material, footage_with_step, make_material
 from mulde.pipeline.tuning.page import write_page
@@ -62,13 +63,6 @@ def run_tune(
     _write(folder, settings, material, search, choice, session)
     session.reporter.say(f"mulde train {source} --config {out / TUNED}")
     return outcome
-
-
-def with_tracker(settings: Settings) -> Settings:
-    """The settings with a tracker, which the insertions need."""
-    if settings.tracks.tracker != "none":
-        return settings
-    return settings.model_copy(update={"tracks": settings.tracks.model_copy(update={"tracker": "bytetrack"})})
 
 
 def _search(

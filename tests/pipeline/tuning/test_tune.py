@@ -153,6 +153,14 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(tuned, footage, tmp_p
     assert (scored > 0, count) == (True, 100)
 
 
+def test_all_streams_that_need_no_weights_take_part_unless_some_are_named():
+    every = candidates.with_all_streams(load_settings(), None, [])
+    assert {"velocity", "geometry", "place", "trajectory", "descriptor"} == {*every.streams}
+    assert every.tracks.tracker != "none"
+    named = ['features.extractors=["geometry"]']
+    assert candidates.with_all_streams(load_settings(overrides=named), None, named).streams == ("geometry",)
+
+
 def test_another_seed_or_other_settings_are_another_run(tuned, footage):
     with pytest.raises(UsageError, match="holds another run: one with seed 0"):
         tune(footage, tuned.parent, seed=1)
