@@ -152,6 +152,17 @@ def test_skipped_frames_count_filled_and_left_out(run, tmp_path, first, last, on
     assert f"last {last} frames dropped" in page or not last
 
 
+def test_the_figure_of_a_paper_that_predicts_frames(run, tmp_path):
+    """PSNR without the first 4 frames, stretched to 0..1 in each video, as the public script has it."""
+    psnr = {name: 40 - values[4:] for name, values in made().items()}
+    np.save(tmp_path / "psnr.npy", np.concatenate(list(psnr.values())))
+    options = ("--lower-is-anomalous", "--skipped-frames", 4, "--compat", "future-frame")
+    assert run(tmp_path / "psnr.npy", *options)[0] == 0
+    stretched = {name: (v.max() - v) / (v.max() - v.min()) for name, v in psnr.items()}
+    found = figures(tmp_path / "psnr-evaluation")["compat"]["result"]["micro_auc"]
+    assert found == pytest.approx(roc_auc_score(*joined(stretched, slice(4, None))), abs=1e-12)
+
+
 def test_our_own_tables_are_taken_and_give_the_same_figures(run, tmp_path, mulde):
     np.save(tmp_path / "s.npy", joined(made())[1])
     assert run(tmp_path / "s.npy")[0] == 0
