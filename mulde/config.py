@@ -11,7 +11,7 @@ from pydantic_core import InitErrorDetails
 
 from mulde.density.registry import DENSITIES
 from mulde.extractors.flow import FlowSettings
-from mulde.extractors.registry import EXTRACTORS, RESERVED, is_built_in, known_extractor, needing_tracks, sections
+from mulde.extractors.registry import EXTRACTORS, RESERVED, is_built_in, known_extractor, sections
 from mulde.section import PathText, Section, Text
 
 
@@ -318,9 +318,7 @@ class Settings(Section):
         return (*self.features.extractors, *self.features.imported)
 
     @model_validator(mode="after")
-    def _tracks_are_made(self) -> Settings:
-        if self.tracks.tracker == "none" and (names := needing_tracks(self.features.extractors)):
-            raise ValueError(f"a tracker for {names[0]} in features.extractors, as tracks.tracker = 'bytetrack'")
+    def _imported_tracks_have_boxes(self) -> Settings:
         if self.tracks.tracker == "imported" and "imported" not in self.regions.finders:
             raise ValueError(
                 f"tracks.tracker = 'imported' with regions.finders = ['imported'], got {list(self.regions.finders)}"

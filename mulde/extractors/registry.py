@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pkgutil import resolve_name
 
 from mulde.errors import UsageError
@@ -72,11 +71,6 @@ def sections() -> dict[str, type[Section]]:
 def is_built_in(section: str) -> bool:
     """Whether the section belongs to an extractor of mulde; else a program has registered it."""
     return any(spec.section == section for spec in _specs)
-
-
-def needing_tracks(names: Iterable[str]) -> list[str]:
-    """Those of the extractors that work on the boxes of tracks."""
-    return [name for name in names if known_extractor(name).needs_tracks]
 
 
 def object_centric() -> set[str]:

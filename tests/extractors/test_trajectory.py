@@ -241,12 +241,6 @@ def test_a_path_has_the_same_numbers_by_a_slow_computation():
             assert outside[0] - 0.4 - 1e-6 <= dwell - lag <= outside[0] + 1e-6
 
 
-def test_a_tracker_has_to_be_set():
-    with pytest.raises(UsageError, match=r"a tracker for trajectory in features.extractors, as tracks.tracker = 'by"):
-        load_settings(overrides=['features.extractors=["velocity", "trajectory"]'])
-    load_settings(overrides=['features.extractors=["trajectory"]', 'tracks.tracker="bytetrack"'])
-
-
 def test_windows_have_to_hold_each_other():
     with pytest.raises(UsageError, match=r"smooth_s at most window_s, and window_s at most long_s, got 0.3, 6 and 5"):
         load_settings(overrides=["features.trajectory.window_s=6"])

@@ -39,7 +39,8 @@ class ExtractionPlan:
     """Region finders, tracker and extractors of one configuration, built once and used for every video.
 
     `threads` windows are processed in parallel, each on one core; 0 chooses the number. `world`: the training footage
-    of the model that will score the videos, to which they are matched; None leaves them as they are.
+    of the model that will score the videos, to which they are matched; None leaves them as they are. Raises UsageError
+    for an extractor that needs tracks without a tracker.
     """
 
     def __init__(self, settings: Settings, device: str, threads: int = 0, world: World | None = None) -> None:
@@ -57,6 +58,13 @@ class ExtractionPlan:
         if is_object_centric:
             self.regions = build_regions(settings.regions, machine)
             self.tracker = build_tracker(settings.tracks)
+        if self.track_extractors and self.tracker is None:
+            raise UsageError(
+                f"{self.track_extractors[0].name} in features.extractors",
+                expected="a tracker",
+                got="tracks.tracker = 'none'",
+                hint="--set tracks.tracker=bytetrack",
+            )
         self.before = max([e.before for e in self.extractors] + [self.regions.before if self.regions else 0])
         self.after = max([e.after for e in self.extractors], default=0)
 

@@ -15,7 +15,7 @@ from mulde.errors import RecordError, UsageError
 from mulde.evaluation.conformal import FrameReference
 from mulde.evaluation.smoothing import causal_length, smooth
 from mulde.extractors.base import Extractor
-from mulde.extractors.registry import needing_tracks
+from mulde.extractors.registry import known_extractor
 from mulde.images import resized, shrunk, shrunk_size
 from mulde.media.reader import size_changed
 from mulde.pipeline.model.world import Match, match
@@ -219,7 +219,7 @@ def _rate(predictor: Predictor, rate: float | None) -> float:
 
 def _refuse_whole_videos(predictor: Predictor) -> None:
     settings = predictor.settings
-    on_tracks = ", ".join(needing_tracks(settings.features.extractors))
+    on_tracks = ", ".join(name for name in settings.features.extractors if known_extractor(name).needs_tracks)
     needs: tuple[tuple[bool, str], ...] = (
         (bool(settings.features.imported), "features that were made elsewhere (features.imported)"),
         ("imported" in settings.regions.finders, "boxes that were made elsewhere (regions.finders)"),

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from mulde.datasets.base import Video
+from mulde.errors import UsageError
 from mulde.media import write_video
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.store import store as tables
@@ -21,6 +22,12 @@ from tests.test_cli import run_main
 LONG = 75
 TRACKS = ('features.extractors=["geometry", "trajectory"]', "tracks.tracker=bytetrack", "video.batch_frames=4")
 SHORT_WINDOWS = "features.trajectory.long_s=2"
+
+
+def test_a_tracker_has_to_be_set():
+    sentence = r"trajectory in features.extractors: expected a tracker, got tracks.tracker = 'none'. Try: --set tracks"
+    with pytest.raises(UsageError, match=sentence):
+        plan_of('features.extractors=["velocity", "trajectory"]')
 
 
 def test_rows_are_those_of_the_stored_boxes_and_tracks(tmp_path):
