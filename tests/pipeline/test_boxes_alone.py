@@ -18,9 +18,12 @@ import pytest
 
 from mulde import cli
 from mulde.datasets import open_dataset
+from mulde.datasets.base import Video
 from mulde.datasets.boxes.writing import BoxesVideo, write_boxes_folder
 from mulde.files import read_json
 from mulde.media import write_video
+from mulde.pipeline.extraction.boxes_alone import settings_for
+from mulde.progress import Reporter
 from mulde.records import BoxesAlone, Regions
 from mulde.settings_file import load_settings
 from tests.conftest import moving_square
@@ -151,6 +154,32 @@ def test_a_tracker_can_link_the_boxes_anew(footage, tmp_path, capfd):
     tables = extract(f"boxes:{footage}", settings={"tracks.tracker": "bytetrack"}, store=tmp_path, progress=False)
     odd = tables["geometry"].query("video == 'plain'")
     assert odd.groupby("track_id")["x0"].count().tolist() == [100, 100]
+
+
+def test_trajectories_follow_the_ids_of_the_file(footage, tmp_path):
+    from mulde import extract
+
+    settings = {"features.extractors": ["trajectory", "clip"]}
+    tables = extract(f"boxes:{footage}", settings=settings, store=tmp_path, progress=False)
+    assert [*tables] == ["trajectory"]
+    rows = tables["trajectory"].query("video == 'plain' and time_s > 2")
+    assert rows.groupby("track_id")["f0"].count().tolist() == [49, 49]
+    speeds = 2 ** rows["f0"] - 0.1  # half a pixel a frame, in boxes of about 50 pixels
+    assert np.allclose(speeds, 25 * 0.5 / 50, rtol=0.2)
+
+
+def test_settings_of_a_stream_that_is_left_out_go_with_it(footage):
+    settings = load_settings(
+        overrides=[
+            'features.extractors=["velocity", "geometry"]',
+            'density.streams={velocity={method="mahalanobis"}, geometry={method="mixture"}}',
+            'fusion.only_high=["velocity", "geometry"]',
+        ]
+    )
+    fitting = settings_for(open_dataset("boxes", footage).videos("train"), settings, Reporter(quiet=True))
+    assert (fitting.streams, fitting.fusion.only_high) == (("geometry",), ("geometry",))
+    assert {name: own.method for name, own in fitting.density.streams.items()} == {"geometry": "mixture"}
+    assert settings_for([Video("a", "train", Path("a.mp4"))], settings, Reporter(quiet=True)) is settings
 
 
 @pytest.mark.parametrize(
