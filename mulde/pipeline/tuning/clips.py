@@ -1,6 +1,7 @@
 """Clips with insertions: stretches of held-out video into which one figure is set, as frames with labels of ours.
 
-`<out>/inserted/<clip>/00000.png ...` and, written when the frames are whole, `<out>/inserted/<clip>.json`.
+`<out>/inserted/<clip>/00000.png ...`, of boxes alone `<out>/inserted/<clip>.parquet`, and, written when these are
+whole, `<out>/inserted/<clip>.json`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from mulde.files import write_json
 from mulde.images import write_png
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.training.folds import Share
-from mulde.pipeline.tuning.courses import CONTROL, CONTROL_KIND, KINDS, Course, Kind
+from mulde.pipeline.tuning.boxes import NO_BOXES, boxes_video, write_boxes_clip
+from mulde.pipeline.tuning.courses import CONTROL, CONTROL_KIND, KINDS, Insertion, Kind
 from mulde.pipeline.tuning.figures import MIN_PIXELS, CutOut, cut_out, empty_ground, insert, new_figure
 from mulde.pipeline.tuning.scene import Scene, tracks_of
 from mulde.progress import Reporter
@@ -58,20 +60,11 @@ class Clip(FileModel):
         return self.kind == CONTROL
 
 
-@dataclass(frozen=True)
-class Insertion:
-    """A clip that is to be made: which stretch, and the course of what kind of figure is set into it."""
-
-    name: str
-    kind: Kind
-    share: Share
-    frames: Int64
-    course: Course
-
-
-def kinds_of(scene: Scene) -> tuple[list[Kind], list[str]]:
+def kinds_of(scene: Scene, *, boxes_alone: bool) -> tuple[list[Kind], list[str]]:
     """The kinds of insertions that are anomalies in this scene, and sentences on those that are not."""
     reasons = {kind.name: kind.unfit(scene) for kind in KINDS}
+    if boxes_alone:
+        reasons |= {kind.name: "it needs pixels" for kind in KINDS if kind.figure in NO_BOXES}
     notes = [f"no anomalies of the kind {name!r}: {reason}" for name, reason in reasons.items() if reason]
     return [kind for kind in KINDS if not reasons[kind.name]], notes
 
@@ -128,45 +121,73 @@ def cut_outs_of(shares: Sequence[Share], plan: ExtractionPlan, reporter: Reporte
     return found
 
 
-def write_clip(
-    insertion: Insertion, cut_outs: Sequence[CutOut], plan: ExtractionPlan, out: Path, seed: int, *, coloured: bool
-) -> Clip:
-    """The clip of an insertion, unless it is there; one that was interrupted is written again."""
-    facts = out / FOLDER / f"{insertion.name}.json"
-    if facts.exists():
-        return read_typed(facts, Clip, hint="remove it, so that the clip is written again")
-    rng = np.random.default_rng([seed, int(insertion.name.partition("-")[0]), 1])
-    course, video = insertion.course, insertion.share.stored.video
-    height = float(np.median(course.size[:, 1]))
-    figure = new_figure(insertion.kind.figure, height, cut_outs, rng, coloured=coloured)
-    folder, partial = out / FOLDER / insertion.name, out / FOLDER / f".{insertion.name}"
-    for path in (folder, partial):
-        shutil.rmtree(path, ignore_errors=True)
-    partial.mkdir(parents=True)
-    seen = np.zeros(len(insertion.frames), np.int64)
-    for time, (_, frame) in enumerate(wanted_frames(video, plan, insertion.frames.tolist())):
-        if course.present[time]:
-            frame, seen[time] = insert(frame, figure, course, time, rng)
-        write_png(partial / f"{time:05d}.png", frame)
-    os.replace(partial, folder)
-    labels = course.anomalous & (seen >= MIN_PIXELS)
-    if labels.any():  # one event, whatever a single frame shows
-        labels[np.argmax(labels) : len(labels) - np.argmax(labels[::-1])] = True
-    best = int(np.argmax(np.where(labels, seen, 0))) if labels.any() else int(np.argmax(seen))
-    clip = Clip(
-        name=insertion.name,
-        kind=insertion.kind.name,
-        source=video.name,
-        first=int(insertion.frames[0]),
-        num_frames=len(insertion.frames),
-        anomalous=[[start, end] for start, end in spans(labels)],
-        shown=best,
-        box_xyxy=[round(float(value), 2) for value in course.box_xyxy[best]],
-    )
-    write_json(facts, clip.model_dump(mode="json"))
-    return clip
+@dataclass(frozen=True)
+class ClipWriter:
+    """Writes clips below `out`; plan: of the frames; cut_outs: to be inserted, none for videos of boxes alone."""
 
+    out: Path
+    scene: Scene
+    plan: ExtractionPlan
+    cut_outs: Sequence[CutOut]
+    seed: int
+    coloured: bool
 
-def clip_video(clip: Clip, out: Path, rate: Fraction) -> Video:
-    """A written clip as a video of the extraction."""
-    return Video(clip.name, "all", out / FOLDER / clip.name, frame_rate=rate, dataset=out.name)
+    def write(self, insertion: Insertion) -> tuple[Clip, Video]:
+        """The clip of an insertion, unless it is there, and the video of it; what was interrupted is written again."""
+        facts = self.out / FOLDER / f"{insertion.name}.json"
+        if facts.exists():
+            clip = read_typed(facts, Clip, hint="remove it, so that the clip is written again")
+        else:
+            clip = self._write(insertion)
+            write_json(facts, clip.model_dump(mode="json"))
+        return clip, self._video(clip, insertion)
+
+    def _video(self, clip: Clip, insertion: Insertion) -> Video:
+        stored, path = insertion.share.stored, self.out / FOLDER / clip.name
+        if stored.video.boxes is None:
+            return Video(clip.name, "all", path, frame_rate=Fraction(stored.rate), dataset=self.out.name)
+        path = path.with_name(f"{clip.name}.parquet")
+        return boxes_video(clip.name, path, stored.size_hw, clip.num_frames, Fraction(stored.rate), self.out.name)
+
+    def _write(self, insertion: Insertion) -> Clip:
+        rng = np.random.default_rng([self.seed, int(insertion.name.partition("-")[0]), 1])
+        course = insertion.course
+        if insertion.share.stored.video.boxes is None:
+            seen = self._write_frames(insertion, rng)
+            shown = seen >= MIN_PIXELS
+        else:
+            path = self.out / FOLDER / f"{insertion.name}.parquet"
+            shown, course = write_boxes_clip(insertion, path, self.scene, rng)
+            seen = shown.astype(np.int64)
+        labels = course.anomalous & shown
+        if labels.any():  # one event, whatever a single frame shows
+            labels[np.argmax(labels) : len(labels) - np.argmax(labels[::-1])] = True
+        best = int(np.argmax(np.where(labels, seen, 0))) if labels.any() else int(np.argmax(seen))
+        return Clip(
+            name=insertion.name,
+            kind=insertion.kind.name,
+            source=insertion.share.stored.video.name,
+            first=int(insertion.frames[0]),
+            num_frames=len(insertion.frames),
+            anomalous=[[start, end] for start, end in spans(labels)],
+            shown=best,
+            box_xyxy=[round(float(value), 2) for value in course.box_xyxy[best]],
+        )
+
+    def _write_frames(self, insertion: Insertion, rng: np.random.Generator) -> Int64:
+        """The frames as pictures; how many pixels of the figure each of them shows, (T,)."""
+        course = insertion.course
+        height = float(np.median(course.size[:, 1]))
+        figure = new_figure(insertion.kind.figure, height, self.cut_outs, rng, coloured=self.coloured)
+        folder, partial = (self.out / FOLDER / f"{dot}{insertion.name}" for dot in ("", "."))
+        for path in (folder, partial):
+            shutil.rmtree(path, ignore_errors=True)
+        partial.mkdir(parents=True)
+        seen = np.zeros(len(insertion.frames), np.int64)
+        pictures = wanted_frames(insertion.share.stored.video, self.plan, insertion.frames.tolist())
+        for time, (_, frame) in enumerate(pictures):
+            if course.present[time]:
+                frame, seen[time] = insert(frame, figure, course, time, rng)
+            write_png(partial / f"{time:05d}.png", frame)
+        os.replace(partial, folder)
+        return seen

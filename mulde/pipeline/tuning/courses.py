@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mulde.pipeline.training.folds import Share
 from mulde.pipeline.tuning.scene import MIN_HEIGHT_PX, Scene, Track
-from mulde.records import Bool, Float64
+from mulde.records import Bool, Float64, Int64
 
 CONTROL = "control"
 OWN, PATCH = "own", "patch"
@@ -63,6 +64,17 @@ class Kind:
     figure: str
     plan: Plan
     unfit: Callable[[Scene], str] = lambda scene: ""
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """A clip that is to be made: which stretch, and the course of what kind of figure is set into it."""
+
+    name: str
+    kind: Kind
+    share: Share
+    frames: Int64
+    course: Course
 
 
 def _draw_track(scene: Scene, num_frames: int, rng: np.random.Generator) -> Track:

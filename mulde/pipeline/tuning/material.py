@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.training.folds import split_folds
-from mulde.pipeline.tuning.clips import Clip, clip_video, cut_outs_of, kinds_of, plan_insertions, write_clip
+from mulde.pipeline.tuning.clips import Clip, ClipWriter, cut_outs_of, kinds_of, plan_insertions
 from mulde.pipeline.tuning.judging import JudgedVideo
 from mulde.pipeline.tuning.scene import learn_scene
 from mulde.pipeline.tuning.scoring import Footage
@@ -66,13 +65,14 @@ def make_material(
         return None
     fold = split_folds(normal, FusionSettings(folds=1, heldout_share=HELDOUT_SHARE), seed)[0]
     scene = learn_scene(fold.fitting)
-    kinds, notes = kinds_of(scene)
+    boxes_alone = fold.fitting[0].stored.video.boxes is not None
+    kinds, notes = kinds_of(scene, boxes_alone=boxes_alone)
     heldout = [share for share in fold.heldout if share.stored.size_hw == scene.size_hw]
     if not heldout:
         raise MuldeError("no held-out video has the size that most videos have", hint="video.working_size_px")
-    cut_outs = cut_outs_of(heldout, plan, session.reporter)
+    cut_outs = [] if boxes_alone else cut_outs_of(heldout, plan, session.reporter)
     coloured = any(share.stored.coloured is not False for share in heldout)
-    rate = Fraction(heldout[0].stored.rate)
+    writer = ClipWriter(out, scene, plan, cut_outs, seed, coloured)
     clips: list[Clip] = []
     stored: list[StoredVideo] = []
     insertions = list(plan_insertions(scene, heldout, kinds, seed))
@@ -85,12 +85,12 @@ def make_material(
         with session.reporter.bar("insert", len(part), "clips") as advance:
             made = []
             for insertion in part:
-                made.append(write_clip(insertion, cut_outs, plan, out, seed, coloured=coloured))
+                made.append(writer.write(insertion))
                 advance(1)
-        extraction = session.extract([clip_video(clip, out, rate) for clip in made], plan)
+        extraction = session.extract([video for _, video in made], plan)
         failures += extraction.failures
         done = {video.video.name: video for video in extraction.done}
-        used = [clip for clip in made if clip.name in done and (clip.is_control or clip.anomalous)]
+        used = [clip for clip, _ in made if clip.name in done and (clip.is_control or clip.anomalous)]
         clips += used
         stored += [done[clip.name] for clip in used]
     if not any(clip.anomalous for clip in clips):
@@ -101,7 +101,10 @@ def make_material(
         JudgedVideo(share.label, "", np.zeros(len(share.frame_index), np.bool_), float(share.stored.rate))
         for share in heldout
     ]
-    judged += [JudgedVideo(clip.name, clip.kind, clip.labels, float(rate)) for clip in clips]
+    judged += [
+        JudgedVideo(clip.name, clip.kind, clip.labels, float(video.rate))
+        for clip, video in zip(clips, stored, strict=True)
+    ]
     return Material(Footage(fold.fitting, tuple(heldout), tuple(stored)), clips, judged, scene.rate, notes, failures)
 
 

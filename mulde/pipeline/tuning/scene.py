@@ -24,12 +24,14 @@ _STILL = 0.15  # of the usual speed
 @dataclass(frozen=True)
 class Track:
     """One object in consecutive frames from `first` on: foot (n, 2) x and y of its ground point, size (n, 2) width and
-    height of its box, all in pixels; n >= 2."""
+    height of its box, all in pixels, smoothed; n >= 2. unsteady: how far the boxes' sides are from that (standard
+    deviation), in heights."""
 
     video: str
     first: int
     foot: Float64
     size: Float64
+    unsteady: float = 0.0
 
     def __len__(self) -> int:
         return len(self.foot)
@@ -66,7 +68,8 @@ class Track:
 class Scene:
     """size_hw and rate of the frames; tracks that go somewhere; where feet have been, by cells of `cell_px`; usual and
     fastest speed in heights per frame (median and 99th percentile); still: the share of the time in which tracks hardly
-    move; slope and offset: a height in pixels is slope * y + offset at the ground point y."""
+    move; slope and offset: a height in pixels is slope * y + offset at the ground point y; unsteady: of a usual track.
+    """
 
     size_hw: tuple[int, int]
     rate: float
@@ -78,6 +81,7 @@ class Scene:
     still: float
     slope: float
     offset: float
+    unsteady: float = 0.0
 
     def height_at(self, y: Float64) -> Float64:
         return np.asarray(np.maximum(self.slope * y + self.offset, MIN_HEIGHT_PX))
@@ -141,6 +145,7 @@ def learn_scene(shares: Sequence[Share]) -> Scene:
         still=float((speed < _STILL * usual).mean()),
         slope=float(slope),
         offset=float(offset),
+        unsteady=float(np.median([track.unsteady for track in moving])),
     )
 
 
@@ -171,7 +176,9 @@ def tracks_of(share: Share) -> list[Track]:
         index = np.arange(at[0], at[-1] + 1)
         columns = [(own[:, 0] + own[:, 2]) / 2, own[:, 3], own[:, 2] - own[:, 0], own[:, 3] - own[:, 1]]
         values = np.stack([_smooth(np.interp(index, at, column), reach) for column in columns], axis=1)
-        found.append(Track(stored.video.name, int(at[0]), values[:, :2], values[:, 2:]))
+        away = own[:, 3] - np.interp(at, index, values[:, 1])
+        unsteady = float(np.std(away)) / max(float(np.median(values[:, 3])), 1.0)
+        found.append(Track(stored.video.name, int(at[0]), values[:, :2], values[:, 2:], unsteady))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,14 @@ from typing import Any
 import pandas as pd
 
 from mulde.config import Settings, StreamDensitySettings
+from mulde.datasets.base import Video
 from mulde.datasets.left_out import as_record
 from mulde.datasets.sources import absolute_source, open_sources
 from mulde.errors import UsageError
 from mulde.evaluation.formatting import percent
+from mulde.extractors.given import IMPORTED
 from mulde.files import write_csv, write_text
+from mulde.pipeline.extraction.boxes_alone import settings_for
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.run_claim import claim
@@ -51,6 +54,8 @@ def run_tune(
         left_out=as_record(opened.left_out),
     )  # fmt: skip
     outcome = Outcome(failures=opened.failures, folder=out)
+    settings = settings_for(opened.videos, settings, session.reporter)
+    _check_made_here(opened.videos, settings)
     tracked = with_tracker(settings)
     with folder.stage("insert and extract"):
         material = make_material(opened.videos, tracked, out, seed, session, deadline)
@@ -63,6 +68,21 @@ def run_tune(
     _write(folder, settings, material, search, choice, session)
     session.reporter.say(f"mulde train {source} --config {out / TUNED}")
     return outcome
+
+
+def _check_made_here(videos: Sequence[Video], settings: Settings) -> None:
+    """Raises UsageError for boxes or features that were made elsewhere: the clips have none."""
+    pixels = any(video.boxes is None for video in videos)
+    for key, names in (
+        ("regions.finders", settings.regions.finders),
+        ("features.imported", settings.features.imported),
+    ):
+        if (names and key == "features.imported") or (pixels and IMPORTED in names):
+            raise UsageError(
+                f"setting {key} of mulde tune",
+                expected="finders and features that mulde computes, also in the clips that it makes",
+                got=", ".join(names),
+            )
 
 
 def _search(

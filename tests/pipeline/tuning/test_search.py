@@ -1,0 +1,107 @@
+"""Where one stream sees the anomaly and the other is noise, the first is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mulde.config import StreamDensitySettings
+from mulde.pipeline.tuning import candidates, search
+from mulde.pipeline.tuning.candidates import DensityCandidate
+from mulde.pipeline.tuning.judging import Judge, JudgedVideo
+from mulde.pipeline.tuning.scoring import Footage, ScoreTables
+from mulde.pipeline.tuning.search import Search
+from mulde.progress import Reporter
+from mulde.records import FeatureTable
+from mulde.settings_file import load_settings
+
+FRAMES = 60
+ANOMALOUS = (np.arange(FRAMES) >= 20) & (np.arange(FRAMES) < 40)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A video of which `geometry` sees an anomaly and `descriptor` sees noise."""
+
+    number: int
+    odd: bool
+    passports: dict[str, Any] = field(default_factory=dict)
+    average_frames: int = 0
+
+    frame_index = np.arange(FRAMES)
+
+    @property
+    def video(self) -> SimpleNamespace:
+        return SimpleNamespace(path=Path(str(self.number)), name=str(self.number))
+
+    def features(self, stream: str) -> FeatureTable:
+        rng = np.random.default_rng([self.number, len(stream)])
+        values = rng.normal(0, 1, (FRAMES, 2))
+        if stream == "geometry" and self.odd:
+            values[ANOMALOUS] += 6
+        return FeatureTable(values.astype(np.float32), self.frame_index)
+
+
+def share(number: int) -> SimpleNamespace:
+    rows = Rows(number, False)
+    return SimpleNamespace(stored=rows, first=0, last=FRAMES, frame_index=rows.frame_index, rows=rows.features)
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch) -> Search:
+    lines = tuple(DensityCandidate(name, StreamDensitySettings(method=name)) for name in ("mahalanobis", "mixture"))
+    monkeypatch.setattr(candidates, "DENSITIES", lines)
+    footage = Footage(tuple(map(share, range(4))), tuple(map(share, range(4, 6))),
+                      tuple(Rows(10 + i, True) for i in range(8)))  # fmt: skip
+    quiet = np.zeros(FRAMES, np.bool_)
+    judged = [JudgedVideo(f"n{i}", "", quiet, 10.0) for i in range(2)]
+    judged += [JudgedVideo(f"a{i}", ("fast", "large")[i % 2], ANOMALOUS, 10.0) for i in range(8)]
+    settings = load_settings(
+        overrides=['features.extractors=["descriptor", "geometry"]', 'density.method="mahalanobis"']
+    )
+    return Search(
+        settings=settings, footage=footage, footage_of=lambda stream, step: None, judge=Judge(judged, 0),
+        tables=ScoreTables(tmp_path, 0, "cpu"), seed=0, device="cpu", reporter=Reporter(quiet=True),
+        is_over=lambda: False, rate=10.0,
+    )  # fmt: skip
+
+
+def test_the_stream_that_sees_is_chosen_and_the_noise_is_not(found):
+    choice = found.run()
+    assert choice is not None
+    assert list(choice.streams) == ["geometry"]
+    assert choice.streams["geometry"].density.name == "mahalanobis"  # as given: mixture is no better here
+    chosen = [one for one in found.tried if one.stage == "streams" and one.is_chosen]
+    assert [one.name for one in chosen] == ["geometry"]
+    assert chosen[0].figure.found > 0.9
+    noise = next(one for one in found.tried if one.stage == "streams" and one.name == "descriptor")
+    assert noise.figure.found < 0.3
+
+
+def test_what_was_scored_is_read_again_and_damage_is_not_believed(found, monkeypatch):
+    first = found.run()
+    calls = []
+    real = search.score
+    monkeypatch.setattr(search, "score", lambda *args: calls.append(args) or real(*args))
+    found.tried.clear()
+    assert found.run() == first
+    assert not calls
+    for path in found.tables.folder.iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    found.tried.clear()
+    assert found.run() == first
+    assert calls
+
+
+def test_time_that_is_up_leaves_out_and_says_what(found):
+    left = iter([False] * 5)
+    found.is_over = lambda: next(left, True)
+    choice = found.run()
+    assert choice is not None
+    assert found.left_out
+    assert all(one.note == "no time left" for one in found.tried if one.figure is None)
