@@ -72,17 +72,15 @@ def run_tune(
 
 def _check_made_here(videos: Sequence[Video], settings: Settings) -> None:
     """Raises UsageError for boxes or features that were made elsewhere: the clips have none."""
-    pixels = any(video.boxes is None for video in videos)
-    for key, names in (
-        ("regions.finders", settings.regions.finders),
-        ("features.imported", settings.features.imported),
-    ):
-        if (names and key == "features.imported") or (pixels and IMPORTED in names):
-            raise UsageError(
-                f"setting {key} of mulde tune",
-                expected="finders and features that mulde computes, also in the clips that it makes",
-                got=", ".join(names),
-            )
+    has_pixels = any(video.boxes is None for video in videos)
+    elsewhere = {
+        "regions.finders": settings.regions.finders if has_pixels and IMPORTED in settings.regions.finders else (),
+        "features.imported": settings.features.imported,
+    }
+    for key, names in elsewhere.items():
+        if names:
+            expected = "finders and features that mulde computes, also in the clips that it makes"
+            raise UsageError(f"setting {key} of mulde tune", expected=expected, got=", ".join(names))
 
 
 def _search(

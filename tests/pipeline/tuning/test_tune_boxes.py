@@ -104,5 +104,5 @@ def test_what_needs_pixels_is_left_out_and_said(tuned):
 def test_boxes_and_features_of_other_programs_are_refused(tmp_path):
     write_boxes_folder(tmp_path / "data", [walking(0)])
     settings = load_settings(overrides=['features.imported=["mine"]'])
-    with pytest.raises(UsageError, match="setting features.imported of mulde tune: expected finders and features"):
+    with pytest.raises(UsageError, match=r"setting features.imported of mulde tune: expected finders and features"):
         run_tune(f"boxes:{tmp_path / 'data'}", settings, tmp_path / "out", 0, session(tmp_path))
