@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -169,20 +170,17 @@ def _network(folder: Path, kind: _Kind) -> Any:
     library = _library()
     if not any(folder.glob("*.safetensors")):
         raise UsageError(f"network in {folder}", expected="weights as .safetensors; nothing is unpickled")
-    before = library.logging.get_verbosity()
-    library.logging.set_verbosity_error()  # what is missing is an error here, what is left over is the head
     try:
-        network, loading = getattr(library, kind.network).from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        with _quiet(library.logging):
+            network, loading = getattr(library, kind.network).from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
     except Exception as error:  # transformers raises many kinds for files that do not fit
         raise UsageError(
             f"network in {folder} cannot be loaded",
             expected=f"a configuration and the weights of a {kind.network}",
             got=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
         ) from error
-    finally:
-        library.logging.set_verbosity(before)
     if missing := sorted(loading["missing_keys"]):
         raise UsageError(
             f"weights in {folder} do not fit",
@@ -190,3 +188,17 @@ def _network(folder: Path, kind: _Kind) -> Any:
             got=f"files that lack {missing[0]} ({len(missing)} such entries)",
         )
     return network
+
+
+@contextmanager
+def _quiet(logging: Any) -> Iterator[None]:
+    """No bar, and no warnings: what is missing is an error here, what is left over belongs to the head."""
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()

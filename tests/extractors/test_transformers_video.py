@@ -228,3 +228,11 @@ def test_the_list_has_the_numbers_and_sizes_of_the_library():
     for listed, network in networks.items():
         assert listed.numbers == network.config.hidden_size
         assert sum(value.numel() for value in network.parameters()) * 4 / 1e6 == pytest.approx(listed.size_mb, abs=1)
+
+
+def test_nothing_is_printed_while_it_loads_and_the_bars_of_others_stay(local, capfd):
+    folder = local(MAE)
+    capfd.readouterr()
+    assert rows_of(MAE, folder).shape == (9, 24)
+    assert capfd.readouterr() == ("", "")
+    assert transformers.logging.is_progress_bar_enabled()
