@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mulde.api.calls import AnyPath, SettingsLike, Source, as_settings, as_sources, reporting, require_some, working
 from mulde.datasets.sources import open_sources
-from mulde.pipeline.extraction.boxes_alone import settings_for
+from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.store.store import BOX_COLUMNS
@@ -51,7 +51,7 @@ def extract(
     with reporting(progress) as reporter, working(store, device, reporter) as session:
         opened = open_sources(as_sources(source))
         opened.report(reporter)
-        chosen = settings_for(opened.videos, chosen, reporter)
+        chosen = settings_without_pixels(opened.videos, chosen, reporter)
         extraction = session.extract(opened.videos, plan := ExtractionPlan(chosen, session.device))
         require_some(len(extraction.done), [*opened.failures, *extraction.failures])
         return {name: _table(name, extraction.done) for name in plan.streams}

@@ -27,7 +27,7 @@ from mulde.datasets.sources import open_sources
 from mulde.devices import choose_device
 from mulde.errors import MuldeWarning, UsageError
 from mulde.names import user_path
-from mulde.pipeline.extraction.boxes_alone import settings_for
+from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.model import loading
 from mulde.pipeline.model.loading import TrainedModel
@@ -91,7 +91,7 @@ def train(
     with reporting(progress) as reporter, working(store, device, reporter) as session:
         opened = open_sources(as_sources(source), "train")
         opened.report(reporter)
-        chosen = settings_for(opened.videos, chosen, reporter)
+        chosen = settings_without_pixels(opened.videos, chosen, reporter)
         plan = ExtractionPlan(chosen, session.device)
         extraction = session.extract(opened.videos, plan)
         require_some(len(extraction.done), [*opened.failures, *extraction.failures])

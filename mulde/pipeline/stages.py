@@ -17,7 +17,7 @@ from mulde.files import write_json
 from mulde.pipeline.evaluation.evaluate import mean_and_spread
 from mulde.pipeline.evaluation.labels import labelled_dataset, labels_to_draw, read_labels
 from mulde.pipeline.evaluation.run import write_evaluation
-from mulde.pipeline.extraction.boxes_alone import check_pixels, settings_for
+from mulde.pipeline.extraction.boxes_alone import check_pixels, settings_without_pixels
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
@@ -43,7 +43,7 @@ def run_extract(sources: Sequence[str], settings: Settings, session: Session) ->
     """Features of all videos of the sources into the store."""
     opened = _open(sources, None, session)
     outcome = Outcome(failures=opened.failures)
-    settings = settings_for(opened.videos, settings, session.reporter)
+    settings = settings_without_pixels(opened.videos, settings, session.reporter)
     extraction = session.extract(opened.videos, ExtractionPlan(settings, session.device))
     outcome.add(len(extraction.done), extraction.failures)
     session.reporter.say(f"{extraction.computed} videos computed, {extraction.reused} already in {session.store.root}")
@@ -66,7 +66,7 @@ def run_train(
         check_exclusions(exclude)
     claim(out, "train", sources, settings)
     opened = _open(sources, "train", session)
-    settings = settings_for(opened.videos, settings, session.reporter)
+    settings = settings_without_pixels(opened.videos, settings, session.reporter)
     folder = _start(out, settings, sources, session, kind="train", seed=seed, left_out=as_record(opened.left_out))
     outcome = Outcome(failures=opened.failures)
     plan = ExtractionPlan(settings, session.device)
@@ -203,7 +203,7 @@ def run_all(settings: Settings, session: Session, *, overwrite: bool = False) ->
     opened = {split: footage.opened(source, split) for split in SPLITS}
     opened["train"].report(session.reporter, strict=session.strict)
     outcome = Outcome(failures=opened["train"].failures)
-    settings = settings_for(footage.all, settings, session.reporter)
+    settings = settings_without_pixels(footage.all, settings, session.reporter)
     out = Path(settings.run.out or Path("runs") / footage.name)
     before = claim(out, "run", [source], settings, overwrite=overwrite)
     plan = ExtractionPlan(settings, session.device)

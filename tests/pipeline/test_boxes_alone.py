@@ -22,7 +22,7 @@ from mulde.datasets.base import Video
 from mulde.datasets.boxes.writing import BoxesVideo, write_boxes_folder
 from mulde.files import read_json
 from mulde.media import write_video
-from mulde.pipeline.extraction.boxes_alone import settings_for
+from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.progress import Reporter
 from mulde.records import BoxesAlone, Regions
 from mulde.settings_file import load_settings
@@ -176,10 +176,10 @@ def test_settings_of_a_stream_that_is_left_out_go_with_it(footage):
             'fusion.only_high=["velocity", "geometry"]',
         ]
     )
-    fitting = settings_for(open_dataset("boxes", footage).videos("train"), settings, Reporter(quiet=True))
+    fitting = settings_without_pixels(open_dataset("boxes", footage).videos("train"), settings, Reporter(quiet=True))
     assert (fitting.streams, fitting.fusion.only_high) == (("geometry",), ("geometry",))
     assert {name: own.method for name, own in fitting.density.streams.items()} == {"geometry": "mixture"}
-    assert settings_for([Video("a", "train", Path("a.mp4"))], settings, Reporter(quiet=True)) is settings
+    assert settings_without_pixels([Video("a", "train", Path("a.mp4"))], settings, Reporter(quiet=True)) is settings
 
 
 @pytest.mark.parametrize(

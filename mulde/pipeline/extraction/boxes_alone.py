@@ -15,7 +15,7 @@ from mulde.pipeline.extraction.video import StoredVideo
 from mulde.progress import Reporter
 
 
-def settings_for(videos: Sequence[Video], settings: Settings, reporter: Reporter) -> Settings:
+def settings_without_pixels(videos: Sequence[Video], settings: Settings, reporter: Reporter) -> Settings:
     """The settings with which the videos can be worked on: of boxes alone, what needs pixels is left out, and said.
 
     Raises UsageError where nothing is left, and for such videos among others with settings that need pixels.
