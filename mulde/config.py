@@ -145,7 +145,7 @@ class FeatureSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="number format inside networks; auto: bfloat16 on GPUs that support it, except for `backbone`, "
-        "which loses accuracy; else float32",
+        "which loses accuracy; else float32; exported networks keep their own",
     )
     batch_size: int = Field(
         64, ge=1, le=65536, description="maximum number of crops, frames or clips per call of a network; halved when "
