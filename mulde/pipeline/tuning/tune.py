@@ -17,7 +17,7 @@ from mulde.errors import UsageError
 from mulde.evaluation.formatting import percent
 from mulde.extractors.given import IMPORTED
 from mulde.files import write_csv, write_text
-from mulde.pipeline.extraction.boxes_alone import settings_for
+from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.run_claim import claim
@@ -54,7 +54,7 @@ def run_tune(
         left_out=as_record(opened.left_out),
     )  # fmt: skip
     outcome = Outcome(failures=opened.failures, folder=out)
-    settings = settings_for(opened.videos, settings, session.reporter)
+    settings = settings_without_pixels(opened.videos, settings, session.reporter)
     _check_made_here(opened.videos, settings)
     tracked = with_tracker(settings)
     with folder.stage("insert and extract"):
