@@ -10,7 +10,7 @@ from pathlib import Path
 _OF_A_RUN = frozenset(
     {
         "scores", "regions", "figures", "thumbnails", "normal", "overlays", "clips", "heat_maps", "evaluation",
-        "tensorboard", "checkpoints", "timeline.png", "audit.png", "run.json",
+        "tensorboard", "checkpoints", "inserted", "timeline.png", "audit.png", "run.json",
     }
 )  # fmt: skip
 _STORED_VIDEO = re.compile(r"[0-9a-f]{16}")

@@ -222,7 +222,7 @@ def test_a_run_folder_is_no_footage_wherever_it_lies(tmp_path):
 
 def test_a_run_in_the_folder_of_the_footage_does_not_hide_it(tmp_path):
     make(tmp_path, "a.mp4")
-    run_folder(tmp_path, "overlays/a.mp4", "timeline.png", "scores/a.csv")
+    run_folder(tmp_path, "overlays/a.mp4", "timeline.png", "scores/a.csv", "inserted/000-fast/00000.png")
     assert names(tmp_path) == ["a"]
     (tmp_path / "run.json").write_text('{"player": "somebody"}')
     assert names(tmp_path) == ["a", "overlays/a"]  # the run.json of another program

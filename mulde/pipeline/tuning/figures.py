@@ -150,6 +150,7 @@ class Drawn:
 
     kind: str
     look: Appearance
+    coloured: bool
 
     def layer(self, frame: UInt8, course: Course, time: int, rng: np.random.Generator) -> Layer:
         to_left = course.foot[-1, 0] < course.foot[0, 0]
@@ -160,6 +161,8 @@ class Drawn:
         mask = np.zeros(frame.shape[:2], np.uint8)
         paint(mask, shapes, value=255)
         paint(picture, shapes)
+        if not self.coloured:  # parts of some figures have a colour of their own
+            picture = np.repeat(picture[..., 1:2], 3, axis=2)
         if to_left:
             picture, mask = np.ascontiguousarray(picture[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
         return _as_filmed(picture, mask, rng)
@@ -209,7 +212,7 @@ def new_figure(
         return nearest[int(rng.integers(len(nearest)))]
     if kind == "patch":
         return Patch(_texture(rng, coloured))
-    return Drawn(kind, _look(rng, coloured))
+    return Drawn(kind, _look(rng, coloured), coloured)
 
 
 def _texture(rng: np.random.Generator, coloured: bool) -> UInt8:

@@ -61,7 +61,7 @@ def run_tune(
         material = make_material(opened.videos, tracked, out, seed, session, deadline)
     search, choice = None, None
     if material is not None:
-        outcome.add(len(opened.videos), material.failures)
+        outcome.add(len(opened.videos) - len(material.failures), material.failures)
         with folder.stage("search"):
             search = _search(material, tracked, out, seed, session, deadline)
             choice = search.run()

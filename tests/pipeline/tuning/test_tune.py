@@ -26,6 +26,7 @@ from mulde.settings_file import load_settings
 from mulde.typed import read_typed
 
 RATE = Fraction(10)
+KINDS = ("fast", "standing", "falling", "large", "patch", "bag")  # tests/pipeline/tuning/test_figures.py draws all
 QUICK = ('features.extractors=["velocity", "geometry"]', 'density.method="mahalanobis"', 'features.flow.preset="fast"')
 
 
@@ -57,6 +58,7 @@ def _few_candidates():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "DENSITIES", lines)
         patch.setattr(clips, "ROUNDS", 1)
+        patch.setattr(clips, "KINDS", [kind for kind in clips.KINDS if kind.name in KINDS])
         patch.setattr(clips, "_MAX_FRAMES", 40)
         patch.setattr(search, "FLOW_STEPS", {"velocity": (2,)})
         patch.setattr(search, "AVERAGE_S", (0.2,))
