@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import fields
@@ -24,12 +25,12 @@ from mulde.density.limits import Limits
 from mulde.density.noise import sigma_levels
 from mulde.density.options import PRESETS, REMOVED, MuldeOptions, ScoreMatchingOptions
 from mulde.density.reading import read_gradients, read_levels
-from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors
+from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors, check_rows
 from mulde.density.state import take, under_prefix, with_prefix
 from mulde.density.trainer import Training, train
 from mulde.density.whiten import Whitener
 from mulde.devices import choose_device
-from mulde.errors import BundleError, UsageError
+from mulde.errors import BundleError, FitError, UsageError
 
 
 class MuldeDensity(Density):
@@ -71,6 +72,8 @@ class MuldeDensity(Density):
     LIMITS: ClassVar[Limits] = {"contamination": (0.0, 0.5), "seed": (0, 2**32 - 1)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     REMOVED: ClassVar[Mapping[str, str]] = REMOVED
+    READING: ClassVar[frozenset[str]] = frozenset({"aggregate", "components", "num_scales"})
+    """Options of the reading alone, on which the training does not depend."""
 
     def __init__(
         self,
@@ -177,8 +180,29 @@ class MuldeDensity(Density):
             kept = Checkpoint(checkpoint, fingerprint([self.kind, self.settings(), versions], rows, heldout))
         with products_in(options.precision):
             self.trained_ = train(self.net_, x, x_heldout, self._training(len(rows)), progress, kept)
+        self.aggregate_ = self._fit_aggregate(rows, heldout)
+
+    def with_reading(self, X: ArrayLike, heldout: ArrayLike | None = None, **changes: Any) -> Self:
+        """This density, read in another way: what `fit` on the same rows gives with other options of `READING`, without
+        training again. X and heldout as in `fit`. Raises UsageError for other options, FitError for bad rows."""
+        if others := sorted(changes.keys() - self.READING):
+            raise UsageError("options of a reading", expected=", ".join(sorted(self.READING)), got=", ".join(others))
+        rows = check_rows(X, "training rows", FitError, self.n_features_in_)
+        other_rows = None if heldout is None else check_rows(heldout, "held-out rows", FitError, self.n_features_in_)
+        other_rows = other_rows if other_rows is not None and len(other_rows) else None
+        other = copy.copy(self)
+        other.options = self._changed(self.options, changes)
+        options = other.effective_options
+        other.sigma_ = sigma_levels(options.sigma_low, options.sigma_high, options.num_scales)
+        other.aggregate_ = other._fit_aggregate(rows, other_rows)
+        scores = other._score_training(rows) if other_rows is None else other._score(other_rows)
+        other.offset_ = -float(np.quantile(scores, 1 - self.contamination))
+        return other
+
+    def _fit_aggregate(self, rows: Rows, heldout: Rows | None) -> Aggregate:
+        options = self.effective_options
         chooses = heldout is not None and options.components is None
-        self.aggregate_ = Aggregate.fit(
+        return Aggregate.fit(
             options.aggregate,
             self._readings(rows),
             options.components,

@@ -31,6 +31,19 @@ def test_options_come_as_a_record_or_by_name():
     assert repr(by_name) == "MuldeDensity(options=MuldeOptions(hidden=(8, 8), steps=400))"
 
 
+def test_another_reading_of_a_training_is_what_a_fit_with_it_gives():
+    heldout, new = rows(seed=1), rows(seed=2)
+    trained = MuldeDensity(**TINY).fit(rows(), heldout=heldout)
+    for changes in ({"aggregate": "max"}, {"aggregate": "mean", "num_scales": 5}, {"components": None}):
+        read = trained.with_reading(rows(), heldout, **changes)
+        fit = MuldeDensity(**TINY, **changes).fit(rows(), heldout=heldout)
+        np.testing.assert_array_equal(read.anomaly_score(new), fit.anomaly_score(new))
+        assert (read.offset_, read.settings()) == (fit.offset_, fit.settings())
+    assert trained.effective_options.aggregate == MuldeOptions().aggregate  # as it was
+    with pytest.raises(UsageError, match="options of a reading: expected aggregate, components, num_scales, got lr"):
+        trained.with_reading(rows(), lr=1e-3)
+
+
 def test_set_params_takes_options_by_name():
     density = MuldeDensity(steps=400).set_params(lr=1e-3, seed=3)
     assert density.options == MuldeOptions(steps=400, lr=1e-3)

@@ -10,6 +10,8 @@ import numpy as np
 
 from mulde import __version__
 from mulde.config import StreamDensitySettings
+from mulde.density.base import Density
+from mulde.density.estimator import MuldeDensity
 from mulde.density.registry import build_density
 from mulde.digests import fingerprint
 from mulde.errors import FitError
@@ -61,13 +63,15 @@ class Recipe:
 
 
 class StreamRows:
-    """The rows of one stream, read once for all of its candidates; (N, D) to fit on, thinned by a seeded draw."""
+    """The rows of one stream, read once for all of its candidates; (N, D) to fit on, thinned by a seeded draw.
+    `trained` keeps densities by `training_of`."""
 
     def __init__(self, stream: str, footage: Footage, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.fitting = _thinned([share.rows(stream) for share in footage.fitting], MAX_ROWS, rng)
         heldout = [share.rows(stream) for share in footage.heldout]
         self.heldout = _thinned(heldout, _MAX_HELDOUT, rng)
+        self.trained: dict[str, MuldeDensity] = {}
         self.judged = heldout + [clip.features(stream) for clip in footage.clips]
 
 
@@ -90,9 +94,7 @@ def score(recipe: Recipe, rows: StreamRows, footage: Footage, seed: int, device:
     """
     if not len(rows.fitting) or not len(rows.heldout):
         raise FitError(f"no rows of {recipe.stream}", expected="objects in the fitting and in the held-out videos")
-    own = recipe.density
-    density = build_density(own.method, preset=own.preset, device=device, **own.options, seed=seed)
-    density.fit(rows.fitting, heldout=rows.heldout)
+    density = _fitted(recipe, rows, seed, device)
     least = np.median(rows.fitting, axis=0) if recipe.only_high else None
     raw = [
         density.anomaly_score(table.values if least is None else np.maximum(table.values, least))
@@ -108,6 +110,30 @@ def score(recipe: Recipe, rows: StreamRows, footage: Footage, seed: int, device:
     floor = float(np.nanmin(normal))
     surprise = learn_surprise(np.where(np.isnan(normal), floor, normal))
     return [surprise(np.where(np.isnan(frames), floor, frames)) for frames in best]
+
+
+def training_of(recipe: Recipe, seed: int, device: str) -> str:
+    """What candidates have in common that differ in the reading of one training alone."""
+    density = _new(recipe, seed, device)
+    reading = density.READING if isinstance(density, MuldeDensity) else frozenset[str]()
+    return fingerprint([density.kind, {k: v for k, v in density.settings().items() if k not in reading}])
+
+
+def _new(recipe: Recipe, seed: int, device: str) -> Density:
+    own = recipe.density
+    return build_density(own.method, preset=own.preset, device=device, **own.options, seed=seed)
+
+
+def _fitted(recipe: Recipe, rows: StreamRows, seed: int, device: str) -> Density:
+    """The density of a recipe; one that only reads another training differently is not trained again."""
+    density, key = _new(recipe, seed, device), training_of(recipe, seed, device)
+    if not isinstance(density, MuldeDensity):
+        return density.fit(rows.fitting, heldout=rows.heldout)
+    if key not in rows.trained:
+        rows.trained[key] = density.fit(rows.fitting, heldout=rows.heldout)
+        return density
+    options = {name: getattr(density.effective_options, name) for name in density.READING}
+    return rows.trained[key].with_reading(rows.fitting, rows.heldout, **options)
 
 
 class ScoreTables:

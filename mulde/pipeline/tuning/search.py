@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from mulde.config import Settings
+from mulde.density.estimator import MuldeDensity
 from mulde.devices import choose_threads, one_core_per_call
 from mulde.errors import MuldeError
 from mulde.pipeline.model.calibration import combine
@@ -21,7 +22,7 @@ from mulde.pipeline.tuning.candidates import (
     densities_for,
 )
 from mulde.pipeline.tuning.judging import Figure, Judge
-from mulde.pipeline.tuning.scoring import Footage, Recipe, ScoreTables, StreamRows, score
+from mulde.pipeline.tuning.scoring import Footage, Recipe, ScoreTables, StreamRows, score, training_of
 from mulde.progress import Reporter
 from mulde.records import Float64
 
@@ -78,6 +79,7 @@ class Search:
     tried: list[Tried] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     _scores: dict[tuple[str, ...], list[Float64]] = field(default_factory=dict)
+    _trained: dict[str, dict[str, MuldeDensity]] = field(default_factory=dict)
 
     def run(self) -> Choice | None:
         """The choice; None where there was no time to score any stream."""
@@ -291,14 +293,14 @@ class Search:
 
     def _score(self, recipes: Sequence[Recipe], footage: Footage) -> list[tuple[list[Float64] | None, str]]:
         """The scores of recipes of one stream, or a sentence why there are none; those that were kept are read."""
-        return list(self._each_score(recipes, footage))
-
-    def _each_score(self, recipes: Sequence[Recipe], footage: Footage) -> Iterator[tuple[list[Float64] | None, str]]:
         paths = [self.tables.path(recipe, footage) for recipe in recipes]
         known = {path: self.tables.read(path, footage) for path in paths}
         rows: StreamRows | None = None
-        if not all(known.values()) and not self.is_over():
-            rows = StreamRows(recipes[0].stream, footage, self.seed)
+        if any(scores is None for scores in known.values()) and not self.is_over():
+            stream = recipes[0].stream
+            rows = StreamRows(stream, footage, self.seed)
+            if footage is self.footage:  # the same rows each time
+                rows.trained = self._trained.setdefault(stream, rows.trained)
 
         def make(i: int) -> tuple[list[Float64] | None, str]:
             if (scores := known[paths[i]]) is not None:
@@ -312,9 +314,17 @@ class Search:
             self.tables.write(paths[i], scores)
             return scores, ""
 
+        groups: dict[str, list[int]] = {}  # of candidates that share a training, one after the other
+        for i, recipe in enumerate(recipes):
+            groups.setdefault(training_of(recipe, self.seed, self.device), []).append(i)
+        made: dict[int, tuple[list[Float64] | None, str]] = {}
         callers = choose_threads(self.device) if self.device == "cpu" else 1
         with one_core_per_call(), ThreadPoolExecutor(callers, "candidate") as pool:
-            yield from pool.map(make, range(len(recipes)))
+            for group, results in zip(
+                groups.values(), pool.map(lambda group: [make(i) for i in group], groups.values()), strict=True
+            ):
+                made |= dict(zip(group, results, strict=True))
+        return [made[i] for i in range(len(recipes))]
 
 
 def pick(found: Sequence[Tried]) -> Tried | None:
