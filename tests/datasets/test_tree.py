@@ -225,7 +225,7 @@ def test_a_run_in_the_folder_of_the_footage_does_not_hide_it(tmp_path):
     run_folder(tmp_path, "overlays/a.mp4", "timeline.png", "scores/a.csv", "inserted/000-fast/00000.png")
     assert names(tmp_path) == ["a"]
     (tmp_path / "run.json").write_text('{"player": "somebody"}')
-    assert names(tmp_path) == ["a", "overlays/a"]  # the run.json of another program
+    assert names(tmp_path) == ["a", "inserted/000-fast", "overlays/a"]  # the run.json of another program
 
 
 def test_demo_and_toy_are_no_footage(tmp_path):
