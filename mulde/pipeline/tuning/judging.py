@@ -20,8 +20,9 @@ from mulde.records import Bool, Float64, Int64
 FALSE_FRAMES = 0.01
 """The share of normal frames at or above the level at which anomalies count as found."""
 NUM_RESAMPLES = 200
-SURE = 0.9
-"""A candidate beats another where it is better in this share of the resamples."""
+SURE = 0.84
+"""A candidate beats another where it is better in this share of the resamples: about by one standard deviation of the
+difference."""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def _by_kind(stages: Mapping[str, Sequence[Tried]]) -> list[Table]:
         ]),
     ]  # fmt: skip
     note = (
-        f"Percent. Found: the mean of the shares of events and of frames at or above the level that {FALSE_FRAMES:.0%} "
+        f"Percent. Found: the mean of the shares of events and of frames at or above the level that {100 * FALSE_FRAMES:g} % "
         "of the normal frames reach, controls among them. A control is an object of the footage that was pasted with "
         "normal motion at a normal place: what calls it an anomaly has learnt to see that something was pasted."
     )
@@ -111,7 +111,7 @@ def _stage_table(stage: str, found: Sequence[Tried]) -> Table:
 
     note = (
         f"Intervals: 95 %, {NUM_RESAMPLES} resamples of the videos. One candidate beats another if it is better in "
-        f"{SURE:.0%} of them."
+        f"{100 * SURE:g} % of them."
     )
     rows = [TableRow(cells(one), muted=one.figure is None) for one in found]
     columns = ["candidate", "", "found, %", "interval", "frame AUC, %", "interval", ""]

@@ -151,7 +151,7 @@ class Search:
             results += self._score([recipe], footage) if footage is not None else [(None, "no time left")]
             if footage is not None and results[-1][0] is not None:
                 self._scores[(stream, f"step {step}")] = results[-1][0]
-        found = self._all_judged(stage, [f"{step} frames" for step in steps], stream, results)
+        found = self._all_judged(stage, [f"{step} frame" + "s" * (step > 1) for step in steps], stream, results)
         best = pick(found)
         return choice if best is None else replace(choice, step=steps[found.index(best)])
 
@@ -328,12 +328,12 @@ class Search:
 
 
 def pick(found: Sequence[Tried]) -> Tried | None:
-    """The first of the candidates that the best one does not beat by more than chance; None without any figure."""
+    """The first of the candidates that no other beats by more than chance, else the best; None without any figure."""
     scored = [tried for tried in found if tried.figure is not None]
     if not scored:
         return None
-    best = max(scored, key=_rank)
-    return next(tried for tried in scored if not _beats(best, tried))
+    unbeaten = (tried for tried in scored if not any(_beats(other, tried) for other in scored))
+    return next(unbeaten, max(scored, key=_rank))
 
 
 def _rank(tried: Tried) -> tuple[float, float]:

@@ -187,7 +187,7 @@ def in_words(tried: list[Tried]) -> list[str]:
     low, high = last.interval
     lines = [
         f"Of the inserted anomalies the chosen settings find {percent(last.found)} % (95 %: {percent(low)} to "
-        f"{percent(high)}), at the level that {FALSE_FRAMES:.0%} of the normal frames reach; frame AUC "
+        f"{percent(high)}), at the level that {100 * FALSE_FRAMES:g} % of the normal frames reach; frame AUC "
         f"{percent(last.auc)} %."
     ]
     whole = next((one.figure for one in tried if one.stage == "streams" and one.note), None)

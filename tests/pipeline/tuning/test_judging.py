@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,11 +80,18 @@ def test_chance_alone_beats_nothing_and_a_clear_gain_beats():
 def test_the_simpler_one_is_picked_where_the_best_does_not_beat_it():
     judged = videos(12)
     judge = Judge(judged, 0)
-    weak, good, better = (
-        Tried("s", name, judge.figure(scores(judged, {"fast": a, "large": a}, 4), 0.0))
-        for name, a in (("weak", 0.1), ("good", 3.0), ("same", 3.0))
-    )
-    assert pick([weak, good, better]) is good
+    weak = Tried("s", "weak", judge.figure(scores(judged, {"fast": 0.1, "large": 0.1}, 4), 0.0))
+    alike = [
+        Tried("s", str(seed), judge.figure(scores(judged, {"fast": 0.9, "large": 0.9}, seed), 0.0)) for seed in (4, 5)
+    ]
+    simple, better = sorted(alike, key=lambda tried: tried.figure.rank)
+    assert better.figure.rank > simple.figure.rank
+    assert pick([weak, simple, better]) is simple  # the weak one is beaten, this one is not
+    assert pick([better, simple]) is better
+    by_auc = replace(simple.figure, auc_resamples=simple.figure.auc_resamples + 0.1)
+    other = Tried("s", "as much found, a better AUC", by_auc)
+    assert simple.figure.rank[0] == by_auc.rank[0]
+    assert pick([simple, other]) is other
     assert pick([Tried("s", "failed", None, "why"), better]) is better
     assert pick([Tried("s", "failed", None, "why")]) is None
 
