@@ -93,9 +93,10 @@ def _by_kind(stages: Mapping[str, Sequence[Tried]]) -> list[Table]:
         ]),
     ]  # fmt: skip
     note = (
-        f"Percent. Found: the mean of the shares of events and of frames at or above the level that {100 * FALSE_FRAMES:g} % "
-        "of the normal frames reach, controls among them. A control is an object of the footage that was pasted with "
-        "normal motion at a normal place: what calls it an anomaly has learnt to see that something was pasted."
+        "Percent. Found: the mean of the shares of events and of frames at or above the level that "
+        f"{100 * FALSE_FRAMES:g} % of the normal frames reach, controls among them. A control is an object of the "
+        "footage that was pasted with normal motion at a normal place: what calls it an anomaly has learnt to see that "
+        "something was pasted."
     )
     return [Table("Found by kind", ["kind", *columns], groups, [note])]
 
