@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,7 @@ class Network(nn.Module):
     later hidden layer, by weights of its own. precision: number format of all products but that of the data with the
     first layer (None: that of the parameters). x' = x + s z is never formed: W x' = W x + s (W z), so a format with few
     digits cannot swallow the noise of a small s.
+    noise_range: s enters as its place between these levels on a logarithmic scale, -1 to 1; None: as it is.
     Made with all weights 0; `initialise` draws them.
     """
 
@@ -72,9 +73,11 @@ class Network(nn.Module):
         layer_norm: bool = False,
         sigma_everywhere: bool = False,
         precision: torch.dtype | None = None,
+        noise_range: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         self.num_features = num_features
+        self._noise_range = noise_range
         self.hidden = tuple(hidden)
         self._precision = precision
         self._cast_once: list[Tensor] = []
@@ -124,12 +127,24 @@ class Network(nn.Module):
         """The weights of layer i in `precision`; of the first layer those of the data alone."""
         if self._cast_once:
             return self._cast_once[i]
-        weight: Tensor = self.weights[i] if i else self.weights[0][:, :-1]
+        weight: Tensor = self.weights[i] if i else self.data_weight()
         return weight.to(self.precision)
+
+    def data_weight(self) -> Tensor:
+        """The first layer's weights of the data (H, D)."""
+        weight: Tensor = self.weights[0][:, :-1]
+        return weight
+
+    def noise_input(self, s: Tensor) -> Tensor:
+        """How noise levels s (any shape) enter the layers."""
+        if self._noise_range is None:
+            return s
+        low, high = self._noise_range
+        return (s / low).log() * (2 / math.log(high / low)) - 1 if high > low else torch.zeros_like(s)
 
     def _of_data(self, x: Tensor) -> Tensor:
         """The data's part of the first layer, W x + b (N, H), always exact."""
-        product: Tensor = torch.addmm(self.biases[0], x, self.weights[0][:, :-1].T)
+        product: Tensor = torch.addmm(self.biases[0], x, self.data_weight().T)
         return product
 
     def _of_noise(self, z: Tensor) -> Tensor:
@@ -138,7 +153,7 @@ class Network(nn.Module):
 
     def _first(self, x: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
         """The first layer's output (N, H) at x + s z, or at x."""
-        h = self._of_data(x) + s * self.weights[0][:, -1]
+        h = self._of_data(x) + self.noise_input(s) * self.weights[0][:, -1]
         return h if z is None else self._moved(h, s, z)
 
     def _moved(self, h: Tensor, s: Tensor, z: Tensor) -> Tensor:
@@ -154,12 +169,12 @@ class Network(nn.Module):
         """From the first layer's output h (N, H) at s (N, 1) to the last hidden activations (N, H_n), and what the way
         back needs for the first `num_back` rows."""
         steps: list[_Step] = []
-        a = h
+        a, level = h, self.noise_input(s).to(self.precision)
         for i in range(len(self.hidden)):
             if i:
                 h = linear(a, self._weight(i), self.biases[i].to(self.precision))
                 if self.sigma_weights:
-                    h = torch.addcmul(h, s.to(self.precision), self.sigma_weights[i - 1].to(self.precision))
+                    h = torch.addcmul(h, level, self.sigma_weights[i - 1].to(self.precision))
             centred = rstd = None
             if self.gains:
                 h = h - h.mean(dim=1, keepdim=True)
@@ -173,21 +188,52 @@ class Network(nn.Module):
 
 
 class EnergyNet(Network):
-    """E(x, s) for x (N, D) and s (N, 1)."""
+    """E(x, s) for x (N, D) and s (N, 1).
 
-    def __init__(self, num_features: int, hidden: Sequence[int], **options: Any) -> None:
+    variance (D,): of the data along its principal axes, of which x are the coordinates; None: E is the network alone.
+    With it, E is the network's output plus the energy of the Gaussian with these variances under noise of level s,
+
+        1/2 sum_d (x_d^2 - v_d) / (v_d + s^2),
+
+    which is known in closed form and 0 on average, at every s; the network learns what is missing. It then sees every
+    coordinate divided by its spread at the highest noise level: axes along which the data spread less than that, of
+    which many columns have many, reach it the weaker the less they spread.
+    """
+
+    variance: Tensor | None
+    scale: Tensor | None
+
+    def __init__(
+        self, num_features: int, hidden: Sequence[int], *, variance: Tensor | None = None, **options: Any
+    ) -> None:
         super().__init__(num_features, hidden, 1, **options)
+        high = self._noise_range[1] if self._noise_range else 1.0
+        self.register_buffer("variance", None if variance is None else variance.clone())
+        self.register_buffer("scale", None if variance is None else torch.rsqrt(variance + high**2), persistent=False)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """As `Network.initialise`; with a base the last layer is 0, so E starts as the Gaussian's and stays near it
+        where there are no data."""
+        super().initialise(generator)
+        if self.variance is not None:
+            self.weights[-1].zero_()
+            self.biases[-1].zero_()
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         """Energies (N,)."""
-        return self._read(self._hidden(self._first(x, s), s)[0])
+        own = self._read(self._hidden(self._first(x, s), s)[0])
+        if self.variance is None:
+            return own
+        return own + 0.5 * ((x.square() - self.variance) / (self.variance + s.square())).sum(dim=1)
 
     def gradient(self, x: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
         """dE/dx (N, D) at x + s z, or at x. Without a graph inside the graph, see `_gradient`."""
-        return self._gradient(self._hidden(self._first(x, s, z), s, num_back=len(x))[1])
+        own = self._gradient(self._hidden(self._first(x, s, z), s, num_back=len(x))[1])
+        return own if self.variance is None else own + self._base_gradient(x if z is None else x + s * z, s)
 
     def noisy_and_clean(self, x: Tensor, s: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """dE/dx (N, D) at x + s z and E (N,) at x, both at s, in one pass."""
+        """dE/dx (N, D) at x + s z, and the network's part of E (N,) at x, both at s, in one pass."""
         n = len(x)
         with self.cast_once():
             clean = self._first(x, s)
@@ -195,12 +241,17 @@ class EnergyNet(Network):
             entry = self.exact if self.gains else self.precision  # a LayerNorm comes before the first rounding
             h = torch.cat([noisy.to(entry), clean.to(entry)])
             activations, steps = self._hidden(h, torch.cat([s, s]), num_back=n)
-            return self._gradient(steps), self._last(activations[n:]).squeeze(1)
+            gradient, energy = self._gradient(steps), self._last(activations[n:]).squeeze(1)
+        return gradient if self.variance is None else gradient + self._base_gradient(x + s * z, s), energy
 
     def energies(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Energies (N, L) of rows x (N, D) at each level of sigma (L,)."""
         h, s = self._at_levels(x, sigma)
-        return self._read(self._hidden(h, s)[0]).view(len(x), len(sigma))
+        own = self._read(self._hidden(h, s)[0]).view(len(x), len(sigma))
+        if self.variance is None:
+            return own
+        precision = 1 / (self.variance[:, None] + sigma.square())  # (D, L)
+        return own + 0.5 * (x.square() @ precision - self.variance @ precision)
 
     def score_norms(self, x: Tensor, sigma: Tensor) -> Tensor:
         """|| dE/dx ||^2 (N, L) of rows x (N, D) at each level of sigma (L,)."""
@@ -209,13 +260,23 @@ class EnergyNet(Network):
     def gradients(self, x: Tensor, sigma: Tensor) -> Tensor:
         """dE/dx (N, L, D) of rows x (N, D) at each level of sigma (L,)."""
         h, s = self._at_levels(x, sigma)
-        gradients = self._gradient(self._hidden(h, s, num_back=len(h))[1])
-        return gradients.view(len(x), len(sigma), x.shape[1])
+        own = self._gradient(self._hidden(h, s, num_back=len(h))[1]).view(len(x), len(sigma), x.shape[1])
+        return own if self.variance is None else own + self._base_gradient(x[:, None, :], sigma[:, None])
+
+    def _base_gradient(self, x: Tensor, s: Tensor) -> Tensor:
+        """Of the Gaussian's energy; x (..., D) and s (..., 1) of matching shapes."""
+        gradient: Tensor = x / (cast(Tensor, self.variance) + s.square())
+        return gradient
+
+    def data_weight(self) -> Tensor:
+        """The first layer's weights of the data (H, D), for coordinates as they are."""
+        weight = super().data_weight()
+        return weight if self.scale is None else weight * self.scale
 
     def _at_levels(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The first layer's output (N * L, H) and s (N * L, 1); the data's part is computed once for all levels."""
         of_x = self._of_data(x).to(self.precision)[:, None, :]  # rounded alike for all levels
-        h = of_x + (sigma[:, None] * self.weights[0][:, -1]).to(self.precision)  # (N, L, H)
+        h = of_x + (self.noise_input(sigma)[:, None] * self.weights[0][:, -1]).to(self.precision)  # (N, L, H)
         return h.flatten(0, 1), sigma.repeat(len(x))[:, None]
 
     def _read(self, activations: Tensor) -> Tensor:

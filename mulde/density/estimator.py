@@ -16,19 +16,20 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mulde.density.aggregate import Aggregate
+from mulde.density.axes import PrincipalAxes
 from mulde.density.base import Density, plain
 from mulde.density.checkpoint import Checkpoint, fingerprint
 from mulde.density.devices import PRECISIONS, fits_on, products_in
 from mulde.density.energy import EnergyNet, ScoreNet
 from mulde.density.heldout import TrainingResult
 from mulde.density.limits import Limits
+from mulde.density.mixture import thin
 from mulde.density.noise import sigma_levels
 from mulde.density.options import PRESETS, REMOVED, MuldeOptions, ScoreMatchingOptions
 from mulde.density.reading import read_gradients, read_levels
 from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors, check_rows
-from mulde.density.state import take, under_prefix, with_prefix
+from mulde.density.state import WHITENED, take, take_positive, under_prefix, with_prefix
 from mulde.density.trainer import Training, train
-from mulde.density.whiten import Whitener
 from mulde.devices import choose_device
 from mulde.errors import BundleError, FitError, UsageError
 
@@ -38,7 +39,8 @@ class MuldeDensity(Density):
 
     `fit` standardises rows (N, D) and learns a network E(x, s), which approximates -log q_s(x) + const: q_s is the
     density of the rows under Gaussian noise of standard deviation s (docs/method.md, equations 1 to 4). A row is read
-    at L noise levels (5), and its readings become one score (6): higher = more anomalous.
+    at L noise levels (5), and its readings become one score (6): higher = more anomalous. By default the network only
+    learns what the energy has beyond that of a Gaussian with the covariance of the rows.
 
     Options may be given as a record or by name: `MuldeDensity(MuldeOptions(steps=400))` is `MuldeDensity(steps=400)`.
 
@@ -54,7 +56,8 @@ class MuldeDensity(Density):
         net_: The network.
         sigma_: The noise levels (L,) float64, in standard deviations of the columns.
         aggregate_: What makes one score of L readings.
-        whitener_: The PCA whitening, or None.
+        axes_: What standardised rows are multiplied with to be coordinates along the principal axes, (D, K) float32,
+            where there is a base; or None.
         trained_: Steps done and kept, and the held-out loss.
         device_: Where the network is.
 
@@ -131,9 +134,9 @@ class MuldeDensity(Density):
         rows = self._rows_to_score(X)
         with products_in(self.effective_options.reading_precision):
             gradients = read_gradients(self.net_, rows, self._sigma_there(), self._to_device, self._reading_format)
-        if self.whitener_ is None:
+        if self.axes_ is None:
             return gradients.astype(np.float64)
-        return np.asarray(gradients @ self.whitener_.matrix.T)  # (N, K) (K, D)
+        return np.asarray(gradients.astype(np.float64) @ self.axes_.T)  # (N, K) (K, D)
 
     @property
     def noise_levels(self) -> Float64:
@@ -165,9 +168,11 @@ class MuldeDensity(Density):
     def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
         self.device_ = torch.device(choose_device(self.device))
         options = self.effective_options
-        share = options.whiten
-        self.whitener_ = None if share is None else Whitener.fit(self.standardiser_.apply(rows), share)
-        self._make_net()
+        self.axes_, variance = None, None
+        if options.base == "gaussian":
+            axes = PrincipalAxes.fit(thin(rows, self.seed, "principal axes"), self.standardiser_)
+            self.axes_, variance = axes.matrix, torch.from_numpy(axes.variance)
+        self._make_net(variance)
         self.net_.initialise(torch.Generator().manual_seed(int(self.seed)))
         self.net_.to(self.device_)
         x = torch.from_numpy(self._prepared(rows))
@@ -193,7 +198,7 @@ class MuldeDensity(Density):
         other = copy.copy(self)
         other.options = self._changed(self.options, changes)
         options = other.effective_options
-        other.sigma_ = sigma_levels(options.sigma_low, options.sigma_high, options.num_scales)
+        other.sigma_ = sigma_levels(options.sigma_low, options.sigma_high, options.num_scales, options.spacing)
         other.aggregate_ = other._fit_aggregate(rows, other_rows)
         scores = other._score_training(rows) if other_rows is None else other._score(other_rows)
         other.offset_ = -float(np.quantile(scores, 1 - self.contamination))
@@ -215,47 +220,56 @@ class MuldeDensity(Density):
 
     def _tensors(self) -> Tensors:
         net = {name: value.cpu().numpy() for name, value in self.net_.state_dict().items()}
-        whitener = {} if self.whitener_ is None else self.whitener_.tensors()
-        return (
-            with_prefix("net.", net)
-            | with_prefix("whiten.", whitener)
-            | with_prefix("aggregate.", self.aggregate_.tensors())
-        )
+        axes = {} if self.axes_ is None else {"axes": self.axes_}
+        return with_prefix("net.", net) | axes | with_prefix("aggregate.", self.aggregate_.tensors())
 
     def _learnt(self) -> Meta:
-        return vars(self.trained_) | ({"layer_norm": True} if self.net_.gains else {})
+        was_whitened = self.axes_ is not None and self.effective_options.base == "none"
+        old = {"layer_norm": bool(self.net_.gains), WHITENED: was_whitened}
+        return vars(self.trained_) | {name: True for name, is_so in old.items() if is_so}
 
     def _restore(self, tensors: Tensors, learnt: Meta) -> None:
         options = self.effective_options
-        layer_norm = learnt.pop("layer_norm", False)  # which models of version 0.1 may have
-        if not isinstance(layer_norm, bool):
-            raise BundleError("stored density, layer_norm", expected="true or false", got=repr(layer_norm))
+        old = {name: learnt.pop(name, False) for name in ("layer_norm", WHITENED)}  # which older models may have
+        for name, is_so in old.items():
+            if not isinstance(is_so, bool):
+                raise BundleError(f"stored density, {name}", expected="true or false", got=repr(is_so))
+        layer_norm = old["layer_norm"]
         self.trained_ = TrainingResult.of(learnt)
         self.device_ = torch.device(choose_device(self.device))
-        whitening = under_prefix("whiten.", tensors)
-        self.whitener_ = None if options.whiten is None else Whitener.from_tensors(whitening, self.n_features_in_)
+        columns, self.axes_, variance = self.n_features_in_, None, None
+        if options.base == "gaussian":
+            self.axes_ = take(tensors, "axes", np.float32, (columns, columns))
+            variance = torch.tensor(take_positive(tensors, "net.variance", (columns,), np.float32))
+        elif old[WHITENED]:
+            name = "axes" if "axes" in tensors else "whiten.matrix"
+            self.axes_ = take(tensors, name, np.float64, (columns, None))
         with torch.device("meta"):  # sizes alone: a state that asks for more than it holds takes no memory
-            self._make_net(layer_norm)
+            self._make_net(variance, layer_norm)
         arrays = {
             name: take(tensors, f"net.{name}", np.float32, tuple(value.shape))
             for name, value in self.net_.state_dict().items()
         }
-        self._make_net(layer_norm)
+        self._make_net(variance, layer_norm)
         self.net_.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
         self.net_.to(self.device_)
         aggregate = under_prefix("aggregate.", tensors)
         self.aggregate_ = Aggregate.from_tensors(options.aggregate, aggregate, options.num_scales)
 
-    def _make_net(self, layer_norm: bool = False) -> None:
+    def _make_net(self, variance: Tensor | None, layer_norm: bool = False) -> None:
+        """variance: of the rows along their axes, where there is a base."""
         options = self.effective_options
-        self.sigma_ = sigma_levels(options.sigma_low, options.sigma_high, options.num_scales)
-        columns = self.n_features_in_ if self.whitener_ is None else self.whitener_.matrix.shape[1]
+        self.sigma_ = sigma_levels(options.sigma_low, options.sigma_high, options.num_scales, options.spacing)
+        base: dict[str, Any] = {}
+        if variance is not None:
+            base = {"variance": variance, "noise_range": (options.sigma_low, options.sigma_high)}
         self.net_ = self.NET(
-            columns,
+            self.n_features_in_ if self.axes_ is None else self.axes_.shape[1],
             options.hidden,
             layer_norm=layer_norm,
             sigma_everywhere=options.sigma_everywhere,
             precision=PRECISIONS[options.precision],
+            **base,
         )
 
     def _training(self, num_rows: int) -> Training:
@@ -266,10 +280,10 @@ class MuldeDensity(Density):
         return Training(**{field.name: chosen[field.name] for field in fields(Training)})
 
     def _prepared(self, rows: Rows) -> Float32:
-        """Rows as the network takes them: standardised and, if asked for, whitened, (N, K) float32."""
-        if self.whitener_ is None:
+        """Rows as the network takes them: standardised, and along the principal axes where there is a base, (N, K)."""
+        if self.axes_ is None:
             return self.standardiser_.apply(rows, np.float32)
-        return (self.standardiser_.apply(rows) @ self.whitener_.matrix).astype(np.float32)
+        return np.asarray(self.standardiser_.apply(rows, self.axes_.dtype) @ self.axes_, np.float32)
 
     def _read(self, rows: Rows, indicator: str) -> Float32:
         with products_in(self.effective_options.reading_precision):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mulde.density.energy import EnergyNet, ScoreNet
 from mulde.density.estimator import MuldeDensity
-from mulde.density.options import MsmaOptions, MuldeOptions, ScoreMatchingOptions
+from mulde.density.options import PAPER_SIZES, MsmaOptions, MuldeOptions, ScoreMatchingOptions
 from mulde.density.rows import Float32, Rows
 from mulde.errors import UsageError
 
@@ -24,6 +25,7 @@ class MsmaDensity(MuldeDensity):
     kind: ClassVar[str] = "msma"
     OPTIONS: ClassVar[type[ScoreMatchingOptions]] = MsmaOptions
     NET: ClassVar[type[EnergyNet] | type[ScoreNet]] = ScoreNet
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"fast": {}, "paper": PAPER_SIZES}
 
     @property
     def effective_options(self) -> MuldeOptions:
@@ -31,7 +33,7 @@ class MsmaDensity(MuldeDensity):
         options = MsmaOptions() if self.options is None else self.options
         if not isinstance(options, MsmaOptions):
             raise UsageError("options", expected="MsmaOptions or None", got=type(options).__name__)
-        return MuldeOptions(**vars(options), beta=0.0, indicator="score_norm")
+        return MuldeOptions(**vars(options), base="none", beta=0.0, indicator="score_norm")
 
     def energies(self, X: ArrayLike) -> Float32:
         """There are none: raises UsageError."""

@@ -1,4 +1,4 @@
-"""The noise levels: drawn log-uniformly to train, linearly spaced to read (docs/method.md, equations 1 and 5)."""
+"""The noise levels: drawn log-uniformly to train, evenly spaced to read (docs/method.md, equations 1 and 5)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from torch import Tensor
 
 from mulde.density.rows import Float64
 
+SPACINGS = ("linear", "log")
+
 
 def log_uniform(u: Tensor, low: float, high: float) -> Tensor:
     """s = exp(U(ln low, ln high)) for u uniform in 0..1 (equation 1)."""
     return torch.exp(math.log(low) + u * (math.log(high) - math.log(low)))
 
 
-def sigma_levels(low: float, high: float, num_scales: int) -> Float64:
-    """The L levels at which the energy is read, (L,) float64, linearly spaced, both ends included."""
-    return np.linspace(low, high, num_scales, dtype=np.float64)
+def sigma_levels(low: float, high: float, num_scales: int, spacing: str = "linear") -> Float64:
+    """The L levels at which the energy is read, (L,) float64, spaced as one of `SPACINGS` says, both ends included."""
+    space = np.geomspace if spacing == "log" else np.linspace
+    return np.asarray(space(low, high, num_scales), dtype=np.float64)
 
 
 def draw_noise(

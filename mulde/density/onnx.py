@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mulde import __version__
@@ -58,8 +59,8 @@ class _Graph:
 def to_onnx(density: Density, metadata: Mapping[str, str] | None = None) -> bytes:
     """The density as an ONNX file: rows (n, D) float32 -> anomaly_score (n,) float64, readings (n, L) float32.
 
-    readings: the indicator at the L levels, what the aggregate takes. n is free. Standardising, whitening and the
-    aggregate are computed in float64, the network in float32. Rows are not checked; they must be finite. metadata:
+    readings: the indicator at the L levels, what the aggregate takes. n is free. Standardising and the aggregate are
+    computed in float64, all else in float32. Rows are not checked; they must be finite. metadata:
     entries to add to the file's own. Raises UsageError for a density that is not fitted, has no network or reads it in
     fewer digits, and without the package onnx.
     """
@@ -98,8 +99,9 @@ def _standardised(graph: _Graph, wide: str, standardiser: Standardiser) -> str:
 def _prepared(graph: _Graph, rows: str, density: MuldeDensity) -> str:
     """Rows as the network takes them, (n, K) float32."""
     x = _standardised(graph, graph.op("Cast", rows, to=_DOUBLE), density.standardiser_)
-    if density.whitener_ is not None:
-        x = graph.op("MatMul", x, density.whitener_.matrix)
+    if density.axes_ is not None:
+        kind = _FLOAT if density.axes_.dtype == np.float32 else _DOUBLE
+        x = graph.op("MatMul", graph.op("Cast", x, to=kind), density.axes_)
     return graph.op("Cast", x, to=_FLOAT)
 
 
@@ -115,29 +117,49 @@ class _Layer:
 
 def _readings(graph: _Graph, x: str, density: MuldeDensity) -> str:
     """The indicator (n, L) float32 of prepared rows (n, K)."""
-    net = density.net_
-    layers = _hidden(graph, x, net, density.sigma_.astype(np.float32))
+    net, sigma = density.net_, density.sigma_.astype(np.float32)
+    layers = _hidden(graph, x, net, _array(net.noise_input(torch.from_numpy(sigma))))
     if isinstance(net, EnergyNet) and density.effective_options.indicator == "score_norm":
-        return _sum_of_squares(graph, _gradient(graph, net, layers))
+        return _sum_of_squares(graph, _with_base_gradient(graph, net, _gradient(graph, net, layers), x, sigma))
     activations = _activations(graph, layers[-1])
     last = graph.op("Add", graph.op("MatMul", activations, _array(net.weights[-1]).T), _array(net.biases[-1]))
     if isinstance(net, EnergyNet):
-        return graph.op("Squeeze", last, np.array([2]))
+        return _with_base(graph, net, graph.op("Squeeze", last, np.array([2])), x, sigma)
     return graph.op("Sqrt", _sum_of_squares(graph, last))  # of MSMA
 
 
-def _hidden(graph: _Graph, x: str, net: Network, sigma: Float32) -> list[_Layer]:
-    """The hidden layers from first to last; the first layer's data part is computed once."""
-    first = _array(net.weights[0])
-    h = graph.op("Gemm", x, np.ascontiguousarray(first[:, :-1]), _array(net.biases[0]), transB=1)
-    h = graph.op("Add", graph.op("Unsqueeze", h, np.array([1])), sigma[:, None] * first[:, -1])
+def _with_base(graph: _Graph, net: EnergyNet, energies: str, x: str, sigma: Float32) -> str:
+    """Energies (n, L) with those of the Gaussian, as `EnergyNet.energies`."""
+    if net.variance is None:
+        return energies
+    variance = _array(net.variance)
+    precision = 1 / (variance[:, None] + np.square(sigma))  # (K, L)
+    squares = graph.op("MatMul", graph.op("Mul", x, x), precision)
+    base = graph.op("Mul", graph.op("Sub", squares, variance @ precision), _number(0.5))
+    return graph.op("Add", energies, base)
+
+
+def _with_base_gradient(graph: _Graph, net: EnergyNet, gradient: str, x: str, sigma: Float32) -> str:
+    """Gradients (n, L, K) with those of the Gaussian, as `EnergyNet.gradients`."""
+    if net.variance is None:
+        return gradient
+    variance = _array(net.variance) + np.square(sigma)[:, None]  # (L, K)
+    return graph.op("Add", gradient, graph.op("Div", graph.op("Unsqueeze", x, np.array([1])), variance))
+
+
+def _hidden(graph: _Graph, x: str, net: Network, level: Float32) -> list[_Layer]:
+    """The hidden layers from first to last; the first layer's data part is computed once. level (L,): how the noise
+    levels enter the network."""
+    h = graph.op("Gemm", x, np.ascontiguousarray(_array(net.data_weight())), _array(net.biases[0]), transB=1)
+    of_noise = level[:, None] * _array(net.weights[0])[:, -1]
+    h = graph.op("Add", graph.op("Unsqueeze", h, np.array([1])), of_noise)
     layers: list[_Layer] = []
     for i in range(len(net.hidden)):
         if i:
             a = _activations(graph, layers[-1])
             h = graph.op("Add", graph.op("MatMul", a, _array(net.weights[i]).T), _array(net.biases[i]))
             if len(net.sigma_weights):
-                h = graph.op("Add", h, sigma[:, None] * _array(net.sigma_weights[i - 1]))
+                h = graph.op("Add", h, level[:, None] * _array(net.sigma_weights[i - 1]))
         centred = rstd = ""
         if len(net.gains):
             h = graph.op("Sub", h, _mean(graph, h))
@@ -169,8 +191,8 @@ def _gradient(graph: _Graph, net: Network, layers: list[_Layer]) -> str:
             along = graph.op("Mul", layer.centred, _mean(graph, graph.op("Mul", delta, layer.centred)))
             delta = graph.op("Sub", graph.op("Sub", delta, _mean(graph, delta)), along)
             delta = graph.op("Mul", delta, layer.rstd)
-        weight = _array(net.weights[i])
-        delta = graph.op("MatMul", delta, weight if i else np.ascontiguousarray(weight[:, :-1]))
+        weight = _array(net.weights[i] if i else net.data_weight())
+        delta = graph.op("MatMul", delta, np.ascontiguousarray(weight))
     return str(delta)
 
 

@@ -11,33 +11,45 @@ import numpy as np
 from mulde.density.aggregate import AGGREGATES
 from mulde.density.devices import PRECISIONS
 from mulde.density.limits import Limits, check_choice, check_known, check_number, check_numbers
+from mulde.density.noise import SPACINGS
 from mulde.density.reading import INDICATORS
 from mulde.density.trainer import SCHEDULES
 from mulde.errors import UsageError
 
+PAPER_SIZES: Mapping[str, Any] = {
+    "hidden": (4096, 4096),
+    "steps": None,
+    "epochs": 1000,
+    "batch_size": 2048,
+    "lr": 4e-5,
+    "schedule": "constant",
+}
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fast": {},
     "paper": {
-        "hidden": (4096, 4096),
-        "steps": None,
-        "epochs": 1000,
-        "batch_size": 2048,
-        "lr": 4e-5,
-        "schedule": "constant",
+        **PAPER_SIZES,
+        "base": "none",
+        "beta": 0.1,
+        "sigma_low": 1e-3,
+        "spacing": "linear",
+        "aggregate": "mixture",
     },
 }
-"""Named sizes: what differs from the defaults, which are "fast".
+"""Named settings of MULDE: what differs from the defaults, which are "fast"; "paper" is the paper's own.
 
-"fast" was chosen by held-out L_dsm on the toy set and on random mixtures of 8, 34 and 512 columns, at equal time: small
-batches and many steps beat large ones, three layers beat two, and many columns need a wide first layer.
+The sizes of "fast" were chosen by held-out L_dsm on the toy set and on random mixtures of 8, 34 and 512 columns, at
+equal time: small batches and many steps beat large ones, three layers beat two, and many columns need a wide first
+layer. How the rest was chosen: docs/density.md.
 """
 REMOVED = {
     "layer_norm": "no measured result uses a LayerNorm",
     "dropout": "no measured result uses dropout",
     "clip_gradient": "no measured result uses clipping",
     "compile": "no measured result uses torch.compile",
+    "whiten": 'base="gaussian" has taken its place: rows are seen along their principal axes',
 }
-"""Options of version 0.1, and why they left. Models that carry them are still read (`state.py`)."""
+"""Options of earlier versions, and why they left. Models that carry them are still read (`state.py`)."""
+BASES = ("gaussian", "none")
 _MAX_LAYERS = 64
 
 
@@ -58,7 +70,8 @@ class ScoreMatchingOptions:
             training runs to its end, and the last weights are kept.
         sigma_low: Lowest noise level, in standard deviations of the columns.
         sigma_high: Highest noise level, likewise.
-        num_scales: How many levels L are read, linearly spaced from `sigma_low` to `sigma_high`, both included.
+        num_scales: How many levels L are read, from `sigma_low` to `sigma_high`, both included.
+        spacing: How they are spaced: "log", as the levels of the training are drawn, or "linear".
         aggregate: What makes one score of the L readings of a row: "max", "median", "mean" (of standardised readings)
             or "mixture" (negative log-likelihood under Gaussians fitted to the readings of the training rows).
         components: Most Gaussians in that mixture; None: the number that makes held-out rows likeliest.
@@ -78,6 +91,7 @@ class ScoreMatchingOptions:
     sigma_low: float = 1e-3
     sigma_high: float = 1.0
     num_scales: int = 16
+    spacing: str = "linear"
     aggregate: str = "mixture"
     components: int | None = 5
     precision: str = "float32"
@@ -95,6 +109,7 @@ class ScoreMatchingOptions:
     OPTIONAL: ClassVar[Limits] = {"steps": (1, 10**9), "epochs": (1, 10**9), "components": (1, 1000)}
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "schedule": SCHEDULES,
+        "spacing": SPACINGS,
         "aggregate": AGGREGATES,
         "precision": tuple(PRECISIONS),
     }
@@ -154,24 +169,29 @@ class MuldeOptions(ScoreMatchingOptions):
     The attributes of `ScoreMatchingOptions`, and:
 
     Attributes:
-        beta: Weight of the regulariser E(x, s)^2 / 2 on clean rows (eq. 5), which aligns the levels.
+        base: What the network's output is added to: "gaussian", the energy of a Gaussian with the covariance of the
+            training rows under noise of the same level, in closed form; or "none", as in the paper.
+        beta: Weight of the regulariser E(x, s)^2 / 2 on clean rows (eq. 5), which aligns the levels; with a base, E is
+            the network's part of the energy.
         sigma_everywhere: Whether the noise level enters every layer, not the first alone.
-        whiten: PCA whitening of the standardised columns that keeps this share of their variance; None: none.
         indicator: What is read at each level: "energy", E(x, s), or "score_norm", || dE/dx ||^2.
         reading_precision: Number format of the products when rows are scored. The levels are almost collinear, so a
             mixture over them follows the rounding: read in "bfloat16" only with another aggregate.
     """
 
-    beta: float = 0.1
+    sigma_low: float = 0.03
+    spacing: str = "log"
+    aggregate: str = "mean"
+    base: str = "gaussian"
+    beta: float = 0.01
     sigma_everywhere: bool = False
-    whiten: float | None = None
     indicator: str = "energy"
     reading_precision: str = "float32"
 
     LIMITS: ClassVar[Limits] = {**ScoreMatchingOptions.LIMITS, "beta": (0.0, 1e6)}
-    OPTIONAL: ClassVar[Limits] = {**ScoreMatchingOptions.OPTIONAL, "whiten": (1e-3, 1.0)}
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **ScoreMatchingOptions.CHOICES,
+        "base": BASES,
         "indicator": tuple(INDICATORS),
         "reading_precision": tuple(PRECISIONS),
     }

@@ -66,14 +66,14 @@ def _in_parts(
     precision: torch.dtype | None,
 ) -> Float32:
     """What `read` makes of (n, K), (n, num_columns), for all rows."""
-    size = rows_at_a_time(net, num_scales)
+    size, device = rows_at_a_time(net, num_scales), next(net.parameters()).device
     out = np.empty((len(rows), num_columns), np.float32)
     with torch.inference_mode(), net.cast_once(precision):
         for part in parts(len(rows), size):
-            x = prepare(rows[part])
-            padded = x.new_zeros(_padded_size(len(x), size, x.device), x.shape[1])
-            padded[: len(x)] = x
-            out[part] = read(padded)[: len(x)].cpu().numpy()
+            some = rows[part]
+            padded = np.zeros((_padded_size(len(some), size, device), rows.shape[1]), rows.dtype)
+            padded[: len(some)] = some
+            out[part] = read(prepare(padded))[: len(some)].cpu().numpy()
     return out
 
 

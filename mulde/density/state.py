@@ -11,7 +11,7 @@ from mulde import __version__
 from mulde.density.rows import Meta, Tensors
 from mulde.errors import BundleError
 
-VERSION = 3
+VERSION = 4
 _MAX_SHOWN = 20
 _NOT_YET_IN_1: dict[str, dict[str, Any]] = {
     "mulde": {
@@ -27,6 +27,13 @@ _NOT_YET_IN_1: dict[str, dict[str, Any]] = {
     "neighbours": {"contamination": 0.01, "engine": "sklearn"},
 }
 """Settings that came with version 2, per density of version 1, at the value that means what version 1 did."""
+_NOT_YET_IN_3: dict[str, dict[str, Any]] = {
+    "mulde": {"base": "none", "spacing": "linear"},
+    "msma": {"spacing": "linear"},
+}
+"""Likewise, settings that came with version 4."""
+WHITENED = "whitened"
+"""Learnt fact: the network takes whitened rows. Up to version 3 a setting, `whiten`, asked for it."""
 _ONLY_UP_TO_2 = ("layer_norm", "dropout", "clip_gradient", "compile")
 """Settings that version 3 has no more. Only the first changes a score: it is kept among the learnt facts."""
 _SCHEDULES_UP_TO_2 = {"cosine": "linear", "step": "constant"}
@@ -58,6 +65,10 @@ def read_meta(meta: Meta, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         settings = {name: value for name, value in settings.items() if name not in _ONLY_UP_TO_2}
         if settings.get("schedule") in ("cosine", "step"):
             settings["schedule"] = _SCHEDULES_UP_TO_2[settings["schedule"]]
+    if version <= 3:
+        settings = _NOT_YET_IN_3.get(kind, {}) | settings
+        if settings.pop("whiten", None) is not None:
+            learnt = learnt | {WHITENED: True}
     return dict(settings), dict(learnt)
 
 
@@ -92,9 +103,11 @@ def take(tensors: Tensors, name: str, dtype: DTypeLike, shape: tuple[int | None,
     return array
 
 
-def take_positive(tensors: Tensors, name: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """`take` of float64, refused unless every number is above 0."""
-    array = take(tensors, name, np.float64, shape)
+def take_positive(
+    tensors: Tensors, name: str, shape: tuple[int | None, ...], dtype: DTypeLike = np.float64
+) -> NDArray[Any]:
+    """`take`, refused unless every number is above 0."""
+    array = take(tensors, name, dtype, shape)
     if not (array > 0).all():
         raise BundleError(f"stored density, {name}", expected="numbers above 0", got=f"{array.min()}")
     return array

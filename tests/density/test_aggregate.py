@@ -5,6 +5,7 @@ import pytest
 from sklearn.mixture import GaussianMixture
 
 from mulde.density.aggregate import AGGREGATES, Aggregate
+from mulde.density.options import MuldeOptions
 
 
 def energies(n=400, num_scales=16, seed=0):
@@ -69,6 +70,27 @@ def test_any_number_of_rows_and_levels(name, n, num_scales):
         assert np.isfinite(scores).all()
     again = Aggregate.from_tensors(name, fitted.tensors(), num_scales)
     assert (again.score(x) == fitted.score(x)).all()
+
+
+@pytest.mark.parametrize("name", [name for name in AGGREGATES if name != "mixture"])
+def test_energy_added_at_any_level_never_lowers_the_score(name):
+    """What a density of the levels cannot promise: there, less energy than usual is as unlikely as more."""
+    assert MuldeOptions().aggregate != "mixture"
+    x, rng = energies(), np.random.default_rng(1)
+    fitted = Aggregate.fit(name, x, 5, 0)
+    there = energies(300, seed=2) + rng.normal(0, 20, (300, 16)).astype(np.float32)
+    for added in (1e-3, 1.0, 1e3):
+        for level in range(16):
+            more = there.copy()
+            more[:, level] += np.float32(added)
+            assert (fitted.score(more) >= fitted.score(there)).all()
+
+
+def test_a_mixture_over_the_levels_lowers_the_score_where_it_should_not():
+    x = energies()
+    fitted = Aggregate.fit("mixture", x, 1, 0)
+    low = np.float32(x.mean(axis=0) - 5 * x.std(axis=0))[None]
+    assert fitted.score(low) > fitted.score(x.mean(axis=0)[None])
 
 
 @pytest.mark.parametrize("name", AGGREGATES)

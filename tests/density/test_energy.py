@@ -1,5 +1,8 @@
 """The closed-form gradient against autograd and finite differences."""
 
+import copy
+import math
+
 import pytest
 import torch
 from torch.nn import functional
@@ -9,6 +12,8 @@ from mulde.density.noise import sigma_levels
 
 
 def make(num_features, hidden, dtype, seed=0, kind=EnergyNet, **options):
+    if options.get("variance"):
+        options = options | {"variance": torch.linspace(4, 0.1, num_features, dtype=dtype), "noise_range": RANGE}
     net = kind(num_features, hidden, **options)
     generator = torch.Generator().manual_seed(seed)
     net.initialise(generator)
@@ -19,7 +24,19 @@ def make(num_features, hidden, dtype, seed=0, kind=EnergyNet, **options):
 
 
 def plain_energy(net, x, s):
-    """E(x, s) as the paper draws it, by torch's own layers."""
+    """E(x, s) as the paper draws it, by torch's own layers, and with a base the energy of the Gaussian."""
+    base = 0.0
+    variance = getattr(net, "variance", None)
+    if variance is not None:
+        noisy = torch.distributions.Normal(torch.zeros_like(variance), (variance + s**2).sqrt())  # (N, D)
+        at_one_spread = noisy.log_prob(variance.sqrt().expand_as(x))
+        base = (at_one_spread - noisy.log_prob(x)).sum(dim=1)
+        low, high = RANGE
+        x, s = x / (variance + high**2).sqrt(), 2 * (s.log() - math.log(low)) / (math.log(high) - math.log(low)) - 1
+    return base + plain_network(net, x, s)
+
+
+def plain_network(net, x, s):
     h = torch.cat([x, s], dim=1)
     for i, (weight, bias) in enumerate(list(zip(net.weights, net.biases, strict=True))[:-1]):
         h = functional.linear(h, weight, bias)
@@ -32,13 +49,30 @@ def plain_energy(net, x, s):
     return out[:, 0] if isinstance(net, EnergyNet) else out
 
 
-VARIANTS = [{}, {"layer_norm": True}, {"sigma_everywhere": True}, {"layer_norm": True, "sigma_everywhere": True}]
+RANGE = (0.03, 2.0)
+VARIANTS = [
+    {},
+    {"layer_norm": True},
+    {"sigma_everywhere": True},
+    {"layer_norm": True, "sigma_everywhere": True},
+    {"variance": True},
+    {"variance": True, "sigma_everywhere": True},
+]
 
 
 def points(n, d, dtype):
     generator = torch.Generator().manual_seed(1)
     x = 2 * torch.randn(n, d, generator=generator, dtype=dtype)
     return x, torch.rand(n, 1, generator=generator, dtype=dtype)
+
+
+def without_network(net):
+    """The same energy with the network's part 0."""
+    bare = copy.deepcopy(net)
+    with torch.no_grad():
+        bare.weights[-1].zero_()
+        bare.biases[-1].zero_()
+    return bare
 
 
 SHAPES = [(1, (8,)), (3, (16, 8)), (2, (7, 9, 11)), (40, (64, 64, 64, 64))]
@@ -53,7 +87,7 @@ def test_energy_and_gradient_equal_autograd(num_features, hidden, dtype, toleran
     x.requires_grad_()
     expected = plain_energy(net, x, s)
     (expected_gradient,) = torch.autograd.grad(expected.sum(), x)
-    torch.testing.assert_close(net(x.detach(), s), expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(net(x.detach(), s), expected, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(net.gradient(x.detach(), s), expected_gradient, rtol=tolerance, atol=tolerance)
 
 
@@ -66,7 +100,8 @@ def test_noisy_and_clean_rows_equal_two_plain_passes(options):
     (expected,) = torch.autograd.grad(plain_energy(net, noisy, s).sum(), noisy)
     gradient, energy = net.noisy_and_clean(x, s, z)
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(energy, plain_energy(net, x, s), rtol=1e-10, atol=1e-10)
+    own = plain_energy(net, x, s) - plain_energy(without_network(net), x, s)
+    torch.testing.assert_close(energy, own, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(net.gradient(x, s, z), expected, rtol=1e-10, atol=1e-10)
 
 
@@ -86,7 +121,7 @@ def test_gradient_equals_finite_differences(num_features, hidden, options):
     torch.testing.assert_close(net.gradient(x, s), numeric, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("options", VARIANTS)
+@pytest.mark.parametrize("options", [v for v in VARIANTS if "variance" not in v])
 def test_the_score_network_is_its_own_gradient(options):
     net = make(3, (16, 8), torch.float64, kind=ScoreNet, **options)
     x, s = points(20, 3, torch.float64)
@@ -98,6 +133,22 @@ def test_the_score_network_is_its_own_gradient(options):
     sigma = torch.tensor([0.1, 0.7], dtype=torch.float64)
     norms = torch.stack([plain_energy(net, x, v.expand(20, 1)).square().sum(1) for v in sigma], dim=1)
     torch.testing.assert_close(net.score_norms(x, sigma), norms)
+
+
+def test_the_base_is_the_energy_of_the_gaussian_and_0_on_average():
+    """Of rows from that Gaussian: E - const = -log N(x; 0, v + s^2) at every level, its mean over the rows 0."""
+    net = without_network(make(3, (8,), torch.float64, variance=True))
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(200_000, 3, generator=generator, dtype=torch.float64) * net.variance.sqrt()
+    sigma = torch.tensor([0.03, 0.3, 2.0], dtype=torch.float64)
+    energies = net.energies(x, sigma)
+    torch.testing.assert_close(energies.mean(dim=0), torch.zeros(3, dtype=torch.float64), rtol=0, atol=0.01)
+    for level, s in enumerate(sigma):
+        density = torch.distributions.MultivariateNormal(
+            torch.zeros(3, dtype=torch.float64), torch.diag(net.variance + s**2)
+        )
+        gap = energies[:, level] + density.log_prob(x)
+        torch.testing.assert_close(gap, gap[:1].expand_as(gap), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("s", [1e-3, 0.1, 1.0])

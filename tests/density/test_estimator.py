@@ -5,9 +5,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from mulde.density.axes import PrincipalAxes
 from mulde.density.estimator import MuldeDensity
 from mulde.density.options import PRESETS, MsmaOptions, MuldeOptions
 from mulde.density.registry import build_density
+from mulde.density.standardise import Standardiser
 from mulde.errors import BundleError, UsageError
 
 TINY = {"hidden": (16, 16), "steps": 30, "batch_size": 64}
@@ -153,7 +155,8 @@ def test_a_state_with_other_learnt_facts_is_refused(fitted):
     "options",
     [
         {"sigma_everywhere": True},
-        {"whiten": 0.9},
+        {"base": "none"},
+        {"spacing": "linear", "aggregate": "mixture"},
         {"ema": 0.9},
         {"schedule": "constant"},
         {"precision": "bfloat16"},
@@ -184,15 +187,26 @@ def test_score_norms_are_the_squared_slope_of_the_energies():
     np.testing.assert_allclose(density.score_norms(x), np.square(slopes).sum(axis=0), rtol=0.05, atol=1e-3)
 
 
-def test_whitening_makes_scores_blind_to_how_the_columns_are_mixed():
-    mix = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, -3.0], [0.5, 0.0, 1.0]])
-    x, there = rows(400).astype(np.float64), rows(100, seed=3).astype(np.float64)
-    for whiten, blind in ((1.0, True), (None, False)):
-        density = MuldeDensity(**TINY, whiten=whiten).fit(x)
-        net_sees = density._prepared(there)
-        mixed = MuldeDensity(**TINY, whiten=whiten).fit(x @ mix)._prepared(there @ mix)
-        distances = [np.linalg.norm(seen[:, None] - seen[None], axis=2) for seen in (net_sees, mixed)]
-        assert np.allclose(*distances, rtol=1e-3, atol=1e-3) == blind
+def test_with_the_base_an_untrained_network_is_the_mahalanobis_distance():
+    """One step at a vanishing learning rate leaves the network's part as it was drawn, which is small beside it."""
+    x, there = rows(4000).astype(np.float64), 3 * rows(200, seed=3).astype(np.float64)
+    density = MuldeDensity(**TINY | {"steps": 1, "lr": 1e-9}, sigma_low=1e-3, sigma_high=1e-3, num_scales=1).fit(x)
+    away = there - x.mean(axis=0)
+    distance = np.einsum("ni,ij,nj->n", away, np.linalg.inv(np.cov(x.T)), away)
+    assert np.corrcoef(density.energies(there)[:, 0], distance)[0, 1] > 0.999
+
+
+def test_mixing_the_columns_by_a_rotation_changes_nothing_that_the_network_sees():
+    """Standardised columns of equal spread, so that standardising does not undo the rotation."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 3)) @ np.diag([3.0, 1.0, 0.3])
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    seen = []
+    for mixed in (x, x @ turn):
+        scale = np.ones(3)
+        axes = PrincipalAxes.fit(mixed, Standardiser(mixed.mean(axis=0), scale))
+        seen.append(np.abs((mixed - mixed.mean(axis=0)) @ axes.matrix))  # the sign of an axis is a convention
+    np.testing.assert_allclose(*seen, rtol=1e-3, atol=1e-3)
 
 
 def test_predict_calls_its_share_of_the_held_out_rows_outliers():

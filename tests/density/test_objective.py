@@ -10,7 +10,7 @@ from mulde.density.noise import draw_noise, fixed_noise, log_uniform, sigma_leve
 from mulde.density.objective import dsm_per_row, dsm_rows, loss_per_row
 from mulde.density.toy import STD, draw_toy_set, toy_truth
 
-from .test_energy import VARIANTS, make, plain_energy
+from .test_energy import VARIANTS, make, plain_energy, without_network
 
 
 def slow_loss(net, x, s, z, beta):
@@ -21,7 +21,8 @@ def slow_loss(net, x, s, z, beta):
         (g,) = torch.autograd.grad(energy.sum(), noisy, create_graph=True)
         target = (noisy.detach() - xi) / si**2
         dsm.append(0.5 * si**2 * sum((g[j] - target[j]) ** 2 for j in range(len(xi))))
-        reg.append(0.5 * beta * plain_energy(net, xi[None], si[None]) ** 2)
+        base = plain_energy(without_network(net), xi[None], si[None])  # 0 without a base
+        reg.append(0.5 * beta * (plain_energy(net, xi[None], si[None]) - base) ** 2)
     return torch.stack(dsm).mean(), torch.stack(reg).mean()
 
 
@@ -81,6 +82,7 @@ def test_sigma_is_log_uniform_and_the_levels_are_linear():
     assert float(z.std()) == pytest.approx(1, abs=0.02)
     np.testing.assert_allclose(sigma_levels(0.001, 1.0, 16), [0.001 + 0.0666 * i for i in range(16)])
     assert sigma_levels(0.001, 1.0, 1).tolist() == [0.001]
+    np.testing.assert_allclose(sigma_levels(0.001, 1.0, 4, "log"), [0.001, 0.01, 0.1, 1.0])
 
 
 def test_fixed_noise_is_the_same_every_time_and_covers_the_range_evenly():

@@ -55,11 +55,11 @@ NETWORKS = [
     {"layer_norm": True},
     {"sigma_everywhere": True},
     {"layer_norm": True, "sigma_everywhere": True, "hidden": (24,)},
-    {"whiten": 0.9},
+    {"base": "none"},
     {"ema": 0.9},
     {"precision": "tf32"},
     {"indicator": "score_norm"},
-    {"indicator": "score_norm", "hidden": (24,), "whiten": 0.95},
+    {"indicator": "score_norm", "hidden": (24,), "aggregate": "mixture"},
     {"indicator": "score_norm", "layer_norm": True, "sigma_everywhere": True},
     {"kind": "msma"},
 ]

@@ -20,7 +20,12 @@ SETTINGS_OF_1 = {  # the constructors' of version 1, but for the device
     "mixture": "components seed",
     "neighbours": "neighbours max_rows seed",
 }
-SMALL = {"mulde": {"hidden": [4], "steps": 5, "batch_size": 8, "num_scales": 3, "aggregate": "max"}}
+SMALL = {
+    "mulde": {
+        **{"hidden": [4], "steps": 5, "batch_size": 8, "num_scales": 3, "aggregate": "max"},
+        **{"base": "none", "spacing": "linear"},  # all that there was before version 4
+    }
+}
 ROWS = np.random.default_rng(0).normal(size=(30, 2))
 
 
@@ -71,17 +76,19 @@ def test_a_state_of_version_1_has_no_offset_and_says_so(fitted):
 def test_a_newer_version_is_refused_by_name(fitted):
     tensors, meta = fitted.state()
     sentence = (
-        f"stored density {fitted.kind}, version: expected one that mulde {__version__} reads, 1 or 2 or 3, got 4. "
+        f"stored density {fitted.kind}, version: expected one that mulde {__version__} reads, 1 or 2 or 3 or 4, got 5. "
         "Try: upgrade mulde, or train again with this one"
     )
     with pytest.raises(BundleError, match=re.escape(sentence)):
-        density_from_state(tensors, meta | {"version": 4})
+        density_from_state(tensors, meta | {"version": 5})
 
 
 @pytest.mark.parametrize("version", [0, -1, None, "2", 1.5, [1]])
 def test_what_is_no_version_is_refused(fitted, version):
     tensors, meta = fitted.state()
-    with pytest.raises(BundleError, match=rf"reads, 1 or 2 or 3, got {re.escape(repr(version))}\. Try: train again$"):
+    with pytest.raises(
+        BundleError, match=rf"reads, 1 or 2 or 3 or 4, got {re.escape(repr(version))}\. Try: train again$"
+    ):
         density_from_state(tensors, meta | {"version": version})
 
 

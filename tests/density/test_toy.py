@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from mulde.density.aggregate import AGGREGATES, Aggregate
 from mulde.density.estimator import MuldeDensity
-from mulde.density.toy import draw_toy_set, toy_truth
+from mulde.density.toy import STD, draw_toy_set, toy_truth
 
 # s, AUC of -log q_s, AUC of the score norm, lowest L_dsm, from draws of 5,000 points
 METHOD_TABLE = [
@@ -92,9 +92,21 @@ def test_the_learnt_energy_follows_the_exact_one(toy, fitted, s):
 
 def test_the_held_out_loss_is_near_its_minimum(fitted):
     truth = toy_truth()
-    spread = np.exp(np.linspace(np.log(1e-3), 0, 101))
+    spread = np.geomspace(*fitted.sigma_[[0, -1]], 101)
     least = np.mean([truth.lowest_dsm_loss(float(s), num_nodes=40) for s in spread])
     assert least - 0.03 < fitted.trained_.heldout_loss < least + 0.06
+
+
+def test_the_modes_score_lowest(fitted):
+    """By the default reading, as by the exact density: the lowest of a grid lie within a standard deviation of one of
+    the four modes, and every mode scores below all points that are four of them away from all modes."""
+    axis = np.linspace(-5, 5, 201)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    modes = toy_truth(np.zeros(2), np.ones(2)).centres
+    away = np.linalg.norm(grid[:, None] - modes, axis=2).min(axis=1)
+    scores = fitted.anomaly_score(grid)
+    assert (away[np.argsort(scores)[:20]] <= STD).all()
+    assert fitted.anomaly_score(modes).max() < scores[away >= 4 * STD].min()
 
 
 @pytest.mark.parametrize("name", AGGREGATES)

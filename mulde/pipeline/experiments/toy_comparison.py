@@ -49,16 +49,17 @@ class LearntField:
     """The energy that a fitted density learnt, of rows that are standardised already, at any noise level."""
 
     def __init__(self, density: MuldeDensity) -> None:
-        self._net, self._device = cast(EnergyNet, density.net_), density.device_
+        self._net, self._device, self._axes = cast(EnergyNet, density.net_), density.device_, density.axes_
 
     def energy(self, x: Float64, s: float) -> Float64:
         return self._read(x, lambda rows: self._net.energies(rows, rows.new_tensor([s]))[:, 0])
 
     def gradient(self, x: Float64, s: float) -> Float64:
-        return self._read(x, lambda rows: self._net.gradient(rows, rows.new_full((len(rows), 1), s)))
+        along = self._read(x, lambda rows: self._net.gradient(rows, rows.new_full((len(rows), 1), s)))
+        return along if self._axes is None else along @ self._axes.T
 
     def _read(self, x: Float64, read: Callable[[Tensor], Tensor]) -> Float64:
-        rows = torch.from_numpy(x.astype(np.float32))
+        rows = torch.from_numpy((x if self._axes is None else x @ self._axes).astype(np.float32))
         with torch.inference_mode():
             pieces = [read(rows[p].to(self._device)).cpu() for p in parts(len(x), rows_at_a_time(self._net, 1))]
         values: Float64 = torch.cat(pieces).double().numpy()

@@ -29,9 +29,9 @@ DENSITIES: tuple[DensityCandidate, ...] = (
     _line("neighbours, 5", "neighbours", neighbours=5),
     _line("mulde", "mulde"),
     _line("mulde, maximum", "mulde", aggregate="max"),
-    _line("mulde, mean", "mulde", aggregate="mean"),
-    _line("mulde, noise from 0.1", "mulde", sigma_low=0.1),
-    _line("mulde, whitened", "mulde", whiten=0.95),
+    _line("mulde, linear levels", "mulde", spacing="linear"),
+    _line("mulde, noise from 0.01", "mulde", sigma_low=0.01),
+    _line("mulde, no base", "mulde", base="none"),
 )
 """Behind the density of the given settings, which comes first: a change has to earn its place."""
 
