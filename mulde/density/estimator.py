@@ -75,7 +75,7 @@ class MuldeDensity(Density):
     LIMITS: ClassVar[Limits] = {"contamination": (0.0, 0.5), "seed": (0, 2**32 - 1)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     REMOVED: ClassVar[Mapping[str, str]] = REMOVED
-    READING: ClassVar[frozenset[str]] = frozenset({"aggregate", "components", "num_scales"})
+    READING: ClassVar[frozenset[str]] = frozenset({"aggregate", "components", "num_scales", "spacing"})
     """Options of the reading alone, on which the training does not depend."""
 
     def __init__(

@@ -112,7 +112,11 @@ def test_scores_are_those_of_the_densities(done, drawn, density):
     assert rows.keys() == {
         "exact, lowest sigma", *(f"exact, {name}" for name in AGGREGATES), default, *learnt, *BASELINES
     }  # fmt: skip
-    expected = {default: density.anomaly_score, "exact, lowest sigma": lambda x: dense_energy(drawn, density, x, 0.001)}
+    lowest = float(density.sigma_[0])
+    expected = {
+        default: density.anomaly_score,
+        "exact, lowest sigma": lambda x: dense_energy(drawn, density, x, lowest),
+    }
     for name in BASELINES:
         expected[name] = build_density(name, seed=3).fit(drawn.train, heldout=drawn.heldout).anomaly_score
     for name, score in expected.items():

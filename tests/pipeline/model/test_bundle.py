@@ -133,7 +133,7 @@ def test_a_newer_density_inside_is_refused_by_name(changed):
         header["streams"]["geometry"]["density"]["version"] = 9
         return header
 
-    with pytest.raises(BundleError, match=r"stored density mixture, version: expected .* 2 or 3, got 9\. Try: upgrade"):
+    with pytest.raises(BundleError, match=r"stored density mixture, version: expected .* 3 or 4, got 9\. Try: upgrade"):
         load_bundle(changed(change))
 
 
