@@ -197,19 +197,29 @@ class EnergyNet(Network):
 
     which is known in closed form and 0 on average, at every s; the network learns what is missing. It then sees every
     coordinate divided by its spread at the highest noise level: axes along which the data spread less than that, of
-    which many columns have many, reach it the weaker the less they spread.
+    which many columns have many, reach it the weaker the less they spread. rank: it sees the first axes alone, and all
+    others are the Gaussian's; None: it sees all.
     """
 
     variance: Tensor | None
     scale: Tensor | None
 
     def __init__(
-        self, num_features: int, hidden: Sequence[int], *, variance: Tensor | None = None, **options: Any
+        self,
+        num_features: int,
+        hidden: Sequence[int],
+        *,
+        variance: Tensor | None = None,
+        rank: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(num_features, hidden, 1, **options)
         high = self._noise_range[1] if self._noise_range else 1.0
+        scale = None if variance is None else torch.rsqrt(variance + high**2)
+        if scale is not None and rank is not None:
+            scale[rank:] = 0
         self.register_buffer("variance", None if variance is None else variance.clone())
-        self.register_buffer("scale", None if variance is None else torch.rsqrt(variance + high**2), persistent=False)
+        self.register_buffer("scale", scale)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:

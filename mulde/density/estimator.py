@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -32,6 +32,11 @@ from mulde.density.state import WHITENED, take, take_positive, under_prefix, wit
 from mulde.density.trainer import Training, train
 from mulde.devices import choose_device
 from mulde.errors import BundleError, FitError, UsageError
+
+RANKS = (8, 32, 128)
+"""How many principal axes the network may see, beside all of them."""
+TRIAL_SHARE = 8
+"""One in this many training steps goes into the trial of each."""
 
 
 class MuldeDensity(Density):
@@ -172,20 +177,38 @@ class MuldeDensity(Density):
         if options.base == "gaussian":
             axes = PrincipalAxes.fit(thin(rows, self.seed, "principal axes"), self.standardiser_)
             self.axes_, variance = axes.matrix, torch.from_numpy(axes.variance)
-        self._make_net(variance)
-        self.net_.initialise(torch.Generator().manual_seed(int(self.seed)))
-        self.net_.to(self.device_)
         x = torch.from_numpy(self._prepared(rows))
         x_heldout = None if heldout is None else torch.from_numpy(self._prepared(heldout))
         if fits_on(self.device_, x):
             x = x.to(self.device_)
+        self._start_net(variance, self._choose_rank(variance, x, x_heldout))
         kept = None
         if checkpoint is not None:
             versions = {"torch": torch.__version__, "sklearn": sklearn.__version__, "device": str(self.device_)}
             kept = Checkpoint(checkpoint, fingerprint([self.kind, self.settings(), versions], rows, heldout))
         with products_in(options.precision):
-            self.trained_ = train(self.net_, x, x_heldout, self._training(len(rows)), progress, kept)
+            self.trained_ = train(self.net_, x, x_heldout, self._training(len(rows), variance), progress, kept)
         self.aggregate_ = self._fit_aggregate(rows, heldout)
+
+    def _choose_rank(self, variance: Tensor | None, x: Tensor, heldout: Tensor | None) -> int | None:
+        """How many axes the network sees: the number with the lowest held-out loss after a short training."""
+        options = self.effective_options
+        ranks = [rank for rank in RANKS if rank < x.shape[1]]
+        if variance is None or options.rank is not None or heldout is None or not ranks:
+            return options.rank
+        training = self._training(len(x), variance)
+        trial = replace(training, steps=max(training.steps // TRIAL_SHARE, 1), patience=0)
+        losses: dict[int | None, float] = {}
+        for rank in (*ranks, None):
+            self._start_net(variance, rank)
+            with products_in(options.precision):
+                losses[rank] = train(self.net_, x, heldout, trial).heldout_loss or 0.0
+        return min(losses, key=lambda rank: losses[rank])
+
+    def _start_net(self, variance: Tensor | None, rank: int | None) -> None:
+        self._make_net(variance, rank=rank)
+        self.net_.initialise(torch.Generator().manual_seed(int(self.seed)))
+        self.net_.to(self.device_)
 
     def with_reading(self, X: ArrayLike, heldout: ArrayLike | None = None, **changes: Any) -> Self:
         """This density, read in another way: what `fit` on the same rows gives with other options of `READING`, without
@@ -198,7 +221,7 @@ class MuldeDensity(Density):
         other = copy.copy(self)
         other.options = self._changed(self.options, changes)
         options = other.effective_options
-        other.sigma_ = sigma_levels(options.sigma_low, options.sigma_high, options.num_scales, options.spacing)
+        other.sigma_ = sigma_levels(self.sigma_[0], self.sigma_[-1], options.num_scales, options.spacing)
         other.aggregate_ = other._fit_aggregate(rows, other_rows)
         scores = other._score_training(rows) if other_rows is None else other._score(other_rows)
         other.offset_ = -float(np.quantile(scores, 1 - self.contamination))
@@ -256,13 +279,14 @@ class MuldeDensity(Density):
         aggregate = under_prefix("aggregate.", tensors)
         self.aggregate_ = Aggregate.from_tensors(options.aggregate, aggregate, options.num_scales)
 
-    def _make_net(self, variance: Tensor | None, layer_norm: bool = False) -> None:
-        """variance: of the rows along their axes, where there is a base."""
+    def _make_net(self, variance: Tensor | None, layer_norm: bool = False, rank: int | None = None) -> None:
+        """variance: of the rows along their axes, where there is a base; rank: how many of them the network sees."""
         options = self.effective_options
-        self.sigma_ = sigma_levels(options.sigma_low, options.sigma_high, options.num_scales, options.spacing)
+        noise_range = options.noise_range(None if variance is None else float(variance.max()))
+        self.sigma_ = sigma_levels(*noise_range, options.num_scales, options.spacing)
         base: dict[str, Any] = {}
         if variance is not None:
-            base = {"variance": variance, "noise_range": (options.sigma_low, options.sigma_high)}
+            base = {"variance": variance, "noise_range": noise_range, "rank": rank}
         self.net_ = self.NET(
             self.n_features_in_ if self.axes_ is None else self.axes_.shape[1],
             options.hidden,
@@ -272,11 +296,13 @@ class MuldeDensity(Density):
             **base,
         )
 
-    def _training(self, num_rows: int) -> Training:
+    def _training(self, num_rows: int, variance: Tensor | None) -> Training:
         options = self.effective_options
         epoch_steps = math.ceil(num_rows / options.batch_size)
         bounds = (options.steps, None if options.epochs is None else options.epochs * epoch_steps)
+        low, high = options.noise_range(None if variance is None else float(variance.max()))
         chosen = vars(options) | {"steps": min(bound for bound in bounds if bound is not None), "seed": self.seed}
+        chosen |= {"sigma_low": low, "sigma_high": high}
         return Training(**{field.name: chosen[field.name] for field in fields(Training)})
 
     def _prepared(self, rows: Rows) -> Float32:

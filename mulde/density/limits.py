@@ -35,7 +35,7 @@ def check_known(what: str, names: Iterable[str], known: Collection[str], removed
     for name in names:
         if name not in known:
             is_removed = name in removed
-            got = f"{name}, which version 0.2 removed" if is_removed else name
+            got = f"{name}, which there is no more" if is_removed else name
             hint = f"leave it out: {removed[name]}" if is_removed else None
             raise UsageError(what, expected=f"settings among {', '.join(known)}", got=got, hint=hint)
 

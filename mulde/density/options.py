@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
@@ -129,7 +130,7 @@ class ScoreMatchingOptions:
             check_number("hidden", width, 1, 10**6)
         if self.steps is None and self.epochs is None:
             raise UsageError("steps, epochs", expected="a number for at least one of them", got="None for both")
-        if self.sigma_low > self.sigma_high:
+        if self.sigma_high is not None and self.sigma_low > self.sigma_high:
             raise UsageError("sigma_low", expected=f"at most sigma_high {self.sigma_high:g}", got=f"{self.sigma_low:g}")
 
     @classmethod
@@ -171,6 +172,10 @@ class MuldeOptions(ScoreMatchingOptions):
     Attributes:
         base: What the network's output is added to: "gaussian", the energy of a Gaussian with the covariance of the
             training rows under noise of the same level, in closed form; or "none", as in the paper.
+        sigma_high: Highest noise level; None: half the spread of the standardised rows along their widest axis, and at
+            least 1: in many columns modes lie further apart than noise of level 1 reaches. Without a base, 1.
+        rank: How many of the rows' principal axes, the widest first, the network sees beside a base; None: of 8, 32,
+            128 and all the number with the lowest held-out loss after a short training; all without held-out rows.
         beta: Weight of the regulariser E(x, s)^2 / 2 on clean rows (eq. 5), which aligns the levels; with a base, E is
             the network's part of the energy.
         sigma_everywhere: Whether the noise level enters every layer, not the first alone.
@@ -180,15 +185,21 @@ class MuldeOptions(ScoreMatchingOptions):
     """
 
     sigma_low: float = 0.03
+    sigma_high: float | None = None  # type: ignore[assignment]
     spacing: str = "log"
     aggregate: str = "mean"
     base: str = "gaussian"
+    rank: int | None = None
     beta: float = 0.01
     sigma_everywhere: bool = False
     indicator: str = "energy"
     reading_precision: str = "float32"
 
-    LIMITS: ClassVar[Limits] = {**ScoreMatchingOptions.LIMITS, "beta": (0.0, 1e6)}
+    LIMITS: ClassVar[Limits] = {
+        **{name: limits for name, limits in ScoreMatchingOptions.LIMITS.items() if name != "sigma_high"},
+        "beta": (0.0, 1e6),
+    }
+    OPTIONAL: ClassVar[Limits] = {**ScoreMatchingOptions.OPTIONAL, "rank": (1, 10**6), "sigma_high": (1e-6, 1e3)}
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **ScoreMatchingOptions.CHOICES,
         "base": BASES,
@@ -198,8 +209,18 @@ class MuldeOptions(ScoreMatchingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.rank is not None and self.base == "none":
+            raise UsageError('rank beside base "none" has no effect', hint='base="gaussian", or no rank')
         if not isinstance(self.sigma_everywhere, bool):
             raise UsageError("sigma_everywhere", expected="true or false", got=repr(self.sigma_everywhere))
+
+    def noise_range(self, largest_variance: float | None) -> tuple[float, float]:
+        """Lowest and highest level, for rows of this variance along their widest axis (None: without a base)."""
+        high = self.sigma_high
+        if high is None:
+            spread = 0.0 if largest_variance is None else math.sqrt(largest_variance)
+            high = max(1.0, spread / 2, self.sigma_low)
+        return self.sigma_low, high
 
 
 def _plain(value: Any) -> Any:

@@ -4,8 +4,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 
 from mulde.density.axes import PrincipalAxes
+from mulde.density.embedded import draw_embedded_set
 from mulde.density.estimator import MuldeDensity
 from mulde.density.options import PRESETS, MsmaOptions, MuldeOptions
 from mulde.density.registry import build_density
@@ -66,7 +68,7 @@ def test_options_of_another_density_are_refused():
 
 @pytest.mark.parametrize("name", ["layer_norm", "dropout", "clip_gradient", "compile"])
 def test_an_option_that_left_is_refused_by_name(name):
-    sentence = f"got {name}, which version 0.2 removed. Try: leave it out: no measured result uses"
+    sentence = f"got {name}, which there is no more. Try: leave it out: no measured result uses"
     with pytest.raises(UsageError, match=f"MuldeOptions: expected settings among hidden, steps, .*{sentence}"):
         MuldeDensity(**{name: True})
     with pytest.raises(UsageError, match=f"density mulde: expected settings among hidden, steps, .*{sentence}"):
@@ -113,7 +115,7 @@ def test_scoring_takes_memory_for_a_batch_not_for_all(fitted):
         ({"steps": None}, r"steps, epochs: expected a number for at least one of them, got None for both"),
         ({"steps": 0}, r"steps: expected a whole number from 1 to 1e\+09, got 0"),
         ({"steps": 2.5}, r"steps: expected a whole number from 1 to 1e\+09, got 2\.5"),
-        ({"sigma_low": 2.0}, r"sigma_low: expected at most sigma_high 1, got 2"),
+        ({"sigma_low": 2.0, "sigma_high": 1.0}, r"sigma_low: expected at most sigma_high 1, got 2"),
         ({"hidden": ()}, r"hidden: expected 1 to 64 widths, got none"),
         ({"hidden": 8}, r"hidden: expected a list of widths, got 8"),
         ({"hidden": (8, 0)}, r"hidden: expected a whole number from 1 to 1e\+06, got 0"),
@@ -199,6 +201,34 @@ def test_with_the_base_an_untrained_network_is_the_mahalanobis_distance():
     away = there - x.mean(axis=0)
     distance = np.einsum("ni,ij,nj->n", away, np.linalg.inv(np.cov(x.T)), away)
     assert np.corrcoef(density.energies(there)[:, 0], distance)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize(("spread", "high"), [(1.0, 1.0), (7.0, 3.5)])
+def test_the_highest_noise_is_half_the_spread_along_the_widest_axis_and_at_least_1(spread, high):
+    """Standardised, n columns that are one number and its noise have a spread of sqrt(n) along their widest axis."""
+    columns = round(spread**2)
+    x = np.random.default_rng(0).normal(size=(400, 1)) + 1e-3 * np.random.default_rng(1).normal(size=(400, columns))
+    assert MuldeDensity(**TINY).fit(x).sigma_[-1] == pytest.approx(high, rel=0.02)
+    assert MuldeDensity(**TINY, base="none").fit(x).sigma_[-1] == 1
+
+
+def test_the_network_sees_as_many_axes_as_asked_for_and_the_gaussian_the_others():
+    """Along an axis that the network does not see, the energy is that of the Gaussian alone."""
+    x = rows(400, 6) * np.array([8.0, 4.0, 2.0, 1.0, 0.5, 0.2], np.float32)
+    net = MuldeDensity(**TINY, rank=2).fit(x).net_
+    along = torch.zeros(5, 6)
+    along[:, 4] = torch.linspace(-3, 3, 5)
+    energies = net.energies(along, torch.tensor([0.5]))[:, 0]
+    quadratic = 0.5 * along[:, 4].square() / (net.variance[4] + 0.25)
+    torch.testing.assert_close(energies - energies[2], quadratic, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_rank_is_chosen_where_rows_have_modes_in_few_of_many_columns(seed):
+    """Eight modes in eight of 64 directions: a network that sees fewer than all axes learns them sooner."""
+    drawn = draw_embedded_set(64, 1000, 400, 10, seed)
+    density = MuldeDensity(hidden=(64, 64), steps=800, seed=seed).fit(drawn.train, heldout=drawn.heldout)
+    assert int((density.net_.scale > 0).sum()) < 64
 
 
 def test_mixing_the_columns_by_a_rotation_changes_nothing_that_the_network_sees():
