@@ -111,7 +111,8 @@ def _in_this_process(
         running = {drivers.submit(worker.attempt, video): i for i, video in enumerate(videos)}
         try:
             while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, return_when=FIRST_COMPLETED).done
+                for future in sorted(done, key=running.__getitem__):  # of several errors always the first video's
                     yield running.pop(future), future.result()
         finally:
             drivers.shutdown(wait=False, cancel_futures=True)
