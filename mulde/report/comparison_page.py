@@ -78,14 +78,15 @@ def write_comparison_page(
         "comparison.html",
         subtitle=f"{comparison.num_videos} videos, {comparison.num_frames:,} frames, "
         f"{comparison.num_anomalous_frames:,} labelled anomalous",
-        notes=notes,
+        remarks=notes,
         tables=comparison_tables(comparison),
         styles=styles,
         curves_note=f"The {len(names)} of {len(labels)} videos whose AUC differs most between the runs. The height is "
         "the share of all frames of the same run with a lower score, smoothed both ways, so that scores of any unit "
         "compare.",
         videos=[_view(name, tracks[name], labels[name], curves, styles, len(names)) for name in names],
-        folders=list(folders.items()),
+        facts=list(folders.items()),
+        texts=[],
     )
     write_text(folder / PAGE, page)
     return folder / PAGE
