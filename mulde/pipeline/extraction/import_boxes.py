@@ -12,13 +12,13 @@ from mulde.datasets.base import Video
 from mulde.datasets.boxes.formats import SUFFIXES, GivenBoxes, changes_text, read_boxes
 from mulde.datasets.sources import open_sources
 from mulde.digests import fingerprint
-from mulde.errors import Failure, MuldeError, RecordError, UsageError, sentence
+from mulde.errors import MuldeError, RecordError, UsageError
 from mulde.extractors.given import IMPORTED
 from mulde.filetypes import suffix_of
 from mulde.media import Snapshot
 from mulde.names import valid_text
 from mulde.pipeline.extraction.given_boxes import DIGEST, write_given
-from mulde.pipeline.extraction.import_features import find_file, frames_of, is_sound
+from mulde.pipeline.extraction.import_features import bring_in_each, find_file, frames_of, is_sound
 from mulde.pipeline.extraction.plan import ExtractionPlan, open_with
 from mulde.pipeline.outcome import Outcome
 from mulde.progress import Reporter
@@ -55,20 +55,13 @@ def run_import_boxes(
     videos = opened.videos
     if boxes.is_file() and len(videos) > 1:
         raise UsageError(f"--boxes {boxes}", expected=f"a folder, for {len(videos)} videos", got="a file")
-    outcome, features, imported = Outcome(), FeatureStore(store), list[GivenBoxes]()
+    features, imported = FeatureStore(store), list[GivenBoxes]()
     features.require_folder()
-    with reporter.bar("import", len(videos), "videos") as advance:
-        for video in videos:
-            try:
-                imported.append(_bring_in(video, plan, boxes, first_frame, features, reporter, replace=replace))
-                outcome.done += 1
-            except UsageError:
-                raise
-            except (MuldeError, OSError) as problem:
-                error = sentence(problem, video.path)
-                outcome.failures.append(Failure(video.name, str(error)))
-                reporter.warn(f"{video.name}: {error}")
-            advance(1)
+
+    def bring_in(video: Video) -> None:
+        imported.append(_bring_in(video, plan, boxes, first_frame, features, reporter, replace=replace))
+
+    outcome = bring_in_each(videos, bring_in, reporter)
     _say(imported, name, reporter)
     return outcome
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,24 @@ def run_import(
     opened = open_sources(sources)
     opened.report(reporter)
     videos = opened.videos
-    outcome, features, dims = Outcome(), FeatureStore(store), dict[int, str]()
+    features, dims = FeatureStore(store), dict[int, str]()
     features.require_folder()
+    outcome = bring_in_each(
+        videos, lambda video: _bring_in(video, plan, name, folder, features, dims, reporter, replace=replace), reporter
+    )
+    if outcome.done:
+        usage = f"--set 'features.imported=[\"{name}\"]'"
+        reporter.say(f"{outcome.done} videos with {next(iter(dims))} numbers per row; use them with {usage}")
+    return outcome
+
+
+def bring_in_each(videos: Sequence[Video], bring_in: Callable[[Video], None], reporter: Reporter) -> Outcome:
+    """Call `bring_in` for every video; what fails for one is reported and stops no other, but for UsageError."""
+    outcome = Outcome()
     with reporter.bar("import", len(videos), "videos") as advance:
         for video in videos:
             try:
-                _bring_in(video, plan, name, folder, features, dims, reporter, replace=replace)
+                bring_in(video)
                 outcome.done += 1
             except UsageError:
                 raise
@@ -64,9 +76,6 @@ def run_import(
                 outcome.failures.append(Failure(video.name, str(error)))
                 reporter.warn(f"{video.name}: {error}")
             advance(1)
-    if outcome.done:
-        usage = f"--set 'features.imported=[\"{name}\"]'"
-        reporter.say(f"{outcome.done} videos with {next(iter(dims))} numbers per row; use them with {usage}")
     return outcome
 
 
