@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mulde.density.axes import shrunk_axes
 from mulde.density.base import Density
 from mulde.density.limits import Limits, check_choice
 from mulde.density.mixture import Mixture, fit_mixture, score_in_torch, square_distance, thin
@@ -21,7 +22,6 @@ from mulde.errors import BundleError, UsageError
 _log = logging.getLogger(__name__)
 
 ENGINES = ("sklearn", "faiss")
-_MIN_VARIANCE = 1e-6  # of a standardised direction: what the mixture starts with
 _ROWS_AT_A_TIME = 4096
 _SPARE = 8  # faiss searches in float32: as many more are fetched, and the nearest picked by their exact distances
 
@@ -79,16 +79,9 @@ class MahalanobisDensity(Density):
         self.device = device
 
     def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
-        from sklearn.covariance import LedoitWolf
-
         self.device_ = torch.device(choose_device(self.device))
-        x = self.standardiser_.apply(thin(rows, self.seed, "mahalanobis"))
-        if len(x) == 1:
-            x = np.repeat(x, 2, axis=0)  # scikit-learn asks for two
-        model = LedoitWolf(store_precision=False).fit(x)
-        variance, axes = np.linalg.eigh(model.covariance_)
-        self.mean_: Float64 = model.location_
-        self.factor_: Float64 = axes / np.sqrt(np.maximum(variance, _MIN_VARIANCE))  # F F^T = inverse covariance
+        self.mean_, variance, axes = shrunk_axes(self.standardiser_.apply(thin(rows, self.seed, "mahalanobis")))
+        self.factor_: Float64 = axes / np.sqrt(variance)  # F F^T = inverse covariance
 
     def _score(self, rows: Rows) -> Float64:
         mean, factor = (torch.tensor(array, device=self.device_) for array in (self.mean_, self.factor_))

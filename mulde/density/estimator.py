@@ -59,7 +59,8 @@ class MuldeDensity(Density):
     Attributes:
         offset_: Minus the score from which `predict` calls a row an outlier.
         net_: The network.
-        sigma_: The noise levels (L,) float64, in standard deviations of the columns.
+        noise_range_: The lowest and the highest noise level of the training, in standard deviations of the columns.
+        sigma_: The noise levels (L,) float64 at which rows are read, likewise.
         aggregate_: What makes one score of L readings.
         axes_: What standardised rows are multiplied with to be coordinates along the principal axes, (D, K) float32,
             where there is a base; or None.
@@ -177,6 +178,7 @@ class MuldeDensity(Density):
         if options.base == "gaussian":
             axes = PrincipalAxes.fit(thin(rows, self.seed, "principal axes"), self.standardiser_)
             self.axes_, variance = axes.matrix, torch.from_numpy(axes.variance)
+        self._set_noise_range(variance)
         x = torch.from_numpy(self._prepared(rows))
         x_heldout = None if heldout is None else torch.from_numpy(self._prepared(heldout))
         if fits_on(self.device_, x):
@@ -187,7 +189,7 @@ class MuldeDensity(Density):
             versions = {"torch": torch.__version__, "sklearn": sklearn.__version__, "device": str(self.device_)}
             kept = Checkpoint(checkpoint, fingerprint([self.kind, self.settings(), versions], rows, heldout))
         with products_in(options.precision):
-            self.trained_ = train(self.net_, x, x_heldout, self._training(len(rows), variance), progress, kept)
+            self.trained_ = train(self.net_, x, x_heldout, self._training(len(rows)), progress, kept)
         self.aggregate_ = self._fit_aggregate(rows, heldout)
 
     def _choose_rank(self, variance: Tensor | None, x: Tensor, heldout: Tensor | None) -> int | None:
@@ -196,7 +198,7 @@ class MuldeDensity(Density):
         ranks = [rank for rank in RANKS if rank < x.shape[1]]
         if variance is None or options.rank is not None or heldout is None or not ranks:
             return options.rank
-        training = self._training(len(x), variance)
+        training = self._training(len(x))
         trial = replace(training, steps=max(training.steps // TRIAL_SHARE, 1), patience=0)
         losses: dict[int | None, float] = {}
         for rank in (*ranks, None):
@@ -221,7 +223,7 @@ class MuldeDensity(Density):
         other = copy.copy(self)
         other.options = self._changed(self.options, changes)
         options = other.effective_options
-        other.sigma_ = sigma_levels(self.sigma_[0], self.sigma_[-1], options.num_scales, options.spacing)
+        other.sigma_ = sigma_levels(*self.noise_range_, options.num_scales, options.spacing)
         other.aggregate_ = other._fit_aggregate(rows, other_rows)
         scores = other._score_training(rows) if other_rows is None else other._score(other_rows)
         other.offset_ = -float(np.quantile(scores, 1 - self.contamination))
@@ -267,6 +269,7 @@ class MuldeDensity(Density):
         elif old[WHITENED]:
             name = "axes" if "axes" in tensors else "whiten.matrix"
             self.axes_ = take(tensors, name, np.float64, (columns, None))
+        self._set_noise_range(variance)
         with torch.device("meta"):  # sizes alone: a state that asks for more than it holds takes no memory
             self._make_net(variance, layer_norm)
         arrays = {
@@ -279,14 +282,17 @@ class MuldeDensity(Density):
         aggregate = under_prefix("aggregate.", tensors)
         self.aggregate_ = Aggregate.from_tensors(options.aggregate, aggregate, options.num_scales)
 
+    def _set_noise_range(self, variance: Tensor | None) -> None:
+        largest = None if variance is None else float(variance.max())
+        self.noise_range_ = self.effective_options.noise_range(largest)
+
     def _make_net(self, variance: Tensor | None, layer_norm: bool = False, rank: int | None = None) -> None:
         """variance: of the rows along their axes, where there is a base; rank: how many of them the network sees."""
         options = self.effective_options
-        noise_range = options.noise_range(None if variance is None else float(variance.max()))
-        self.sigma_ = sigma_levels(*noise_range, options.num_scales, options.spacing)
+        self.sigma_ = sigma_levels(*self.noise_range_, options.num_scales, options.spacing)
         base: dict[str, Any] = {}
         if variance is not None:
-            base = {"variance": variance, "noise_range": noise_range, "rank": rank}
+            base = {"variance": variance, "noise_range": self.noise_range_, "rank": rank}
         self.net_ = self.NET(
             self.n_features_in_ if self.axes_ is None else self.axes_.shape[1],
             options.hidden,
@@ -296,11 +302,11 @@ class MuldeDensity(Density):
             **base,
         )
 
-    def _training(self, num_rows: int, variance: Tensor | None) -> Training:
+    def _training(self, num_rows: int) -> Training:
         options = self.effective_options
         epoch_steps = math.ceil(num_rows / options.batch_size)
         bounds = (options.steps, None if options.epochs is None else options.epochs * epoch_steps)
-        low, high = options.noise_range(None if variance is None else float(variance.max()))
+        low, high = self.noise_range_
         chosen = vars(options) | {"steps": min(bound for bound in bounds if bound is not None), "seed": self.seed}
         chosen |= {"sigma_low": low, "sigma_high": high}
         return Training(**{field.name: chosen[field.name] for field in fields(Training)})

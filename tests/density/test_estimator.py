@@ -49,6 +49,9 @@ def test_another_reading_of_a_training_is_what_a_fit_with_it_gives():
         np.testing.assert_array_equal(read.anomaly_score(new), fit.anomaly_score(new))
         assert (read.offset_, read.settings()) == (fit.offset_, fit.settings())
     assert trained.effective_options.aggregate == MuldeOptions().aggregate  # as it was
+    at_one_level = MuldeDensity(**TINY, num_scales=1).fit(rows(), heldout=heldout)
+    read = at_one_level.with_reading(rows(), heldout, num_scales=16)
+    np.testing.assert_array_equal(read.anomaly_score(new), trained.anomaly_score(new))
     with pytest.raises(UsageError, match=r"options of a reading: expected aggregate, .*, spacing, got lr"):
         trained.with_reading(rows(), lr=1e-3)
 
