@@ -238,6 +238,11 @@ class DensitySettings(StreamDensitySettings):
         "preset and options; what such a table leaves out has its default, whatever [density] says",
     )
 
+    @property
+    def shared(self) -> StreamDensitySettings:
+        """That of all streams without a table of their own, as such a table would have it."""
+        return StreamDensitySettings(method=self.method, preset=self.preset, options=self.options)
+
     def of(self, stream: str) -> StreamDensitySettings:
         """The density of a stream: its own, or that of all streams."""
         return self.streams.get(stream, self)

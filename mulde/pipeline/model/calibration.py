@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -93,6 +93,17 @@ def learn_surprise(frames: Float64) -> Surprise:
     excess = float((frames[frames > start] - start).mean()) if (frames > start).any() else 0.0
     scale = excess if excess > _MIN_SCALE else float(np.std(frames))
     return Surprise(score[first], neg_log_p[first], 1.0 / scale if scale > _MIN_SCALE else 1.0)
+
+
+def learn_frames(best: Sequence[Float64], lowest: float) -> tuple[float, Surprise]:
+    """The score of frames without rows, which is the lowest of any normal frame, and the surprise of frames.
+
+    best: the highest calibrated scores (T,) of the frames of normal videos that the densities have not seen, NaN for
+    frames without rows; lowest: the score of frames without rows where no frame has any.
+    """
+    frames = np.concatenate(best)
+    floor = lowest if np.isnan(frames).all() else float(np.nanmin(frames))
+    return floor, learn_surprise(np.where(np.isnan(frames), floor, frames))
 
 
 def frame_maximum(scores: Float64, row_frame: Int64, frames: Int64, empty: float) -> Float64:

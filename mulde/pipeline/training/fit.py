@@ -20,7 +20,7 @@ from mulde.errors import FitError, UsageError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
-from mulde.pipeline.model.calibration import calibrate, combine, frame_maximum, learn_surprise
+from mulde.pipeline.model.calibration import calibrate, combine, frame_maximum, learn_frames
 from mulde.pipeline.model.training_record import NormalPart, StreamCounts, TrainingRecord
 from mulde.pipeline.training.exclusions import Exclusions
 from mulde.pipeline.training.folds import NOTHING, Fold, Share, split_folds
@@ -173,7 +173,7 @@ def _fit_fold(
             got=f"none in {sum(len(share.frame_index) for share in fold.fitting)} frames of {len(fold.fitting)} videos",
             hint="another region finder (regions.finders), a lower confidence or threshold, or other footage",
         )
-    density = _build(settings.density.of(name), seed + _FOLD_SEED_STEP * number, device)
+    density = build_stream_density(settings.density.of(name), seed + _FOLD_SEED_STEP * number, device)
     label = f"{name}-{number}"
     with reporter.bar(f"  {label}", 0, "steps") as advance, TrainingLog(folder / "tensorboard" / label) as log:
         density.fit(
@@ -206,15 +206,12 @@ def _calibrated(
         for fold, result in zip(folds, fitted, strict=True)
         for share, rows in zip(fold.heldout, result.heldout, strict=True)
     ]
-    # A frame without rows has nothing unusual in it: it gets the lowest score of any normal frame.
-    all_best = np.concatenate(best)
-    floor = float(np.nanmin(all_best)) if not np.isnan(all_best).all() else float(calibration(scores).min())
-    filled = [np.where(np.isnan(frames), floor, frames) for frames in best]
-    surprise = learn_surprise(np.concatenate(filled))
+    # A frame without rows has nothing unusual in it.
+    floor, surprise = learn_frames(best, float(calibration(scores).min()))
     stream = Stream(
         tuple(fold.density for fold in fitted), calibration, fitted[0].columns, floor, surprise, lower_bound
     )
-    return stream, [surprise(frames) for frames in filled]
+    return stream, [surprise(np.where(np.isnan(frames), floor, frames)) for frames in best]
 
 
 def _column_medians(name: str, folds: Sequence[Fold]) -> Float32:
@@ -238,12 +235,14 @@ def check_density(settings: DensitySettings) -> None:
     computed for it."""
     for table, own in {"density": settings, **{f"density.streams.{k}": v for k, v in settings.streams.items()}}.items():
         try:
-            _build(own, 0, "cpu", table)
+            build_stream_density(own, 0, "cpu", table)
         except (TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"setting {table}.options", expected=f"those of {own.method}", got=error) from None
 
 
-def _build(settings: StreamDensitySettings, seed: int, device: str, table: str = "density") -> Density:
+def build_stream_density(settings: StreamDensitySettings, seed: int, device: str, table: str = "density") -> Density:
+    """The density of a stream, not fitted yet. Raises UsageError for options that it does not take; `table` names the
+    settings in it."""
     elsewhere = {"seed": "run.seeds, or --seed", "device": "--device"}
     for name in settings.options.keys() & elsewhere:
         raise UsageError(f"setting {table}.options.{name} has no effect", hint=elsewhere[name])

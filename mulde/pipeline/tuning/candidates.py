@@ -47,8 +47,7 @@ COMBINE: Sequence[str] = ("sum", "max")
 
 def densities_for(density: DensitySettings, stream: str) -> list[DensityCandidate]:
     """The given density of a stream, then all of the table that differ from it."""
-    own = density.of(stream)
-    given = StreamDensitySettings(method=own.method, preset=own.preset, options=own.options)
+    given = density.streams.get(stream, density.shared)
     name = next((line.name for line in DENSITIES if line.settings == given), f"{given.method}, as given")
     return [DensityCandidate(name, given), *(line for line in DENSITIES if line.settings != given)]
 

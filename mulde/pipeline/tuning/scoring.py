@@ -12,12 +12,12 @@ from mulde import __version__
 from mulde.config import StreamDensitySettings
 from mulde.density.base import Density
 from mulde.density.estimator import MuldeDensity
-from mulde.density.registry import build_density
 from mulde.digests import fingerprint
 from mulde.errors import FitError
 from mulde.files import atomic_write
 from mulde.pipeline.extraction.video import StoredVideo
-from mulde.pipeline.model.calibration import calibrate, frame_maximum, learn_surprise
+from mulde.pipeline.model.calibration import calibrate, frame_maximum, learn_frames
+from mulde.pipeline.training.fit import build_stream_density
 from mulde.pipeline.training.folds import Share
 from mulde.records import FeatureTable, Float32, Float64, Int64
 
@@ -106,27 +106,20 @@ def score(recipe: Recipe, rows: StreamRows, footage: Footage, seed: int, device:
         frame_maximum(calibration(values), table.frame_index, frames, np.nan)
         for values, table, frames in zip(raw, rows.judged, footage.frame_index, strict=True)
     ]
-    normal = np.concatenate(best[:num_heldout])
-    floor = float(np.nanmin(normal))
-    surprise = learn_surprise(np.where(np.isnan(normal), floor, normal))
+    floor, surprise = learn_frames(best[:num_heldout], np.nan)  # some frame has a row
     return [surprise(np.where(np.isnan(frames), floor, frames)) for frames in best]
 
 
 def training_of(recipe: Recipe, seed: int, device: str) -> str:
     """What candidates have in common that differ in the reading of one training alone."""
-    density = _new(recipe, seed, device)
+    density = build_stream_density(recipe.density, seed, device)
     reading = density.READING if isinstance(density, MuldeDensity) else frozenset[str]()
     return fingerprint([density.kind, {k: v for k, v in density.settings().items() if k not in reading}])
 
 
-def _new(recipe: Recipe, seed: int, device: str) -> Density:
-    own = recipe.density
-    return build_density(own.method, preset=own.preset, device=device, **own.options, seed=seed)
-
-
 def _fitted(recipe: Recipe, rows: StreamRows, seed: int, device: str) -> Density:
     """The density of a recipe; one that only reads another training differently is not trained again."""
-    density, key = _new(recipe, seed, device), training_of(recipe, seed, device)
+    density, key = build_stream_density(recipe.density, seed, device), training_of(recipe, seed, device)
     if not isinstance(density, MuldeDensity):
         return density.fit(rows.fitting, heldout=rows.heldout)
     if key not in rows.trained:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from mulde.config import Settings, StreamDensitySettings
+from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.left_out import as_record
 from mulde.datasets.sources import absolute_source, open_sources
 from mulde.errors import UsageError
 from mulde.evaluation.formatting import percent
 from mulde.extractors.given import IMPORTED
+from mulde.extractors.registry import known_extractor
 from mulde.files import write_csv, write_text
 from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.pipeline.extraction.session import Session
@@ -159,11 +160,10 @@ def tuned_settings(settings: Settings, choice: Choice) -> Settings:
     features, streams = data["features"], choice.streams
     features["extractors"] = [name for name in features["extractors"] if name in streams]
     features["imported"] = [name for name in features["imported"] if name in streams]
-    common = StreamDensitySettings(**settings.density.model_dump(exclude={"streams"}))
     data["density"]["streams"] = {
         name: own.density.settings.model_dump(mode="json")
         for name, own in streams.items()
-        if own.density.settings != common
+        if own.density.settings != settings.density.shared
     }
     for name, own in streams.items():
         if own.step is not None:
@@ -174,7 +174,7 @@ def tuned_settings(settings: Settings, choice: Choice) -> Settings:
         "smoothing_s": choice.smoothing_s,
     }
     data["tracks"]["average_frames"] = choice.average_frames
-    if choice.average_frames:
+    if choice.average_frames or any(known_extractor(name).needs_tracks for name in features["extractors"]):
         data["tracks"]["tracker"] = with_tracker(settings).tracks.tracker
     return Settings.model_validate(data)
 

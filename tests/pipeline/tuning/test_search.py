@@ -16,6 +16,7 @@ from mulde.pipeline.tuning.candidates import DensityCandidate
 from mulde.pipeline.tuning.judging import Judge, JudgedVideo
 from mulde.pipeline.tuning.scoring import Footage, ScoreTables
 from mulde.pipeline.tuning.search import Search
+from mulde.pipeline.tuning.tune import tuned_settings
 from mulde.progress import Reporter
 from mulde.records import FeatureTable
 from mulde.settings_file import load_settings
@@ -105,3 +106,12 @@ def test_time_that_is_up_leaves_out_and_says_what(found):
     assert choice is not None
     assert found.left_out
     assert all(one.note == "no time left" for one in found.tried if one.figure is None)
+
+
+def test_a_stream_of_tracks_brings_the_tracker_that_it_needs():
+    """Else the settings that tune writes could not be trained with."""
+    line = DensityCandidate("mixture", StreamDensitySettings(method="mixture"))
+    for stream, tracker in (("trajectory", "bytetrack"), ("geometry", "none")):
+        settings = load_settings(overrides=[f'features.extractors=["{stream}"]'])
+        choice = search.Choice({stream: search.StreamChoice(line, False)}, "sum", 0.5, 0)
+        assert tuned_settings(settings, choice).tracks.tracker == tracker
