@@ -165,8 +165,9 @@ def without_skipped(
     truth: Mapping[str, Bool],
     sigma_frames: Mapping[str, float],
 ) -> CompatFigures:
-    """The figures of raw scores where frames that a method gives no score, so many at the start and at the end of each
-    video, are left out with their labels, as publications do. The other arguments are those of `compat_figures`."""
+    """The figures of raw scores where frames that a method gives no score are left out with their labels, as
+    publications do: skipped[0] at the start of each video and skipped[1] at its end. The other arguments are those of
+    `compat_figures`."""
     steps = [drop(count) for drop, count in zip((drop_first_frames, drop_last_frames), skipped, strict=True) if count]
     variant = ProtocolVariant(
         tuple(steps),
