@@ -16,14 +16,15 @@ from mulde.errors import Failure, MuldeError
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
-from mulde.pipeline.training.folds import split_folds
-from mulde.pipeline.tuning.clips import Clip, ClipWriter, cut_outs_of, kinds_of, plan_insertions
+from mulde.pipeline.model.world import mixtures, size_text, world_of
+from mulde.pipeline.training.folds import Share, split_folds
+from mulde.pipeline.tuning.clips import ROUNDS, Clip, ClipWriter, cut_outs_of, kinds_of, plan_insertions
 from mulde.pipeline.tuning.judging import JudgedVideo
-from mulde.pipeline.tuning.scene import learn_scene
+from mulde.pipeline.tuning.scene import Scene, learn_scene
 from mulde.pipeline.tuning.scoring import Footage
 
 HELDOUT_SHARE = 0.25
-_BATCH = 4
+_BATCH, _MAX_NAMED = 4, 5
 _SHARE_OF_EXTRACTION = 0.5
 
 
@@ -70,13 +71,14 @@ def make_material(
     heldout = [share for share in fold.heldout if share.stored.size_hw == scene.size_hw]
     if not heldout:
         raise MuldeError("no held-out video has the size that most videos have", hint="video.working_size_px")
+    notes += _not_used(videos, normal, fold.heldout, scene, failures)
     cut_outs = [] if boxes_alone else cut_outs_of(heldout, plan, session.reporter)
     coloured = any(share.stored.coloured is not False for share in heldout)
     writer = ClipWriter(out, scene, plan, cut_outs, seed, coloured)
     clips: list[Clip] = []
     stored: list[StoredVideo] = []
     insertions = list(plan_insertions(scene, heldout, kinds, seed))
-    per_round = -(-len(insertions) // 3)
+    per_round = -(-len(insertions) // ROUNDS)
     for start in range(0, len(insertions), per_round):
         if deadline.is_over(_SHARE_OF_EXTRACTION):
             notes.append(f"{len(insertions) - start} of {len(insertions)} clips were not made: no time left")
@@ -106,6 +108,23 @@ def make_material(
         for clip, video in zip(clips, stored, strict=True)
     ]
     return Material(Footage(fold.fitting, tuple(heldout), tuple(stored)), clips, judged, scene.rate, notes, failures)
+
+
+def _not_used(
+    videos: Sequence[Video],
+    normal: Sequence[StoredVideo],
+    heldout: Sequence[Share],
+    scene: Scene,
+    failures: Sequence[Failure],
+) -> list[str]:
+    """Sentences on videos that take no part, and on footage that is not of one kind."""
+    notes = [f"the videos have {sentence}" for sentence in mixtures(world_of(video.observed() for video in normal))]
+    if missing := len(videos) - len(normal) - len(failures):
+        notes.append(f"{missing} of {len(videos)} videos were not extracted: no time left")
+    if others := [share.label for share in heldout if share.stored.size_hw != scene.size_hw]:
+        named = ", ".join(others[:_MAX_NAMED]) + (", ..." if len(others) > _MAX_NAMED else "")
+        notes.append(f"held-out videos that are not {size_text(scene.size_hw)} are not used ({len(others)}): {named}")
+    return notes
 
 
 def extract_until(

@@ -6,20 +6,24 @@ import json
 import shutil
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mulde.config import StreamDensitySettings
-from mulde.errors import FitError, UsageError
+from mulde.errors import Failure, FitError, UsageError
 from mulde.images import read_image
 from mulde.media import write_video
 from mulde.pipeline.extraction.session import Session
+from mulde.pipeline.model.world import ObservedVideo
 from mulde.pipeline.tuning import candidates, clips, scoring, search
 from mulde.pipeline.tuning.candidates import DensityCandidate
 from mulde.pipeline.tuning.clips import FOLDER, Clip
 from mulde.pipeline.tuning.figures import MIN_PIXELS
+from mulde.pipeline.tuning.material import _not_used
 from mulde.pipeline.tuning.tune import run_tune
 from mulde.progress import Reporter
 from mulde.settings_file import load_settings
@@ -204,6 +208,21 @@ def test_one_video_alone_is_cut_in_time(footage, tmp_path):
     out = tune(tmp_path / "one.mp4", tmp_path)
     record = json.loads((out / "run.json").read_text())
     assert (record["tuning"]["fitting"], record["tuning"]["heldout"]) == (["one 0-90"], ["one 90-120"])
+
+
+def test_videos_that_take_no_part_are_named():
+    def stored(name: str, size_hw: tuple[int, int]) -> Any:
+        observed = ObservedVideo(name, size_hw, 25.0, 60, True, np.ones(60, np.int64))
+        return SimpleNamespace(size_hw=size_hw, observed=lambda: observed)
+
+    normal = [stored("a", (60, 80)), stored("b", (60, 80)), stored("площадь", (30, 40))]
+    heldout = [SimpleNamespace(stored=one, label=name) for one, name in zip(normal[1:], ("b", "площадь"), strict=True)]
+    videos, failed = [object()] * 6, [Failure("cut", "cut off")]
+    mixed, late, unused = _not_used(videos, normal, heldout, SimpleNamespace(size_hw=(60, 80)), failed)
+    assert mixed.startswith("the videos have frames of several sizes: 80 x 60 (2 videos), 40 x 30 (1 video)")
+    assert late == "2 of 6 videos were not extracted: no time left"
+    assert unused == "held-out videos that are not 80 x 60 are not used (1): площадь"
+    assert _not_used(videos[:3], [normal[0]] * 3, heldout[:1], SimpleNamespace(size_hw=(60, 80)), []) == []
 
 
 def test_footage_in_which_nothing_moves_is_a_sentence(tmp_path):
