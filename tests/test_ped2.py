@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import av
@@ -21,7 +22,10 @@ FRAMES = {
     f"Test{i:03d}": n for i, n in enumerate((180, 180, 150, 180, 150, 180, 180, 180, 120, 150, 180, 180), start=1)
 }
 TRUTH = {"Test001": (60, 180), "Test002": (94, 180)}  # half-open, from the official intervals
-SMALL = ["--set", "density.options={steps=400, hidden=[64, 64]}", "--device", "cpu", "-q"]
+RECIPE = tomllib.loads((Path(__file__).parents[1] / "configs/ucsd-ped2.toml").read_text())["density"]["options"]
+OPTIONS = ", ".join(f"{name}={json.dumps(value)}" for name, value in RECIPE.items())
+SMALL = ["--set", f"density.options={{steps=400, hidden=[64, 64], {OPTIONS}}}", "--device", "cpu", "-q"]
+"""The density of the recipe, in small."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def small_ped2(ped2_clips, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_whole_path_finds_real_anomalies(small_ped2, weights, tmp_path):
+def test_the_whole_path_finds_real_anomalies_better_than_scores_that_never_look(small_ped2, weights, tmp_path):
     detector = weights / "yolov8n_int8_openvino_model"
     run_main(
         "run", small_ped2, "--detector", detector, "--out", tmp_path / "run", "--store", tmp_path / "store", *SMALL
@@ -47,9 +51,9 @@ def test_the_whole_path_finds_real_anomalies(small_ped2, weights, tmp_path):
     centred = metrics["rows"][-1]
     assert metrics["num_frames"] == 360
     assert metrics["num_anomalous_frames"] == 206
-    assert centred["result"]["micro_auc"] > 0.95
-    # A ramp, which never looks, reaches 98 on these two clips, whose anomalies come late; chance does not.
-    assert centred["result"]["micro_auc"] > centred["nulls"]["random"]["micro_auc"] + 0.2
+    assert centred["result"]["micro_auc"] > 0.9
+    best_null = max(figures["micro_auc"] for figures in centred["nulls"].values())
+    assert centred["result"]["micro_auc"] > best_null
 
 
 @pytest.fixture(scope="module")
