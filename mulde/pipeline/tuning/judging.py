@@ -21,8 +21,7 @@ FALSE_FRAMES = 0.01
 """The share of normal frames at or above the level at which anomalies count as found."""
 NUM_RESAMPLES = 200
 SURE = 0.84
-"""A candidate beats another where it is better in this share of the resamples: about by one standard deviation of the
-difference."""
+"""More than chance is what holds in this share of the resamples: about one standard deviation of the difference."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +61,21 @@ class Figure:
         return _interval(self.auc_resamples)
 
     def beats(self, other: Figure) -> bool:
-        """Whether it finds more, or as much with a better AUC, by more than chance: in nearly all resamples."""
-        for own, others in (
-            (self.found_resamples, other.found_resamples),
-            (self.auc_resamples, other.auc_resamples),
-        ):
-            if (own > others).mean() >= SURE:
-                return True
-            if (others > own).mean() >= SURE:
-                return False
-        return False
+        """Whether it surely finds more, or has a surely better AUC and finds no less: surely is in `SURE` of the
+        resamples, no less is of the figure itself. What surely finds less beats nothing, whatever its AUC."""
+        if _surely(self.found_resamples, other.found_resamples):
+            return True
+        finds_less = self.found < other.found or _surely(other.found_resamples, self.found_resamples)
+        return not finds_less and _surely(self.auc_resamples, other.auc_resamples)
 
     @property
     def rank(self) -> tuple[float, float]:
         """What candidates are sorted by, the best highest."""
         return (round(self.found, 6), self.auc)
+
+
+def _surely(more: Float64, less: Float64) -> bool:
+    return bool((more > less).mean() >= SURE)
 
 
 def _interval(resamples: Float64) -> tuple[float, float]:

@@ -111,8 +111,8 @@ def _stage_table(stage: str, found: Sequence[Tried]) -> Table:
         return [one.name, chosen, percent(figure.found), ranges[0], percent(figure.auc), ranges[1], one.note]
 
     note = (
-        f"Intervals: 95 %, {NUM_RESAMPLES} resamples of the videos. One candidate beats another if it is better in "
-        f"{100 * SURE:g} % of them."
+        f"Intervals: 95 %, {NUM_RESAMPLES} resamples of the videos. A candidate replaces the one chosen above it if in "
+        f"{100 * SURE:g} % of them it finds more, or if in as many its AUC is higher while it finds no less."
     )
     rows = [TableRow(cells(one), muted=one.figure is None) for one in found]
     columns = ["candidate", "", "found, %", "interval", "frame AUC, %", "interval", ""]

@@ -159,7 +159,7 @@ class Search:
 
     def _choose_streams(self, choice: Choice) -> list[str]:
         """Greedily: the best stream, then those that add more than chance; the whole of the given set where that is
-        better; then without those that add nothing."""
+        better; then without as many as all that were found so far do not beat."""
         scores = self._chosen_scores(choice)
         order = list(scores)
 
@@ -180,10 +180,11 @@ class Search:
         whole = judged(order, "all of them")
         if _beats(whole, current):
             names, current = order, whole
+        most = current  # by which each smaller set is measured, lest many small losses add up
         while len(names) > 1:
             less = {name: judged([other for other in names if other != name]) for name in names}
             best = max(less, key=lambda name: _rank(less[name]))
-            if _beats(current, less[best]):
+            if _beats(most, less[best]):
                 break
             names, current = [name for name in names if name != best], less[best]
         current.is_chosen = True
@@ -328,20 +329,22 @@ class Search:
 
 
 def pick(found: Sequence[Tried]) -> Tried | None:
-    """The first of the candidates that no other beats by more than chance, else the best; None without any figure."""
-    scored = [tried for tried in found if tried.figure is not None]
-    if not scored:
-        return None
-    unbeaten = (tried for tried in scored if not any(_beats(other, tried) for other in scored))
-    return next(unbeaten, max(scored, key=_rank))
+    """The first of the candidates, unless one behind it beats it, unless one behind that beats that one, and so on; None
+    without any figure. So what is taken finds no less than the first, and is not simply the luckiest."""
+    best = None
+    for tried in found:
+        if _beats(tried, best):
+            best = tried
+    return best
 
 
 def _rank(tried: Tried) -> tuple[float, float]:
     return tried.figure.rank if tried.figure is not None else (-1.0, -1.0)
 
 
-def _beats(one: Tried, other: Tried) -> bool:
-    return one.figure is not None and (other.figure is None or one.figure.beats(other.figure))
+def _beats(one: Tried, other: Tried | None) -> bool:
+    """Anything with a figure beats what has none."""
+    return one.figure is not None and (other is None or other.figure is None or one.figure.beats(other.figure))
 
 
 def _first(given: T, others: Sequence[T]) -> list[T]:

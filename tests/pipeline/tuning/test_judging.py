@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mulde.evaluation.metrics import roc_auc
-from mulde.pipeline.tuning.judging import FALSE_FRAMES, SURE, Judge, JudgedVideo
+from mulde.pipeline.tuning.judging import FALSE_FRAMES, SURE, Figure, Judge, JudgedVideo
 from mulde.pipeline.tuning.search import Tried, pick
 
 RATE = 10.0
@@ -94,6 +95,43 @@ def test_the_simpler_one_is_picked_where_the_best_does_not_beat_it():
     assert pick([simple, other]) is other
     assert pick([Tried("s", "failed", None, "why"), better]) is better
     assert pick([Tried("s", "failed", None, "why")]) is None
+
+
+def by_hand(
+    found: float, auc: float, found_spread: Sequence[float] = (0,), auc_spread: Sequence[float] = (0,)
+) -> Figure:
+    """A figure with ten resamples, each off by what is given in turn."""
+    resamples = [value + np.resize(spread, 10) for value, spread in ((found, found_spread), (auc, auc_spread))]
+    return Figure(found, auc, *resamples, {}, {}, {}, 0.0, 0.0)
+
+
+def test_a_better_auc_does_not_make_up_for_what_is_no_longer_found():
+    """63.7 % found against 51.9 %: less in eight of ten resamples, which is not surely less, with a surely higher AUC."""
+    less = by_hand(0.519, 0.95, [0.15, 0.15, 0, 0, 0, 0, 0, 0, 0, 0])
+    more = by_hand(0.637, 0.90)
+    assert not less.beats(more)
+    assert not more.beats(less)
+    assert pick([Tried("smoothing", "0.5 s", more), Tried("smoothing", "1 s", less)]).figure is more
+
+
+def test_of_as_much_found_the_auc_decides_and_only_surely():
+    given, as_much = by_hand(0.6, 0.90), by_hand(0.6, 0.92)
+    a_bit_more = by_hand(0.61, 0.92, [0.0, -0.02])
+    assert as_much.beats(given)
+    assert a_bit_more.beats(given)
+    assert not given.beats(as_much)
+    assert not by_hand(0.6, 0.92, auc_spread=[0.0, -0.05]).beats(given)
+    surely_less_but_for_one = by_hand(0.6, 0.99, [-0.1] * 9 + [0.9])
+    assert not surely_less_but_for_one.beats(given)
+    assert by_hand(0.7, 0.1).beats(given)  # surely more found, whatever the AUC
+
+
+def test_what_is_picked_is_never_below_the_first_because_chance_veils_it():
+    """The second is so unsteady that nothing surely beats it, though it finds least; the third surely beats the first."""
+    first, unsteady, third = by_hand(0.55, 0.9), by_hand(0.50, 0.9, [0.3, -0.3]), by_hand(0.62, 0.9)
+    found = [Tried("s", str(i), figure) for i, figure in enumerate((first, unsteady, third))]
+    assert pick(found) is found[2]
+    assert pick(found[:2]) is found[0]
 
 
 def test_a_seed_gives_the_same_resamples():

@@ -13,7 +13,7 @@ import pytest
 from mulde.config import StreamDensitySettings
 from mulde.pipeline.tuning import candidates, search
 from mulde.pipeline.tuning.candidates import DensityCandidate
-from mulde.pipeline.tuning.judging import Judge, JudgedVideo
+from mulde.pipeline.tuning.judging import Figure, Judge, JudgedVideo
 from mulde.pipeline.tuning.scoring import Footage, ScoreTables
 from mulde.pipeline.tuning.search import Search
 from mulde.pipeline.tuning.tune import tuned_settings
@@ -82,6 +82,21 @@ def test_the_stream_that_sees_is_chosen_and_the_noise_is_not(found):
     assert chosen[0].figure.found > 0.9
     noise = next(one for one in found.tried if one.stage == "streams" and one.name == "descriptor")
     assert noise.figure.found < 0.3
+
+
+def test_small_losses_do_not_add_up_while_streams_are_dropped(found, monkeypatch):
+    """All three surely beat one, but not two of them, and those two do not surely beat the one."""
+    spread = np.resize([0.03, -0.03], 10)
+    values = {"b": 0.56 - spread, "b + c": 0.585 + spread, "a + b + c": np.full(10, 0.6)}
+
+    def fused(stage: str, name: str, *rest: object) -> search.Tried:
+        resamples = values.get(name, np.full(10, 0.3))
+        figure = Figure(float(resamples.mean()), 0.9, resamples, np.full(10, 0.9), {}, {}, {}, 0.0, 0.0)
+        return search.Tried(stage, name, figure)
+
+    monkeypatch.setattr(found, "_chosen_scores", lambda choice: {"a": [], "b": [], "c": []})
+    monkeypatch.setattr(found, "_fused", fused)
+    assert found._choose_streams(search.Choice({}, "sum", 0.0, 0)) == ["b", "c"]
 
 
 def test_what_was_scored_is_read_again_and_damage_is_not_believed(found, monkeypatch):
