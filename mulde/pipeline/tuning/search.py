@@ -329,8 +329,8 @@ class Search:
 
 
 def pick(found: Sequence[Tried]) -> Tried | None:
-    """The first of the candidates, unless one behind it beats it, unless one behind that beats that one, and so on; None
-    without any figure. So what is taken finds no less than the first, and is not simply the luckiest."""
+    """The first of the candidates, unless one behind it beats it, unless one behind that beats that one, and so on;
+    None without any figure. So what is taken is no worse than the first, and is not simply the luckiest."""
     best = None
     for tried in found:
         if _beats(tried, best):

@@ -106,7 +106,7 @@ def by_hand(
 
 
 def test_a_better_auc_does_not_make_up_for_what_is_no_longer_found():
-    """63.7 % found against 51.9 %: less in eight of ten resamples, which is not surely less, with a surely higher AUC."""
+    """63.7 % found against 51.9 %: less in eight of ten resamples, which is not sure, with a surely higher AUC."""
     less = by_hand(0.519, 0.95, [0.15, 0.15, 0, 0, 0, 0, 0, 0, 0, 0])
     more = by_hand(0.637, 0.90)
     assert not less.beats(more)
@@ -127,7 +127,7 @@ def test_of_as_much_found_the_auc_decides_and_only_surely():
 
 
 def test_what_is_picked_is_never_below_the_first_because_chance_veils_it():
-    """The second is so unsteady that nothing surely beats it, though it finds least; the third surely beats the first."""
+    """The second is so unsteady that nothing surely beats it, though it finds least; the third beats the first."""
     first, unsteady, third = by_hand(0.55, 0.9), by_hand(0.50, 0.9, [0.3, -0.3]), by_hand(0.62, 0.9)
     found = [Tried("s", str(i), figure) for i, figure in enumerate((first, unsteady, third))]
     assert pick(found) is found[2]
