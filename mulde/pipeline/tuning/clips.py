@@ -11,16 +11,19 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from mulde import __version__
 from mulde.datasets.base import Video
+from mulde.digests import arrays_digest, fingerprint
 from mulde.errors import MuldeError
 from mulde.files import write_json
 from mulde.images import write_png
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
-from mulde.pipeline.training.folds import Share
+from mulde.pipeline.training.folds import Fold, Share
 from mulde.pipeline.tuning.boxes import NO_BOXES, boxes_video, write_boxes_clip
 from mulde.pipeline.tuning.courses import CONTROL, CONTROL_KIND, KINDS, Insertion, Kind
 from mulde.pipeline.tuning.figures import MIN_PIXELS, CutOut, cut_out, empty_ground, insert, new_figure
@@ -37,11 +40,13 @@ _CUT_OUTS_PER_VIDEO, _MAX_CUT_OUTS, _TRIES = 8, 40, 5
 
 class Clip(FileModel):
     """The facts of a written clip: `kind` of the insertion, the `source` video and the frame of it that the clip starts
-    at, its length, and which frames are anomalous, as half-open ranges; `shown`: the frame that shows it best."""
+    at, its length, and which frames are anomalous, as half-open ranges; `made_from`: the digest of all that it follows
+    from; `shown`: the frame that shows it best."""
 
     name: VideoName
     kind: str
     source: str
+    made_from: str
     first: Count
     num_frames: Count
     anomalous: list[list[Count]]
@@ -69,26 +74,26 @@ def kinds_of(scene: Scene, *, boxes_alone: bool) -> tuple[list[Kind], list[str]]
     return [kind for kind in KINDS if not reasons[kind.name]], notes
 
 
-def plan_insertions(scene: Scene, heldout: Sequence[Share], kinds: Sequence[Kind], seed: int) -> Iterator[Insertion]:
-    """One after the other, in rounds of all kinds and some controls, so that any number of the first will do.
+def plan_insertions(scene: Scene, folds: Sequence[Fold], kinds: Sequence[Kind], seed: int) -> Iterator[Insertion]:
+    """One after the other, in rounds of all kinds and some controls, so that any number of the first will do; into
+    what all of the folds hold out.
 
     Each is drawn by the seed and its number alone. A kind that the scene has no room for is left out.
     """
-    places = [share for share in heldout if share.stored.size_hw == scene.size_hw]
     number = 0
     for _ in range(ROUNDS):
         for kind in (*kinds, *(CONTROL_KIND,) * CONTROLS_PER_ROUND):
             rng = np.random.default_rng([seed, number])
-            insertion = _plan_one(f"{number:03d}-{kind.name.replace(' ', '-')}", kind, scene, places, rng)
+            insertion = _plan_one(f"{number:03d}-{kind.name.replace(' ', '-')}", kind, scene, folds, rng)
             number += 1
             if insertion is not None:
                 yield insertion
 
 
-def _plan_one(
-    name: str, kind: Kind, scene: Scene, places: Sequence[Share], rng: np.random.Generator
-) -> Insertion | None:
-    share = places[int(rng.integers(len(places)))]
+def _plan_one(name: str, kind: Kind, scene: Scene, folds: Sequence[Fold], rng: np.random.Generator) -> Insertion | None:
+    places = [(number, share) for number, fold in enumerate(folds) for share in fold.heldout]
+    number, share = places[int(rng.integers(len(places)))]
+    scene = scene.beside(share, folds[number].heldout)
     index = share.frame_index
     length = min(int(np.clip(_CLIP_S * scene.rate, _MIN_FRAMES, _MAX_FRAMES)), len(index))
     first = int(rng.integers(len(index) - length + 1))
@@ -97,12 +102,12 @@ def _plan_one(
         if course is None:
             return None
         if course.visible(scene.size_hw).sum() >= min(0.1 * length, 5):
-            return Insertion(name, kind, share, index[first : first + length], course)
+            return Insertion(name, kind, number, share, index[first : first + length], course)
     return None
 
 
 def cut_outs_of(shares: Sequence[Share], plan: ExtractionPlan, reporter: Reporter) -> list[CutOut]:
-    """Objects of these videos, each without the ground behind it. Raises MuldeError where there are none."""
+    """Objects of these videos, each without the ground behind it."""
     found: list[CutOut] = []
     with reporter.bar("cut out", len(shares), "videos") as advance:
         for share in shares:
@@ -112,35 +117,59 @@ def cut_outs_of(shares: Sequence[Share], plan: ExtractionPlan, reporter: Reporte
                 made = (cut_out(share, track, plan, ground) for track in tracks)
                 found += [one for one in made if one is not None]
             advance(1)
-    if not found:
+    return found
+
+
+def cut_outs_by_fold(folds: Sequence[Fold], plan: ExtractionPlan, reporter: Reporter) -> list[list[CutOut]]:
+    """The objects that each fold holds out, so that its densities have not seen what is inserted; where it has none,
+    those of the others. Raises MuldeError where there are none at all."""
+    found = [cut_outs_of(fold.heldout, plan, reporter) for fold in folds]
+    every = [one for several in found for one in several]
+    if not every:
         raise MuldeError(
-            "no object of the held-out video can be cut out",
+            "no object of the videos can be cut out",
             expected="objects that differ from the ground, before a camera that stands still",
             hint="other footage, or boxes alone",
         )
-    return found
+    return [several or every for several in found]
 
 
 @dataclass(frozen=True)
 class ClipWriter:
-    """Writes clips below `out`; plan: of the frames; cut_outs: to be inserted, none for videos of boxes alone."""
+    """Writes clips below `out`; plan: of the frames; cut_outs: to be inserted, by fold, none for videos of boxes
+    alone."""
 
     out: Path
     scene: Scene
     plan: ExtractionPlan
-    cut_outs: Sequence[CutOut]
+    cut_outs: Sequence[Sequence[CutOut]]
     seed: int
     coloured: bool
 
     def write(self, insertion: Insertion) -> tuple[Clip, Video]:
-        """The clip of an insertion, unless it is there, and the video of it; what was interrupted is written again."""
-        facts = self.out / FOLDER / f"{insertion.name}.json"
+        """The clip of an insertion, unless it is there, and the video of it; what was interrupted is written again, and
+        what was made of other videos."""
+        facts, made_from = self.out / FOLDER / f"{insertion.name}.json", self._made_from(insertion)
+        clip = None
         if facts.exists():
             clip = read_typed(facts, Clip, hint="remove it, so that the clip is written again")
-        else:
-            clip = self._write(insertion)
+        if clip is None or clip.made_from != made_from:
+            facts.unlink(missing_ok=True)
+            clip = self._write(insertion, made_from)
             write_json(facts, clip.model_dump(mode="json"))
         return clip, self._video(clip, insertion)
+
+    def _made_from(self, insertion: Insertion) -> str:
+        """The digest of all that the clip follows from."""
+        course, video = insertion.course, insertion.share.stored.passports["frames"].video_sha256
+        objects = self._objects[insertion.fold] if self.cut_outs else ""
+        text = [__version__, insertion.kind.name, video, self.seed, self.coloured, self.scene.unsteady, objects]
+        arrays = {"frames": insertion.frames, **vars(course)}
+        return arrays_digest(fingerprint(text), arrays.items())
+
+    @cached_property
+    def _objects(self) -> list[str]:
+        return [arrays_digest("", (("", crop) for one in several for crop in one.crops)) for several in self.cut_outs]
 
     def _video(self, clip: Clip, insertion: Insertion) -> Video:
         stored, path = insertion.share.stored, self.out / FOLDER / clip.name
@@ -149,7 +178,7 @@ class ClipWriter:
         path = path.with_name(f"{clip.name}.parquet")
         return boxes_video(clip.name, path, stored.size_hw, clip.num_frames, Fraction(stored.rate), self.out.name)
 
-    def _write(self, insertion: Insertion) -> Clip:
+    def _write(self, insertion: Insertion, made_from: str) -> Clip:
         rng = np.random.default_rng([self.seed, int(insertion.name.partition("-")[0]), 1])
         course = insertion.course
         if insertion.share.stored.video.boxes is None:
@@ -167,6 +196,7 @@ class ClipWriter:
             name=insertion.name,
             kind=insertion.kind.name,
             source=insertion.share.stored.video.name,
+            made_from=made_from,
             first=int(insertion.frames[0]),
             num_frames=len(insertion.frames),
             anomalous=[[start, end] for start, end in spans(labels)],
@@ -178,7 +208,8 @@ class ClipWriter:
         """The frames as pictures; how many pixels of the figure each of them shows, (T,)."""
         course = insertion.course
         height = float(np.median(course.size[:, 1]))
-        figure = new_figure(insertion.kind.figure, height, self.cut_outs, rng, coloured=self.coloured)
+        cut_outs = self.cut_outs[insertion.fold]
+        figure = new_figure(insertion.kind.figure, height, cut_outs, rng, coloured=self.coloured)
         folder, partial = (self.out / FOLDER / f"{dot}{insertion.name}" for dot in ("", "."))
         for path in (folder, partial):
             shutil.rmtree(path, ignore_errors=True)

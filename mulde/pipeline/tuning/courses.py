@@ -68,10 +68,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class Insertion:
-    """A clip that is to be made: which stretch, and the course of what kind of figure is set into it."""
+    """A clip that is to be made: which stretch of what the fold of this number holds out, and the course of what kind
+    of figure is set into it."""
 
     name: str
     kind: Kind
+    fold: int
     share: Share
     frames: Int64
     course: Course
@@ -79,9 +81,10 @@ class Insertion:
 
 def _draw_track(scene: Scene, num_frames: int, rng: np.random.Generator) -> Track:
     """One of the longer tracks: of those that last as long as the clip, else of the longest third."""
-    long = [track for track in scene.tracks if len(track) >= num_frames]
+    tracks = scene.followed or scene.tracks
+    long = [track for track in tracks if len(track) >= num_frames]
     if len(long) < 5:
-        long = sorted(scene.tracks, key=len, reverse=True)[: max(5, len(scene.tracks) // 3)]
+        long = sorted(tracks, key=len, reverse=True)[: max(5, len(tracks) // 3)]
     return long[int(rng.integers(len(long)))]
 
 

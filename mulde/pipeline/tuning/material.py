@@ -6,24 +6,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mulde.config import FusionSettings, Settings
 from mulde.datasets.base import Video
-from mulde.errors import Failure, MuldeError
+from mulde.errors import Failure
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.world import mixtures, size_text, world_of
 from mulde.pipeline.training.folds import Share, split_folds
-from mulde.pipeline.tuning.clips import ROUNDS, Clip, ClipWriter, cut_outs_of, kinds_of, plan_insertions
+from mulde.pipeline.tuning.clips import ROUNDS, Clip, ClipWriter, cut_outs_by_fold, kinds_of, plan_insertions
+from mulde.pipeline.tuning.courses import Insertion
 from mulde.pipeline.tuning.judging import JudgedVideo
-from mulde.pipeline.tuning.scene import Scene, learn_scene
-from mulde.pipeline.tuning.scoring import Footage
+from mulde.pipeline.tuning.scene import learn_scene, usual_form
+from mulde.pipeline.tuning.scoring import Folds, Footage
 
-HELDOUT_SHARE = 0.25
+NUM_FOLDS = 2
+"""Each half of the videos is judged by candidates that were fitted on the other."""
 _BATCH, _MAX_NAMED = 4, 5
 _SHARE_OF_EXTRACTION = 0.5
 
@@ -45,15 +47,28 @@ class Deadline:
 
 @dataclass
 class Material:
-    """Normal footage with the features of the settings, and the clips made of it; `notes` are sentences on what was not
-    made, `failures` the videos that could not be read."""
+    """Normal footage with the features of the settings, and the clips made of it; `videos` are those that judge, in the
+    order of the folds; `notes` are sentences on what was not made, `failures` the videos that could not be read."""
 
-    footage: Footage
+    folds: Folds
     clips: list[Clip]
     videos: list[JudgedVideo]
     rate: float
     notes: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def shares(self) -> list[Share]:
+        """All normal video that is used, each frame once."""
+        return [share for fold in self.folds for share in fold.heldout]
+
+
+class _Made(NamedTuple):
+    """A clip, its features, and the fold that holds out what it was made of."""
+
+    clip: Clip
+    stored: StoredVideo
+    fold: int
 
 
 def make_material(
@@ -64,66 +79,79 @@ def make_material(
     normal, failures = extract_until(videos, plan, session, deadline, _SHARE_OF_EXTRACTION)
     if not normal or deadline.is_over():
         return None
-    fold = split_folds(normal, FusionSettings(folds=1, heldout_share=HELDOUT_SHARE), seed)[0]
-    scene = learn_scene(fold.fitting)
-    boxes_alone = fold.fitting[0].stored.video.boxes is not None
+    size_hw, _ = usual_form(normal)
+    used = [video for video in normal if video.size_hw == size_hw]
+    folds = split_folds(used, FusionSettings(folds=NUM_FOLDS), seed)
+    scene = learn_scene([share for fold in folds for share in fold.heldout])
+    boxes_alone = used[0].video.boxes is not None
     kinds, notes = kinds_of(scene, boxes_alone=boxes_alone)
-    heldout = [share for share in fold.heldout if share.stored.size_hw == scene.size_hw]
-    if not heldout:
-        raise MuldeError("no held-out video has the size that most videos have", hint="video.working_size_px")
-    notes += _not_used(videos, normal, fold.heldout, scene, failures)
-    cut_outs = [] if boxes_alone else cut_outs_of(heldout, plan, session.reporter)
-    coloured = any(share.stored.coloured is not False for share in heldout)
+    notes += _not_used(videos, normal, size_hw, failures)
+    cut_outs = [] if boxes_alone else cut_outs_by_fold(folds, plan, session.reporter)
+    coloured = any(video.coloured is not False for video in used)
     writer = ClipWriter(out, scene, plan, cut_outs, seed, coloured)
-    clips: list[Clip] = []
-    stored: list[StoredVideo] = []
-    insertions = list(plan_insertions(scene, heldout, kinds, seed))
+    insertions = list(plan_insertions(scene, folds, kinds, seed))
+    made = _make_clips(insertions, writer, plan, session, deadline, notes, failures)
+    if not any(one.clip.anomalous for one in made):
+        return None
+    left_out = {kind.name for kind in kinds} - {one.clip.kind for one in made}
+    notes += [f"no anomalies of the kind {name!r}: the scene has no room for them" for name in sorted(left_out)]
+    judged: list[JudgedVideo] = []
+    footage = []
+    for number, fold in enumerate(folds):
+        own = [one for one in made if one.fold == number]
+        footage.append(Footage(fold.fitting, fold.heldout, tuple(one.stored for one in own)))
+        judged += [
+            JudgedVideo(share.label, "", np.zeros(len(share.frame_index), np.bool_), float(share.stored.rate))
+            for share in fold.heldout
+        ]
+        judged += [JudgedVideo(clip.name, clip.kind, clip.labels, float(stored.rate)) for clip, stored, _ in own]
+    return Material(tuple(footage), [one.clip for one in made], judged, scene.rate, notes, failures)
+
+
+def _make_clips(
+    insertions: Sequence[Insertion],
+    writer: ClipWriter,
+    plan: ExtractionPlan,
+    session: Session,
+    deadline: Deadline,
+    notes: list[str],
+    failures: list[Failure],
+) -> list[_Made]:
+    """The clips of as many of the insertions as there is time for, round by round, with their features; what is left
+    out and what fails is added to the notes and failures."""
+    made: list[_Made] = []
     per_round = -(-len(insertions) // ROUNDS)
-    for start in range(0, len(insertions), per_round):
+    for start in range(0, len(insertions), per_round or 1):
         if deadline.is_over(_SHARE_OF_EXTRACTION):
             notes.append(f"{len(insertions) - start} of {len(insertions)} clips were not made: no time left")
             break
         part = insertions[start : start + per_round]
         with session.reporter.bar("insert", len(part), "clips") as advance:
-            made = []
+            written = []
             for insertion in part:
-                made.append(writer.write(insertion))
+                written.append(writer.write(insertion))
                 advance(1)
-        extraction = session.extract([video for _, video in made], plan)
+        extraction = session.extract([video for _, video in written], plan)
         failures += extraction.failures
         done = {video.video.name: video for video in extraction.done}
-        used = [clip for clip, _ in made if clip.name in done and (clip.is_control or clip.anomalous)]
-        clips += used
-        stored += [done[clip.name] for clip in used]
-    if not any(clip.anomalous for clip in clips):
-        return None
-    left_out = {kind.name for kind in kinds} - {clip.kind for clip in clips}
-    notes += [f"no anomalies of the kind {name!r}: the scene has no room for them" for name in sorted(left_out)]
-    judged = [
-        JudgedVideo(share.label, "", np.zeros(len(share.frame_index), np.bool_), float(share.stored.rate))
-        for share in heldout
-    ]
-    judged += [
-        JudgedVideo(clip.name, clip.kind, clip.labels, float(video.rate))
-        for clip, video in zip(clips, stored, strict=True)
-    ]
-    return Material(Footage(fold.fitting, tuple(heldout), tuple(stored)), clips, judged, scene.rate, notes, failures)
+        made += [
+            _Made(clip, done[clip.name], insertion.fold)
+            for (clip, _), insertion in zip(written, part, strict=True)
+            if clip.name in done and (clip.is_control or clip.anomalous)
+        ]
+    return made
 
 
 def _not_used(
-    videos: Sequence[Video],
-    normal: Sequence[StoredVideo],
-    heldout: Sequence[Share],
-    scene: Scene,
-    failures: Sequence[Failure],
+    videos: Sequence[Video], normal: Sequence[StoredVideo], size_hw: tuple[int, int], failures: Sequence[Failure]
 ) -> list[str]:
     """Sentences on videos that take no part, and on footage that is not of one kind."""
     notes = [f"the videos have {sentence}" for sentence in mixtures(world_of(video.observed() for video in normal))]
     if missing := len(videos) - len(normal) - len(failures):
         notes.append(f"{missing} of {len(videos)} videos were not extracted: no time left")
-    if others := [share.label for share in heldout if share.stored.size_hw != scene.size_hw]:
+    if others := [video.video.name for video in normal if video.size_hw != size_hw]:
         named = ", ".join(others[:_MAX_NAMED]) + (", ..." if len(others) > _MAX_NAMED else "")
-        notes.append(f"held-out videos that are not {size_text(scene.size_hw)} are not used ({len(others)}): {named}")
+        notes.append(f"videos that are not {size_text(size_hw)} are not used ({len(others)}): {named}")
     return notes
 
 
@@ -143,17 +171,18 @@ def extract_until(
     return done, failures
 
 
-def footage_with_step(
+def folds_with_step(
     material: Material, settings: Settings, stream: str, step: int, session: Session, deadline: Deadline
-) -> Footage | None:
-    """The same footage with rows of one stream over `step` frames; None where there is no time for all of it."""
+) -> Folds | None:
+    """The same folds with rows of one stream over `step` frames; None where there is no time for all of it."""
     data: dict[str, Any] = settings.model_dump(mode="json")
     data["features"] |= {"extractors": [stream], "imported": []}
     data["features"][stream]["step"] = step
     data["density"]["streams"], data["fusion"]["only_high"] = {}, []
     plan = ExtractionPlan(Settings.model_validate(data), session.device)
-    shares = {share.stored.video.path: share.stored.video for share in
-              (*material.footage.fitting, *material.footage.heldout)}  # fmt: skip
-    videos = [*shares.values(), *(clip.video for clip in material.footage.clips)]
+    shares = {share.stored.video.path: share.stored.video for share in material.shares}
+    videos = [*shares.values(), *(clip.video for fold in material.folds for clip in fold.clips)]
     done, failures = extract_until(videos, plan, session, deadline)
-    return material.footage.with_videos(done) if len(done) == len(videos) and not failures else None
+    if len(done) < len(videos) or failures:
+        return None
+    return tuple(fold.with_videos(done) for fold in material.folds)

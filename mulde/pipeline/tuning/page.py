@@ -57,11 +57,12 @@ def write_page(
 def _subtitle(material: Material | None) -> str:
     if material is None:
         return "nothing was inserted"
-    footage = material.footage
+    videos = len({share.name for share in material.shares})
     anomalous = sum(not clip.is_control for clip in material.clips)
     return (
-        f"fitted on {len(footage.fitting)} normal videos, {len(footage.heldout)} held out; {anomalous} clips with an "
-        f"anomaly and {len(material.clips) - anomalous} controls, {sum(c.num_frames for c in material.clips):,} frames"
+        f"{videos} normal video{'s' * (videos > 1)} in {len(material.folds)} folds, each judged by what was fitted on "
+        f"the rest; {anomalous} clips with an anomaly and {len(material.clips) - anomalous} controls, "
+        f"{sum(c.num_frames for c in material.clips):,} frames"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -68,7 +68,8 @@ class Track:
 class Scene:
     """size_hw and rate of the frames; tracks that go somewhere; where feet have been, by cells of `cell_px`; usual and
     fastest speed in heights per frame (median and 99th percentile); still: the share of the time in which tracks hardly
-    move; slope and offset: a height in pixels is slope * y + offset at the ground point y; unsteady: of a usual track.
+    move; slope and offset: a height in pixels is slope * y + offset at the ground point y; unsteady: of a usual track;
+    followed: the tracks that courses may be made of, all where there are none.
     """
 
     size_hw: tuple[int, int]
@@ -82,6 +83,15 @@ class Scene:
     slope: float
     offset: float
     unsteady: float = 0.0
+    followed: tuple[Track, ...] = ()
+
+    def beside(self, share: Share, heldout: Sequence[Share]) -> Scene:
+        """The scene of an insertion into one of the held-out shares. It follows tracks that were held out with it, of
+        other videos where there are any: the densities that judge it have not seen these, and what they look for is
+        not the very object that is in the picture."""
+        tracks = [track for track in self.tracks if any(_holds(other, track) for other in heldout)]
+        others = [track for track in tracks if track.video != share.name]
+        return replace(self, followed=tuple(others or tracks))
 
     def height_at(self, y: Float64) -> Float64:
         return np.asarray(np.maximum(self.slope * y + self.offset, MIN_HEIGHT_PX))
@@ -109,10 +119,13 @@ class Scene:
         return np.asarray(inside & ~near)
 
 
+def _holds(share: Share, track: Track) -> bool:
+    return share.name == track.video and share.first <= track.first < share.last
+
+
 def learn_scene(shares: Sequence[Share]) -> Scene:
-    """Raises FitError where no object of the footage goes anywhere for a second."""
+    """The scene of shares with frames of one size. Raises FitError where no object goes anywhere for a second."""
     size_hw, rate = usual_form([share.stored for share in shares])
-    shares = [share for share in shares if share.stored.size_hw == size_hw]
     tracks = [track for share in shares for track in tracks_of(share)]
     moving = [track for track in tracks if np.hypot(*track.net) > track.height and track.height >= MIN_HEIGHT_PX]
     if not moving:

@@ -1,4 +1,4 @@
-"""A candidate fitted on the fitting videos: the surprise of every frame of the videos that judge it, kept in a file."""
+"""A candidate fitted in one fold: the surprise of every frame of the videos that judge it there, kept in a file."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ FOLDER = "scores"
 MAX_ROWS, _MAX_HELDOUT = 20_000, 5_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Footage:
-    """Shares of normal video to fit on, shares that are held out, and clips with insertions."""
+    """One fold: shares of normal video to fit on, shares that are held out, and clips with insertions into these.
+    Compared by identity."""
 
     fitting: tuple[Share, ...]
     heldout: tuple[Share, ...]
@@ -51,6 +52,10 @@ class Footage:
         """The same, with rows averaged along their tracks."""
         videos = [share.stored for share in (*self.fitting, *self.heldout)] + list(self.clips)
         return self.with_videos([replace(video, average_frames=average_frames) for video in videos])
+
+
+Folds = tuple[Footage, ...]
+"""All normal video, each of it held out once."""
 
 
 @dataclass(frozen=True)

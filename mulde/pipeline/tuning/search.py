@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from mulde.config import Settings
-from mulde.density.estimator import MuldeDensity
-from mulde.devices import choose_threads, one_core_per_call
-from mulde.errors import MuldeError
 from mulde.pipeline.model.calibration import combine
 from mulde.pipeline.tuning.candidates import (
     AVERAGE_S,
@@ -22,7 +18,8 @@ from mulde.pipeline.tuning.candidates import (
     densities_for,
 )
 from mulde.pipeline.tuning.judging import Figure, Judge
-from mulde.pipeline.tuning.scoring import Footage, Recipe, ScoreTables, StreamRows, score, training_of
+from mulde.pipeline.tuning.scorer import NO_TIME, Scored, Scorer
+from mulde.pipeline.tuning.scoring import Folds, Recipe
 from mulde.progress import Reporter
 from mulde.records import Float64
 
@@ -62,24 +59,21 @@ class Choice:
 
 @dataclass
 class Search:
-    """footage: with features of the given settings; footage_of: that of a stream with another step (None where there
-    is no time for it); is_over: whether the time is up. `tried` holds the candidates in order, `left_out`
-    sentences on what there was no time for."""
+    """folds: with features of the given settings; folds_of: those of a stream with another step (None where there is
+    no time for it); judge: of the videos that judge in all folds, in their order; is_over: whether the time is up.
+    `tried` holds the candidates in order, `left_out` sentences on what there was no time for."""
 
     settings: Settings
-    footage: Footage
-    footage_of: Callable[[str, int], Footage | None]
+    folds: Folds
+    folds_of: Callable[[str, int], Folds | None]
     judge: Judge
-    tables: ScoreTables
-    seed: int
-    device: str
+    scorer: Scorer
     reporter: Reporter
     is_over: Callable[[], bool]
     rate: float
     tried: list[Tried] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     _scores: dict[tuple[str, ...], list[Float64]] = field(default_factory=dict)
-    _trained: dict[str, dict[str, MuldeDensity]] = field(default_factory=dict)
 
     def run(self) -> Choice | None:
         """The choice; None where there was no time to score any stream."""
@@ -100,16 +94,14 @@ class Search:
     def _choose_densities(self) -> dict[str, StreamChoice]:
         """The given densities of all streams first, so that there is something to choose from when the time is up."""
         lines = {stream: densities_for(self.settings.density, stream) for stream in self.settings.streams}
-        total = sum(map(len, lines.values()))
+        order = [(stream, given) for stream, (given, *_) in lines.items()]
+        order += [(stream, line) for stream, (_, *others) in lines.items() for line in others]
+        with self.reporter.bar("try densities", len(order) * len(self.folds), "fits") as advance:
+            results = self.scorer.score([(self._recipe(stream, line), self.folds) for stream, line in order], advance)
         tried: dict[str, list[Tried]] = {stream: [] for stream in lines}
-        with self.reporter.bar("try densities", total, "candidates") as advance:
-            for part in (slice(0, 1), slice(1, None)):
-                for stream, densities in lines.items():
-                    recipes = [self._recipe(stream, line) for line in densities[part]]
-                    stage = ALONE.format(stream)
-                    for line, (scores, note) in zip(densities[part], self._score(recipes, self.footage), strict=True):
-                        tried[stream].append(self._judged(stage, line.name, {stream: scores} if scores else {}, note))
-                        advance(1)
+        for (stream, line), (scores, note) in zip(order, results, strict=True):
+            alone = {stream: scores} if scores is not None else {}
+            tried[stream].append(self._judged(ALONE.format(stream), line.name, alone, note))
         chosen = {}
         for stream, found in tried.items():
             self.tried += found
@@ -130,7 +122,7 @@ class Search:
             options = [choice.only_high, not choice.only_high]
             names = {False: "all values count", True: "only high values count"}
             recipes = [self._recipe(stream, choice.density, option) for option in options]
-            results = self._score(recipes, self.footage)
+            results = self.scorer.score([(recipe, self.folds) for recipe in recipes])
             stage = f"values of {stream}, alone"
             found = self._all_judged(stage, [names[option] for option in options], stream, results)
             if (best := pick(found)) is not None:
@@ -143,14 +135,14 @@ class Search:
         given = int(self.settings.features.for_extractor(stream).model_dump()["step"])
         steps = [given, *(step for step in FLOW_STEPS[stream] if step != given)]
         recipe, stage = self._recipe(stream, choice.density, choice.only_high), f"flow step of {stream}, alone"
-        results: list[tuple[list[Float64] | None, str]] = []
+        results: list[Scored] = []
         for step in steps:
-            footage = self.footage if step == given else None
-            if footage is None and not self.is_over():
-                footage = self.footage_of(stream, step)
-            results += self._score([recipe], footage) if footage is not None else [(None, "no time left")]
-            if footage is not None and results[-1][0] is not None:
-                self._scores[(stream, f"step {step}")] = results[-1][0]
+            folds = self.folds if step == given else None
+            if folds is None and not self.is_over():
+                folds = self.folds_of(stream, step)
+            results += self.scorer.score([(recipe, folds)]) if folds is not None else [(None, NO_TIME)]
+            if (scores := results[-1][0]) is not None:
+                self._scores[(stream, f"step {step}")] = scores
         found = self._all_judged(stage, [f"{step} frame" + "s" * (step > 1) for step in steps], stream, results)
         best = pick(found)
         return choice if best is None else replace(choice, step=steps[found.index(best)])
@@ -191,14 +183,11 @@ class Search:
         return names
 
     def _chosen_scores(self, choice: Choice) -> dict[str, list[Float64]]:
+        recipes = {stream: self._recipe(stream, own.density, own.only_high) for stream, own in choice.streams.items()}
+        made = self.scorer.score([(recipe, self.folds) for recipe in recipes.values()])
         found = {}
-        for stream, own in choice.streams.items():
-            stepped = self._scores.get((stream, f"step {own.step}"))
-            if stepped is not None:
-                found[stream] = stepped
-                continue
-            recipe = self._recipe(stream, own.density, own.only_high)
-            scores, _ = next(iter(self._score([recipe], self.footage)))
+        for (stream, own), (scores, _) in zip(choice.streams.items(), made, strict=True):
+            scores = self._scores.get((stream, f"step {own.step}"), scores)
             if scores is not None:
                 found[stream] = scores
         return found
@@ -228,34 +217,33 @@ class Search:
 
     def _choose_average(self, choice: Choice) -> Choice:
         """Averaging along tracks changes the rows, so the chosen densities are fitted again."""
-        if "tracks" not in self.footage.heldout[0].stored.passports:
+        if "tracks" not in self.folds[0].heldout[0].stored.passports:
             return choice
-        frames = _first(choice.average_frames, [round(s * self.rate) for s in AVERAGE_S if round(s * self.rate)])
-        found = []
-        for count in frames:
-            scores: dict[str, list[Float64]] = {}
-            note = ""
+        counts = _first(choice.average_frames, [round(s * self.rate) for s in AVERAGE_S if round(s * self.rate)])
+        jobs: dict[tuple[int, str], tuple[Recipe, Folds]] = {}
+        for count in counts:
             for stream, own in choice.streams.items():
-                base = self.footage_of(stream, own.step) if own.step else self.footage
-                recipe = self._recipe(stream, own.density, own.only_high)
-                result = self._score([recipe], base.averaged(count)) if base is not None else [(None, "no time left")]
-                values, note = result[0]
-                if values is None:
-                    break
-                scores[stream] = values
+                base = self.folds_of(stream, own.step) if own.step else self.folds
+                if base is not None:
+                    averaged = tuple(fold.averaged(count) for fold in base)
+                    jobs[count, stream] = self._recipe(stream, own.density, own.only_high), averaged
+        results = dict(zip(jobs, self.scorer.score(list(jobs.values())), strict=True))
+        found = []
+        for count in counts:
+            made = {stream: results.get((count, stream), (None, NO_TIME)) for stream in choice.streams}
+            scores = {stream: values for stream, (values, _) in made.items() if values is not None}
+            note = next((note for _, note in made.values() if note), "")
             name = f"over {count} frames on both sides" if count else "none"
-            whole = scores if len(scores) == len(choice.streams) else {}
-            found.append(self._keep(self._fused("averaging along tracks", name, whole, list(whole), choice, note)))
+            names = list(scores) if len(scores) == len(made) else []
+            found.append(self._keep(self._fused("averaging along tracks", name, scores, names, choice, note)))
         if (best := pick(found)) is not None:
             best.is_chosen = True
-            choice = replace(choice, average_frames=frames[found.index(best)])
+            choice = replace(choice, average_frames=counts[found.index(best)])
         return choice
 
     # what all stages do
 
-    def _all_judged(
-        self, stage: str, names: Sequence[str], stream: str, results: Sequence[tuple[list[Float64] | None, str]]
-    ) -> list[Tried]:
+    def _all_judged(self, stage: str, names: Sequence[str], stream: str, results: Sequence[Scored]) -> list[Tried]:
         found = [
             self._keep(self._judged(stage, name, {stream: scores} if scores is not None else {}, note))
             for name, (scores, note) in zip(names, results, strict=True)
@@ -283,7 +271,7 @@ class Search:
     ) -> Tried:
         """A candidate by the scores of some streams; without any it has no figure."""
         if not names:
-            if note == "no time left":
+            if note == NO_TIME:
                 self.left_out.append(f"{stage}: {name}")
             return Tried(stage, name, None, note)
         fused = [
@@ -291,41 +279,6 @@ class Search:
             for i in range(len(self.judge.videos))
         ]
         return Tried(stage, name, self.judge.figure(fused, choice.smoothing_s), note)
-
-    def _score(self, recipes: Sequence[Recipe], footage: Footage) -> list[tuple[list[Float64] | None, str]]:
-        """The scores of recipes of one stream, or a sentence why there are none; those that were kept are read."""
-        paths = [self.tables.path(recipe, footage) for recipe in recipes]
-        known = {path: self.tables.read(path, footage) for path in paths}
-        rows: StreamRows | None = None
-        if any(scores is None for scores in known.values()) and not self.is_over():
-            stream = recipes[0].stream
-            rows = StreamRows(stream, footage, self.seed)
-            if footage is self.footage:  # the same rows each time
-                rows.trained = self._trained.setdefault(stream, rows.trained)
-
-        def make(i: int) -> tuple[list[Float64] | None, str]:
-            if (scores := known[paths[i]]) is not None:
-                return scores, ""
-            if rows is None or self.is_over():
-                return None, "no time left"
-            try:
-                scores = score(recipes[i], rows, footage, self.seed, self.device)
-            except MuldeError as error:
-                return None, str(error)
-            self.tables.write(paths[i], scores)
-            return scores, ""
-
-        groups: dict[str, list[int]] = {}  # of candidates that share a training, one after the other
-        for i, recipe in enumerate(recipes):
-            groups.setdefault(training_of(recipe, self.seed, self.device), []).append(i)
-        made: dict[int, tuple[list[Float64] | None, str]] = {}
-        callers = choose_threads(self.device) if self.device == "cpu" else 1
-        with one_core_per_call(), ThreadPoolExecutor(callers, "candidate") as pool:
-            for group, results in zip(
-                groups.values(), pool.map(lambda group: [make(i) for i in group], groups.values()), strict=True
-            ):
-                made |= dict(zip(group, results, strict=True))
-        return [made[i] for i in range(len(recipes))]
 
 
 def pick(found: Sequence[Tried]) -> Tried | None:

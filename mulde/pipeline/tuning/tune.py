@@ -26,8 +26,9 @@ from mulde.pipeline.run_folder import RunFolder
 from mulde.pipeline.tuning import scoring
 from mulde.pipeline.tuning.candidates import with_tracker
 from mulde.pipeline.tuning.judging import FALSE_FRAMES, Judge
-from mulde.pipeline.tuning.material import Deadline, Material, footage_with_step, make_material
+from mulde.pipeline.tuning.material import Deadline, Material, folds_with_step, make_material
 from mulde.pipeline.tuning.page import write_page
+from mulde.pipeline.tuning.scorer import Scorer
 from mulde.pipeline.tuning.search import Choice, Search, Tried
 from mulde.settings_file import dump_toml
 
@@ -88,19 +89,18 @@ def _search(
     material: Material, settings: Settings, out: Path, seed: int, session: Session, deadline: Deadline
 ) -> Search:
     @cache
-    def footage_of(stream: str, step: int) -> scoring.Footage | None:
+    def folds_of(stream: str, step: int) -> scoring.Folds | None:
         if deadline.is_over():
             return None
-        return footage_with_step(material, settings, stream, step, session, deadline)
+        return folds_with_step(material, settings, stream, step, session, deadline)
 
+    tables = scoring.ScoreTables(out / scoring.FOLDER, seed, session.device)
     return Search(
         settings=settings,
-        footage=material.footage,
-        footage_of=footage_of,
+        folds=material.folds,
+        folds_of=folds_of,
         judge=Judge(material.videos, seed),
-        tables=scoring.ScoreTables(out / scoring.FOLDER, seed, session.device),
-        seed=seed,
-        device=session.device,
+        scorer=Scorer(material.folds, tables, seed, session.device, deadline.is_over),
         reporter=session.reporter,
         is_over=deadline.is_over,
         rate=material.rate,
@@ -127,8 +127,7 @@ def _write(
         video_sha256=_digests(material),
         tuning={
             "false_frames": FALSE_FRAMES,
-            "fitting": [share.label for share in material.footage.fitting] if material else [],
-            "heldout": [share.label for share in material.footage.heldout] if material else [],
+            "folds": [[share.label for share in fold.heldout] for fold in material.folds] if material else [],
             "clips": [clip.name for clip in material.clips] if material else [],
             "notes": notes,
             "result": summary,
@@ -150,8 +149,7 @@ def _left_out(search: Search | None) -> list[str]:
 def _digests(material: Material | None) -> dict[str, str]:
     if material is None:
         return {}
-    shares = (*material.footage.fitting, *material.footage.heldout)
-    return {share.stored.video.name: share.stored.passports["frames"].video_sha256 for share in shares}
+    return {share.name: share.stored.passports["frames"].video_sha256 for share in material.shares}
 
 
 def tuned_settings(settings: Settings, choice: Choice) -> Settings:

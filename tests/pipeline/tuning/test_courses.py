@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,6 +98,19 @@ def test_a_wrong_place_is_one_where_no_foot_was():
     assert of.is_free(course.foot[course.present]).mean() >= 0.9
     assert (np.abs(course.foot[:, 1] - 8.5 * 16) > 16).all()
     assert PLANS["wrong place"](replace(of, been=np.ones_like(of.been)), 60, np.random.default_rng(0)) is None
+
+
+def test_an_insertion_follows_what_was_held_out_with_it_and_is_not_in_the_picture():
+    tracks = tuple(replace(walker(), video=video, first=first) for video in "abcd" for first in (0, 50))
+    of = scene(tracks=tracks)
+    a, b = (SimpleNamespace(name=name, first=0, last=100) for name in "ab")
+    assert {track.video for track in of.beside(a, [a, b]).followed} == {"b"}
+    early = SimpleNamespace(name="a", first=0, last=50)  # of one video alone, its own half
+    assert [(track.video, track.first) for track in of.beside(early, [early]).followed] == [("a", 0)]
+    nobody = SimpleNamespace(name="e", first=0, last=100)
+    assert of.beside(nobody, [nobody]).followed == ()  # then all of them
+    only = scene(tracks=(walker(y=50), walker(y=200)), followed=(walker(y=200),))
+    assert {planned("slow", seed=seed, of=only).foot[0, 1] for seed in range(5)} == {200}
 
 
 @pytest.mark.parametrize("kind", [*KINDS, CONTROL_KIND], ids=lambda kind: kind.name)

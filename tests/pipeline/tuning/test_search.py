@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 
 from mulde.config import StreamDensitySettings
-from mulde.pipeline.tuning import candidates, search
+from mulde.pipeline.tuning import candidates, scorer, search
 from mulde.pipeline.tuning.candidates import DensityCandidate
 from mulde.pipeline.tuning.judging import Figure, Judge, JudgedVideo
-from mulde.pipeline.tuning.scoring import Footage, ScoreTables
+from mulde.pipeline.tuning.scorer import Scorer
+from mulde.pipeline.tuning.scoring import Footage, Recipe, ScoreTables, StreamRows
 from mulde.pipeline.tuning.search import Search
 from mulde.pipeline.tuning.tune import tuned_settings
 from mulde.progress import Reporter
@@ -31,10 +33,13 @@ class Rows:
 
     number: int
     odd: bool
-    passports: dict[str, Any] = field(default_factory=dict)
     average_frames: int = 0
 
     frame_index = np.arange(FRAMES)
+
+    @property
+    def passports(self) -> dict[str, Any]:
+        return {name: SimpleNamespace(video_sha256=str(self.number), key=name) for name in ("descriptor", "geometry")}
 
     @property
     def video(self) -> SimpleNamespace:
@@ -57,18 +62,21 @@ def share(number: int) -> SimpleNamespace:
 def found(tmp_path, monkeypatch) -> Search:
     lines = tuple(DensityCandidate(name, StreamDensitySettings(method=name)) for name in ("mahalanobis", "mixture"))
     monkeypatch.setattr(candidates, "DENSITIES", lines)
-    footage = Footage(tuple(map(share, range(4))), tuple(map(share, range(4, 6))),
-                      tuple(Rows(10 + i, True) for i in range(8)))  # fmt: skip
+    halves = tuple(map(share, range(3))), tuple(map(share, range(3, 6)))
+    folds, judged = [], []
     quiet = np.zeros(FRAMES, np.bool_)
-    judged = [JudgedVideo(f"n{i}", "", quiet, 10.0) for i in range(2)]
-    judged += [JudgedVideo(f"a{i}", ("fast", "large")[i % 2], ANOMALOUS, 10.0) for i in range(8)]
+    for number, (heldout, fitting) in enumerate((halves, halves[::-1])):
+        clips = range(10 + 4 * number, 14 + 4 * number)
+        folds.append(Footage(fitting, heldout, tuple(Rows(i, True) for i in clips)))
+        judged += [JudgedVideo(f"n{share.stored.number}", "", quiet, 10.0) for share in heldout]
+        judged += [JudgedVideo(f"a{i}", ("fast", "large")[i % 2], ANOMALOUS, 10.0) for i in clips]
     settings = load_settings(
         overrides=['features.extractors=["descriptor", "geometry"]', 'density.method="mahalanobis"']
     )
     return Search(
-        settings=settings, footage=footage, footage_of=lambda stream, step: None, judge=Judge(judged, 0),
-        tables=ScoreTables(tmp_path, 0, "cpu"), seed=0, device="cpu", reporter=Reporter(quiet=True),
-        is_over=lambda: False, rate=10.0,
+        settings=settings, folds=tuple(folds), folds_of=lambda stream, step: None, judge=Judge(judged, 0),
+        scorer=Scorer(tuple(folds), ScoreTables(tmp_path, 0, "cpu"), 0, "cpu", lambda: False),
+        reporter=Reporter(quiet=True), is_over=lambda: False, rate=10.0,
     )  # fmt: skip
 
 
@@ -102,21 +110,69 @@ def test_small_losses_do_not_add_up_while_streams_are_dropped(found, monkeypatch
 def test_what_was_scored_is_read_again_and_damage_is_not_believed(found, monkeypatch):
     first = found.run()
     calls = []
-    real = search.score
-    monkeypatch.setattr(search, "score", lambda *args: calls.append(args) or real(*args))
+    real = scorer.score
+    monkeypatch.setattr(scorer, "score", lambda *args: calls.append(args) or real(*args))
     found.tried.clear()
     assert found.run() == first
     assert not calls
-    for path in found.tables.folder.iterdir():
+    for path in found.scorer.tables.folder.iterdir():
         path.write_bytes(path.read_bytes()[:50])
     found.tried.clear()
     assert found.run() == first
     assert calls
 
 
+def test_each_fold_is_judged_by_what_was_fitted_on_the_other(found, monkeypatch):
+    """All normal videos judge, each once, by densities that have not seen them."""
+    seen = []
+    real = scorer.score
+
+    def score(recipe, rows, fold, *rest):
+        fitting = np.concatenate([share.stored.features(recipe.stream).values for share in fold.fitting])
+        np.testing.assert_array_equal(rows.fitting, fitting)
+        assert not {share.stored.number for share in fold.fitting} & {share.stored.number for share in fold.heldout}
+        seen.append((recipe.stream, fold))
+        return real(recipe, rows, fold, *rest)
+
+    monkeypatch.setattr(scorer, "score", score)
+    recipe = Recipe("geometry", StreamDensitySettings(method="mahalanobis"))
+    ((scores, note),) = found.scorer.score([(recipe, found.folds)])
+    assert (note, seen) == ("", [("geometry", fold) for fold in found.folds])
+    by_fold = [real(recipe, StreamRows("geometry", fold, 0), fold, 0, "cpu") for fold in found.folds]
+    for values, expected in zip(scores, [*by_fold[0], *by_fold[1]], strict=True):
+        np.testing.assert_array_equal(values, expected)
+    assert sorted(s.stored.number for fold in found.folds for s in fold.heldout) == list(range(6))
+
+
+def test_streams_share_the_cores_and_read_their_rows_once(found, monkeypatch):
+    """Two callers: the candidates of both streams are under way at the same time, with the scores of one caller."""
+    recipes = [
+        Recipe(stream, StreamDensitySettings(method=method))
+        for method in ("mahalanobis", "mixture")
+        for stream in ("descriptor", "geometry")
+    ]
+    jobs = [(recipe, found.folds[:1]) for recipe in recipes]
+    expected = found.scorer.score(jobs)
+    for path in found.scorer.tables.folder.iterdir():
+        path.unlink()
+    both, reads = Barrier(2), []
+    real, real_rows = scorer.score, scorer.StreamRows
+
+    def score(recipe, *rest):
+        both.wait(timeout=60)  # nobody comes this far alone
+        return real(recipe, *rest)
+
+    monkeypatch.setattr(scorer, "score", score)
+    monkeypatch.setattr(scorer, "StreamRows", lambda *args: reads.append(args[:2]) or real_rows(*args))
+    monkeypatch.setattr(scorer, "choose_threads", lambda device: 2)
+    for (scores, _), (values, _) in zip(found.scorer.score(jobs), expected, strict=True):
+        np.testing.assert_array_equal(scores, values)
+    assert sorted(stream for stream, _ in reads) == ["descriptor", "geometry"]
+
+
 def test_time_that_is_up_leaves_out_and_says_what(found):
     left = iter([False] * 5)
-    found.is_over = lambda: next(left, True)
+    found.is_over = found.scorer.is_over = lambda: next(left, True)
     choice = found.run()
     assert choice is not None
     assert found.left_out

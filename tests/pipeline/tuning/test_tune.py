@@ -19,7 +19,7 @@ from mulde.images import read_image
 from mulde.media import write_video
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.model.world import ObservedVideo
-from mulde.pipeline.tuning import candidates, clips, scoring, search
+from mulde.pipeline.tuning import candidates, clips, scorer, scoring, search
 from mulde.pipeline.tuning.candidates import DensityCandidate
 from mulde.pipeline.tuning.clips import FOLDER, Clip
 from mulde.pipeline.tuning.figures import MIN_PIXELS
@@ -101,8 +101,9 @@ def test_it_writes_settings_candidates_and_a_page(tuned):
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("<img") > 5
     record = json.loads((tuned / "run.json").read_text())
-    assert (record["kind"], record["seed"], len(record["tuning"]["heldout"])) == ("tune", 0, 1)
-    assert record["tuning"]["fitting"]
+    assert (record["kind"], record["seed"]) == ("tune", 0)
+    assert sorted(name for fold in record["tuning"]["folds"] for name in fold) == ["n0", "n1", "n2"]
+    assert len(record["tuning"]["folds"]) == 2
 
 
 def test_the_labels_of_clips_are_the_frames_that_show_the_figure(tuned, footage):
@@ -130,7 +131,7 @@ def test_the_labels_of_clips_are_the_frames_that_show_the_figure(tuned, footage)
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(tuned, footage, tmp_path, monkeypatch):
     count = 0
-    real = search.score
+    real = scorer.score
 
     def dies(*args: object) -> object:
         nonlocal count
@@ -140,7 +141,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(tuned, footage, tmp_p
         return real(*args)
 
     shutil.copytree(tuned.parent / "store", tmp_path / "store")
-    monkeypatch.setattr(search, "score", dies)
+    monkeypatch.setattr(scorer, "score", dies)
     with pytest.raises(KeyboardInterrupt):
         tune(footage, tmp_path)
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / FOLDER).glob("*.json")}
@@ -207,22 +208,21 @@ def test_one_video_alone_is_cut_in_time(footage, tmp_path):
     write_video(tmp_path / "one.mp4", iter(walkers(120, 0)), RATE, crf=1)
     out = tune(tmp_path / "one.mp4", tmp_path)
     record = json.loads((out / "run.json").read_text())
-    assert (record["tuning"]["fitting"], record["tuning"]["heldout"]) == (["one 0-90"], ["one 90-120"])
+    assert record["tuning"]["folds"] == [["one 0-60"], ["one 60-120"]]
 
 
 def test_videos_that_take_no_part_are_named():
     def stored(name: str, size_hw: tuple[int, int]) -> Any:
         observed = ObservedVideo(name, size_hw, 25.0, 60, True, np.ones(60, np.int64))
-        return SimpleNamespace(size_hw=size_hw, observed=lambda: observed)
+        return SimpleNamespace(size_hw=size_hw, observed=lambda: observed, video=SimpleNamespace(name=name))
 
     normal = [stored("a", (60, 80)), stored("b", (60, 80)), stored("площадь", (30, 40))]
-    heldout = [SimpleNamespace(stored=one, label=name) for one, name in zip(normal[1:], ("b", "площадь"), strict=True)]
     videos, failed = [object()] * 6, [Failure("cut", "cut off")]
-    mixed, late, unused = _not_used(videos, normal, heldout, SimpleNamespace(size_hw=(60, 80)), failed)
+    mixed, late, unused = _not_used(videos, normal, (60, 80), failed)
     assert mixed.startswith("the videos have frames of several sizes: 80 x 60 (2 videos), 40 x 30 (1 video)")
     assert late == "2 of 6 videos were not extracted: no time left"
-    assert unused == "held-out videos that are not 80 x 60 are not used (1): площадь"
-    assert _not_used(videos[:3], [normal[0]] * 3, heldout[:1], SimpleNamespace(size_hw=(60, 80)), []) == []
+    assert unused == "videos that are not 80 x 60 are not used (1): площадь"
+    assert _not_used(videos[:3], [normal[0]] * 3, (60, 80), []) == []
 
 
 def test_footage_in_which_nothing_moves_is_a_sentence(tmp_path):

@@ -13,10 +13,13 @@ import pytest
 from mulde.config import StreamDensitySettings
 from mulde.datasets.boxes.formats import read_boxes
 from mulde.datasets.boxes.writing import BoxesVideo, write_boxes_folder
+from mulde.datasets.sources import open_sources
 from mulde.errors import UsageError
+from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.pipeline.tuning import candidates, clips, search
 from mulde.pipeline.tuning.candidates import DensityCandidate
 from mulde.pipeline.tuning.clips import FOLDER, Clip
+from mulde.pipeline.tuning.material import Deadline, make_material
 from mulde.pipeline.tuning.tune import run_tune
 from mulde.records import BoxesAlone, Regions
 from mulde.settings_file import load_settings
@@ -99,6 +102,30 @@ def test_what_needs_pixels_is_left_out_and_said(tuned):
     assert set(pd.read_csv(tuned / "candidates.csv").query("stage == 'streams'")["candidate"]) >= {"geometry", "place"}
     chosen = load_settings(tuned / "tuned.toml")
     assert "velocity" not in chosen.features.extractors
+
+
+def test_each_half_judges_clips_of_its_own_also_when_footage_was_added(tmp_path, monkeypatch):
+    """Clips that an earlier call made of fewer videos are made again, where they would be of the other half."""
+    monkeypatch.setattr(clips, "ROUNDS", 1)
+    settings = load_settings(overrides=['features.extractors=["geometry"]', "tracks.tracker=bytetrack"])
+    for count in (3, 5):
+        write_boxes_folder(tmp_path / "data", [walking(seed) for seed in range(count)])
+        videos = open_sources([f"boxes:{tmp_path / 'data'}"], "train").videos
+        work = session(tmp_path)
+        fitting = settings_without_pixels(videos, settings, work.reporter)
+        material = make_material(videos, fitting, tmp_path / "out", 0, work, Deadline(None))
+        assert sorted(share.name for share in material.shares) == [f"n{seed}" for seed in range(count)]
+        facts = {clip.name: clip for clip in material.clips}
+        for fold in material.folds:
+            heldout = {share.name for share in fold.heldout}
+            assert not heldout & {share.name for share in fold.fitting}
+            assert fold.clips
+            assert {facts[clip.video.name].source for clip in fold.clips} <= heldout
+        judging = [
+            name for fold in material.folds
+            for name in (*(share.label for share in fold.heldout), *(clip.video.name for clip in fold.clips))
+        ]  # fmt: skip
+        assert judging == [video.name for video in material.videos]
 
 
 def test_boxes_and_features_of_other_programs_are_refused(tmp_path):
