@@ -51,6 +51,15 @@ def tune(
             min=0, help="Stop after about this many hours, with what was compared by then.", show_default=False
         ),
     ] = None,
+    objects: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Footage of objects that do not belong into SOURCE, such as vehicles: they are cut out and inserted "
+            "as well. Of a data set only the training split is opened. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     set_: Set = None,
     detector: Detector = None,
@@ -77,4 +86,4 @@ def tune(
 
     settings = with_all_streams(read_settings(config, set_, detector, command="train"), config, set_ or [])
     session = open_session(store, device, quiet, workers, engine, address, strict=strict)
-    finish(run_tune(source, settings, out, seed, session, hours=hours), session.reporter)
+    finish(run_tune(source, settings, out, seed, session, hours=hours, objects=objects or ()), session.reporter)

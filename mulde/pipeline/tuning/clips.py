@@ -19,23 +19,21 @@ import numpy as np
 from mulde import __version__
 from mulde.datasets.base import Video
 from mulde.digests import arrays_digest, fingerprint
-from mulde.errors import MuldeError
 from mulde.files import write_json
 from mulde.images import write_png
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
-from mulde.pipeline.training.folds import Fold, Share
+from mulde.pipeline.training.folds import Fold
 from mulde.pipeline.tuning.boxes import NO_BOXES, boxes_video, write_boxes_clip
-from mulde.pipeline.tuning.courses import CONTROL, CONTROL_KIND, KINDS, Insertion, Kind
-from mulde.pipeline.tuning.figures import MIN_PIXELS, CutOut, cut_out, empty_ground, insert, new_figure
-from mulde.pipeline.tuning.scene import Scene, tracks_of
-from mulde.progress import Reporter
+from mulde.pipeline.tuning.courses import CONTROL, CONTROL_KIND, FOREIGN, FOREIGN_KIND, KINDS, Insertion, Kind
+from mulde.pipeline.tuning.figures import MIN_PIXELS, CutOut, insert, new_figure
+from mulde.pipeline.tuning.scene import Scene
 from mulde.records import Bool, Int64, spans
 from mulde.typed import Count, FileModel, VideoName, read_typed
 
 FOLDER = "inserted"
 ROUNDS, CONTROLS_PER_ROUND = 3, 2
 _CLIP_S, _MIN_FRAMES, _MAX_FRAMES = 6.0, 30, 100
-_CUT_OUTS_PER_VIDEO, _MAX_CUT_OUTS, _TRIES = 8, 40, 5
+_TRIES = 5
 
 
 class Clip(FileModel):
@@ -65,13 +63,14 @@ class Clip(FileModel):
         return self.kind == CONTROL
 
 
-def kinds_of(scene: Scene, *, boxes_alone: bool) -> tuple[list[Kind], list[str]]:
-    """The kinds of insertions that are anomalies in this scene, and sentences on those that are not."""
+def kinds_of(scene: Scene, *, boxes_alone: bool, has_foreign: bool = False) -> tuple[list[Kind], list[str]]:
+    """The kinds of insertions that are anomalies in this scene, and sentences on those that are not. has_foreign:
+    whether there are objects of other footage."""
     reasons = {kind.name: kind.unfit(scene) for kind in KINDS}
     if boxes_alone:
         reasons |= {kind.name: "it needs pixels" for kind in KINDS if kind.figure in NO_BOXES}
     notes = [f"no anomalies of the kind {name!r}: {reason}" for name, reason in reasons.items() if reason]
-    return [kind for kind in KINDS if not reasons[kind.name]], notes
+    return [kind for kind in KINDS if not reasons[kind.name]] + [FOREIGN_KIND] * has_foreign, notes
 
 
 def plan_insertions(scene: Scene, folds: Sequence[Fold], kinds: Sequence[Kind], seed: int) -> Iterator[Insertion]:
@@ -106,38 +105,10 @@ def _plan_one(name: str, kind: Kind, scene: Scene, folds: Sequence[Fold], rng: n
     return None
 
 
-def cut_outs_of(shares: Sequence[Share], plan: ExtractionPlan, reporter: Reporter) -> list[CutOut]:
-    """Objects of these videos, each without the ground behind it."""
-    found: list[CutOut] = []
-    with reporter.bar("cut out", len(shares), "videos") as advance:
-        for share in shares:
-            tracks = sorted(tracks_of(share), key=len, reverse=True)[:_CUT_OUTS_PER_VIDEO]
-            if tracks and len(found) < _MAX_CUT_OUTS:
-                ground = empty_ground(share, plan)
-                made = (cut_out(share, track, plan, ground) for track in tracks)
-                found += [one for one in made if one is not None]
-            advance(1)
-    return found
-
-
-def cut_outs_by_fold(folds: Sequence[Fold], plan: ExtractionPlan, reporter: Reporter) -> list[list[CutOut]]:
-    """The objects that each fold holds out, so that its densities have not seen what is inserted; where it has none,
-    those of the others. Raises MuldeError where there are none at all."""
-    found = [cut_outs_of(fold.heldout, plan, reporter) for fold in folds]
-    every = [one for several in found for one in several]
-    if not every:
-        raise MuldeError(
-            "no object of the videos can be cut out",
-            expected="objects that differ from the ground, before a camera that stands still",
-            hint="other footage, or boxes alone",
-        )
-    return [several or every for several in found]
-
-
 @dataclass(frozen=True)
 class ClipWriter:
-    """Writes clips below `out`; plan: of the frames; cut_outs: to be inserted, by fold, none for videos of boxes
-    alone."""
+    """Writes clips below `out`; plan: of the frames; cut_outs: to be inserted, by fold, behind them those of
+    other footage; none for videos of boxes alone."""
 
     out: Path
     scene: Scene
@@ -162,13 +133,13 @@ class ClipWriter:
     def _made_from(self, insertion: Insertion) -> str:
         """The digest of all that the clip follows from."""
         course, video = insertion.course, insertion.share.stored.passports["frames"].video_sha256
-        objects = self._objects[insertion.fold] if self.cut_outs else ""
+        objects = self._digests[_cut_from(insertion)] if self.cut_outs else ""
         text = [__version__, insertion.kind.name, video, self.seed, self.coloured, self.scene.unsteady, objects]
         arrays = {"frames": insertion.frames, **vars(course)}
         return arrays_digest(fingerprint(text), arrays.items())
 
     @cached_property
-    def _objects(self) -> list[str]:
+    def _digests(self) -> list[str]:
         return [arrays_digest("", (("", crop) for one in several for crop in one.crops)) for several in self.cut_outs]
 
     def _video(self, clip: Clip, insertion: Insertion) -> Video:
@@ -208,8 +179,8 @@ class ClipWriter:
         """The frames as pictures; how many pixels of the figure each of them shows, (T,)."""
         course = insertion.course
         height = float(np.median(course.size[:, 1]))
-        cut_outs = self.cut_outs[insertion.fold]
-        figure = new_figure(insertion.kind.figure, height, cut_outs, rng, coloured=self.coloured)
+        objects = self.cut_outs[_cut_from(insertion)]
+        figure = new_figure(insertion.kind.figure, height, objects, rng, coloured=self.coloured)
         folder, partial = (self.out / FOLDER / f"{dot}{insertion.name}" for dot in ("", "."))
         for path in (folder, partial):
             shutil.rmtree(path, ignore_errors=True)
@@ -222,3 +193,8 @@ class ClipWriter:
             write_png(partial / f"{time:05d}.png", frame)
         os.replace(partial, folder)
         return seen
+
+
+def _cut_from(insertion: Insertion) -> int:
+    """Which of the cut-outs an insertion is drawn from."""
+    return -1 if insertion.kind.figure == FOREIGN else insertion.fold

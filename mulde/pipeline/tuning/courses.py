@@ -15,7 +15,7 @@ from mulde.pipeline.tuning.scene import MIN_HEIGHT_PX, Scene, Track
 from mulde.records import Bool, Float64, Int64
 
 CONTROL = "control"
-OWN, PATCH = "own", "patch"
+OWN, FOREIGN, PATCH = "own", "foreign", "patch"
 _COMMON = 0.05  # what normal footage does for this share of its time or motion is no anomaly
 _FALL_S, _ZIGZAG_S, _ZIGZAG_HEIGHTS = 0.6, 1.2, 0.5
 _MAX_FACTOR, _TRIES = 6.0, 300
@@ -182,6 +182,13 @@ def _wrong_place(scene: Scene, num_frames: int, rng: np.random.Generator) -> Cou
     return None
 
 
+def _at_usual_height(scene: Scene, num_frames: int, rng: np.random.Generator) -> Course:
+    """As normal objects go, and as tall as they are so far down the picture."""
+    course = _as_normal(scene, num_frames, rng)
+    scale = scene.height_at(course.foot[:, 1]) / course.size[:, 1]
+    return replace(course, size=course.size * scale[:, None])
+
+
 def _scaled(low: float, high: float) -> Plan:
     def plan(scene: Scene, num_frames: int, rng: np.random.Generator) -> Course | None:
         for _ in range(_TRIES):
@@ -223,5 +230,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("bag", "bag", _passing(2.0, 3.0, _usual)),
 )
 """Kinds of anomalies: each is found or not as a whole, so none weighs more than another."""
+FOREIGN_KIND = Kind("foreign object", FOREIGN, _at_usual_height)
+"""An object of other footage, where a person named some."""
 CONTROL_KIND = Kind(CONTROL, OWN, _control)
 """Normal motion at a normal place: what calls it an anomaly has learnt to see that something was pasted."""

@@ -17,7 +17,7 @@ from mulde.datasets.synthetic.figures import RUN, WHEEL_RADIUS, Appearance
 from mulde.datasets.synthetic.shapes import Color, Shape, paint
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.training.folds import Share
-from mulde.pipeline.tuning.courses import Course
+from mulde.pipeline.tuning.courses import FOREIGN, OWN, PATCH, Course
 from mulde.pipeline.tuning.scene import Track
 from mulde.records import Float32, Float64, UInt8
 
@@ -207,10 +207,10 @@ def new_figure(
     kind: str, height: float, cut_outs: Sequence[CutOut], rng: np.random.Generator, *, coloured: bool
 ) -> Figure:
     """A figure of a kind that is to be `height` pixels tall; of the cut-outs one of those nearest to that."""
-    if kind == "own":
+    if kind in (OWN, FOREIGN):
         nearest = sorted(cut_outs, key=lambda one: abs(np.log(one.height / height)))[: max(4, len(cut_outs) // 3)]
         return nearest[int(rng.integers(len(nearest)))]
-    if kind == "patch":
+    if kind == PATCH:
         return Patch(_texture(rng, coloured))
     return Drawn(kind, _look(rng, coloured), coloured)
 

@@ -18,9 +18,11 @@ from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.world import mixtures, size_text, world_of
 from mulde.pipeline.training.folds import Share, split_folds
-from mulde.pipeline.tuning.clips import ROUNDS, Clip, ClipWriter, cut_outs_by_fold, kinds_of, plan_insertions
+from mulde.pipeline.tuning.clips import ROUNDS, Clip, ClipWriter, kinds_of, plan_insertions
 from mulde.pipeline.tuning.courses import Insertion
+from mulde.pipeline.tuning.figures import CutOut
 from mulde.pipeline.tuning.judging import JudgedVideo
+from mulde.pipeline.tuning.objects import cut_outs_by_fold, finders_alone, foreign_cut_outs
 from mulde.pipeline.tuning.scene import learn_scene, usual_form
 from mulde.pipeline.tuning.scoring import Folds, Footage
 
@@ -72,9 +74,16 @@ class _Made(NamedTuple):
 
 
 def make_material(
-    videos: Sequence[Video], settings: Settings, out: Path, seed: int, session: Session, deadline: Deadline
+    videos: Sequence[Video],
+    settings: Settings,
+    out: Path,
+    seed: int,
+    session: Session,
+    deadline: Deadline,
+    objects: Sequence[Video] = (),
 ) -> Material | None:
-    """None where the time was up before there was any clip. Raises FitError for footage in which nothing moves."""
+    """None where the time was up before there was any clip. objects: other footage whose objects are inserted as well.
+    Raises FitError for footage in which nothing moves."""
     plan = ExtractionPlan(settings, session.device)
     normal, failures = extract_until(videos, plan, session, deadline, _SHARE_OF_EXTRACTION)
     if not normal or deadline.is_over():
@@ -84,11 +93,13 @@ def make_material(
     folds = split_folds(used, FusionSettings(folds=NUM_FOLDS), seed)
     scene = learn_scene([share for fold in folds for share in fold.heldout])
     boxes_alone = used[0].video.boxes is not None
-    kinds, notes = kinds_of(scene, boxes_alone=boxes_alone)
-    notes += _not_used(videos, normal, size_hw, failures)
+    notes = _not_used(videos, normal, size_hw, failures)
     cut_outs = [] if boxes_alone else cut_outs_by_fold(folds, plan, session.reporter)
     coloured = any(video.coloured is not False for video in used)
-    writer = ClipWriter(out, scene, plan, cut_outs, seed, coloured)
+    foreign = _foreign(objects, settings, session, deadline, coloured, notes, failures) if objects else []
+    kinds, unfit = kinds_of(scene, boxes_alone=boxes_alone, has_foreign=bool(foreign))
+    notes += unfit
+    writer = ClipWriter(out, scene, plan, [*cut_outs, foreign] if cut_outs else [], seed, coloured)
     insertions = list(plan_insertions(scene, folds, kinds, seed))
     made = _make_clips(insertions, writer, plan, session, deadline, notes, failures)
     if not any(one.clip.anomalous for one in made):
@@ -106,6 +117,24 @@ def make_material(
         ]
         judged += [JudgedVideo(clip.name, clip.kind, clip.labels, float(stored.rate)) for clip, stored, _ in own]
     return Material(tuple(footage), [one.clip for one in made], judged, scene.rate, notes, failures)
+
+
+def _foreign(
+    objects: Sequence[Video],
+    settings: Settings,
+    session: Session,
+    deadline: Deadline,
+    coloured: bool,
+    notes: list[str],
+    failures: list[Failure],
+) -> list[CutOut]:
+    """The objects of other footage; what there is no time for, and what fails, is added to the notes and failures."""
+    plan = ExtractionPlan(finders_alone(settings), session.device)
+    done, failed = extract_until(objects, plan, session, deadline, _SHARE_OF_EXTRACTION)
+    failures += failed
+    if missing := len(objects) - len(done) - len(failed):
+        notes.append(f"{missing} of {len(objects)} videos of other objects were not extracted: no time left")
+    return foreign_cut_outs(done, plan, session.reporter, coloured=coloured) if done or not missing else []
 
 
 def _make_clips(

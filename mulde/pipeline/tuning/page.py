@@ -139,7 +139,7 @@ def _pictures(out: Path, clips: Sequence[Clip]) -> list[TuningPicture]:
 def _with_box(path: Path, clip: Clip) -> bytes:
     import cv2
 
-    image = np.ascontiguousarray(read_image(path)[..., ::-1])  # BGR
+    image = read_image(path, "bgr")
     x0, y0, x1, y1 = (round(value) for value in clip.box_xyxy)
     cv2.rectangle(image, (x0 - 2, y0 - 2), (x1 + 2, y1 + 2), _BOX[::-1], 1, cv2.LINE_AA)
     if image.shape[1] > _MAX_WIDTH:

@@ -94,14 +94,15 @@ class Search:
     def _choose_densities(self) -> dict[str, StreamChoice]:
         """The given densities of all streams first, so that there is something to choose from when the time is up."""
         lines = {stream: densities_for(self.settings.density, stream) for stream in self.settings.streams}
-        order = [(stream, given) for stream, (given, *_) in lines.items()]
-        order += [(stream, line) for stream, (_, *others) in lines.items() for line in others]
-        with self.reporter.bar("try densities", len(order) * len(self.folds), "fits") as advance:
-            results = self.scorer.score([(self._recipe(stream, line), self.folds) for stream, line in order], advance)
+        total = sum(map(len, lines.values())) * len(self.folds)
         tried: dict[str, list[Tried]] = {stream: [] for stream in lines}
-        for (stream, line), (scores, note) in zip(order, results, strict=True):
-            alone = {stream: scores} if scores is not None else {}
-            tried[stream].append(self._judged(ALONE.format(stream), line.name, alone, note))
+        with self.reporter.bar("try densities", total, "fits") as advance:
+            for part in (slice(0, 1), slice(1, None)):
+                order = [(stream, line) for stream, densities in lines.items() for line in densities[part]]
+                jobs = [(self._recipe(stream, line), self.folds) for stream, line in order]
+                for (stream, line), (scores, note) in zip(order, self.scorer.score(jobs, advance), strict=True):
+                    alone = {stream: scores} if scores is not None else {}
+                    tried[stream].append(self._judged(ALONE.format(stream), line.name, alone, note))
         chosen = {}
         for stream, found in tried.items():
             self.tried += found

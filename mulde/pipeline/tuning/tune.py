@@ -18,7 +18,7 @@ from mulde.evaluation.formatting import percent
 from mulde.extractors.given import IMPORTED
 from mulde.extractors.registry import known_extractor
 from mulde.files import write_csv, write_text
-from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
+from mulde.pipeline.extraction.boxes_alone import check_pixels, settings_without_pixels
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.run_claim import claim
@@ -29,17 +29,25 @@ from mulde.pipeline.tuning.judging import FALSE_FRAMES, Judge
 from mulde.pipeline.tuning.material import Deadline, Material, folds_with_step, make_material
 from mulde.pipeline.tuning.page import write_page
 from mulde.pipeline.tuning.scorer import Scorer
-from mulde.pipeline.tuning.search import Choice, Search, Tried
+from mulde.pipeline.tuning.search import ALONE, Choice, Search, Tried
 from mulde.settings_file import dump_toml
 
 TUNED, CANDIDATES = "tuned.toml", "candidates.csv"
 
 
 def run_tune(
-    source: str, settings: Settings, out: Path, seed: int, session: Session, *, hours: float | None = None
+    source: str,
+    settings: Settings,
+    out: Path,
+    seed: int,
+    session: Session,
+    *,
+    hours: float | None = None,
+    objects: Sequence[str] = (),
 ) -> Outcome:
     """Choose streams, densities and fusion on the normal videos of a source: `<out>/tuned.toml`, `candidates.csv`,
-    `tuning.html`. hours: how long it may take, about. A call that was stopped goes on where it was.
+    `tuning.html`. hours: how long it may take, about; objects: sources of other footage, whose objects are inserted as
+    well. A call that was stopped goes on where it was.
 
     Raises UsageError where `out` holds another run, FitError for footage in which nothing moves.
     """
@@ -47,29 +55,45 @@ def run_tune(
     before = claim(out, "tune", [source], settings)
     if before is not None and before.seed != seed:
         raise UsageError(f"{out} holds another run: one with seed {before.seed}", hint="another --out")
+    elsewhere = [absolute_source(other) for other in objects]
+    if before is not None and before.tuning.get("objects", []) != elsewhere:
+        raise UsageError(f"{out} holds another run: one with other --objects", hint="another --out")
     opened = open_sources([source], "train")
     opened.report(session.reporter, strict=session.strict)
+    others = _open_objects(objects, opened.videos, session)
     folder = RunFolder(out, session.command)
     folder.write_settings(settings)
     folder.note(
         kind="tune", sources=[absolute_source(source)], device=session.device, seed=seed,
-        left_out=as_record(opened.left_out),
+        left_out=as_record(opened.left_out), tuning={"objects": elsewhere},
     )  # fmt: skip
     outcome = Outcome(failures=opened.failures, folder=out)
     settings = settings_without_pixels(opened.videos, settings, session.reporter)
     _check_made_here(opened.videos, settings)
     tracked = with_tracker(settings)
     with folder.stage("insert and extract"):
-        material = make_material(opened.videos, tracked, out, seed, session, deadline)
+        material = make_material(opened.videos, tracked, out, seed, session, deadline, others)
     search, choice = None, None
     if material is not None:
-        outcome.add(len(opened.videos) - len(material.failures), material.failures)
+        outcome.add(len(opened.videos) + len(others) - len(material.failures), material.failures)
         with folder.stage("search"):
             search = _search(material, tracked, out, seed, session, deadline)
             choice = search.run()
     _write(folder, settings, material, search, choice, session)
     session.reporter.say(f"mulde train {source} --config {out / TUNED}")
     return outcome
+
+
+def _open_objects(objects: Sequence[str], videos: Sequence[Video], session: Session) -> tuple[Video, ...]:
+    """The videos of other footage, of data sets the normal ones. Raises UsageError where there are boxes alone, there
+    or in the videos that objects are to be set into."""
+    if not objects:
+        return ()
+    opened = open_sources(objects, "train")
+    opened.report(session.reporter, strict=session.strict)
+    check_pixels(videos, "--objects to be set into the frames")
+    check_pixels(opened.videos, "--objects out of the frames")
+    return opened.videos
 
 
 def _check_made_here(videos: Sequence[Video], settings: Settings) -> None:
@@ -116,7 +140,7 @@ def _write(
     session: Session,
 ) -> None:
     tried = search.tried if search is not None else []
-    notes = [*(material.notes if material else []), *_left_out(search)]
+    notes = [*(material.notes if material else []), *(_left_out(search) if choice else [])]
     if choice is None:
         notes.append("The time was up before anything could be compared: the settings are those that were given.")
     tuned = settings if choice is None else tuned_settings(settings, choice)
@@ -126,6 +150,7 @@ def _write(
     folder.note(
         video_sha256=_digests(material),
         tuning={
+            **folder.record.tuning,
             "false_frames": FALSE_FRAMES,
             "folds": [[share.label for share in fold.heldout] for fold in material.folds] if material else [],
             "clips": [clip.name for clip in material.clips] if material else [],
@@ -142,7 +167,10 @@ def _write(
 def _left_out(search: Search | None) -> list[str]:
     if search is None or not search.left_out:
         return []
-    return [f"{len(search.left_out)} candidates were not tried, no time left: {'; '.join(search.left_out[:5])}"
+    scored = {one.stage for one in search.tried if one.figure is not None}
+    unknown = [stream for stream in search.settings.streams if ALONE.format(stream) not in scored]
+    notes = [f"streams left out because none of their candidates was tried: {', '.join(unknown)}"] if unknown else []
+    return [*notes, f"{len(search.left_out)} candidates were not tried, no time left: {'; '.join(search.left_out[:5])}"
             + ("; ..." if len(search.left_out) > 5 else "")]  # fmt: skip
 
 
@@ -197,6 +225,7 @@ def in_words(tried: list[Tried]) -> list[str]:
 def _header(folder: RunFolder, summary: list[str], notes: list[str]) -> str:
     lines = [
         f"Chosen by mulde {folder.record.mulde} tune on {', '.join(folder.record.sources)}, seed {folder.record.seed},",
+        *(f"with objects of {other}," for other in folder.record.tuning["objects"]),
         f"without labels; {CANDIDATES} and tuning.html have the evidence.",
         *summary,
         *notes,

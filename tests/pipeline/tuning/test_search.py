@@ -18,7 +18,7 @@ from mulde.pipeline.tuning.judging import Figure, Judge, JudgedVideo
 from mulde.pipeline.tuning.scorer import Scorer
 from mulde.pipeline.tuning.scoring import Footage, Recipe, ScoreTables, StreamRows
 from mulde.pipeline.tuning.search import Search
-from mulde.pipeline.tuning.tune import tuned_settings
+from mulde.pipeline.tuning.tune import _left_out, tuned_settings
 from mulde.progress import Reporter
 from mulde.records import FeatureTable
 from mulde.settings_file import load_settings
@@ -171,12 +171,20 @@ def test_streams_share_the_cores_and_read_their_rows_once(found, monkeypatch):
 
 
 def test_time_that_is_up_leaves_out_and_says_what(found):
-    left = iter([False] * 5)
+    left = iter([False] * 4)  # two streams in two folds
     found.is_over = found.scorer.is_over = lambda: next(left, True)
     choice = found.run()
     assert choice is not None
-    assert found.left_out
+    assert found.left_out[:2] == [f"density of {stream}, alone: mixture" for stream in ("descriptor", "geometry")]
     assert all(one.note == "no time left" for one in found.tried if one.figure is None)
+
+
+def test_streams_that_there_was_no_time_for_are_named(found):
+    left = iter([False] * 3)  # one of the folds of the second stream is missing
+    found.is_over = found.scorer.is_over = lambda: next(left, True)
+    choice = found.run()
+    assert list(choice.streams) == ["descriptor"]
+    assert _left_out(found)[0] == "streams left out because none of their candidates was tried: geometry"
 
 
 def test_a_stream_of_tracks_brings_the_tracker_that_it_needs():

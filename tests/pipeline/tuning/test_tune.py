@@ -15,7 +15,7 @@ import pytest
 
 from mulde.config import StreamDensitySettings
 from mulde.errors import Failure, FitError, UsageError
-from mulde.images import read_image
+from mulde.images import read_image, write_png
 from mulde.media import write_video
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.model.world import ObservedVideo
@@ -24,6 +24,7 @@ from mulde.pipeline.tuning.candidates import DensityCandidate
 from mulde.pipeline.tuning.clips import FOLDER, Clip
 from mulde.pipeline.tuning.figures import MIN_PIXELS
 from mulde.pipeline.tuning.material import _not_used
+from mulde.pipeline.tuning.page import _with_box
 from mulde.pipeline.tuning.tune import run_tune
 from mulde.progress import Reporter
 from mulde.settings_file import load_settings
@@ -223,6 +224,17 @@ def test_videos_that_take_no_part_are_named():
     assert late == "2 of 6 videos were not extracted: no time left"
     assert unused == "videos that are not 80 x 60 are not used (1): площадь"
     assert _not_used(videos[:3], [normal[0]] * 3, (60, 80), []) == []
+
+
+def test_pictures_on_the_page_keep_their_colours(tmp_path):
+    write_png(tmp_path / "red.png", np.full((60, 80, 3), (220, 30, 20), np.uint8))
+    clip = Clip(
+        name="c", kind="fast", source="n", made_from="", first=0, num_frames=1, anomalous=[], shown=0,
+        box_xyxy=[30, 20, 50, 40],
+    )  # fmt: skip
+    (tmp_path / "page.jpg").write_bytes(_with_box(tmp_path / "red.png", clip))
+    blue, green, red = read_image(tmp_path / "page.jpg", "bgr")[5, 5].tolist()
+    assert (red, green, blue) == pytest.approx((220, 30, 20), abs=6)
 
 
 def test_footage_in_which_nothing_moves_is_a_sentence(tmp_path):
