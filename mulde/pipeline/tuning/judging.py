@@ -65,7 +65,7 @@ class Figure:
         resamples, no less is of the figure itself. What surely finds less beats nothing, whatever its AUC."""
         if _surely(self.found_resamples, other.found_resamples):
             return True
-        finds_less = self.found < other.found or _surely(other.found_resamples, self.found_resamples)
+        finds_less = self.rank[0] < other.rank[0] or _surely(other.found_resamples, self.found_resamples)
         return not finds_less and _surely(self.auc_resamples, other.auc_resamples)
 
     @property
