@@ -208,6 +208,11 @@ def _if_rare(share: Callable[[Scene], float], what: str) -> Callable[[Scene], st
     return unfit
 
 
+def _both_ways(scene: Scene) -> str:
+    has_one = any(scene.share_along(-track.net) < _COMMON for track in scene.tracks)
+    return "" if has_one else "normal objects go both ways along every path"
+
+
 def _usual(scene: Scene) -> float:
     return scene.usual
 
@@ -216,7 +221,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("fast", OWN, _passing(1.3, 1.8, lambda scene: scene.fastest)),
     Kind("slow", OWN, _slow, _if_rare(lambda scene: scene.still, "stand for")),
     Kind("standing", OWN, _standing, _if_rare(lambda scene: scene.still, "stand for")),
-    Kind("reversed", OWN, _reversed),
+    Kind("reversed", OWN, _reversed, _both_ways),
     Kind("zigzag", OWN, _zigzag),
     Kind("falling", OWN, _falling),
     Kind("wrong place", OWN, _wrong_place),

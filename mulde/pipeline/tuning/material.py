@@ -105,7 +105,7 @@ def make_material(
     if not any(one.clip.anomalous for one in made):
         return None
     left_out = {kind.name for kind in kinds} - {one.clip.kind for one in made}
-    notes += [f"no anomalies of the kind {name!r}: the scene has no room for them" for name in sorted(left_out)]
+    notes += [f"no anomalies of the kind {name!r}: none fits into the scene" for name in sorted(left_out)]
     judged: list[JudgedVideo] = []
     footage = []
     for number, fold in enumerate(folds):

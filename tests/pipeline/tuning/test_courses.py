@@ -61,7 +61,11 @@ def test_standing_does_not_move_and_reversed_goes_back():
 
 def test_reversed_is_no_anomaly_where_people_go_both_ways():
     back = replace(walker(), foot=walker().foot[::-1].copy())
-    assert PLANS["reversed"](scene(tracks=(walker(), back)), 60, np.random.default_rng(0)) is None
+    both = scene(tracks=(walker(), back))
+    assert PLANS["reversed"](both, 60, np.random.default_rng(0)) is None
+    unfit = next(kind.unfit for kind in KINDS if kind.name == "reversed")
+    assert unfit(both) == "normal objects go both ways along every path"
+    assert unfit(scene(tracks=(walker(), walker()))) == ""
 
 
 def test_standing_is_left_out_where_people_stand():
