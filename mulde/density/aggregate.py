@@ -39,9 +39,9 @@ class Aggregate:
     ) -> Aggregate:
         """Learn from the energies (N, L) of the training rows, N >= 1; components: None lets those of held-out rows
         (M, L) choose, as `fit_mixture` does. Raises FitError if a mixture cannot be had."""
-        levels = Standardiser.fit(energies)
         if name != "mixture":
-            return cls(name, levels)
+            return cls(name, Standardiser.fit(energies if heldout is None or len(heldout) < 2 else heldout))
+        levels = Standardiser.fit(energies)
         what = "mixture over the noise levels"
         return cls(name, levels, fit_mixture(energies, components, seed, what, heldout, levels.apply, LEVELS_REG_COVAR))
 

@@ -7,11 +7,13 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+
+from mulde.density.gaussians import GaussianBase
 
 _INV_SQRT_2 = 1 / math.sqrt(2)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
@@ -190,18 +192,14 @@ class Network(nn.Module):
 class EnergyNet(Network):
     """E(x, s) for x (N, D) and s (N, 1).
 
-    variance (D,): of the data along its principal axes, of which x are the coordinates; None: E is the network alone.
-    With it, E is the network's output plus the energy of the Gaussian with these variances under noise of level s,
-
-        1/2 sum_d (x_d^2 - v_d) / (v_d + s^2),
-
-    which is known in closed form and 0 on average, at every s; the network learns what is missing. It then sees every
-    coordinate divided by its spread at the highest noise level: axes along which the data spread less than that, of
-    which many columns have many, reach it the weaker the less they spread. rank: it sees the first axes alone, and all
-    others are the Gaussian's; None: it sees all.
+    base: of the rows along their principal axes, of which x are the coordinates; None: E is the network alone. With it,
+    E is the network's output plus the energy of the base, which is known in closed form at every s; the network learns
+    what is missing. It then sees every coordinate divided by its spread at the highest noise level: axes along which
+    the data spread less than that, of which many columns have many, reach it the weaker the less they spread. rank: it
+    sees the first axes alone, and all others are the base's; None: it sees all.
     """
 
-    variance: Tensor | None
+    base: GaussianBase | None
     scale: Tensor | None
 
     def __init__(
@@ -209,16 +207,16 @@ class EnergyNet(Network):
         num_features: int,
         hidden: Sequence[int],
         *,
-        variance: Tensor | None = None,
+        base: GaussianBase | None = None,
         rank: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(num_features, hidden, 1, **options)
         high = self._noise_range[1] if self._noise_range else 1.0
-        scale = None if variance is None else torch.rsqrt(variance + high**2)
+        scale = None if base is None else torch.rsqrt(base.variance + high**2)
         if scale is not None and rank is not None:
             scale[rank:] = 0
-        self.register_buffer("variance", None if variance is None else variance.clone())
+        self.base = base
         self.register_buffer("scale", scale)
 
     @torch.no_grad()
@@ -226,21 +224,22 @@ class EnergyNet(Network):
         """As `Network.initialise`; with a base the last layer is 0, so E starts as the Gaussian's and stays near it
         where there are no data."""
         super().initialise(generator)
-        if self.variance is not None:
+        if self.base is not None:
             self.weights[-1].zero_()
             self.biases[-1].zero_()
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         """Energies (N,)."""
         own = self._read(self._hidden(self._first(x, s), s)[0])
-        if self.variance is None:
+        if self.base is None:
             return own
-        return own + 0.5 * ((x.square() - self.variance) / (self.variance + s.square())).sum(dim=1)
+        energies: Tensor = own + self.base(x, s)
+        return energies
 
     def gradient(self, x: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
         """dE/dx (N, D) at x + s z, or at x. Without a graph inside the graph, see `_gradient`."""
         own = self._gradient(self._hidden(self._first(x, s, z), s, num_back=len(x))[1])
-        return own if self.variance is None else own + self._base_gradient(x if z is None else x + s * z, s)
+        return own if self.base is None else own + self.base.gradient(x if z is None else x + s * z, s)
 
     def noisy_and_clean(self, x: Tensor, s: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """dE/dx (N, D) at x + s z, and the network's part of E (N,) at x, both at s, in one pass."""
@@ -252,16 +251,15 @@ class EnergyNet(Network):
             h = torch.cat([noisy.to(entry), clean.to(entry)])
             activations, steps = self._hidden(h, torch.cat([s, s]), num_back=n)
             gradient, energy = self._gradient(steps), self._last(activations[n:]).squeeze(1)
-        return gradient if self.variance is None else gradient + self._base_gradient(x + s * z, s), energy
+        return gradient if self.base is None else gradient + self.base.gradient(x + s * z, s), energy
 
     def energies(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Energies (N, L) of rows x (N, D) at each level of sigma (L,)."""
         h, s = self._at_levels(x, sigma)
         own = self._read(self._hidden(h, s)[0]).view(len(x), len(sigma))
-        if self.variance is None:
+        if self.base is None:
             return own
-        precision = 1 / (self.variance[:, None] + sigma.square())  # (D, L)
-        return own + 0.5 * (x.square() @ precision - self.variance @ precision)
+        return own + self.base.energies(x, sigma)
 
     def score_norms(self, x: Tensor, sigma: Tensor) -> Tensor:
         """|| dE/dx ||^2 (N, L) of rows x (N, D) at each level of sigma (L,)."""
@@ -271,12 +269,7 @@ class EnergyNet(Network):
         """dE/dx (N, L, D) of rows x (N, D) at each level of sigma (L,)."""
         h, s = self._at_levels(x, sigma)
         own = self._gradient(self._hidden(h, s, num_back=len(h))[1]).view(len(x), len(sigma), x.shape[1])
-        return own if self.variance is None else own + self._base_gradient(x[:, None, :], sigma[:, None])
-
-    def _base_gradient(self, x: Tensor, s: Tensor) -> Tensor:
-        """Of the Gaussian's energy; x (..., D) and s (..., 1) of matching shapes."""
-        gradient: Tensor = x / (cast(Tensor, self.variance) + s.square())
-        return gradient
+        return own if self.base is None else own + self.base.gradients(x, sigma)
 
     def data_weight(self) -> Tensor:
         """The first layer's weights of the data (H, D), for coordinates as they are."""

@@ -21,6 +21,7 @@ from mulde.density.base import Density, plain
 from mulde.density.checkpoint import Checkpoint, fingerprint
 from mulde.density.devices import PRECISIONS, fits_on, products_in
 from mulde.density.energy import EnergyNet, ScoreNet
+from mulde.density.gaussians import GaussianBase, fit_base
 from mulde.density.heldout import TrainingResult
 from mulde.density.limits import Limits
 from mulde.density.mixture import thin
@@ -33,6 +34,7 @@ from mulde.density.trainer import Training, train
 from mulde.devices import choose_device
 from mulde.errors import BundleError, FitError, UsageError
 
+BASE_RANK = None
 RANKS = (8, 32, 128)
 """How many principal axes the network may see, beside all of them."""
 TRIAL_SHARE = 8
@@ -174,16 +176,22 @@ class MuldeDensity(Density):
     def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
         self.device_ = torch.device(choose_device(self.device))
         options = self.effective_options
-        self.axes_, variance = None, None
-        if options.base == "gaussian":
+        self.axes_, axes = None, None
+        if options.base != "none":
             axes = PrincipalAxes.fit(thin(rows, self.seed, "principal axes"), self.standardiser_)
-            self.axes_, variance = axes.matrix, torch.from_numpy(axes.variance)
-        self._set_noise_range(variance)
+            self.axes_ = axes.matrix
+        self.noise_range_ = options.noise_range(None if axes is None else float(axes.variance.max()))
         x = torch.from_numpy(self._prepared(rows))
         x_heldout = None if heldout is None else torch.from_numpy(self._prepared(heldout))
+        base = None
+        if axes is not None:
+            base = fit_base(
+                x.numpy(), None if x_heldout is None else x_heldout.numpy(), axes.variance, self.noise_range_,
+                self.seed, BASE_RANK, 1 if options.base == "gaussian" else None,
+            )
         if fits_on(self.device_, x):
             x = x.to(self.device_)
-        self._start_net(variance, self._choose_rank(variance, x, x_heldout))
+        self._start_net(base, options.rank)
         kept = None
         if checkpoint is not None:
             versions = {"torch": torch.__version__, "sklearn": sklearn.__version__, "device": str(self.device_)}
@@ -192,23 +200,8 @@ class MuldeDensity(Density):
             self.trained_ = train(self.net_, x, x_heldout, self._training(len(rows)), progress, kept)
         self.aggregate_ = self._fit_aggregate(rows, heldout)
 
-    def _choose_rank(self, variance: Tensor | None, x: Tensor, heldout: Tensor | None) -> int | None:
-        """How many axes the network sees: the number with the lowest held-out loss after a short training."""
-        options = self.effective_options
-        ranks = [rank for rank in RANKS if rank < x.shape[1]]
-        if variance is None or options.rank is not None or heldout is None or not ranks:
-            return options.rank
-        training = self._training(len(x))
-        trial = replace(training, steps=max(training.steps // TRIAL_SHARE, 1), patience=0)
-        losses: dict[int | None, float] = {}
-        for rank in (*ranks, None):
-            self._start_net(variance, rank)
-            with products_in(options.precision):
-                losses[rank] = train(self.net_, x, heldout, trial).heldout_loss or 0.0
-        return min(losses, key=lambda rank: losses[rank])
-
-    def _start_net(self, variance: Tensor | None, rank: int | None) -> None:
-        self._make_net(variance, rank=rank)
+    def _start_net(self, base: GaussianBase | None, rank: int | None) -> None:
+        self._make_net(base, rank=rank)
         self.net_.initialise(torch.Generator().manual_seed(int(self.seed)))
         self.net_.to(self.device_)
 
@@ -231,13 +224,13 @@ class MuldeDensity(Density):
 
     def _fit_aggregate(self, rows: Rows, heldout: Rows | None) -> Aggregate:
         options = self.effective_options
-        chooses = heldout is not None and options.components is None
+        read_heldout = heldout is not None and (options.aggregate != "mixture" or options.components is None)
         return Aggregate.fit(
             options.aggregate,
             self._readings(rows),
             options.components,
             self.seed,
-            self._readings(heldout) if heldout is not None and chooses else None,
+            self._readings(heldout) if heldout is not None and read_heldout else None,
         )
 
     def _score(self, rows: Rows) -> Float64:
@@ -286,20 +279,20 @@ class MuldeDensity(Density):
         largest = None if variance is None else float(variance.max())
         self.noise_range_ = self.effective_options.noise_range(largest)
 
-    def _make_net(self, variance: Tensor | None, layer_norm: bool = False, rank: int | None = None) -> None:
-        """variance: of the rows along their axes, where there is a base; rank: how many of them the network sees."""
+    def _make_net(self, base: GaussianBase | None, layer_norm: bool = False, rank: int | None = None) -> None:
+        """rank: how many of the rows' axes the network sees."""
         options = self.effective_options
         self.sigma_ = sigma_levels(*self.noise_range_, options.num_scales, options.spacing)
-        base: dict[str, Any] = {}
-        if variance is not None:
-            base = {"variance": variance, "noise_range": self.noise_range_, "rank": rank}
+        of_base: dict[str, Any] = {}
+        if base is not None:
+            of_base = {"base": base, "noise_range": self.noise_range_, "rank": rank}
         self.net_ = self.NET(
             self.n_features_in_ if self.axes_ is None else self.axes_.shape[1],
             options.hidden,
             layer_norm=layer_norm,
             sigma_everywhere=options.sigma_everywhere,
             precision=PRECISIONS[options.precision],
-            **base,
+            **of_base,
         )
 
     def _training(self, num_rows: int) -> Training:

@@ -133,11 +133,11 @@ def fit_mixture(
         if heldout is not None:
             heldout = prepare(thin(heldout, seed, f"{what}, held-out rows")) if len(heldout) else None
         return _fit_likeliest(x, seed, what, heldout, min_reg_covar)
-    num_components = _affordable_components(x, components)
+    num_components = affordable_components(x, components)
     if num_components < components:
         shape = f"{len(x)} rows of {x.shape[1]} columns"
         _log.warning("%s: %d instead of %d components, for %s", what, num_components, components, shape)
-    return _fit(x, num_components, seed, what, min_reg_covar)
+    return fit_components(x, num_components, seed, what, min_reg_covar)
 
 
 def thin(rows: Rows, seed: int, what: str) -> Rows:
@@ -153,9 +153,9 @@ def _fit_likeliest(rows: Float64, seed: int, what: str, heldout: Float64 | None,
     if evaluator is None:
         is_heldout = np.random.default_rng(seed).permutation(len(rows)) < math.ceil(len(rows) / 10)
         learn, evaluator = rows[~is_heldout], rows[is_heldout]
-    max_components = _affordable_components(learn, CANDIDATES[-1])
+    max_components = affordable_components(learn, CANDIDATES[-1])
     fits = {
-        count: _fit(learn, count, seed, what, min_reg_covar)
+        count: fit_components(learn, count, seed, what, min_reg_covar)
         for count in CANDIDATES
         if count <= max_components and len(learn)
     }
@@ -163,17 +163,19 @@ def _fit_likeliest(rows: Float64, seed: int, what: str, heldout: Float64 | None,
     best = min((k for k, value in likelihoods.items() if value >= max(likelihoods.values()) - _TIE), default=1)
     shown = ", ".join(f"{count}: {value:.4g}" for count, value in likelihoods.items())
     _log.info("%s: %d components, by the log-likelihood of %d held-out rows (%s)", what, best, len(evaluator), shown)
-    return fits[best] if heldout is not None else _fit(rows, best, seed, what, min_reg_covar)
+    return fits[best] if heldout is not None else fit_components(rows, best, seed, what, min_reg_covar)
 
 
-def _fit(rows: Float64, num_components: int, seed: int, what: str, min_reg_covar: float) -> Mixture:
+def fit_components(
+    rows: Float64, num_components: int, seed: int, what: str, min_reg_covar: float, num_starts: int = 1
+) -> Mixture:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     if len(rows) == 1:
         rows = np.repeat(rows, 2, axis=0)  # scikit-learn asks for two
     for reg_covar in (value for value in _REG_COVAR if value >= min_reg_covar):
-        model = GaussianMixture(num_components, covariance_type="full", reg_covar=reg_covar, random_state=seed)
+        model = GaussianMixture(num_components, covariance_type="full", reg_covar=reg_covar, random_state=seed, n_init=num_starts)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
@@ -192,7 +194,7 @@ def _fit(rows: Float64, num_components: int, seed: int, what: str, min_reg_covar
     )
 
 
-def _affordable_components(rows: Float64, components: int) -> int:
+def affordable_components(rows: Float64, components: int) -> int:
     """At most `components`, such that each has rows to learn from, starts at a row of its own, and time allows."""
     n, d = rows.shape
     enough_rows = n // max(_MIN_ROWS_PER_COMPONENT, d)

@@ -50,7 +50,7 @@ REMOVED = {
     "whiten": 'base="gaussian" has taken its place: rows are seen along their principal axes',
 }
 """Options of earlier versions, and why they left. Models that carry them are still read (`state.py`)."""
-BASES = ("gaussian", "none")
+BASES = ("gaussians", "gaussian", "none")
 _MAX_LAYERS = 64
 
 
@@ -188,7 +188,7 @@ class MuldeOptions(ScoreMatchingOptions):
     sigma_high: float | None = None  # type: ignore[assignment]
     spacing: str = "log"
     aggregate: str = "mean"
-    base: str = "gaussian"
+    base: str = "gaussians"
     rank: int | None = None
     beta: float = 0.01
     sigma_everywhere: bool = False

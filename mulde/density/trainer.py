@@ -118,6 +118,9 @@ def train(
         run.resume(checkpoint, evaluator)
     record = torch.zeros(_REPORT_EVERY, len(_RECORDED), device=run.device)
     pending, saved, measured = 0, time.monotonic(), TrainingResult()
+    if evaluator is not None and not run.step and how.patience:
+        measured = evaluator.measure(run.average, 0)
+        run.keep_as_best()
     while not run.finished:
         run.step += 1
         record[pending] = _step(run, rows, how)
