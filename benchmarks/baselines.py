@@ -1,108 +1,125 @@
-"""MULDE beside its baselines on the features of one data set: frame AUC, mean and spread over seeds.
+"""MULDE beside its baselines, stream by stream, on the features of one data set: frame AUC, mean and spread over seeds.
 
-    .venv/bin/python benchmarks/baselines.py ucsd-ped2:ROOT --detector yolov8n_int8_openvino_model --seed 0 --seed 1
+    .venv/bin/python benchmarks/baselines.py ucsd-ped2:ROOT --config configs/ucsd-ped2.toml --store features
 
-Each variant is a density with options, trained on the training split and scored on the test split with everything else
-equal; nothing is chosen by the test labels. `--variant "mulde precision=bfloat16"` adds one; see DEFAULT. Per seed the
-fused scores are evaluated as `mulde run` does, and each stream alone, raw. Figures go to standard output and --out.
+Every density is fitted on the same rows of three quarters of the training videos; the others stop it and set the scale,
+as in a fold of `mulde train`. `--share 0.1` fits on a tenth of the rows, drawn by the seed. A frame scores as its most
+unusual row; each stream alone is evaluated raw, all of them together (their surprises added up) raw and smoothed. Test
+labels are read once, after all scores; nothing is chosen by them. Figures go to standard output and --out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-import time
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from mulde.config import Settings
-from mulde.datasets.base import Dataset
+from mulde.config import FusionSettings, Settings, StreamDensitySettings
 from mulde.datasets.sources import open_source
-from mulde.pipeline.evaluation.evaluate import evaluate
-from mulde.pipeline.evaluation.labels import read_labels
-from mulde.pipeline.extraction.engine import Extraction, extract
+from mulde.errors import FitError
+from mulde.evaluation.smoothing import smooth
+from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
-from mulde.pipeline.scoring.frames import score_video
-from mulde.pipeline.training.fit import train
+from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.model.calibration import combine
+from mulde.pipeline.training.folds import split_folds
+from mulde.pipeline.tuning.scoring import Footage, Recipe, StreamRows, score
 from mulde.progress import Reporter
+from mulde.records import Float64
 from mulde.settings_file import load_settings
 
-DEFAULT = ("mulde", "msma", "mixture", "neighbours", "mahalanobis")
+DEFAULT = ("mulde", "mixture", "neighbours", "mahalanobis")
+HELDOUT_SHARE = 0.25
+Scores = dict[str, list[Float64]]
 
 
-def settings_of(variant: str, detector: str | None, extra: list[str]) -> Settings:
+def density_of(variant: str) -> StreamDensitySettings:
+    """`METHOD` or `METHOD option=value ...`."""
     method, *options = variant.split()
-    changes = [f"density.method={method}", *(f"density.options.{option}" for option in options), *extra]
-    if detector:
-        changes += ['regions.finders=["yolo", "motion"]', f"regions.yolo.weights={json.dumps(detector)}"]
-    return load_settings(overrides=changes)
+    changes = [f"density.method={method}", *(f"density.options.{option}" for option in options)]
+    return load_settings(overrides=changes).density.shared
 
 
-def measure(settings: Settings, splits: dict[str, Extraction], dataset: Dataset, seed: int, place: Session) -> dict:
-    """Frame AUCs of one seed: fused by smoothing, each stream alone (raw), and seconds to train and to score."""
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = train(
-            splits["train"].done,
-            settings,
-            {},
-            seed=seed,
-            device=place.device,
-            reporter=place.reporter,
-            folder=Path(folder),
-        )
-    trained = time.perf_counter()
-    scored = {stored.video.name: score_video(stored, bundle) for stored in splits["test"].done}
-    ended = time.perf_counter()
-    labels = read_labels(dataset, scored)
-    evaluation = evaluate(scored, labels, dataset, place.reporter)
-    truth = np.concatenate([labels[name].anomalous for name in scored])
-    streams = {
-        stream: roc_auc_score(truth, np.concatenate([one.track.streams[stream] for one in scored.values()]))
-        for stream in bundle.streams
-    }
-    learnt = {name: counts.learnt for name, counts in bundle.training.streams.items()}
-    return {
-        **{f"fused, {row.smoothing}": row.result.micro_auc for row in evaluation.rows},
-        **{f"{name} alone, raw": auc for name, auc in streams.items()},
-        "train_s": trained - start,
-        "score_s": ended - trained,
-        "learnt": learnt,
-    }
+def fit_and_score(
+    stream: str, variants: Sequence[str], footage: Footage, settings: Settings, seed: int, share: float
+) -> dict[str, list[Float64]]:
+    """Of each variant the surprises (T,) of the frames of each test video."""
+    rows = StreamRows(stream, footage, seed)
+    if share < 1:
+        rng = np.random.default_rng(seed)
+        for name in ("fitting", "heldout"):
+            some = getattr(rows, name)
+            keep = np.sort(rng.permutation(len(some))[: max(int(share * len(some)), 1)])
+            setattr(rows, name, np.ascontiguousarray(some[keep]))
+    found = {}
+    for variant in variants:
+        recipe = Recipe(stream, density_of(variant), stream in settings.fusion.only_high)
+        try:
+            found[variant] = score(recipe, rows, footage, seed, "cpu")[len(footage.heldout) :]
+        except FitError as error:
+            print(f"{stream}, {variant}, seed {seed}: {error}", file=sys.stderr)
+    return found
+
+
+def aucs(
+    scores: dict[str, dict[str, list[Float64]]], test: Sequence[StoredVideo], truth: Sequence[Any], settings: Settings
+) -> dict[str, dict[str, float]]:
+    """variant -> figure -> frame AUC; scores: stream -> variant -> scores of each video."""
+    anomalous = np.concatenate(truth)
+    found: dict[str, dict[str, float]] = {}
+    for variant in next(iter(scores.values())):
+        streams = {name: by_variant[variant] for name, by_variant in scores.items() if variant in by_variant}
+        figures = {name: roc_auc_score(anomalous, np.concatenate(values)) for name, values in streams.items()}
+        fused = [combine({n: v[i] for n, v in streams.items()}, settings.fusion.combine) for i in range(len(test))]
+        figures["fused, raw"] = roc_auc_score(anomalous, np.concatenate(fused))
+        for mode in ("centred", "causal"):
+            window = settings.fusion.smoothing_s
+            smoothed = [smooth(s, window * float(v.rate), mode) for s, v in zip(fused, test, strict=True)]
+            figures[f"fused, {mode}"] = roc_auc_score(anomalous, np.concatenate(smoothed))
+        found[variant] = figures
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="NAME:ROOT of a data set with labels")
-    parser.add_argument("--detector")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE")
     parser.add_argument("--store", type=Path, default=Path("mulde-features"))
     parser.add_argument("--seed", type=int, action="append", help="repeatable; default 0 to 4")
     parser.add_argument("--variant", action="append", help=f"repeatable; default {', '.join(DEFAULT)}")
-    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE, for all variants")
+    parser.add_argument("--share", type=float, default=1.0, help="of the training rows")
     parser.add_argument("--out", type=Path, default=Path("baselines.json"))
     args = parser.parse_args()
-    seeds = args.seed or [0, 1, 2, 3, 4]
-    place = Session.open(args.store, "auto", Reporter(quiet=True))
+    seeds, variants = args.seed or [0, 1, 2, 3, 4], args.variant or DEFAULT
+    place = Session.open(args.store, "cpu", Reporter(quiet=True))
     footage = open_source(args.source)
-    plan = ExtractionPlan(settings_of("mulde", args.detector, args.set), place.device)
-    splits = {name: extract(footage.split(name), plan, place.store, place.reporter) for name in ("train", "test")}
-    found: dict[str, list[dict]] = {}
-    for variant in args.variant or DEFAULT:
-        settings = settings_of(variant, args.detector, args.set)
-        found[variant] = [measure(settings, splits, footage.dataset, seed, place) for seed in seeds]
-        print(f"{variant}  ({len(seeds)} seeds)")
-        for name in found[variant][0]:
-            if name == "learnt":
-                continue
-            values = np.array([one[name] for one in found[variant]]) * (1 if name.endswith("_s") else 100)
-            spread = f"({values.std(ddof=1):.2f})" if len(values) > 1 else ""
-            print(f"    {name:<28} {values.mean():6.2f} {spread:<8} each {' '.join(f'{v:.2f}' for v in values)}")
-        print(flush=True)
-        args.out.write_text(json.dumps({"seeds": seeds, "variants": found}, indent=2) + "\n")
+    settings = load_settings(args.config, overrides=args.set)
+    settings = settings_without_pixels([*footage.split("train"), *footage.split("test")], settings, place.reporter)
+    plan = ExtractionPlan(settings, place.device)
+    normal, test = (place.extract(footage.split(name), plan).done for name in ("train", "test"))
+    made = []
+    for seed in seeds:
+        fold = split_folds(normal, FusionSettings(folds=1, heldout_share=HELDOUT_SHARE), seed)[0]
+        of_seed = Footage(fold.fitting, fold.heldout, tuple(test))
+        made.append({s: fit_and_score(s, variants, of_seed, settings, seed, args.share) for s in settings.streams})
+        print(f"seed {seed} is scored", file=sys.stderr, flush=True)
+    labels = [footage.dataset.labels(video.video, video.end_frame) for video in test]
+    truth = [track.anomalous[video.frame_index] for track, video in zip(labels, test, strict=True)]
+    found = [aucs(scores, test, truth, settings) for scores in made]
+    args.out.write_text(json.dumps({"seeds": seeds, "share": args.share, "figures": found}, indent=2) + "\n")
+    print("|", " | ".join(["", *variants]), "|\n|", "|".join(["---"] * (len(variants) + 1)), "|")
+    for name in found[0][variants[0]]:
+        values = [[100 * one[variant].get(name, np.nan) for one in found] for variant in variants]
+        cells = [f"{np.mean(v):.1f} ({np.std(v, ddof=len(v) > 1):.1f})" for v in values]
+        print("|", " | ".join([name, *cells]), "|")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ AGGREGATES = ("max", "median", "mean", "mixture")
 class Aggregate:
     """One way to read an energy vector. Higher score = more anomalous.
 
-    max, median: of the energies as they are. mean: after standardising each level by its training mean and std.
+    max, median: of the energies as they are. mean: after standardising each level by its mean and std over held-out
+    rows, or, without them, over those of the training.
     mixture: -log p under a Gaussian mixture fitted on the standardised energies of the training rows (p is a density of
     the standardised vector; the constant that this leaves out changes no order).
     """
@@ -38,7 +39,8 @@ class Aggregate:
         cls, name: str, energies: Rows, components: int | None, seed: int, heldout: Rows | None = None
     ) -> Aggregate:
         """Learn from the energies (N, L) of the training rows, N >= 1; components: None lets those of held-out rows
-        (M, L) choose, as `fit_mixture` does. Raises FitError if a mixture cannot be had."""
+        (M, L) choose, as `fit_mixture` does; the mean takes its scale from them. Raises FitError if a
+        mixture cannot be had."""
         if name != "mixture":
             return cls(name, Standardiser.fit(energies if heldout is None or len(heldout) < 2 else heldout))
         levels = Standardiser.fit(energies)

@@ -195,8 +195,7 @@ class EnergyNet(Network):
     base: of the rows along their principal axes, of which x are the coordinates; None: E is the network alone. With it,
     E is the network's output plus the energy of the base, which is known in closed form at every s; the network learns
     what is missing. It then sees every coordinate divided by its spread at the highest noise level: axes along which
-    the data spread less than that, of which many columns have many, reach it the weaker the less they spread. rank: it
-    sees the first axes alone, and all others are the base's; None: it sees all.
+    the data spread less than that, of which many columns have many, reach it the weaker the less they spread.
     """
 
     base: GaussianBase | None
@@ -208,20 +207,16 @@ class EnergyNet(Network):
         hidden: Sequence[int],
         *,
         base: GaussianBase | None = None,
-        rank: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(num_features, hidden, 1, **options)
         high = self._noise_range[1] if self._noise_range else 1.0
-        scale = None if base is None else torch.rsqrt(base.variance + high**2)
-        if scale is not None and rank is not None:
-            scale[rank:] = 0
         self.base = base
-        self.register_buffer("scale", scale)
+        self.register_buffer("scale", None if base is None else torch.rsqrt(base.variance + high**2))
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """As `Network.initialise`; with a base the last layer is 0, so E starts as the Gaussian's and stays near it
+        """As `Network.initialise`; with a base the last layer is 0, so E starts as the base's and stays near it
         where there are no data."""
         super().initialise(generator)
         if self.base is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,10 +18,11 @@ from torch import Tensor
 from mulde.density.aggregate import Aggregate
 from mulde.density.axes import PrincipalAxes
 from mulde.density.base import Density, plain
+from mulde.density.base_fit import fit_base
 from mulde.density.checkpoint import Checkpoint, fingerprint
 from mulde.density.devices import PRECISIONS, fits_on, products_in
 from mulde.density.energy import EnergyNet, ScoreNet
-from mulde.density.gaussians import GaussianBase, fit_base
+from mulde.density.gaussians import GaussianBase
 from mulde.density.heldout import TrainingResult
 from mulde.density.limits import Limits
 from mulde.density.mixture import thin
@@ -29,16 +30,10 @@ from mulde.density.noise import sigma_levels
 from mulde.density.options import PRESETS, REMOVED, MuldeOptions, ScoreMatchingOptions
 from mulde.density.reading import read_gradients, read_levels
 from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors, check_rows
-from mulde.density.state import WHITENED, take, take_positive, under_prefix, with_prefix
+from mulde.density.state import WHITENED, take, under_prefix, with_prefix
 from mulde.density.trainer import Training, train
 from mulde.devices import choose_device
 from mulde.errors import BundleError, FitError, UsageError
-
-BASE_RANK = None
-RANKS = (8, 32, 128)
-"""How many principal axes the network may see, beside all of them."""
-TRIAL_SHARE = 8
-"""One in this many training steps goes into the trial of each."""
 
 
 class MuldeDensity(Density):
@@ -47,7 +42,7 @@ class MuldeDensity(Density):
     `fit` standardises rows (N, D) and learns a network E(x, s), which approximates -log q_s(x) + const: q_s is the
     density of the rows under Gaussian noise of standard deviation s (docs/method.md, equations 1 to 4). A row is read
     at L noise levels (5), and its readings become one score (6): higher = more anomalous. By default the network only
-    learns what the energy has beyond that of a Gaussian with the covariance of the rows.
+    learns what the energy has beyond that of Gaussians fitted to the rows.
 
     Options may be given as a record or by name: `MuldeDensity(MuldeOptions(steps=400))` is `MuldeDensity(steps=400)`.
 
@@ -176,34 +171,37 @@ class MuldeDensity(Density):
     def _learn(self, rows: Rows, heldout: Rows | None, progress: Progress | None, checkpoint: Path | None) -> None:
         self.device_ = torch.device(choose_device(self.device))
         options = self.effective_options
-        self.axes_, axes = None, None
-        if options.base != "none":
+        axes, self.axes_, base = None, None, None
+        if options.base == "gaussians":
             axes = PrincipalAxes.fit(thin(rows, self.seed, "principal axes"), self.standardiser_)
             self.axes_ = axes.matrix
-        self.noise_range_ = options.noise_range(None if axes is None else float(axes.variance.max()))
-        x = torch.from_numpy(self._prepared(rows))
-        x_heldout = None if heldout is None else torch.from_numpy(self._prepared(heldout))
-        base = None
+        self.noise_range_ = options.noise_range(None if axes is None else float(axes.variance[0]))
+        x = self._prepared(rows)
+        x_heldout = None if heldout is None else self._prepared(heldout)
         if axes is not None:
             base = fit_base(
-                x.numpy(), None if x_heldout is None else x_heldout.numpy(), axes.variance, self.noise_range_,
-                self.seed, BASE_RANK, 1 if options.base == "gaussian" else None,
+                x,
+                x_heldout,
+                axes.variance,
+                self.noise_range_,
+                self.seed,
+                gaussians=options.gaussians,
+                rank=options.rank,
             )
-        if fits_on(self.device_, x):
-            x = x.to(self.device_)
-        self._start_net(base, options.rank)
+        self._make_net(base)
+        self.net_.initialise(torch.Generator().manual_seed(int(self.seed)))
+        self.net_.to(self.device_)
+        learn = torch.from_numpy(x)
+        if fits_on(self.device_, learn):
+            learn = learn.to(self.device_)
         kept = None
         if checkpoint is not None:
             versions = {"torch": torch.__version__, "sklearn": sklearn.__version__, "device": str(self.device_)}
             kept = Checkpoint(checkpoint, fingerprint([self.kind, self.settings(), versions], rows, heldout))
         with products_in(options.precision):
-            self.trained_ = train(self.net_, x, x_heldout, self._training(len(rows)), progress, kept)
+            decide = None if x_heldout is None else torch.from_numpy(x_heldout)
+            self.trained_ = train(self.net_, learn, decide, self._training(len(rows)), progress, kept)
         self.aggregate_ = self._fit_aggregate(rows, heldout)
-
-    def _start_net(self, base: GaussianBase | None, rank: int | None) -> None:
-        self._make_net(base, rank=rank)
-        self.net_.initialise(torch.Generator().manual_seed(int(self.seed)))
-        self.net_.to(self.device_)
 
     def with_reading(self, X: ArrayLike, heldout: ArrayLike | None = None, **changes: Any) -> Self:
         """This density, read in another way: what `fit` on the same rows gives with other options of `READING`, without
@@ -255,37 +253,30 @@ class MuldeDensity(Density):
         layer_norm = old["layer_norm"]
         self.trained_ = TrainingResult.of(learnt)
         self.device_ = torch.device(choose_device(self.device))
-        columns, self.axes_, variance = self.n_features_in_, None, None
-        if options.base == "gaussian":
+        columns, self.axes_, base = self.n_features_in_, None, None
+        if options.base == "gaussians":
             self.axes_ = take(tensors, "axes", np.float32, (columns, columns))
-            variance = torch.tensor(take_positive(tensors, "net.variance", (columns,), np.float32))
+            base = GaussianBase.from_tensors(tensors, "net.base.", columns)
         elif old[WHITENED]:
             name = "axes" if "axes" in tensors else "whiten.matrix"
             self.axes_ = take(tensors, name, np.float64, (columns, None))
-        self._set_noise_range(variance)
+        self.noise_range_ = options.noise_range(None if base is None else float(base.variance[0]))
         with torch.device("meta"):  # sizes alone: a state that asks for more than it holds takes no memory
-            self._make_net(variance, layer_norm)
+            self._make_net(base, layer_norm)
         arrays = {
             name: take(tensors, f"net.{name}", np.float32, tuple(value.shape))
             for name, value in self.net_.state_dict().items()
         }
-        self._make_net(variance, layer_norm)
+        self._make_net(base, layer_norm)
         self.net_.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
         self.net_.to(self.device_)
         aggregate = under_prefix("aggregate.", tensors)
         self.aggregate_ = Aggregate.from_tensors(options.aggregate, aggregate, options.num_scales)
 
-    def _set_noise_range(self, variance: Tensor | None) -> None:
-        largest = None if variance is None else float(variance.max())
-        self.noise_range_ = self.effective_options.noise_range(largest)
-
-    def _make_net(self, base: GaussianBase | None, layer_norm: bool = False, rank: int | None = None) -> None:
-        """rank: how many of the rows' axes the network sees."""
+    def _make_net(self, base: GaussianBase | None, layer_norm: bool = False) -> None:
         options = self.effective_options
         self.sigma_ = sigma_levels(*self.noise_range_, options.num_scales, options.spacing)
-        of_base: dict[str, Any] = {}
-        if base is not None:
-            of_base = {"base": base, "noise_range": self.noise_range_, "rank": rank}
+        of_base: dict[str, Any] = {} if base is None else {"base": base, "noise_range": self.noise_range_}
         self.net_ = self.NET(
             self.n_features_in_ if self.axes_ is None else self.axes_.shape[1],
             options.hidden,

@@ -45,20 +45,25 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def fixed_draws(rows: Tensor, sigma_low: float, sigma_high: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows x (n, D) of held-out ones (M, D), M >= 1, a noise level s (n, 1) and noise z (n, D) for each, the same every
+    time: few rows are used several times, many are thinned evenly. x lies where the rows do, s and z on the CPU."""
+    min_draws, max_draws = _NUM_DRAWS
+    num_draws = min(max(len(rows), min_draws), max_draws)
+    index = torch.arange(num_draws) % len(rows)
+    if len(rows) > max_draws:
+        index = torch.linspace(0, len(rows) - 1, max_draws).long()
+    return rows[index.to(rows.device)], *fixed_noise(num_draws, rows.shape[1], sigma_low, sigma_high, _SEED)
+
+
 class HeldoutEvaluator:
-    """Measures held-out rows (M, D) float32, M >= 1: few are used several times, many are thinned evenly."""
+    """Measures held-out rows (M, D) float32, M >= 1."""
 
     def __init__(self, rows: Tensor, sigma_low: float, sigma_high: float, device: torch.device) -> None:
-        min_draws, max_draws = _NUM_DRAWS
-        num_draws = min(max(len(rows), min_draws), max_draws)
-        index = torch.arange(num_draws) % len(rows)
-        if len(rows) > max_draws:
-            index = torch.linspace(0, len(rows) - 1, max_draws).long()
-        self.x = rows[index.to(rows.device)].to(device)
-        s, z = fixed_noise(num_draws, rows.shape[1], sigma_low, sigma_high, _SEED)
-        self.s, self.z = s.to(device), z.to(device)
+        x, s, z = fixed_draws(rows, sigma_low, sigma_high)
+        self.x, self.s, self.z = x.to(device), s.to(device), z.to(device)
         width = math.log(sigma_high / sigma_low) / NUM_BANDS
-        band = ((s[:, 0] / sigma_low).log() / width).long() if width else torch.zeros(num_draws, dtype=torch.long)
+        band = ((s[:, 0] / sigma_low).log() / width).long() if width else torch.zeros(len(s), dtype=torch.long)
         self.band = band.clamp(0, NUM_BANDS - 1).to(device)
         self.best = TrainingResult()
         self.num_worse = 0

@@ -166,16 +166,15 @@ def _fit_likeliest(rows: Float64, seed: int, what: str, heldout: Float64 | None,
     return fits[best] if heldout is not None else fit_components(rows, best, seed, what, min_reg_covar)
 
 
-def fit_components(
-    rows: Float64, num_components: int, seed: int, what: str, min_reg_covar: float, num_starts: int = 1
-) -> Mixture:
+def fit_components(rows: Float64, num_components: int, seed: int, what: str, min_reg_covar: float) -> Mixture:
+    """`num_components` Gaussians on rows (N, D), N >= 1; otherwise as `fit_mixture`."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     if len(rows) == 1:
         rows = np.repeat(rows, 2, axis=0)  # scikit-learn asks for two
     for reg_covar in (value for value in _REG_COVAR if value >= min_reg_covar):
-        model = GaussianMixture(num_components, covariance_type="full", reg_covar=reg_covar, random_state=seed, n_init=num_starts)
+        model = GaussianMixture(num_components, covariance_type="full", reg_covar=reg_covar, random_state=seed)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)

@@ -21,9 +21,10 @@ from mulde.density.aggregate import Aggregate
 from mulde.density.base import Density
 from mulde.density.energy import NORM_EPS, EnergyNet, Network
 from mulde.density.estimator import MuldeDensity
+from mulde.density.gaussians import GaussianBase
 from mulde.density.mixture import Mixture
 from mulde.density.msma import MsmaDensity
-from mulde.density.rows import Float32
+from mulde.density.rows import Float32, Float64
 from mulde.density.standardise import LIMIT, Standardiser
 from mulde.errors import UsageError
 
@@ -129,22 +130,64 @@ def _readings(graph: _Graph, x: str, density: MuldeDensity) -> str:
 
 
 def _with_base(graph: _Graph, net: EnergyNet, energies: str, x: str, sigma: Float32) -> str:
-    """Energies (n, L) with those of the Gaussian, as `EnergyNet.energies`."""
-    if net.variance is None:
+    """Energies (n, L) with those of the Gaussians, as `GaussianBase.energies`."""
+    if net.base is None:
         return energies
-    variance = _array(net.variance)
-    precision = 1 / (variance[:, None] + np.square(sigma))  # (K, L)
-    squares = graph.op("MatMul", graph.op("Mul", x, x), precision)
-    base = graph.op("Mul", graph.op("Sub", squares, variance @ precision), _number(0.5))
+    precision = _rest(net.base, sigma)  # (D, L)
+    rest = graph.op("MatMul", graph.op("Mul", x, x), precision.astype(np.float32))
+    constant = _array(net.base.constant(torch.from_numpy(sigma))) + 0.5 * (_array(net.base.variance) @ precision)
+    log_joint = _log_joint(graph, net.base, _along(graph, net.base, x), sigma)  # (n, K, L)
+    top = graph.op("ReduceMax", log_joint, axes=[1], keepdims=1)  # far out, every term of the sum would be 0
+    total = graph.op("ReduceSum", graph.op("Exp", graph.op("Sub", log_joint, top)), np.array([1]), keepdims=1)
+    log_sum = graph.op("Squeeze", graph.op("Add", graph.op("Log", total), top), np.array([1]))
+    base = graph.op("Sub", graph.op("Mul", rest, _number(0.5)), graph.op("Add", log_sum, constant.astype(np.float32)))
     return graph.op("Add", energies, base)
 
 
 def _with_base_gradient(graph: _Graph, net: EnergyNet, gradient: str, x: str, sigma: Float32) -> str:
-    """Gradients (n, L, K) with those of the Gaussian, as `EnergyNet.gradients`."""
-    if net.variance is None:
+    """Gradients (n, L, D) with those of the Gaussians, as `GaussianBase.gradients`."""
+    if net.base is None:
         return gradient
-    variance = _array(net.variance) + np.square(sigma)[:, None]  # (L, K)
-    return graph.op("Add", gradient, graph.op("Div", graph.op("Unsqueeze", x, np.array([1])), variance))
+    (num_gaussians, rank), (num_columns,) = net.base.means.shape, net.base.variance.shape
+    along = _along(graph, net.base, x)  # (n, K r)
+    share = graph.op("Softmax", _log_joint(graph, net.base, along, sigma), axis=1)  # (n, K, L)
+    share = graph.op("Unsqueeze", graph.op("Transpose", share, perm=[0, 2, 1]), np.array([3]))  # (n, L, K, 1)
+    spreads = _array(net.base.spreads) + np.square(sigma)[:, None, None]  # (L, K, r)
+    of_all = graph.op("Reshape", along, np.array([-1, 1, num_gaussians, rank]))
+    pull = graph.op("Mul", share, graph.op("Div", of_all, spreads))  # (n, L, K, r)
+    pull = graph.op("Reshape", pull, np.array([0, 0, num_gaussians * rank]))
+    back = np.zeros((num_gaussians * rank, num_columns), np.float32)
+    back[:, :rank] = _array(net.base.axes).transpose(0, 2, 1).reshape(-1, rank)
+    rest = graph.op("Mul", graph.op("Unsqueeze", x, np.array([1])), _rest(net.base, sigma).T.astype(np.float32))
+    return graph.op("Add", gradient, graph.op("Add", graph.op("MatMul", pull, back), rest))
+
+
+def _rest(base: GaussianBase, sigma: Float32) -> Float64:
+    """1 / variance (D, L) of the axes along which the Gaussians do not differ; 0 for the others."""
+    precision = 1 / (_array(base.variance).astype(np.float64)[:, None] + np.square(sigma))
+    precision[: base.rank] = 0
+    return precision
+
+
+def _along(graph: _Graph, base: GaussianBase, x: str) -> str:
+    """Coordinates (n, K r) of x (n, D) along the axes of each Gaussian, from its mean."""
+    turn = np.zeros((len(base.variance), base.means.numel()), np.float32)
+    turn[: base.rank] = _array(base.axes).transpose(1, 0, 2).reshape(base.rank, -1)
+    return graph.op("Sub", graph.op("MatMul", x, turn), _array(base.offsets).reshape(-1))
+
+
+def _log_joint(graph: _Graph, base: GaussianBase, along: str, sigma: Float32) -> str:
+    """The log of weight times density (n, K, L) but for a constant, of coordinates (n, K r)."""
+    num_gaussians, rank = base.means.shape
+    spreads = _array(base.spreads)[:, :, None] + np.square(sigma)  # (K, r, L)
+    precision = np.zeros((num_gaussians, rank, num_gaussians, len(sigma)), np.float32)
+    for k in range(num_gaussians):
+        precision[k, :, k] = 1 / spreads[k]
+    flat = precision.reshape(num_gaussians * rank, num_gaussians * len(sigma))
+    squares = graph.op("MatMul", graph.op("Mul", along, along), flat)
+    squares = graph.op("Reshape", squares, np.array([-1, num_gaussians, len(sigma)]))
+    constant = _array(base.log_weight)[:, None] - 0.5 * np.log(spreads).sum(axis=1)  # (K, L)
+    return graph.op("Sub", constant, graph.op("Mul", squares, _number(0.5)))
 
 
 def _hidden(graph: _Graph, x: str, net: Network, level: Float32) -> list[_Layer]:

@@ -47,10 +47,10 @@ REMOVED = {
     "dropout": "no measured result uses dropout",
     "clip_gradient": "no measured result uses clipping",
     "compile": "no measured result uses torch.compile",
-    "whiten": 'base="gaussian" has taken its place: rows are seen along their principal axes',
+    "whiten": 'base="gaussians" has taken its place: rows are seen along their principal axes',
 }
 """Options of earlier versions, and why they left. Models that carry them are still read (`state.py`)."""
-BASES = ("gaussians", "gaussian", "none")
+BASES = ("gaussians", "none")
 _MAX_LAYERS = 64
 
 
@@ -170,12 +170,13 @@ class MuldeOptions(ScoreMatchingOptions):
     The attributes of `ScoreMatchingOptions`, and:
 
     Attributes:
-        base: What the network's output is added to: "gaussian", the energy of a Gaussian with the covariance of the
-            training rows under noise of the same level, in closed form; or "none", as in the paper.
+        base: What the network's output is added to: "gaussians", the energy of Gaussians fitted to the training rows
+            under noise of the same level, in closed form; or "none", as in the paper.
+        gaussians: How many; None: the number with the lowest denoising loss on held-out rows, from 1 to 34.
+        rank: Along how many of the rows' principal axes, the widest first, they may differ; along the others all are
+            alike. None: of 8, 32 and 128 the number with the lowest loss, likewise.
         sigma_high: Highest noise level; None: half the spread of the standardised rows along their widest axis, and at
             least 1: in many columns modes lie further apart than noise of level 1 reaches. Without a base, 1.
-        rank: How many of the rows' principal axes, the widest first, the network sees beside a base; None: of 8, 32,
-            128 and all the number with the lowest held-out loss after a short training; all without held-out rows.
         beta: Weight of the regulariser E(x, s)^2 / 2 on clean rows (eq. 5), which aligns the levels; with a base, E is
             the network's part of the energy.
         sigma_everywhere: Whether the noise level enters every layer, not the first alone.
@@ -189,6 +190,7 @@ class MuldeOptions(ScoreMatchingOptions):
     spacing: str = "log"
     aggregate: str = "mean"
     base: str = "gaussians"
+    gaussians: int | None = None
     rank: int | None = None
     beta: float = 0.01
     sigma_everywhere: bool = False
@@ -199,7 +201,12 @@ class MuldeOptions(ScoreMatchingOptions):
         **{name: limits for name, limits in ScoreMatchingOptions.LIMITS.items() if name != "sigma_high"},
         "beta": (0.0, 1e6),
     }
-    OPTIONAL: ClassVar[Limits] = {**ScoreMatchingOptions.OPTIONAL, "rank": (1, 10**6), "sigma_high": (1e-6, 1e3)}
+    OPTIONAL: ClassVar[Limits] = {
+        **ScoreMatchingOptions.OPTIONAL,
+        "gaussians": (1, 1000),
+        "rank": (1, 10**6),
+        "sigma_high": (1e-6, 1e3),
+    }
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **ScoreMatchingOptions.CHOICES,
         "base": BASES,
@@ -209,8 +216,10 @@ class MuldeOptions(ScoreMatchingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rank is not None and self.base == "none":
-            raise UsageError('rank beside base "none" has no effect', hint='base="gaussian", or no rank')
+        if self.base == "none" and (self.gaussians is not None or self.rank is not None):
+            raise UsageError('gaussians or rank beside base "none" have no effect', hint='base="gaussians"')
+        if self.gaussians == 1 and self.rank is not None:
+            raise UsageError("rank beside a single Gaussian has no effect", hint="more gaussians, or no rank")
         if not isinstance(self.sigma_everywhere, bool):
             raise UsageError("sigma_everywhere", expected="true or false", got=repr(self.sigma_everywhere))
 

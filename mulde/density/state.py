@@ -28,7 +28,7 @@ _NOT_YET_IN_1: dict[str, dict[str, Any]] = {
 }
 """Settings that came with version 2, per density of version 1, at the value that means what version 1 did."""
 _NOT_YET_IN_3: dict[str, dict[str, Any]] = {
-    "mulde": {"base": "none", "rank": None, "spacing": "linear"},
+    "mulde": {"base": "none", "gaussians": None, "rank": None, "spacing": "linear"},
     "msma": {"spacing": "linear"},
 }
 """Likewise, settings that came with version 4."""

@@ -119,7 +119,7 @@ def train(
     record = torch.zeros(_REPORT_EVERY, len(_RECORDED), device=run.device)
     pending, saved, measured = 0, time.monotonic(), TrainingResult()
     if evaluator is not None and not run.step and how.patience:
-        measured = evaluator.measure(run.average, 0)
+        evaluator.measure(run.average, 0)  # with a base the network starts as none, which may stay the best
         run.keep_as_best()
     while not run.finished:
         run.step += 1

@@ -56,10 +56,12 @@ NETWORKS = [
     {"sigma_everywhere": True},
     {"layer_norm": True, "sigma_everywhere": True, "hidden": (24,)},
     {"base": "none"},
+    {"gaussians": 1},
+    {"gaussians": 1, "indicator": "score_norm"},
     {"ema": 0.9},
     {"precision": "tf32"},
     {"indicator": "score_norm"},
-    {"indicator": "score_norm", "hidden": (24,), "aggregate": "mixture"},
+    {"indicator": "score_norm", "hidden": (24,)},
     {"indicator": "score_norm", "layer_norm": True, "sigma_everywhere": True},
     {"kind": "msma"},
 ]

@@ -163,7 +163,7 @@ def test_the_learnt_field_is_what_the_density_reads(density):
     for i, s in enumerate(density.sigma_):
         np.testing.assert_allclose(field.energy(x, float(s)), energies[:, i], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(np.square(field.gradient(x, float(s))).sum(axis=1), norms[:, i], rtol=1e-4)
-    step = 1e-2
+    step = 3e-3
     for column, unit in enumerate(np.eye(2)):
         slope = (field.energy(x + step * unit, 0.3) - field.energy(x - step * unit, 0.3)) / (2 * step)
         np.testing.assert_allclose(field.gradient(x, 0.3)[:, column], slope, atol=2e-3)
