@@ -79,7 +79,7 @@ def plain_read(net: nn.Sequential, x: Tensor) -> Tensor:
 def settings(batch: int, steps: int, *, lr: float = 4e-5, schedule: str = "constant") -> Training:
     return Training(
         steps=steps, batch_size=batch, lr=lr, schedule=schedule, beta=BETA, sigma_low=LOW,
-        sigma_high=HIGH, ema=0.0, eval_every=1, patience=10**9,
+        sigma_high=HIGH, eval_every=1, patience=10**9,
         seed=0,
     )  # fmt: skip
 

@@ -113,7 +113,7 @@ def test_the_sentence_names_the_setting(override, sentence):
 
 @pytest.mark.parametrize(
     "options",
-    ["{hidden=5}", "{steps='x'}", "{lr=-1}", "{nonsense=1}", "{aggregate=[]}", "{hidden=[1.5]}", "{ema=[[1]]}"],
+    ["{hidden=5}", "{steps='x'}", "{lr=-1}", "{nonsense=1}", "{aggregate=[]}", "{hidden=[1.5]}", "{lr=[[1]]}"],
 )
 @pytest.mark.parametrize("command", ["train", "run"])
 def test_options_that_the_density_does_not_take_are_refused_before_any_work(mulde, tmp_path, options, command):

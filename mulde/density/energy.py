@@ -59,9 +59,9 @@ class Network(nn.Module):
     """concat(x, s) -> [Linear, LayerNorm?, GELU] for each width in `hidden` -> Linear to `num_outputs`.
 
     layer_norm: normalise each hidden layer, as some models of version 0.1 do. sigma_everywhere: s also enters each
-    later hidden layer, by weights of its own. precision: number format of all products but that of the data with the
-    first layer (None: that of the parameters). x' = x + s z is never formed: W x' = W x + s (W z), so a format with few
-    digits cannot swallow the noise of a small s.
+    later hidden layer, by weights of its own, as in some models of versions 0.1 and 0.2. precision: number format of
+    all products but that of the data with the first layer (None: that of the parameters). x' = x + s z is never formed:
+    W x' = W x + s (W z), so a format with few digits cannot swallow the noise of a small s.
     noise_range: s enters as its place between these levels on a logarithmic scale, -1 to 1; None: as it is.
     Made with all weights 0; `initialise` draws them.
     """
@@ -110,8 +110,6 @@ class Network(nn.Module):
             bound = 1 / math.sqrt(weight.shape[1])
             weight.uniform_(-bound, bound, generator=generator)
             bias.uniform_(-bound, bound, generator=generator)
-        for vector, width in zip(self.sigma_weights, self.hidden, strict=False):
-            vector.uniform_(-1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
 
     @contextmanager
     def cast_once(self, precision: torch.dtype | None = None) -> Iterator[None]:

@@ -30,7 +30,7 @@ from mulde.density.noise import sigma_levels
 from mulde.density.options import PRESETS, REMOVED, MuldeOptions, ScoreMatchingOptions
 from mulde.density.reading import read_gradients, read_levels
 from mulde.density.rows import Float32, Float64, Meta, Progress, Rows, Tensors, check_rows
-from mulde.density.state import WHITENED, take, under_prefix, with_prefix
+from mulde.density.state import OLD_PARTS, WHITENED, take, under_prefix, with_prefix
 from mulde.density.trainer import Training, train
 from mulde.devices import choose_device
 from mulde.errors import BundleError, FitError, UsageError
@@ -241,49 +241,50 @@ class MuldeDensity(Density):
 
     def _learnt(self) -> Meta:
         was_whitened = self.axes_ is not None and self.effective_options.base == "none"
-        old = {"layer_norm": bool(self.net_.gains), WHITENED: was_whitened}
+        parts = {"layer_norm": self.net_.gains, "sigma_everywhere": self.net_.sigma_weights}
+        old = {name: bool(weights) for name, weights in parts.items()} | {WHITENED: was_whitened}
         return vars(self.trained_) | {name: True for name, is_so in old.items() if is_so}
 
     def _restore(self, tensors: Tensors, learnt: Meta) -> None:
         options = self.effective_options
-        old = {name: learnt.pop(name, False) for name in ("layer_norm", WHITENED)}  # which older models may have
+        old = {name: learnt.pop(name, False) for name in (*OLD_PARTS, WHITENED)}  # which older models may have
         for name, is_so in old.items():
             if not isinstance(is_so, bool):
                 raise BundleError(f"stored density, {name}", expected="true or false", got=repr(is_so))
-        layer_norm = old["layer_norm"]
+        was_whitened = old.pop(WHITENED)
         self.trained_ = TrainingResult.of(learnt)
         self.device_ = torch.device(choose_device(self.device))
         columns, self.axes_, base = self.n_features_in_, None, None
         if options.base == "gaussians":
             self.axes_ = take(tensors, "axes", np.float32, (columns, columns))
             base = GaussianBase.from_tensors(tensors, "net.base.", columns)
-        elif old[WHITENED]:
+        elif was_whitened:
             name = "axes" if "axes" in tensors else "whiten.matrix"
             self.axes_ = take(tensors, name, np.float64, (columns, None))
         self.noise_range_ = options.noise_range(None if base is None else float(base.variance[0]))
         with torch.device("meta"):  # sizes alone: a state that asks for more than it holds takes no memory
-            self._make_net(base, layer_norm)
+            self._make_net(base, **old)
         arrays = {
             name: take(tensors, f"net.{name}", np.float32, tuple(value.shape))
             for name, value in self.net_.state_dict().items()
         }
-        self._make_net(base, layer_norm)
+        self._make_net(base, **old)
         self.net_.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
         self.net_.to(self.device_)
         aggregate = under_prefix("aggregate.", tensors)
         self.aggregate_ = Aggregate.from_tensors(options.aggregate, aggregate, options.num_scales)
 
-    def _make_net(self, base: GaussianBase | None, layer_norm: bool = False) -> None:
+    def _make_net(self, base: GaussianBase | None, **old_parts: bool) -> None:
         options = self.effective_options
         self.sigma_ = sigma_levels(*self.noise_range_, options.num_scales, options.spacing)
-        of_base: dict[str, Any] = {} if base is None else {"base": base, "noise_range": self.noise_range_}
+        chosen: dict[str, Any] = {**old_parts}
+        if base is not None:
+            chosen |= {"base": base, "noise_range": self.noise_range_}
         self.net_ = self.NET(
             self.n_features_in_ if self.axes_ is None else self.axes_.shape[1],
             options.hidden,
-            layer_norm=layer_norm,
-            sigma_everywhere=options.sigma_everywhere,
             precision=PRECISIONS[options.precision],
-            **of_base,
+            **chosen,
         )
 
     def _training(self, num_rows: int) -> Training:

@@ -47,6 +47,8 @@ REMOVED = {
     "dropout": "no measured result uses dropout",
     "clip_gradient": "no measured result uses clipping",
     "compile": "no measured result uses torch.compile",
+    "ema": "the running average of the weights gained nothing in the trials",
+    "sigma_everywhere": "no measured result uses the noise level in every layer",
     "whiten": 'base="gaussians" has taken its place: rows are seen along their principal axes',
 }
 """Options of earlier versions, and why they left. Models that carry them are still read (`state.py`)."""
@@ -65,7 +67,6 @@ class ScoreMatchingOptions:
         batch_size: Rows per training step.
         lr: Learning rate of Adam, at the first step.
         schedule: "constant", or "linear": in a straight line to 0 at the last step.
-        ema: Decay per step of the running average of the weights, which is kept in place of the last weights; 0: none.
         eval_every: Training steps between two measurements of the loss on held-out rows.
         patience: How many measurements without a gain end the training; the best weights are then kept. 0: the
             training runs to its end, and the last weights are kept.
@@ -86,7 +87,6 @@ class ScoreMatchingOptions:
     batch_size: int = 128
     lr: float = 4e-3
     schedule: str = "linear"
-    ema: float = 0.0
     eval_every: int = 250
     patience: int = 8
     sigma_low: float = 1e-3
@@ -100,7 +100,6 @@ class ScoreMatchingOptions:
     LIMITS: ClassVar[Limits] = {
         "batch_size": (1, 10**7),
         "lr": (1e-9, 10.0),
-        "ema": (0.0, 0.999999),
         "sigma_low": (1e-6, 1e3),
         "sigma_high": (1e-6, 1e3),
         "num_scales": (1, 1000),
@@ -179,7 +178,6 @@ class MuldeOptions(ScoreMatchingOptions):
             least 1: in many columns modes lie further apart than noise of level 1 reaches. Without a base, 1.
         beta: Weight of the regulariser E(x, s)^2 / 2 on clean rows (eq. 5), which aligns the levels; with a base, E is
             the network's part of the energy.
-        sigma_everywhere: Whether the noise level enters every layer, not the first alone.
         indicator: What is read at each level: "energy", E(x, s), or "score_norm", || dE/dx ||^2.
         reading_precision: Number format of the products when rows are scored. The levels are almost collinear, so a
             mixture over them follows the rounding: read in "bfloat16" only with another aggregate.
@@ -193,7 +191,6 @@ class MuldeOptions(ScoreMatchingOptions):
     gaussians: int | None = None
     rank: int | None = None
     beta: float = 0.01
-    sigma_everywhere: bool = False
     indicator: str = "energy"
     reading_precision: str = "float32"
 
@@ -220,8 +217,6 @@ class MuldeOptions(ScoreMatchingOptions):
             raise UsageError('gaussians or rank beside base "none" have no effect', hint='base="gaussians"')
         if self.gaussians == 1 and self.rank is not None:
             raise UsageError("rank beside a single Gaussian has no effect", hint="more gaussians, or no rank")
-        if not isinstance(self.sigma_everywhere, bool):
-            raise UsageError("sigma_everywhere", expected="true or false", got=repr(self.sigma_everywhere))
 
     def noise_range(self, largest_variance: float | None) -> tuple[float, float]:
         """Lowest and highest level, for rows of this variance along their widest axis (None: without a base)."""

@@ -15,9 +15,6 @@ VERSION = 4
 _MAX_SHOWN = 20
 _NOT_YET_IN_1: dict[str, dict[str, Any]] = {
     "mulde": {
-        "sigma_everywhere": False,
-        "whiten": None,
-        "ema": 0.0,
         "indicator": "energy",
         "contamination": 0.01,
         "precision": "float32",
@@ -34,8 +31,10 @@ _NOT_YET_IN_3: dict[str, dict[str, Any]] = {
 """Likewise, settings that came with version 4."""
 WHITENED = "whitened"
 """Learnt fact: the network takes whitened rows. Up to version 3 a setting, `whiten`, asked for it."""
-_ONLY_UP_TO_2 = ("layer_norm", "dropout", "clip_gradient", "compile")
-"""Settings that version 3 has no more. Only the first changes a score: it is kept among the learnt facts."""
+OLD_PARTS = ("layer_norm", "sigma_everywhere")
+"""Learnt facts: what a network has that none trained now has. Settings up to version 2, the second up to 3."""
+_ONLY_BEFORE_4 = (*OLD_PARTS, "dropout", "clip_gradient", "compile", "ema")
+"""Settings that version 4 has no more: the parts go to the learnt facts, the others change no score."""
 _SCHEDULES_UP_TO_2 = {"cosine": "linear", "step": "constant"}
 """Schedules that version 3 has no more, and the nearest that it has; they change no score of a finished training."""
 
@@ -59,16 +58,14 @@ def read_meta(meta: Meta, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise BundleError(what, expected="settings and learnt facts", got=f"entries {sorted(meta)}")
     if version == 1:
         settings, learnt = _NOT_YET_IN_1.get(kind, {}) | settings, {"offset": None} | learnt
-    if version <= 2 and kind in ("mulde", "msma"):
-        if settings.get("layer_norm", False) is not False:
-            learnt = learnt | {"layer_norm": settings["layer_norm"]}
-        settings = {name: value for name, value in settings.items() if name not in _ONLY_UP_TO_2}
-        if settings.get("schedule") in ("cosine", "step"):
-            settings["schedule"] = _SCHEDULES_UP_TO_2[settings["schedule"]]
-    if version <= 3:
-        settings = _NOT_YET_IN_3.get(kind, {}) | settings
+    if version <= 3 and kind in ("mulde", "msma"):
+        learnt = learnt | {name: settings[name] for name in OLD_PARTS if settings.get(name, False) is not False}
+        settings = {name: value for name, value in settings.items() if name not in _ONLY_BEFORE_4}
+        settings = _NOT_YET_IN_3[kind] | settings
         if settings.pop("whiten", None) is not None:
             learnt = learnt | {WHITENED: True}
+        if version <= 2 and settings.get("schedule") in ("cosine", "step"):
+            settings["schedule"] = _SCHEDULES_UP_TO_2[settings["schedule"]]
     return dict(settings), dict(learnt)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mulde.density.checkpoint import Checkpoint
 from mulde.density.heldout import HeldoutEvaluator, TrainingResult
@@ -37,7 +35,6 @@ class Training:
     beta: float
     sigma_low: float
     sigma_high: float
-    ema: float
     eval_every: int
     patience: int
     seed: int
@@ -48,11 +45,10 @@ class Training:
 
 
 class _Run:
-    """The state of a training, all that a checkpoint holds: weights, their average, the best, moments, random state."""
+    """The state of a training, all that a checkpoint holds: weights, the best, moments, random state."""
 
     def __init__(self, net: Net, how: Training) -> None:
         self.net = net
-        self.average = copy.deepcopy(net) if how.ema else net
         self.best: dict[str, Tensor] = {}
         self.optimiser = torch.optim.Adam(net.parameters(), lr=how.lr, betas=(0.5, 0.9), fused=True)
         self.device = next(net.parameters()).device
@@ -61,12 +57,10 @@ class _Run:
         self.finished = False
 
     def keep_as_best(self) -> None:
-        self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
+        self.best = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def save(self, checkpoint: Checkpoint, evaluator: HeldoutEvaluator | None) -> None:
         parts: dict[str, dict[str, Tensor]] = {"net": self.net.state_dict(), "best": self.best}
-        if self.average is not self.net:
-            parts["average"] = self.average.state_dict()
         parts |= {f"adam.{i}": state for i, state in self.optimiser.state_dict()["state"].items()}
         tensors = {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
         facts: dict[str, Any] = {"step": self.step, "finished": self.finished}
@@ -86,8 +80,6 @@ class _Run:
         self.step, self.finished = facts["step"], facts["finished"]
         self.generator.set_state(tensors["generator"])
         self.net.load_state_dict(part("net"))
-        if self.average is not self.net:
-            self.average.load_state_dict(part("average"))
         self.best = {name: value.to(self.device) for name, value in part("best").items()}
         moments = {i: part(f"adam.{i}") for i in range(len(list(self.net.parameters())))}
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
@@ -119,7 +111,7 @@ def train(
     record = torch.zeros(_REPORT_EVERY, len(_RECORDED), device=run.device)
     pending, saved, measured = 0, time.monotonic(), TrainingResult()
     if evaluator is not None and not run.step and how.patience:
-        evaluator.measure(run.average, 0)  # with a base the network starts as none, which may stay the best
+        evaluator.measure(net, 0)  # with a base the network starts as none, which may stay the best
         run.keep_as_best()
     while not run.finished:
         run.step += 1
@@ -132,7 +124,7 @@ def train(
         dsm, reg = _mean_losses(record[:pending], run.step, how)
         pending = 0
         if evaluator is not None and evaluate:
-            measured = evaluator.measure(run.average, run.step)
+            measured = evaluator.measure(net, run.step)
             if not math.isfinite(measured.heldout_loss or 0.0):
                 raise _not_finite("held-out loss", measured.heldout_loss, run.step, how)
             if evaluator.num_worse == 0:
@@ -144,7 +136,6 @@ def train(
             run.save(checkpoint, evaluator)
             saved = time.monotonic()
     if evaluator is None or not how.patience:
-        net.load_state_dict(run.average.state_dict())
         return TrainingResult(run.step, run.step) if evaluator is None else evaluator.measure(net, run.step)
     net.load_state_dict(run.best)
     return TrainingResult(**asdict(evaluator.best) | {"num_steps": run.step})
@@ -162,12 +153,6 @@ def _step(run: _Run, rows: Tensor, how: Training) -> Tensor:
     (l_dsm.mean() + l_reg.mean()).backward()  # type: ignore[no-untyped-call]
     run.optimiser.param_groups[0]["lr"] = how.rate(run.step)
     run.optimiser.step()
-    if run.average is not net:
-        decay = min(how.ema, run.step / (run.step + 9))  # a young average forgets faster: the first weights are noise
-        with torch.no_grad():
-            get_ema_multi_avg_fn(decay)(  # type: ignore[no-untyped-call]
-                list(run.average.parameters()), list(net.parameters()), None
-            )
     with torch.no_grad():  # by index_select and gather, which do not wait for the device as x[i] would
         worst = (l_dsm + l_reg).argmax(dim=0, keepdim=True)  # (1,), a NaN, should there be one
         row = x.index_select(0, worst)  # (1, D)

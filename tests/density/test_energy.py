@@ -20,8 +20,8 @@ def make(num_features, hidden, dtype, seed=0, kind=EnergyNet, **options):
     net = kind(num_features, hidden, **options)
     generator = torch.Generator().manual_seed(seed)
     net.initialise(generator)
-    with torch.no_grad():  # the LayerNorm's own start would hide a forgotten gain or shift
-        for vector in [*net.gains, *net.shifts]:
+    with torch.no_grad():  # what they start as would hide that one is forgotten
+        for vector in [*net.gains, *net.shifts, *net.sigma_weights]:
             vector.add_(0.3 * torch.randn(vector.shape, generator=generator))
     return net.to(dtype)
 
@@ -62,7 +62,6 @@ VARIANTS = [
     {"sigma_everywhere": True},
     {"layer_norm": True, "sigma_everywhere": True},
     {"base": True},
-    {"base": True, "sigma_everywhere": True},
 ]
 
 

@@ -67,9 +67,10 @@ def test_options_of_another_density_are_refused():
         MuldeDensity(MsmaOptions()).fit(rows())
 
 
-@pytest.mark.parametrize("name", ["layer_norm", "dropout", "clip_gradient", "compile"])
+@pytest.mark.parametrize("name", ["layer_norm", "dropout", "clip_gradient", "compile", "ema", "sigma_everywhere"])
 def test_an_option_that_left_is_refused_by_name(name):
-    sentence = f"got {name}, which there is no more. Try: leave it out: no measured result uses"
+    why = "the running average of the weights gained nothing" if name == "ema" else "no measured result uses"
+    sentence = f"got {name}, which there is no more. Try: leave it out: {why}"
     with pytest.raises(UsageError, match=f"MuldeOptions: expected settings among hidden, steps, .*{sentence}"):
         MuldeDensity(**{name: True})
     with pytest.raises(UsageError, match=f"density mulde: expected settings among hidden, steps, .*{sentence}"):
@@ -162,10 +163,8 @@ def test_a_state_with_other_learnt_facts_is_refused(fitted):
 @pytest.mark.parametrize(
     "options",
     [
-        {"sigma_everywhere": True},
         {"base": "none"},
         {"spacing": "linear", "aggregate": "mixture"},
-        {"ema": 0.9},
         {"schedule": "constant"},
         {"precision": "bfloat16"},
         {"precision": "tf32"},

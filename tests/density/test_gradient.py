@@ -35,7 +35,7 @@ def name(request):
 
 
 @pytest.mark.parametrize("base", ["gaussians", "none"])
-@pytest.mark.parametrize("options", [{}, {"sigma_everywhere": True}, {"indicator": "score_norm"}])
+@pytest.mark.parametrize("options", [{}, {"indicator": "score_norm"}])
 def test_of_mulde_it_is_the_slope_of_the_mean_energy_per_standard_deviation(base, options):
     density = build("mulde", sigma_low=0.1, base=base, **options).fit(rows())
     x, h = rows(20, seed=1).astype(np.float64), 0.02

@@ -11,7 +11,7 @@ from mulde.density.onnx import to_onnx
 from mulde.density.registry import build_density
 from mulde.errors import UsageError
 
-from .test_state import with_layer_norm
+from .test_state import with_old_parts
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -30,11 +30,12 @@ TEST_ROWS = np.concatenate([rows(NUM_NORMAL, seed=2), rows(NUM_ODD, seed=3) + 2,
 """Normal rows, odd ones, and some that are far beyond anything: the last two beyond the standardiser's limit."""
 
 
-def fitted(kind="mulde", learn_from=None, *, layer_norm=False, **settings):
+def fitted(kind="mulde", learn_from=None, *, layer_norm=False, sigma_everywhere=False, **settings):
     small = {"hidden": (32, 16, 16), "steps": 25, "batch_size": 64}
     density = build_density(kind, **small | settings)
     density.fit(rows(400) if learn_from is None else learn_from, heldout=None)
-    return with_layer_norm(density, rows(400)) if layer_norm else density
+    parts = {"layer_norm": layer_norm, "sigma_everywhere": sigma_everywhere}
+    return with_old_parts(density, rows(400), **parts) if any(parts.values()) else density
 
 
 def run(model, there, *, optimise=True):
@@ -58,7 +59,6 @@ NETWORKS = [
     {"base": "none"},
     {"gaussians": 1},
     {"gaussians": 1, "indicator": "score_norm"},
-    {"ema": 0.9},
     {"precision": "tf32"},
     {"indicator": "score_norm"},
     {"indicator": "score_norm", "hidden": (24,)},

@@ -62,6 +62,8 @@ def test_few_rows_read_as_if_they_were_many(num_columns, hidden, options, indica
     monkeypatch.setattr(reading, "_MAX_ROWS", 256)
     net = EnergyNet(num_columns, hidden, **options)
     net.initialise(torch.Generator().manual_seed(1))
+    for vector in net.sigma_weights:
+        torch.nn.init.constant_(vector, 0.3)
     assert rows_at_a_time(net, 16) == 256
     x = np.random.default_rng(2).normal(size=(300, num_columns)).astype(np.float32)
     read = functools.partial(read_levels, net, sigma=SIGMA, indicator=indicator, prepare=torch.from_numpy)

@@ -19,7 +19,7 @@ ROWS = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
 
 
 def learn(checkpoint: Path | None, progress: Callable[[TrainingProgress], None] | None = None) -> dict[str, np.ndarray]:
-    density = MuldeDensity(hidden=(32, 32), steps=120, eval_every=20, ema=0.9, num_scales=4, components=2)
+    density = MuldeDensity(hidden=(32, 32), steps=120, eval_every=20, num_scales=4, components=2)
     density.fit(ROWS, heldout=ROWS[:90] + 0.1, progress=progress, checkpoint=checkpoint)
     return density.state()[0]
 

@@ -115,38 +115,47 @@ def test_what_read_meta_returns_is_a_copy(fitted):
     assert meta["learnt"]
 
 
-# --- version 2, whose MULDE had more options -------------------------------------------------------------------------
+# --- versions 2 and 3, whose MULDE had more options ------------------------------------------------------------------
 
-VERSION_2 = Path(__file__).resolve().parents[1] / "data" / "density-v2.safetensors"
-"""Densities that mulde 0.1 trained: a LayerNorm with dropout, clipping and a falling rate; a stepwise rate; MSMA."""
+DATA = Path(__file__).resolve().parents[1] / "data"
+GOLDEN = {"layer_norm": 2, "step": 2, "msma": 2, "sigma_everywhere": 3}
+"""Densities that mulde 0.1 trained: a LayerNorm and s in every layer with whitening, dropout, clipping and a falling
+rate; a stepwise rate; MSMA. By 0.2: s in every layer, with a running average of the weights. And their versions."""
 
 
 def golden(name):
     """Tensors and JSON of one of them, the rows that were scored, and what they were scored with."""
-    with safe_open(VERSION_2, framework="np") as file:
+    path = DATA / f"density-v{GOLDEN[name]}.safetensors"
+    with safe_open(path, framework="np") as file:
         meta = json.loads(file.metadata()["metas"])[name]
-    arrays = safetensors.numpy.load_file(VERSION_2)
+    arrays = safetensors.numpy.load_file(path)
     tensors = {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
     return tensors, meta, arrays["rows"], tensors.pop("scores"), tensors.pop("gradient")
 
 
-def with_layer_norm(density, there):
-    """The density as version 0.1 could have trained it: each hidden layer normalised, with some gain and shift."""
+def with_old_parts(density, there, *, layer_norm=False, sigma_everywhere=False):
+    """The density as version 0.1 could have trained it: each hidden layer normalised, with some gain and shift; s in
+    each later layer, with some weights."""
     tensors, meta = density.state()
     rng = np.random.default_rng(0)
     for i, width in enumerate(density.net_.hidden):
-        tensors[f"net.gains.{i}"] = (1 + 0.3 * rng.normal(size=width)).astype(np.float32)
-        tensors[f"net.shifts.{i}"] = (0.3 * rng.normal(size=width)).astype(np.float32)
-    normed = density_from_state(tensors, meta | {"learnt": meta["learnt"] | {"layer_norm": True}})
-    normed.aggregate_ = type(density.aggregate_).fit(
-        density.aggregate_.name, normed._readings(there), density.effective_options.components, 0
+        if layer_norm:
+            tensors[f"net.gains.{i}"] = (1 + 0.3 * rng.normal(size=width)).astype(np.float32)
+            tensors[f"net.shifts.{i}"] = (0.3 * rng.normal(size=width)).astype(np.float32)
+        if sigma_everywhere and i:
+            tensors[f"net.sigma_weights.{i - 1}"] = (0.3 * rng.normal(size=width)).astype(np.float32)
+    parts = {"layer_norm": layer_norm, "sigma_everywhere": sigma_everywhere}
+    old = density_from_state(tensors, meta | {"learnt": meta["learnt"] | parts})
+    old.aggregate_ = type(density.aggregate_).fit(
+        density.aggregate_.name, old._readings(there), density.effective_options.components, 0
     )
-    return normed
+    return old
 
 
-@pytest.mark.parametrize("name", ["layer_norm", "step", "msma"])
-def test_a_density_of_version_2_scores_as_it_did(name):
+@pytest.mark.parametrize("name", list(GOLDEN))
+def test_a_density_of_an_earlier_version_scores_as_it_did(name):
     tensors, meta, there, scores, gradient = golden(name)
+    assert meta["version"] == GOLDEN[name]
     density = density_from_state(tensors, meta)
     np.testing.assert_allclose(density.anomaly_score(there), scores, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(density.gradient(there), gradient, rtol=1e-5, atol=1e-5)
@@ -155,8 +164,9 @@ def test_a_density_of_version_2_scores_as_it_did(name):
     np.testing.assert_array_equal(again.anomaly_score(there), density.anomaly_score(there))
 
 
-@pytest.mark.parametrize("layer_norm", [1, "true", None, []])
-def test_a_layer_norm_that_is_no_truth_value_is_refused(layer_norm):
-    tensors, meta, *_ = golden("layer_norm")
-    with pytest.raises(BundleError, match="layer_norm: expected true or false"):
-        density_from_state(tensors, meta | {"settings": meta["settings"] | {"layer_norm": layer_norm}})
+@pytest.mark.parametrize("part", state.OLD_PARTS)
+@pytest.mark.parametrize("value", [1, "true", None, []])
+def test_a_part_that_is_no_truth_value_is_refused(part, value):
+    tensors, meta, *_ = golden(part)
+    with pytest.raises(BundleError, match=f"{part}: expected true or false"):
+        density_from_state(tensors, meta | {"settings": meta["settings"] | {part: value}})

@@ -22,7 +22,6 @@ def how(**changes):
         "beta": 0.1,
         "sigma_low": 1e-3,
         "sigma_high": 1.0,
-        "ema": 0.0,
         "eval_every": 20,
         "patience": 5,
         "seed": 0,
@@ -146,19 +145,6 @@ def test_a_single_row_and_a_single_step():
     assert (result.num_steps, result.best_step, result.heldout_loss) == (1, 1, None)
 
 
-def test_averaged_weights_are_those_of_the_slow_average():
-    """decay = min(ema, t / (t + 9)), over the weights after each step."""
-    net = new_net()
-    train(net, rows(), None, how(steps=30, ema=0.7))
-    average = weights(new_net())
-    for t in range(1, 31):
-        plain = new_net()
-        train(plain, rows(), None, how(steps=t))
-        decay = min(0.7, t / (t + 9))
-        average = decay * average + (1 - decay) * weights(plain)
-    torch.testing.assert_close(weights(net), average, rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
@@ -186,7 +172,7 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "schedule": "linear"}])
+@pytest.mark.parametrize("changes", [{}, {"schedule": "linear"}])
 @pytest.mark.parametrize("killed_at", [[20], [30, 90, 100], [120]])
 @pytest.mark.parametrize("heldout", [None, rows(50, seed=1)])
 def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, changes, killed_at, heldout):
@@ -259,6 +245,6 @@ def test_a_step_reads_nothing_back_from_the_device():
     counts = []
     for steps in (9, 5):  # one look each, at the last step
         with CountReadings() as readings:
-            train(new_net(), rows(), None, how(steps=steps, ema=0.9))
+            train(new_net(), rows(), None, how(steps=steps))
         counts.append(readings.count)
     assert counts[0] == counts[1]
