@@ -25,7 +25,7 @@ from mulde.density.toy import GaussianTruth, draw_toy_set, toy_truth
 from mulde.errors import UsageError
 from mulde.pipeline.experiments import toy
 from mulde.pipeline.experiments.toy_comparison import (
-    AGGREGATES,
+    SHOWN_AGGREGATES,
     AggregateRow,
     LearntField,
     LevelRow,
@@ -83,7 +83,7 @@ def same(truth, plane):
 
 def test_the_exact_energy_in_the_place_of_the_learnt_one_is_perfect(same):
     assert [row.sigma for row in same.levels] == SIGMA
-    assert [row.aggregate for row in same.aggregates] == list(AGGREGATES)
+    assert [row.aggregate for row in same.aggregates] == list(SHOWN_AGGREGATES)
     for row in same.levels:
         assert row.energy_auc_learnt == row.energy_auc_exact
         assert row.score_norm_auc_learnt == row.score_norm_auc_exact
@@ -248,7 +248,7 @@ def test_curves_and_bars_show_the_table(truth, plane, drawn_figures, tmp_path):
             assert list(line.get_xdata()) == SIGMA
             assert list(line.get_ydata()) == [getattr(row, f"{column}_{kind}") for row in comparison.levels]
     for axes, column in zip(drawn_figures["aggregates.png"].axes, ("energy_auc", "score_norm_auc"), strict=True):
-        assert [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()] == list(AGGREGATES)
+        assert [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()] == list(SHOWN_AGGREGATES)
         for bars, kind in zip(axes.containers, ("learnt", "exact"), strict=True):
             heights = [bar.get_height() for bar in bars]
             assert heights == [getattr(row, f"{column}_{kind}") for row in comparison.aggregates]
@@ -320,7 +320,7 @@ def test_json_csv_and_print_agree(done):
     assert stored["settings"]["hidden"] == [16, 8]
     assert stored["training"]["num_steps"] == 60
     rows = [*stored["levels"], *stored["aggregates"]]
-    assert len(rows) == len(table) == 16 + len(AGGREGATES)
+    assert len(rows) == len(table) == 16 + len(SHOWN_AGGREGATES)
     for row, (_, in_table) in zip(rows, table.iterrows(), strict=True):
         assert {name: in_table[name] for name in row} == row
         assert all(f"{value:.4f}" in printed for value in row.values() if isinstance(value, float))
