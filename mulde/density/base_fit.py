@@ -57,6 +57,8 @@ def fit_base(
     loss = _loss_on(heldout, noise_range)
     best = _Tried(loss(single), single)
     counts: Sequence[int] = GAUSSIANS if gaussians is None else (gaussians,)
+    if rank is not None and rank > x.shape[1]:
+        _log.warning("base: Gaussians along %d axes instead of %d: there are no more columns", x.shape[1], rank)
     ranks = sorted({min(r, x.shape[1]) for r in (RANKS if rank is None else [rank])})
     for is_wider, r in enumerate(ranks):
         some = x[:, :r].astype(np.float64)
@@ -89,8 +91,10 @@ def _best_of(
     best, num_worse = None, 0
     for count in counts:
         affordable = affordable_components(x, count)
-        if affordable < count and len(counts) > 1:
-            break
+        if affordable < count:
+            if len(counts) > 1:
+                break
+            _log.warning("base: %d instead of %d Gaussians, for %d rows along %d axes", affordable, count, *x.shape)
         # Finer than the lowest noise level nothing is seen.
         fits = [fit_components(x, affordable, seed, "base", sigma_low**2) for seed in seeds]
         tried = min((_Tried(loss(base), base) for base in (GaussianBase.of(fit, variance) for fit in fits)),

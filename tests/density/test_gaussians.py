@@ -125,6 +125,14 @@ def test_as_many_gaussians_and_axes_as_asked_for():
     assert fitted(x, heldout, gaussians=4, rank=60).rank == 6
 
 
+def test_fewer_than_were_asked_for_are_said(caplog):
+    x = np.random.default_rng(2).normal(size=(60, 3))
+    base = fitted(x, x, gaussians=50, rank=5)
+    assert (len(base.means), base.rank) == (6, 3)
+    assert "base: 6 instead of 50 Gaussians, for 60 rows along 3 axes" in caplog.text
+    assert "base: Gaussians along 3 axes instead of 5: there are no more columns" in caplog.text
+
+
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_the_fewest_rows_are_fitted(count):
     x = np.random.default_rng(3).normal(size=(count, 3)).astype(np.float32)
