@@ -51,6 +51,7 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
     ),
     "avenue-masks": _AVENUE,  # the papers do not name their label set
     "avenue-intervals": _AVENUE,
+    "avenue-tracks": _AVENUE,  # of methods that see pixels
     "shanghaitech": (
         Published(*_MULDE, 86.7, "object-centric"),
         Published(*_MULDE, 81.3, "frame-centric"),
