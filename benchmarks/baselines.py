@@ -5,7 +5,8 @@
 Every density is fitted on the same rows of three quarters of the training videos; the others stop it and set the scale,
 as in a fold of `mulde train`. `--share 0.1` fits on a tenth of the rows, drawn by the seed. A frame scores as its most
 unusual row; each stream alone is evaluated raw, all of them together (their surprises added up) raw and smoothed. Test
-labels are read once, after all scores; nothing is chosen by them. Figures go to standard output and --out.
+labels are read once, after all scores; nothing is chosen by them. Figures go to standard output and --out;
+a call that was stopped goes on with the next stream.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from mulde.config import FusionSettings, Settings, StreamDensitySettings
 from mulde.datasets.sources import open_source
 from mulde.errors import FitError
 from mulde.evaluation.smoothing import smooth
+from mulde.files import atomic_write
 from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
@@ -49,7 +52,7 @@ def density_of(variant: str) -> StreamDensitySettings:
 
 def fit_and_score(
     stream: str, variants: Sequence[str], footage: Footage, settings: Settings, seed: int, share: float
-) -> dict[str, list[Float64]]:
+) -> Scores:
     """Of each variant the surprises (T,) of the frames of each test video."""
     rows = StreamRows(stream, footage, seed)
     if share < 1:
@@ -68,8 +71,20 @@ def fit_and_score(
     return found
 
 
+def kept_or(path: Path, num_videos: int, make: Callable[[], Scores]) -> Scores:
+    """The scores of a stream and a seed, from the file of a call that was stopped, where there is one."""
+    if not path.exists():
+        made = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as partial_file, partial_file.open("wb") as file:
+            np.savez(file, **{f"{name}/{i}": v for name, values in made.items() for i, v in enumerate(values)})
+    with np.load(path, allow_pickle=False) as file:
+        names = dict.fromkeys(key.rpartition("/")[0] for key in file.files)
+        return {name: [file[f"{name}/{i}"] for i in range(num_videos)] for name in names}
+
+
 def aucs(
-    scores: dict[str, dict[str, list[Float64]]], test: Sequence[StoredVideo], truth: Sequence[Any], settings: Settings
+    scores: dict[str, Scores], test: Sequence[StoredVideo], truth: Sequence[Any], settings: Settings
 ) -> dict[str, dict[str, float]]:
     """variant -> figure -> frame AUC; scores: stream -> variant -> scores of each video."""
     anomalous = np.concatenate(truth)
@@ -105,12 +120,17 @@ def main() -> None:
     settings = settings_without_pixels([*footage.split("train"), *footage.split("test")], settings, place.reporter)
     plan = ExtractionPlan(settings, place.device)
     normal, test = (place.extract(footage.split(name), plan).done for name in ("train", "test"))
-    made = []
+    made: list[dict[str, Scores]] = []
     for seed in seeds:
         fold = split_folds(normal, FusionSettings(folds=1, heldout_share=HELDOUT_SHARE), seed)[0]
         of_seed = Footage(fold.fitting, fold.heldout, tuple(test))
-        made.append({s: fit_and_score(s, variants, of_seed, settings, seed, args.share) for s in settings.streams})
-        print(f"seed {seed} is scored", file=sys.stderr, flush=True)
+        made.append({})
+        for stream in settings.streams:
+            kept = args.out.with_suffix("") / f"{stream}-{seed}-{args.share:g}.npz"
+            made[-1][stream] = kept_or(
+                kept, len(test), partial(fit_and_score, stream, variants, of_seed, settings, seed, args.share)
+            )
+            print(f"seed {seed}, {stream}: scored", file=sys.stderr, flush=True)
     labels = [footage.dataset.labels(video.video, video.end_frame) for video in test]
     truth = [track.anomalous[video.frame_index] for track, video in zip(labels, test, strict=True)]
     found = [aucs(scores, test, truth, settings) for scores in made]
