@@ -103,7 +103,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_override(text: str) -> dict[str, Any]:
-    """`section.key=value` as nested tables; a value that is not TOML is a string. Raises UsageError."""
+    """`section.key=value` as nested tables; a value that is not TOML is a string.
+
+    Raises UsageError, also for an empty table, which would change nothing.
+    """
     key, sign, raw = text.partition("=")
     if not sign or not key.strip():
         raise UsageError(f"setting {text[:300]!r}", expected="KEY=VALUE, such as density.preset=paper")
@@ -117,6 +120,13 @@ def parse_override(text: str) -> dict[str, Any]:
         value = _parse(f"value = {raw}", f"setting {key.strip()}")["value"]
     except _NotTomlError:
         value = raw.strip()  # a bare word is a string
+    if value == {}:
+        raise UsageError(
+            f"setting {key.strip()}",
+            expected="a value: tables are merged, so an empty one leaves all settings as they are",
+            got=raw.strip(),
+            hint="a --config without what is to go",
+        )
     for part in reversed(parts):
         value = {part: value}
     return dict(value)

@@ -96,6 +96,10 @@ def test_a_flow_preset_beside_the_velocity_as_older_files_have_it_is_understood(
         ("features.velocity", "expected KEY=VALUE"),
         ("regions.motion.blur_px=4", "should be odd, got 4"),
         ("regions.finders=[]", "at least 1 item"),
+        (
+            "density.options={}",
+            "setting density.options: expected a value: tables are merged, so an empty one leaves all",
+        ),
         ("features.extractors=[]", "at least one name in extractors or imported"),
         ('features.extractors=["pose", "pose"]', "each extractor once, pose is there twice"),
         ('features.imported=["regions"]', "other names for imported features than regions, which is taken"),

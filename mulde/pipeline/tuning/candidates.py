@@ -30,6 +30,7 @@ DENSITIES: tuple[DensityCandidate, ...] = (
     _line("mulde", "mulde"),
     _line("mulde, maximum", "mulde", aggregate="max"),
     _line("mulde, linear levels", "mulde", spacing="linear"),
+    _line("mulde, no base", "mulde", base="none"),
 )
 """Behind the density of the given settings, which comes first: a change has to earn its place."""
 
