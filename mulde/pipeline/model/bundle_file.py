@@ -19,6 +19,7 @@ from mulde.errors import BundleError
 from mulde.files import parse_json, write_bytes
 from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.model.world import World
+from mulde.typed import Number, Positive
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -39,16 +40,16 @@ class _Facts(BaseModel):
 
 
 class CalibrationFacts(_Facts):
-    low: float
-    high: float
+    low: Number
+    high: Number
 
 
 class StreamFacts(_Facts):
     densities: list[dict[str, Any]] = Field(min_length=1, max_length=100)
     calibration: CalibrationFacts
     dim: int = Field(ge=1, le=1_000_000)
-    floor: float
-    slope: float | None = Field(None, ge=0)
+    floor: Number
+    slope: Positive | None = None
 
 
 class NormalFacts(_Facts):

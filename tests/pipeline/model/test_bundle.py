@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -14,6 +15,7 @@ from mulde import __version__
 from mulde.errors import BundleError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.pipeline.model.bundle import SCHEMA_VERSION, Stream, load_bundle
+from mulde.pipeline.model.bundle_file import StreamFacts
 from mulde.pipeline.model.calibration import Calibration, Surprise
 from mulde.settings_file import load_settings
 
@@ -160,3 +162,11 @@ def test_a_damaged_header_is_a_sentence_with_the_path(changed, change):
     path = changed(change)
     with pytest.raises(BundleError, match=rf"model bundle {re.escape(str(path))} cannot be read .*\. Try: copy it"):
         load_bundle(path)
+
+
+@pytest.mark.parametrize("change", [{"calibration": {"low": 0.0, "high": 1e39}}, {"floor": -1e39}, {"slope": 1e39}])
+def test_numbers_that_no_training_gives_are_refused(change):
+    sound = {"densities": [{}], "calibration": {"low": 0.0, "high": 1.0}, "dim": 1, "floor": 0.0, "slope": 1.0}
+    StreamFacts.model_validate(sound)
+    with pytest.raises(ValidationError):
+        StreamFacts.model_validate(sound | change)
