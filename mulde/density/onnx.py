@@ -137,9 +137,7 @@ def _with_base(graph: _Graph, net: EnergyNet, energies: str, x: str, sigma: Floa
     rest = graph.op("MatMul", graph.op("Mul", x, x), precision.astype(np.float32))
     constant = _array(net.base.constant(torch.from_numpy(sigma))) + 0.5 * (_array(net.base.variance) @ precision)
     log_joint = _log_joint(graph, net.base, _along(graph, net.base, x), sigma)  # (n, K, L)
-    top = graph.op("ReduceMax", log_joint, axes=[1], keepdims=1)  # far out, every term of the sum would be 0
-    total = graph.op("ReduceSum", graph.op("Exp", graph.op("Sub", log_joint, top)), np.array([1]), keepdims=1)
-    log_sum = graph.op("Squeeze", graph.op("Add", graph.op("Log", total), top), np.array([1]))
+    log_sum = _log_sum_exp(graph, log_joint, 1)
     base = graph.op("Sub", graph.op("Mul", rest, _number(0.5)), graph.op("Add", log_sum, constant.astype(np.float32)))
     return graph.op("Add", energies, base)
 
@@ -261,9 +259,13 @@ def _negative_log_likelihood(graph: _Graph, rows: str, mixture: Mixture) -> str:
     away = graph.op("Sub", graph.op("Unsqueeze", rows, np.array([0])), mixture.means[:, None, :])  # (K, n, L)
     distance = _sum_of_squares(graph, graph.op("MatMul", away, mixture.precision_cholesky))  # (K, n)
     log_p = graph.op("Sub", constant[:, None], graph.op("Mul", distance, np.array([0.5])))
-    top = graph.op("ReduceMax", log_p, axes=[0], keepdims=1)  # far out, every term of the sum would be 0
-    total = graph.op("ReduceSum", graph.op("Exp", graph.op("Sub", log_p, top)), np.array([0]), keepdims=1)
-    return graph.op("Squeeze", graph.op("Neg", graph.op("Add", graph.op("Log", total), top)), np.array([0]))
+    return graph.op("Neg", _log_sum_exp(graph, log_p, 0))
+
+
+def _log_sum_exp(graph: _Graph, value: str, axis: int) -> str:
+    top = graph.op("ReduceMax", value, axes=[axis], keepdims=1)  # far out, every term of the sum would be 0
+    total = graph.op("ReduceSum", graph.op("Exp", graph.op("Sub", value, top)), np.array([axis]), keepdims=1)
+    return graph.op("Squeeze", graph.op("Add", graph.op("Log", total), top), np.array([axis]))
 
 
 def _mean(graph: _Graph, value: str) -> str:
