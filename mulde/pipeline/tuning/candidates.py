@@ -66,6 +66,16 @@ def with_all_streams(settings: Settings, config: Path | None, changes: Sequence[
     return Settings.model_validate(tracked.model_dump(mode="json") | {"features": features})
 
 
+def with_one_stream(settings: Settings, stream: str, **changes: Any) -> Settings:
+    """The settings with this stream alone, and changes to the section of its extractor."""
+    data: dict[str, Any] = settings.model_dump(mode="json")
+    data["features"] |= {"extractors": [stream], "imported": []}
+    if changes:  # not every extractor has a section
+        data["features"][stream] |= changes
+    data["density"]["streams"], data["fusion"]["only_high"] = {}, []
+    return Settings.model_validate(data)
+
+
 def with_tracker(settings: Settings) -> Settings:
     """The settings with a tracker, which the insertions need."""
     if settings.tracks.tracker != "none":

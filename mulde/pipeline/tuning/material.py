@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,12 @@ from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.world import mixtures, size_text, world_of
 from mulde.pipeline.training.folds import Share, split_folds
+from mulde.pipeline.tuning.candidates import with_one_stream
 from mulde.pipeline.tuning.clips import ROUNDS, Clip, ClipWriter, kinds_of, plan_insertions
 from mulde.pipeline.tuning.courses import Insertion
 from mulde.pipeline.tuning.figures import CutOut
 from mulde.pipeline.tuning.judging import JudgedVideo
-from mulde.pipeline.tuning.objects import cut_outs_by_fold, finders_alone, foreign_cut_outs
+from mulde.pipeline.tuning.objects import cut_outs_by_fold, foreign_cut_outs
 from mulde.pipeline.tuning.scene import learn_scene, usual_form
 from mulde.pipeline.tuning.scoring import Folds, Footage
 
@@ -129,7 +130,7 @@ def _foreign(
     failures: list[Failure],
 ) -> list[CutOut]:
     """The objects of other footage; what there is no time for, and what fails, is added to the notes and failures."""
-    plan = ExtractionPlan(finders_alone(settings), session.device)
+    plan = ExtractionPlan(with_one_stream(settings, "geometry"), session.device)  # the cheapest: boxes are wanted alone
     done, failed = extract_until(objects, plan, session, deadline, _SHARE_OF_EXTRACTION)
     failures += failed
     if missing := len(objects) - len(done) - len(failed):
@@ -204,11 +205,7 @@ def folds_with_step(
     material: Material, settings: Settings, stream: str, step: int, session: Session, deadline: Deadline
 ) -> Folds | None:
     """The same folds with rows of one stream over `step` frames; None where there is no time for all of it."""
-    data: dict[str, Any] = settings.model_dump(mode="json")
-    data["features"] |= {"extractors": [stream], "imported": []}
-    data["features"][stream]["step"] = step
-    data["density"]["streams"], data["fusion"]["only_high"] = {}, []
-    plan = ExtractionPlan(Settings.model_validate(data), session.device)
+    plan = ExtractionPlan(with_one_stream(settings, stream, step=step), session.device)
     shares = {share.stored.video.path: share.stored.video for share in material.shares}
     videos = [*shares.values(), *(clip.video for fold in material.folds for clip in fold.clips)]
     done, failures = extract_until(videos, plan, session, deadline)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import cv2
 import numpy as np
 
-from mulde.config import Settings
 from mulde.errors import MuldeError
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.video import StoredVideo
@@ -49,14 +47,6 @@ def cut_outs_by_fold(folds: Sequence[Fold], plan: ExtractionPlan, reporter: Repo
             hint="other footage, or boxes alone",
         )
     return [several or every for several in found]
-
-
-def finders_alone(settings: Settings) -> Settings:
-    """Settings that find boxes and tracks as these do, with the feature that costs least."""
-    data: dict[str, Any] = settings.model_dump(mode="json")
-    data["features"] |= {"extractors": ["geometry"], "imported": []}
-    data["density"]["streams"], data["fusion"]["only_high"] = {}, []
-    return Settings.model_validate(data)
 
 
 def foreign_cut_outs(
