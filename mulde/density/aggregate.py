@@ -24,8 +24,8 @@ AGGREGATES = ("max", "median", "mean", "mixture")
 class Aggregate:
     """One way to read an energy vector. Higher score = more anomalous.
 
-    max, median: of the energies as they are. mean: after standardising each level by its mean and std over held-out
-    rows, or, without them, over those of the training.
+    max, median: of the energies as they are. mean: after standardising each level by its mean and std over the
+    rows that it was fitted on.
     mixture: -log p under a Gaussian mixture fitted on the standardised energies of the training rows (p is a density of
     the standardised vector; the constant that this leaves out changes no order).
     """
@@ -38,12 +38,11 @@ class Aggregate:
     def fit(
         cls, name: str, energies: Rows, components: int | None, seed: int, heldout: Rows | None = None
     ) -> Aggregate:
-        """Learn from the energies (N, L) of the training rows, N >= 1; components: None lets those of held-out rows
-        (M, L) choose, as `fit_mixture` does; the mean takes its scale from them. Raises FitError if a
-        mixture cannot be had."""
-        if name != "mixture":
-            return cls(name, Standardiser.fit(energies if heldout is None or len(heldout) < 2 else heldout))
+        """Learn from the energies (N, L) of normal rows, N >= 1; components: None lets those of held-out rows
+        (M, L) choose, as `fit_mixture` does. Raises FitError if a mixture cannot be had."""
         levels = Standardiser.fit(energies)
+        if name != "mixture":
+            return cls(name, levels)
         what = "mixture over the noise levels"
         return cls(name, levels, fit_mixture(energies, components, seed, what, heldout, levels.apply, LEVELS_REG_COVAR))
 

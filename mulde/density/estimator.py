@@ -148,8 +148,9 @@ class MuldeDensity(Density):
         return self.sigma_
 
     def level_excess(self, X: ArrayLike) -> Float64:
-        """How many standard deviations of the training rows each row of X (N, D) reads above their mean at each noise
-        level: (N, L); of the indicator that the aggregate takes. Raises as `anomaly_score` does."""
+        """How many standard deviations of normal rows, those that set the scale of the aggregate, each row of X (N, D)
+        reads above their mean at each noise level: (N, L); of the indicator that the aggregate takes. Raises as
+        `anomaly_score` does."""
         rows = self._rows_to_score(X)
         return self.aggregate_.levels.apply(self._readings(rows))
 
@@ -222,13 +223,15 @@ class MuldeDensity(Density):
 
     def _fit_aggregate(self, rows: Rows, heldout: Rows | None) -> Aggregate:
         options = self.effective_options
-        read_heldout = heldout is not None and (options.aggregate != "mixture" or options.components is None)
+        if options.aggregate == "mean" and heldout is not None and len(heldout) > 1:
+            rows = heldout  # of rows that were learnt from, few in many columns, the energies are too low
+        chooses = options.aggregate == "mixture" and options.components is None
         return Aggregate.fit(
             options.aggregate,
             self._readings(rows),
             options.components,
             self.seed,
-            self._readings(heldout) if heldout is not None and read_heldout else None,
+            self._readings(heldout) if heldout is not None and chooses else None,
         )
 
     def _score(self, rows: Rows) -> Float64:

@@ -226,6 +226,16 @@ def test_mixing_the_columns_by_a_rotation_changes_nothing_that_the_network_sees(
     np.testing.assert_allclose(*seen, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("indicator", ["energy", "score_norm"])
+def test_held_out_rows_set_the_scale_of_the_mean(indicator):
+    """Energies of rows that were learnt from are too low, by the more the fewer there are."""
+    held = rows(50, seed=1)
+    density = MuldeDensity(**TINY, indicator=indicator).fit(rows(), heldout=held)
+    read = (density.energies(held) if indicator == "energy" else density.score_norms(held)).astype(np.float64)
+    mean = (read - read.mean(axis=0)) / read.std(axis=0, ddof=1)
+    np.testing.assert_allclose(density.anomaly_score(held), mean.mean(axis=1), atol=1e-9)
+
+
 def test_predict_calls_its_share_of_the_held_out_rows_outliers():
     held = rows(1000, seed=1)
     density = MuldeDensity(**TINY, contamination=0.05).fit(rows(), heldout=held)
