@@ -12,7 +12,7 @@ import numpy as np
 
 from mulde.config import FusionSettings, Settings
 from mulde.datasets.base import Video
-from mulde.errors import Failure
+from mulde.errors import Failure, FitError
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
@@ -51,14 +51,13 @@ class Deadline:
 @dataclass
 class Material:
     """Normal footage with the features of the settings, and the clips made of it; `videos` are those that judge, in the
-    order of the folds; `notes` are sentences on what was not made, `failures` the videos that could not be read."""
+    order of the folds; `notes` are sentences on what was not made."""
 
     folds: Folds
     clips: list[Clip]
     videos: list[JudgedVideo]
     rate: float
     notes: list[str] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
 
     @property
     def shares(self) -> list[Share]:
@@ -81,12 +80,16 @@ def make_material(
     seed: int,
     session: Session,
     deadline: Deadline,
+    failures: list[Failure],
     objects: Sequence[Video] = (),
 ) -> Material | None:
-    """None where the time was up before there was any clip. objects: other footage whose objects are inserted as well.
-    Raises FitError for footage in which nothing moves."""
+    """None where the time was up before there was any clip. failures: what fails is added to them; objects: other
+    footage whose objects are inserted as well. Raises FitError where no video can be read or nothing moves in any."""
     plan = ExtractionPlan(settings, session.device)
-    normal, failures = extract_until(videos, plan, session, deadline, _SHARE_OF_EXTRACTION)
+    normal, unread = extract_until(videos, plan, session, deadline, _SHARE_OF_EXTRACTION)
+    failures += unread
+    if len(unread) == len(videos):
+        raise FitError("tuning", expected="at least one normal video that could be read", got="none")
     if not normal or deadline.is_over():
         return None
     size_hw, _ = usual_form(normal)
@@ -94,7 +97,7 @@ def make_material(
     folds = split_folds(used, FusionSettings(folds=NUM_FOLDS), seed)
     scene = learn_scene([share for fold in folds for share in fold.heldout])
     boxes_alone = used[0].video.boxes is not None
-    notes = _not_used(videos, normal, size_hw, failures)
+    notes = _not_used(videos, normal, size_hw, unread)
     cut_outs = [] if boxes_alone else cut_outs_by_fold(folds, plan, session.reporter)
     coloured = any(video.coloured is not False for video in used)
     foreign = _foreign(objects, settings, session, deadline, coloured, notes, failures) if objects else []
@@ -117,7 +120,7 @@ def make_material(
             for share in fold.heldout
         ]
         judged += [JudgedVideo(clip.name, clip.kind, clip.labels, float(stored.rate)) for clip, stored, _ in own]
-    return Material(tuple(footage), [one.clip for one in made], judged, scene.rate, notes, failures)
+    return Material(tuple(footage), [one.clip for one in made], judged, scene.rate, notes)
 
 
 def _foreign(

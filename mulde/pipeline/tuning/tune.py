@@ -13,7 +13,7 @@ from mulde.config import Settings
 from mulde.datasets.base import Video
 from mulde.datasets.left_out import as_record
 from mulde.datasets.sources import absolute_source, open_sources
-from mulde.errors import UsageError
+from mulde.errors import Failure, UsageError
 from mulde.evaluation.formatting import percent
 from mulde.extractors.given import IMPORTED
 from mulde.extractors.registry import known_extractor
@@ -71,11 +71,12 @@ def run_tune(
     settings = settings_without_pixels(opened.videos, settings, session.reporter)
     _check_made_here(opened.videos, settings)
     tracked = with_tracker(settings)
+    failures: list[Failure] = []
     with folder.stage("insert and extract"):
-        material = make_material(opened.videos, tracked, out, seed, session, deadline, others)
+        material = make_material(opened.videos, tracked, out, seed, session, deadline, failures, others)
+    outcome.add(len(opened.videos) + len(others) - len(failures), failures)
     search, choice = None, None
     if material is not None:
-        outcome.add(len(opened.videos) + len(others) - len(material.failures), material.failures)
         with folder.stage("search"):
             search = _search(material, tracked, out, seed, session, deadline)
             choice = search.run()

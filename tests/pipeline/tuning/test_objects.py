@@ -58,7 +58,7 @@ def made(footage: Path, other: Path, tmp_path: Path) -> Material:
         patch.setattr(clips, "KINDS", [])
         patch.setattr(clips, "ROUNDS", 2)
         material = make_material(
-            normal, with_tracker(SETTINGS), tmp_path / "out", 0, session(tmp_path), Deadline(None), objects
+            normal, with_tracker(SETTINGS), tmp_path / "out", 0, session(tmp_path), Deadline(None), [], objects
         )
     assert material is not None
     return material

@@ -19,7 +19,7 @@ from mulde.images import read_image, write_png
 from mulde.media import write_video
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.model.world import ObservedVideo
-from mulde.pipeline.tuning import candidates, clips, scorer, scoring, search
+from mulde.pipeline.tuning import candidates, clips, material, scorer, scoring, search
 from mulde.pipeline.tuning.candidates import DensityCandidate
 from mulde.pipeline.tuning.clips import FOLDER, Clip
 from mulde.pipeline.tuning.figures import MIN_PIXELS
@@ -241,3 +241,22 @@ def test_footage_in_which_nothing_moves_is_a_sentence(tmp_path):
     write_video(tmp_path / "empty" / "still.mp4", iter(np.repeat(walkers(1, 0), 40, axis=0)), RATE, crf=1)
     with pytest.raises(FitError, match="anomalies cannot be inserted: expected normal video in which an object goes"):
         tune(tmp_path / "empty", tmp_path)
+
+
+def test_footage_of_which_nothing_can_be_read_is_a_sentence(tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "cut.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
+    with pytest.raises(FitError, match="tuning: expected at least one normal video that could be read, got none"):
+        tune(tmp_path / "broken", tmp_path)
+
+
+def test_what_cannot_be_read_is_counted_also_when_the_time_is_up(footage, tmp_path, monkeypatch):
+    """The first video is extracted, then the time is up: no clip, and the cut-off one still is a failure."""
+    shutil.copytree(footage, tmp_path / "some")
+    some = tmp_path / "some" / "train" if (tmp_path / "some" / "train").is_dir() else tmp_path / "some"
+    (some / "00-cut.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
+    calls = iter([False] + [True] * 1000)
+    monkeypatch.setattr(material.Deadline, "is_over", lambda self, share=1.0: next(calls))
+    outcome = run_tune(str(tmp_path / "some"), load_settings(overrides=QUICK), tmp_path / "out", 0, session(tmp_path))
+    assert [failure.video for failure in outcome.failures] == ["00-cut"]
+    assert "The time was up" in (tmp_path / "out" / "tuned.toml").read_text()

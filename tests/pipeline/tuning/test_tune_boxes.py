@@ -113,7 +113,7 @@ def test_each_half_judges_clips_of_its_own_also_when_footage_was_added(tmp_path,
         videos = open_sources([f"boxes:{tmp_path / 'data'}"], "train").videos
         work = session(tmp_path)
         fitting = settings_without_pixels(videos, settings, work.reporter)
-        material = make_material(videos, fitting, tmp_path / "out", 0, work, Deadline(None))
+        material = make_material(videos, fitting, tmp_path / "out", 0, work, Deadline(None), [])
         assert sorted(share.name for share in material.shares) == [f"n{seed}" for seed in range(count)]
         facts = {clip.name: clip for clip in material.clips}
         for fold in material.folds:
