@@ -29,7 +29,6 @@ DENSITIES: tuple[DensityCandidate, ...] = (
     _line("neighbours, 5", "neighbours", neighbours=5),
     _line("mulde", "mulde"),
     _line("mulde, maximum", "mulde", aggregate="max"),
-    _line("mulde, linear levels", "mulde", spacing="linear"),
     _line("mulde, no base", "mulde", base="none"),
 )
 """Behind the density of the given settings, which comes first: a change has to earn its place."""

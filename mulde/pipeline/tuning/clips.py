@@ -31,7 +31,7 @@ from mulde.records import Bool, Int64, spans
 from mulde.typed import Count, FileModel, VideoName, read_typed
 
 FOLDER = "inserted"
-ROUNDS, CONTROLS_PER_ROUND = 3, 2
+ROUNDS, CONTROLS_PER_ROUND = 5, 2
 _CLIP_S, _MIN_FRAMES, _MAX_FRAMES = 6.0, 30, 100
 _TRIES = 5
 

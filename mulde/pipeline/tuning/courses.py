@@ -232,6 +232,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("runner", "runner", _passing(1.8, 2.6, _usual)),
     Kind("cart", "cart", _passing(1.3, 2.0, _usual)),
     Kind("slow cyclist", "cyclist", _passing(0.8, 1.3, _usual)),
+    Kind("slow cart", "cart", _passing(0.8, 1.3, _usual)),
     Kind("bag", "bag", _passing(2.0, 3.0, _usual)),
 )
 """Kinds of anomalies: each is found or not as a whole, so none weighs more than another."""

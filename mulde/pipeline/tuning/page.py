@@ -14,7 +14,7 @@ from mulde.images import read_image
 from mulde.pipeline.tuning.clips import FOLDER, Clip
 from mulde.pipeline.tuning.judging import FALSE_FRAMES, NUM_RESAMPLES, SURE, Figure
 from mulde.pipeline.tuning.material import Material
-from mulde.pipeline.tuning.search import Tried
+from mulde.pipeline.tuning.search import ALONE, Tried
 from mulde.report.evaluation_tables import Group, Table, TableRow
 from mulde.report.plots import Bar
 from mulde.report.tuning_page import TuningPicture, write_tuning_page
@@ -73,16 +73,13 @@ def _bars(found: Sequence[Tried]) -> list[Bar]:
 
 
 def _by_kind(stages: Mapping[str, Sequence[Tried]]) -> list[Table]:
-    """What the chosen settings, and each chosen stream alone, find of each kind."""
-    columns: dict[str, Figure] = {}
-    for stage, found in stages.items():
-        for one in found:
-            if one.is_chosen and one.figure is not None:
-                columns[stage.removesuffix(", alone")] = one.figure
-    if not columns:
+    """What the chosen settings, the given ones, and each of their streams alone, find of each kind."""
+    alone = {one.name: one.figure for one in stages.get(ALONE, []) if one.figure is not None}
+    within = [one for stage, found in stages.items() if stage != ALONE for one in found if one.figure is not None]
+    chosen = [one.figure for one in within if one.is_chosen and one.figure is not None]
+    if not chosen or (given := within[0].figure) is None:
         return []
-    last = list(columns)[-1]
-    columns = {"all that was chosen": columns.pop(last), **columns}
+    columns: dict[str, Figure] = {"all that was chosen": chosen[-1], "as given": given, **alone}
     kinds = list(dict.fromkeys(kind for figure in columns.values() for kind in figure.events))
     groups = [
         Group("", [TableRow([kind, *(percent((f.events[kind] + f.frames[kind]) / 2) for f in columns.values())])
@@ -112,8 +109,8 @@ def _stage_table(stage: str, found: Sequence[Tried]) -> Table:
         return [one.name, chosen, percent(figure.found), ranges[0], percent(figure.auc), ranges[1], one.note]
 
     note = (
-        f"Intervals: 95 %, {NUM_RESAMPLES} resamples of the videos. A candidate replaces the one chosen above it if in "
-        f"{100 * SURE:g} % of them it finds more, or if in as many its AUC is higher while it finds no less."
+        f"Intervals: 95 %, {NUM_RESAMPLES} resamples of the videos of each kind. A candidate replaces the one chosen "
+        f"above it if its AUC is higher in {100 * SURE:g} % of them."
     )
     rows = [TableRow(cells(one), muted=one.figure is None) for one in found]
     columns = ["candidate", "", "found, %", "interval", "frame AUC, %", "interval", ""]

@@ -23,6 +23,7 @@ from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.run_claim import claim
 from mulde.pipeline.run_folder import RunFolder
+from mulde.pipeline.training.fit import check_density
 from mulde.pipeline.tuning import scoring
 from mulde.pipeline.tuning.candidates import with_tracker
 from mulde.pipeline.tuning.judging import FALSE_FRAMES, Judge
@@ -51,6 +52,7 @@ def run_tune(
 
     Raises UsageError where `out` holds another run, FitError for footage in which nothing moves.
     """
+    check_density(settings.density)
     deadline = Deadline(hours)
     before = claim(out, "tune", [source], settings)
     if before is not None and before.seed != seed:
@@ -166,11 +168,11 @@ def _write(
 
 
 def _left_out(search: Search | None) -> list[str]:
-    if search is None or not search.left_out:
+    if search is None:
         return []
-    scored = {one.stage for one in search.tried if one.figure is not None}
-    unknown = [stream for stream in search.settings.streams if ALONE.format(stream) not in scored]
-    notes = [f"streams left out because none of their candidates was tried: {', '.join(unknown)}"] if unknown else []
+    notes = [f"stream {one.name} left out: {one.note}" for one in search.tried if one.stage == ALONE and one.note]
+    if not search.left_out:
+        return notes
     return [*notes, f"{len(search.left_out)} candidates were not tried, no time left: {'; '.join(search.left_out[:5])}"
             + ("; ..." if len(search.left_out) > 5 else "")]  # fmt: skip
 
@@ -217,9 +219,9 @@ def in_words(tried: list[Tried]) -> list[str]:
         f"{percent(high)}), at the level that {100 * FALSE_FRAMES:g} % of the normal frames reach; frame AUC "
         f"{percent(last.auc)} %."
     ]
-    whole = next((one.figure for one in tried if one.stage == "streams" and one.note), None)
-    if whole is not None:
-        lines.append(f"All streams together, before smoothing was chosen: {percent(whole.found)} %.")
+    given = next((one.figure for one in tried if one.stage != ALONE and one.figure is not None), None)
+    if given is not None and given is not last:
+        lines.append(f"The given settings find {percent(given.found)} %, AUC {percent(given.auc)} %.")
     return lines
 
 
@@ -251,11 +253,11 @@ def _comments(tried: list[Tried], choice: Choice | None) -> Mapping[str, str]:
         "fusion.combine": because("combination"),
         "fusion.smoothing_s": because("smoothing"),
         "tracks.average_frames": because("averaging along tracks"),
-        "fusion.only_high": "; ".join(filter(None, (because(f"values of {name}, alone") for name in choice.streams))),
+        "fusion.only_high": "; ".join(filter(None, (because(f"values of {name}") for name in choice.streams))),
     }
     for name in choice.streams:
-        found[f"features.{name}.step"] = because(f"flow step of {name}, alone")
-        found[f"density.streams.{name}"] = because(f"density of {name}, alone")
+        found[f"features.{name}.step"] = because(f"flow step of {name}")
+        found[f"density.streams.{name}"] = because(f"density of {name}")
     return {key: text for key, text in found.items() if text}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mulde.config import StreamDensitySettings
+from mulde.errors import FitError
 from mulde.pipeline.tuning import candidates, scorer, search
 from mulde.pipeline.tuning.candidates import DensityCandidate
 from mulde.pipeline.tuning.judging import Figure, Judge, JudgedVideo
@@ -88,23 +89,55 @@ def test_the_stream_that_sees_is_chosen_and_the_noise_is_not(found):
     chosen = [one for one in found.tried if one.stage == "streams" and one.is_chosen]
     assert [one.name for one in chosen] == ["geometry"]
     assert chosen[0].figure.found > 0.9
-    noise = next(one for one in found.tried if one.stage == "streams" and one.name == "descriptor")
-    assert noise.figure.found < 0.3
+    assert chosen[0].figure.auc > next(one.figure.auc for one in found.tried if one.stage == "streams")
+    alone = {one.name: one for one in found.tried if one.stage == search.ALONE}
+    assert alone["descriptor"].figure.found < 0.3 < alone["geometry"].figure.found
+    assert not any(one.is_chosen for one in alone.values())  # it chooses nothing
 
 
-def test_small_losses_do_not_add_up_while_streams_are_dropped(found, monkeypatch):
-    """All three surely beat one, but not two of them, and those two do not surely beat the one."""
-    spread = np.resize([0.03, -0.03], 10)
-    values = {"b": 0.56 - spread, "b + c": 0.585 + spread, "a + b + c": np.full(10, 0.6)}
+def given(streams: str) -> search.Choice:
+    line = DensityCandidate("mixture", StreamDensitySettings(method="mixture"))
+    return search.Choice({name: search.StreamChoice(line, False) for name in streams}, "sum", 0.0, 0)
 
-    def fused(stage: str, name: str, *rest: object) -> search.Tried:
-        resamples = values.get(name, np.full(10, 0.3))
-        figure = Figure(float(resamples.mean()), 0.9, resamples, np.full(10, 0.9), {}, {}, {}, 0.0, 0.0)
-        return search.Tried(stage, name, figure)
 
-    monkeypatch.setattr(found, "_chosen_scores", lambda choice: {"a": [], "b": [], "c": []})
-    monkeypatch.setattr(found, "_fused", fused)
-    assert found._choose_streams(search.Choice({}, "sum", 0.0, 0)) == ["b", "c"]
+def by_name(aucs: dict[str, float], unsure: str = "") -> Any:
+    """In place of Search._fused: a figure by the name of the candidate, sure but for one of them."""
+
+    def fused(stage: str, name: str, scores: object, choice: object, note: str = "") -> search.Tried:
+        spread = 0.2 * (-1) ** np.arange(10) * (name == unsure)
+        return search.Tried(
+            stage, name, Figure(0.5, aucs[name], np.full(10, 0.5), aucs[name] + spread, {}, {}, {}, 0, 0)
+        )
+
+    return fused
+
+
+def test_streams_are_left_out_only_where_the_rest_is_surely_better(found, monkeypatch):
+    aucs = {"a + b + c": 0.8, "b + c": 0.9, "a + c": 0.7, "a + b": 0.85, "b": 0.95, "c": 0.5}
+    monkeypatch.setattr(found, "_scores_of", lambda choice: {name: [] for name in choice.streams})
+    monkeypatch.setattr(found, "_fused", by_name(aucs))
+    assert list(found._choose_streams(given("abc")).streams) == ["b"]  # the worst first, one after the other
+    assert [one.name for one in found.tried if one.is_chosen] == ["b"]
+    monkeypatch.setattr(found, "_fused", by_name(aucs, unsure="b"))
+    assert list(found._choose_streams(given("abc")).streams) == ["b", "c"]
+    monkeypatch.setattr(found, "_fused", by_name(aucs, unsure="b + c"))
+    assert list(found._choose_streams(given("abc")).streams) == ["a", "b", "c"]
+
+
+def test_a_density_is_chosen_within_the_whole_and_not_by_its_stream_alone(found, monkeypatch):
+    """Alone the other density is the better one; beside the second stream the given one is."""
+
+    def judged(stage: str, name: str, scores: Any, choice: search.Choice, note: str = "") -> search.Tried:
+        own = choice.streams.get("descriptor")
+        good = (own is not None and own.density.name == "mixture") != (len(scores) > 1)
+        auc = 0.9 if good else 0.8
+        return search.Tried(stage, name, Figure(0.5, auc, np.full(10, 0.5), np.full(10, auc), {}, {}, {}, 0, 0))
+
+    monkeypatch.setattr(found, "_fused", judged)
+    choice = found.run()
+    assert choice.streams["descriptor"].density.name == "mahalanobis"
+    table = {one.name: one.is_chosen for one in found.tried if one.stage == "density of descriptor"}
+    assert table == {"mahalanobis": True, "mixture": False}
 
 
 def test_what_was_scored_is_read_again_and_damage_is_not_believed(found, monkeypatch):
@@ -175,7 +208,7 @@ def test_time_that_is_up_leaves_out_and_says_what(found):
     found.is_over = found.scorer.is_over = lambda: next(left, True)
     choice = found.run()
     assert choice is not None
-    assert found.left_out[:2] == [f"density of {stream}, alone: mixture" for stream in ("descriptor", "geometry")]
+    assert found.left_out[:2] == [f"density of {stream}: mixture" for stream in choice.streams]
     assert all(one.note == "no time left" for one in found.tried if one.figure is None)
 
 
@@ -184,7 +217,29 @@ def test_streams_that_there_was_no_time_for_are_named(found):
     found.is_over = found.scorer.is_over = lambda: next(left, True)
     choice = found.run()
     assert list(choice.streams) == ["descriptor"]
-    assert _left_out(found)[0] == "streams left out because none of their candidates was tried: geometry"
+    assert _left_out(found)[0] == "stream geometry left out: no time left"
+
+
+def test_a_stream_that_cannot_be_fitted_is_left_out_and_named(found, monkeypatch):
+    real = scorer.score
+
+    def score(recipe: Recipe, *rest: Any) -> Any:
+        if recipe.stream == "descriptor":
+            raise FitError("no rows of descriptor")
+        return real(recipe, *rest)
+
+    monkeypatch.setattr(scorer, "score", score)
+    assert list(found.run().streams) == ["geometry"]
+    assert _left_out(found) == ["stream descriptor left out: no rows of descriptor"]
+
+
+def test_that_no_stream_can_be_fitted_is_a_sentence(found, monkeypatch):
+    def score(*args: Any) -> Any:
+        raise FitError("no rows at all")
+
+    monkeypatch.setattr(scorer, "score", score)
+    with pytest.raises(FitError, match="a stream that can be fitted, got no rows at all"):
+        found.run()
 
 
 def test_a_stream_of_tracks_brings_the_tracker_that_it_needs():

@@ -25,6 +25,7 @@ from mulde.pipeline.tuning.clips import FOLDER, Clip
 from mulde.pipeline.tuning.figures import MIN_PIXELS
 from mulde.pipeline.tuning.material import _not_used
 from mulde.pipeline.tuning.page import _with_box
+from mulde.pipeline.tuning.search import ALONE
 from mulde.pipeline.tuning.tune import run_tune
 from mulde.progress import Reporter
 from mulde.settings_file import load_settings
@@ -94,10 +95,11 @@ def test_it_writes_settings_candidates_and_a_page(tuned):
     assert set(settings.features.extractors) <= {"velocity", "geometry"}
     assert "# Chosen by mulde" in text
     assert "# chosen: " in text
-    assert {"density of velocity, alone", "streams", "smoothing", "flow step of velocity, alone"} <= {*table["stage"]}
+    assert {ALONE, "streams", "smoothing", "density of velocity", "flow step of velocity"} <= {*table["stage"]}
     assert table["found"].between(0, 1).all()
     assert (table["found_low"] <= table["found_high"]).all()
-    assert table.groupby("stage")["chosen"].sum().eq(1).all()
+    assert table[table["stage"] != ALONE].groupby("stage")["chosen"].sum().eq(1).all()
+    assert not table[table["stage"] == ALONE]["chosen"].any()
     page = (tuned / "tuning.html").read_text()
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("<img") > 5
@@ -174,6 +176,13 @@ def test_another_seed_or_other_settings_are_another_run(tuned, footage):
         tune(footage, tuned.parent, seed=1)
     with pytest.raises(UsageError, match="holds another run"):
         run_tune(str(footage), load_settings(), tuned, 0, session(tuned.parent))
+
+
+def test_options_that_a_density_does_not_take_are_refused_before_anything_is_made(footage, tmp_path):
+    settings = load_settings(overrides=[*QUICK, "density.options={sigma=1}"])
+    with pytest.raises(UsageError, match="expected settings among contamination, seed, got sigma"):
+        run_tune(str(footage), settings, tmp_path / "out", 0, session(tmp_path))
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_time_at_all_ends_with_the_given_settings(footage, tmp_path):
