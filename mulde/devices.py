@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from mulde.errors import UsageError, first_line
@@ -52,3 +53,17 @@ def one_core_per_call() -> Iterator[None]:
     finally:
         torch.set_num_threads(torch_threads)
         cv2.setNumThreads(cv2_threads)
+
+
+@contextmanager
+def pool_of_fits(callers: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads that fit densities, with one core per thread: else those of BLAS and OpenMP, which start one
+    per core for each caller, spend most of the time waiting for each other."""
+    from threadpoolctl import threadpool_limits
+
+    def one_core() -> None:
+        threadpool_limits(limits=1, user_api="openmp")  # a setting of each thread; that of BLAS is one for all
+
+    blas = threadpool_limits(limits=1, user_api="blas")
+    with one_core_per_call(), blas, ThreadPoolExecutor(callers, name, initializer=one_core) as pool:
+        yield pool

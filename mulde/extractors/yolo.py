@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mulde.devices import choose_threads
 from mulde.digests import path_digest
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.base import Fingerprint
@@ -266,7 +267,8 @@ def import_ultralytics() -> Any:
     quieten_openvino()
     Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
     try:
-        import ultralytics
+        with _all_cores():
+            import ultralytics
         from ultralytics.utils import events
     except ImportError as error:
         raise UsageError(
@@ -279,6 +281,21 @@ def import_ultralytics() -> Any:
         settings.update(sync=False)  # writes the file
     dict.__setitem__(settings, "sync", False)
     return ultralytics
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """Leave OMP_NUM_THREADS as it is: Ultralytics sets it to 1 when it is imported, which would be the number of cores
+    of all that comes later, here and in processes that are started."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(choose_threads("cpu"))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 @contextmanager

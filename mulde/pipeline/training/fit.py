@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -15,7 +14,7 @@ from mulde.config import DensitySettings, Settings, StreamDensitySettings
 from mulde.density.base import Density
 from mulde.density.registry import build_density
 from mulde.density.rows import TrainingProgress
-from mulde.devices import choose_threads, one_core_per_call
+from mulde.devices import choose_threads, pool_of_fits
 from mulde.errors import FitError, UsageError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.pipeline.extraction.video import StoredVideo
@@ -145,7 +144,7 @@ def _fit_folds(
     num_callers = choose_threads(device) if device == "cpu" else 1
     if min(num_callers, len(folds)) == 1:
         return [fit(number) for number in range(len(folds))]
-    with one_core_per_call(), ThreadPoolExecutor(num_callers, "fold") as pool:
+    with pool_of_fits(num_callers, "fold") as pool:
         try:
             return list(pool.map(fit, range(len(folds))))
         except BaseException:  # also Ctrl-C: the other folds end at their next progress report and keep checkpoints

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -12,7 +11,7 @@ from threading import Lock
 import numpy as np
 
 from mulde.density.estimator import MuldeDensity
-from mulde.devices import choose_threads, one_core_per_call
+from mulde.devices import choose_threads, pool_of_fits
 from mulde.errors import MuldeError
 from mulde.pipeline.tuning.scoring import Folds, Footage, Recipe, ScoreTables, StreamRows, score, training_of
 from mulde.records import Float64
@@ -55,7 +54,7 @@ class Scorer:
             return made
 
         made: dict[int, Scored] = {}
-        with one_core_per_call(), ThreadPoolExecutor(callers, "candidate") as pool:
+        with pool_of_fits(callers, "candidate") as pool:
             for group, results in zip(groups.values(), pool.map(make, groups.values()), strict=True):
                 made |= dict(zip(group, results, strict=True))
         ends = np.cumsum([len(folds) for _, folds in jobs]).tolist()
