@@ -195,13 +195,16 @@ class Search:
         if "tracks" not in self.folds[0].heldout[0].stored.passports:
             return choice
         options: list[Option] = []
-        counts = [round(s * self.rate) for s in AVERAGE_S if round(s * self.rate)]
-        for count in _first(choice.average_frames, counts):
-            one = replace(choice, average_frames=count)
-            made = self._scored(one)
-            note = next((note for _, note in made.values() if note), "")
-            name = f"over {count} frames on both sides" if count else "none"
-            options.append((name, one, {} if note else self._scores_of(one), note))
+        counts = _first(choice.average_frames, [round(s * self.rate) for s in AVERAGE_S if round(s * self.rate)])
+        total = len(counts) * len(choice.streams) * len(self.folds)
+        with self.reporter.bar("average along tracks", total, "fits") as advance:
+            for count in counts:
+                one = replace(choice, average_frames=count)
+                made = self._scored(one, advance)
+                note = next((note for _, note in made.values() if note), "")
+                name = f"over {count} frames on both sides" if count else "none"
+                scores = {stream: scores for stream, (scores, _) in made.items() if scores is not None}
+                options.append((name, one, {} if note else scores, note))
         return self._best_of("averaging along tracks", options)
 
     # what all stages do
