@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("console", "images", "typed", "section"),
     ("devices", "events", "process", "progress", "records"),
     ("parquet",),
-    ("media", "datasets", "extractors", "density", "evaluation", "store"),
+    ("media", "datasets", "extractors", "density", "reconstruction", "evaluation", "store"),
     ("report", "config"),
     ("settings_file",),
     ("pipeline.outcome", "pipeline.run_folder", "pipeline.model"),

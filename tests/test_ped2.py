@@ -110,7 +110,7 @@ def write_ped2(clips: Path, root: Path, *, published: bool) -> None:
 def test_the_published_archive_gives_the_figures_of_a_tidied_copy(ped2_clips, mulde, tmp_path, monkeypatch):
     """`data check`, `run` and `evaluate` on real frames and masks in both forms; features are those of the content."""
     # Drawing would take most of the time.
-    monkeypatch.setattr("mulde.report.plots._save", lambda figure, path: write_text(path, "no picture"))
+    monkeypatch.setattr("mulde.report.plots.save", lambda figure, path: write_text(path, "no picture"))
     tidy, archive = tmp_path / "tidy" / "UCSDped2", tmp_path / "data"
     write_ped2(ped2_clips, tidy, published=False)
     write_ped2(ped2_clips, archive / "UCSD_Anomaly_Dataset.v1p2" / "UCSDped2", published=True)

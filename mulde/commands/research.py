@@ -115,30 +115,66 @@ def toy(
         int | None,
         typer.Option(help="With --columns: number of rows to learn from. [default: 4000]", show_default=False),
     ] = None,
+    dmad: Annotated[
+        bool,
+        typer.Option(
+            "--dmad",
+            help="Reconstruct digits instead: 1 3 5 7 9 are normal, 0 2 4 6 8 are anomalies. Compares a memory alone, "
+            "one with a skip, and one whose prototypes are bent.",
+        ),
+    ] = False,
+    digits: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            parser=path,
+            help="With --dmad: the folder with the four IDX files of MNIST, packed (.gz) or not. [default: the small "
+            "digits of scikit-learn]",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             parser=path,
-            help="Folder for figures, pictures and TensorBoard events. [default: toy, or toy-COLUMNS]",
+            help="Folder for figures, pictures and TensorBoard events. [default: toy, toy-COLUMNS or toy-dmad]",
             show_default=False,
         ),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    preset: Annotated[str, typer.Option(help="Size of the network and of the training: fast or paper.")] = "fast",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Size of MULDE and of its training: fast or paper. Not with --dmad. [default: fast]",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train on data whose exact density is known.
+    """Train on data whose exact density is known, or on digits.
 
     Compares learnt with exact values, on four Gaussians in a plane. With --columns, on a mixture in that many columns:
-    anomalies lie inside and outside the subspace of the data, and baselines are fitted on the same rows.
+    anomalies lie inside and outside the subspace of the data, and baselines are fitted on the same rows. With --dmad,
+    shows on digits what the deformation of DMAD is for.
     """
-    from mulde.commands.console.research import print_comparison, print_embedded
+    from mulde.commands.console.research import print_comparison, print_digits, print_embedded
     from mulde.errors import UsageError
     from mulde.pipeline.experiments.embedded import DEFAULT_ROWS, run_embedded
     from mulde.pipeline.experiments.toy import run_toy
 
     reporter = new_reporter(quiet)
+    if dmad:
+        from mulde.pipeline.experiments.digits import run_digits
+
+        for option, value in (("--columns", columns), ("--rows", rows), ("--preset", preset)):
+            if value is not None:
+                raise UsageError(f"{option} has no effect with --dmad", hint=f"leave {option} or --dmad out")
+        print_digits(run_digits(out or Path("toy-dmad"), folder=digits, seed=seed, device=device, reporter=reporter))
+        return
+    if digits is not None:
+        raise UsageError("--digits", expected="--dmad beside it", got="--digits alone", hint="add --dmad")
+    preset = preset or "fast"
     if columns is None:
         if rows is not None:
             raise UsageError("--rows", expected="--columns beside it", got="--rows alone", hint="--columns 64")

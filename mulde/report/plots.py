@@ -17,7 +17,7 @@ from mulde.records import ScoreTrack, UInt8
 from mulde.report.curves import TradeOff, thin_track
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure as Figure
 
@@ -70,7 +70,7 @@ def plot_scores(
         below.margins(x=0)
         below.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("")
-    _save(figure, path)
+    save(figure, path)
 
 
 def score_curves(tracks: Sequence[ScoreTrack], *, alarm_level: float | None = None) -> Figure:
@@ -137,7 +137,7 @@ def plot_trade_off(trade_off: TradeOff, path: Path) -> None:
     axes.set(xlabel=trade_off.x_label, ylabel=trade_off.y_label, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=4)
-    _save(figure, path)
+    save(figure, path)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def plot_points(groups: Mapping[str, Float64], path: Path, *, limit: float) -> N
     axes.set_ylabel("second column, standardised")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, fontsize=9, ncols=3, markerscale=3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_projection(groups: Mapping[str, Float64], path: Path, *, rank: int) -> None:
@@ -190,7 +190,7 @@ def plot_projection(groups: Mapping[str, Float64], path: Path, *, rank: int) -> 
         axes.spines[["top", "right"]].set_visible(False)
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", frameon=False, ncols=3, markerscale=3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_maps(
@@ -230,7 +230,7 @@ def plot_maps(
     if points:
         handles = rows[0, 0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside upper right", ncols=2, markerscale=5, facecolor="0.7", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _colours(largest: float, logarithmic: bool) -> tuple[Normalize, list[float] | None]:
@@ -270,7 +270,7 @@ def plot_auc(sigma: Sequence[float], curves: Sequence[Curve], path: Path) -> Non
     axes.set_ylabel("AUC")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", frameon=False, fontsize=9, ncols=4)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_aggregates(names: Sequence[str], curves: Sequence[Curve], path: Path) -> None:
@@ -295,7 +295,7 @@ def plot_aggregates(names: Sequence[str], curves: Sequence[Curve], path: Path) -
     panels[0].set_ylim(0, 1.18)
     panels[0].set_yticks(np.arange(0, 1.01, 0.25))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_training(
@@ -329,7 +329,7 @@ def plot_training(
         axes.spines[["top", "right"]].set_visible(False)
     for axes in (loss, heldout):
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8, ncols=2)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_heldout(
@@ -376,7 +376,15 @@ def plot_candidates(groups: Mapping[str, Sequence[Bar]]) -> bytes:
     return as_png(figure, 100)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     with atomic_write(path) as partial:
         _write(figure, partial, 110)
 

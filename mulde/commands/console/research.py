@@ -13,6 +13,7 @@ from mulde.evaluation.formatting import number, percent
 from mulde.evaluation.metrics import mean_and_std
 from mulde.evaluation.protocol import TableCell
 from mulde.pipeline.evaluation.ablation import AGREEMENT, Ablation
+from mulde.pipeline.experiments.digits import ANOMALOUS, DigitComparison
 from mulde.pipeline.experiments.embedded import EmbeddedComparison
 from mulde.pipeline.experiments.toy_comparison import Comparison, Promise
 
@@ -95,6 +96,24 @@ def print_embedded(comparison: EmbeddedComparison) -> None:
         values = asdict(row)
         scores.add_row(values.pop("score"), *(f"{value:.4f}" for value in values.values()))
     console.print(scores)
+    _print_promises(console, comparison.promises)
+
+
+def print_digits(comparison: DigitComparison) -> None:
+    """The toy of DMAD: the AUC of each score, and whether the expectations are met."""
+    console = output(_WIDTH)
+    table = Table(title=f"AUC in percent on {comparison.data}")
+    for name in ("network", "score", "all", *map(str, ANOMALOUS)):
+        table.add_column(name, justify="left" if name in ("network", "score") else "right")
+    for row in comparison.rows:
+        values = asdict(row)
+        table.add_row(values.pop("network"), values.pop("score"), *map(percent, values.values()))
+    numbers = comparison.num_images
+    table.caption = (
+        f"learnt from {numbers['train']:,} normal digits; {numbers['normal']:,} normal and {numbers['anomalous']:,} "
+        "anomalous ones to test with, together and digit by digit"
+    )
+    console.print(table)
     _print_promises(console, comparison.promises)
 
 

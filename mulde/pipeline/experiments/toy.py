@@ -84,6 +84,11 @@ def check_request(out: Path, preset: str) -> None:
     """Raises UsageError for an unknown preset, and for an `out` that is a file."""
     if preset not in PRESETS:
         raise UsageError("preset", expected=f"one of {', '.join(PRESETS)}", got=repr(preset))
+    check_out(out)
+
+
+def check_out(out: Path) -> None:
+    """Raises UsageError for an `out` that is a file."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}", expected="a folder, or nothing yet", got="a file")
 

@@ -167,7 +167,7 @@ def test_the_promise_is_judged_by_the_default_reading(learnt, found, kept):
 
 def test_the_scatter_shows_components_and_the_distance_from_their_subspace(monkeypatch, drawn, density, tmp_path):
     saved = {}
-    monkeypatch.setattr(figures, "_save", lambda figure, path: saved.update({path.name: figure}))
+    monkeypatch.setattr(figures, "save", lambda figure, path: saved.update({path.name: figure}))
     samples = embedded.SampleRows(**{
         name: density.standardiser_.apply(getattr(drawn, name)) for name in embedded.SampleRows.__dataclass_fields__
     })  # fmt: skip

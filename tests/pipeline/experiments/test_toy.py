@@ -207,7 +207,7 @@ def drawn_figures(monkeypatch):
     def save(figure, path):
         saved[path.name] = figure
 
-    monkeypatch.setattr(figures, "_save", save)
+    monkeypatch.setattr(figures, "save", save)
     return saved
 
 

@@ -1,0 +1,98 @@
+"""The pyramid deformation module: a coarse and a fine field of offsets that an image asks for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mulde.reconstruction.positions import PositionConv, normalised
+from mulde.reconstruction.warping import compose
+
+
+class Deformation(NamedTuple):
+    """Two fields of offsets (N, 2, H, W), as `warping` takes them: the coarse one bends first, then the fine one."""
+
+    coarse: Tensor
+    fine: Tensor
+
+    def total(self) -> Tensor:
+        """The field that both are together, (N, 2, H, W)."""
+        return compose(self.coarse, self.fine)
+
+
+class Head(nn.Module):
+    """3 x 3 convolutions of these strides, all with batch normalisation and ReLU but the last, to two channels in tanh.
+
+    No offset is longer than `max_px` pixels of an image with a side of `side` along either axis.
+    """
+
+    def __init__(self, in_channels: int, width: int, strides: tuple[int, ...], max_px: float, side: int) -> None:
+        super().__init__()
+        self.reach = 2 * max_px / side
+        *before, last = strides
+        channels = [in_channels] + [width] * len(before)
+        self.layers = nn.Sequential(
+            *(
+                normalised(nn.Conv2d(channels[i], width, 3, stride, 1, bias=False), width)
+                for i, stride in enumerate(before)
+            ),
+            nn.Conv2d(channels[-1], 2, 3, last, 1),
+        )
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Offsets (N, 2, *size), from features (N, in_channels, h, w)."""
+        offsets = self.reach * torch.tanh(self.layers(x))
+        return functional.interpolate(offsets, size=size, mode="bilinear", align_corners=True)
+
+
+class DeformationPyramid(nn.Module):
+    """How an image is to be bent, from the image itself (DMAD, Liu et al., CVPR 2023, section 3.2).
+
+    Two convolutions that know where they stand, of strides `stride` and 1, and a residual block feed both heads.
+
+    Args:
+        in_channels: Channels of the image.
+        side: Height and width of the image in pixels.
+        width: Channels of every layer.
+        stride: Of the first convolution.
+        coarse: Strides of the convolutions of the coarse head.
+        fine: Likewise, of the fine head.
+        max_px: The largest coarse and the largest fine offset along an axis, in pixels.
+        cells: Cells of the position channels along a side.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        side: int,
+        width: int,
+        *,
+        stride: int,
+        coarse: tuple[int, ...],
+        fine: tuple[int, ...],
+        max_px: tuple[float, float],
+        cells: int,
+    ) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            normalised(PositionConv(in_channels, width, stride, cells), width),
+            normalised(PositionConv(width, width, 1, cells), width),
+        )
+        self.residual = nn.Sequential(
+            nn.ReLU(),
+            normalised(nn.Conv2d(width, width, 3, 1, 1, bias=False), width),
+            nn.Conv2d(width, width, 1),
+        )
+        self.after = nn.BatchNorm2d(width)
+        self.coarse = Head(2 * width, width, coarse, max_px[0], side)
+        self.fine = Head(2 * width, width, fine, max_px[1], side)
+
+    def forward(self, image: Tensor) -> Deformation:
+        """The fields of images (N, in_channels, side, side)."""
+        a = self.trunk(image)
+        both = torch.cat([self.after(a + self.residual(a)), a], dim=1)
+        size = (image.shape[2], image.shape[3])
+        return Deformation(self.coarse(both, size), self.fine(both, size))
