@@ -1,10 +1,7 @@
-"""What a candidate finds of the inserted anomalies, and what is chance in it.
+"""What a candidate finds of the inserted anomalies at the level that the rest supports, and what is chance in it.
 
 Arrays alone. A figure is averaged over the kinds of anomalies, so that no kind weighs more than another; its spread is
-that over resamples of the videos of each kind, drawn once, so that candidates are compared on the same ones. The frame
-AUC decides. What is found at the level that the normal footage supports is shown beside it: on an hour of footage it
-hangs on few frames, and what ranks candidates by it on one half of the videos ranks them by chance on the other
-(docs/method.md).
+that over resamples of the videos of each kind, drawn once, so that candidates are compared on the same ones.
 """
 
 from __future__ import annotations
@@ -64,8 +61,21 @@ class Figure:
         return _interval(self.auc_resamples)
 
     def beats(self, other: Figure) -> bool:
-        """Whether its AUC is higher in `SURE` of the resamples."""
-        return bool((self.auc_resamples > other.auc_resamples).mean() >= SURE)
+        """Whether it surely finds more, or has a surely better AUC and finds no less: surely is in `SURE` of the
+        resamples, no less is of the figure itself. What surely finds less beats nothing, whatever its AUC."""
+        if _surely(self.found_resamples, other.found_resamples):
+            return True
+        finds_less = self.rank[0] < other.rank[0] or _surely(other.found_resamples, self.found_resamples)
+        return not finds_less and _surely(self.auc_resamples, other.auc_resamples)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What candidates are sorted by, the best highest."""
+        return (round(self.found, 6), self.auc)
+
+
+def _surely(more: Float64, less: Float64) -> bool:
+    return bool((more > less).mean() >= SURE)
 
 
 def _interval(resamples: Float64) -> tuple[float, float]:

@@ -137,7 +137,7 @@ class Search:
                 own = {name: one for name, one in choice.streams.items() if name != stream}
                 tried = self._fused("streams", " + ".join(own), {name: scores[name] for name in own}, choice)
                 less.append((self._keep(tried), replace(choice, streams=own)))
-            best, without = max(less, key=lambda pair: pair[0].figure.auc if pair[0].figure else 0.0)
+            best, without = max(less, key=lambda pair: pair[0].figure.rank if pair[0].figure else (0.0, 0.0))
             if not _beats(best, current):
                 break
             current, choice = best, without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,33 +78,60 @@ def test_chance_alone_beats_nothing_and_a_clear_gain_beats():
     assert low <= same[0].found <= high
 
 
-def by_hand(auc: float, spread: Sequence[float] = (0,), found: float = 0.5) -> Figure:
-    """A figure with ten resamples of the AUC, each off by what is given in turn."""
-    return Figure(found, auc, np.full(10, found), auc + np.resize(spread, 10), {}, {}, {}, 0.0, 0.0)
-
-
-def test_the_first_one_is_picked_where_the_best_does_not_surely_beat_it():
-    weak, simple = Tried("s", "weak", by_hand(0.6)), Tried("s", "simple", by_hand(0.8))
-    better = Tried("s", "better on the whole", by_hand(0.82, [0.0, -0.05]))
-    best = Tried("s", "best", by_hand(0.83))
+def test_the_simpler_one_is_picked_where_the_best_does_not_beat_it():
+    judged = videos(12)
+    judge = Judge(judged, 0)
+    weak = Tried("s", "weak", judge.figure(scores(judged, {"fast": 0.1, "large": 0.1}, 4), 0.0))
+    alike = [
+        Tried("s", str(seed), judge.figure(scores(judged, {"fast": 0.9, "large": 0.9}, seed), 0.0)) for seed in (4, 5)
+    ]
+    simple, better = sorted(alike, key=lambda tried: tried.figure.rank)
+    assert better.figure.rank > simple.figure.rank
     assert pick([weak, simple, better]) is simple  # the weak one is beaten, this one is not
     assert pick([better, simple]) is better
-    assert pick([simple, better, best]) is best
+    by_auc = replace(simple.figure, auc_resamples=simple.figure.auc_resamples + 0.1)
+    other = Tried("s", "as much found, a better AUC", by_auc)
+    assert simple.figure.rank[0] == by_auc.rank[0]
+    assert pick([simple, other]) is other
     assert pick([Tried("s", "failed", None, "why"), better]) is better
     assert pick([Tried("s", "failed", None, "why")]) is None
 
 
-def test_the_auc_decides_and_not_what_a_level_of_few_frames_finds():
-    more_found, higher = by_hand(0.8, found=0.9), by_hand(0.9, found=0.4)
-    assert higher.beats(more_found)
-    assert not more_found.beats(higher)
+def by_hand(
+    found: float, auc: float, found_spread: Sequence[float] = (0,), auc_spread: Sequence[float] = (0,)
+) -> Figure:
+    """A figure with ten resamples, each off by what is given in turn."""
+    resamples = [value + np.resize(spread, 10) for value, spread in ((found, found_spread), (auc, auc_spread))]
+    return Figure(found, auc, *resamples, {}, {}, {}, 0.0, 0.0)
 
 
-def test_sure_is_a_share_of_the_resamples():
-    for wins, expected in ((8, False), (9, True)):
-        one = by_hand(0.9, [0.0] * wins + [-0.5] * (10 - wins))
-        assert one.beats(by_hand(0.85)) is expected, wins
-    assert 0.8 < SURE < 0.9
+def test_a_better_auc_does_not_make_up_for_what_is_no_longer_found():
+    """63.7 % found against 51.9 %: less in eight of ten resamples, which is not sure, with a surely higher AUC."""
+    less = by_hand(0.519, 0.95, [0.15, 0.15, 0, 0, 0, 0, 0, 0, 0, 0])
+    more = by_hand(0.637, 0.90)
+    assert not less.beats(more)
+    assert not more.beats(less)
+    assert pick([Tried("smoothing", "0.5 s", more), Tried("smoothing", "1 s", less)]).figure is more
+
+
+def test_of_as_much_found_the_auc_decides_and_only_surely():
+    given, as_much = by_hand(0.6, 0.90), by_hand(0.6, 0.92)
+    a_bit_more = by_hand(0.61, 0.92, [0.0, -0.02])
+    assert as_much.beats(given)
+    assert a_bit_more.beats(given)
+    assert not given.beats(as_much)
+    assert not by_hand(0.6, 0.92, auc_spread=[0.0, -0.05]).beats(given)
+    surely_less_but_for_one = by_hand(0.6, 0.99, [-0.1] * 9 + [0.9])
+    assert not surely_less_but_for_one.beats(given)
+    assert by_hand(0.7, 0.1).beats(given)  # surely more found, whatever the AUC
+
+
+def test_what_is_picked_is_never_below_the_first_because_chance_veils_it():
+    """The second is so unsteady that nothing surely beats it, though it finds least; the third beats the first."""
+    first, unsteady, third = by_hand(0.55, 0.9), by_hand(0.50, 0.9, [0.3, -0.3]), by_hand(0.62, 0.9)
+    found = [Tried("s", str(i), figure) for i, figure in enumerate((first, unsteady, third))]
+    assert pick(found) is found[2]
+    assert pick(found[:2]) is found[0]
 
 
 def test_resamples_keep_the_number_of_videos_of_each_kind():

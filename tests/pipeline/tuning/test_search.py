@@ -100,27 +100,28 @@ def given(streams: str) -> search.Choice:
     return search.Choice({name: search.StreamChoice(line, False) for name in streams}, "sum", 0.0, 0)
 
 
-def by_name(aucs: dict[str, float], unsure: str = "") -> Any:
-    """In place of Search._fused: a figure by the name of the candidate, sure but for one of them."""
+def figure(found_: float, spread: Any = 0.0) -> Figure:
+    return Figure(found_, 0.5, found_ + np.resize(spread, 10), np.full(10, 0.5), {}, {}, {}, 0.0, 0.0)
+
+
+def by_name(shares: dict[str, float], unsure: str = "") -> Any:
+    """In place of Search._fused: what is found by the name of the candidate, sure but for one of them."""
 
     def fused(stage: str, name: str, scores: object, choice: object, note: str = "") -> search.Tried:
-        spread = 0.2 * (-1) ** np.arange(10) * (name == unsure)
-        return search.Tried(
-            stage, name, Figure(0.5, aucs[name], np.full(10, 0.5), aucs[name] + spread, {}, {}, {}, 0, 0)
-        )
+        return search.Tried(stage, name, figure(shares[name], [0.2, -0.2] if name == unsure else 0.0))
 
     return fused
 
 
 def test_streams_are_left_out_only_where_the_rest_is_surely_better(found, monkeypatch):
-    aucs = {"a + b + c": 0.8, "b + c": 0.9, "a + c": 0.7, "a + b": 0.85, "b": 0.95, "c": 0.5}
+    shares = {"a + b + c": 0.8, "b + c": 0.9, "a + c": 0.7, "a + b": 0.85, "b": 0.95, "c": 0.5}
     monkeypatch.setattr(found, "_scores_of", lambda choice: {name: [] for name in choice.streams})
-    monkeypatch.setattr(found, "_fused", by_name(aucs))
+    monkeypatch.setattr(found, "_fused", by_name(shares))
     assert list(found._choose_streams(given("abc")).streams) == ["b"]  # the worst first, one after the other
     assert [one.name for one in found.tried if one.is_chosen] == ["b"]
-    monkeypatch.setattr(found, "_fused", by_name(aucs, unsure="b"))
+    monkeypatch.setattr(found, "_fused", by_name(shares, unsure="b"))
     assert list(found._choose_streams(given("abc")).streams) == ["b", "c"]
-    monkeypatch.setattr(found, "_fused", by_name(aucs, unsure="b + c"))
+    monkeypatch.setattr(found, "_fused", by_name(shares, unsure="b + c"))
     assert list(found._choose_streams(given("abc")).streams) == ["a", "b", "c"]
 
 
@@ -130,8 +131,7 @@ def test_a_density_is_chosen_within_the_whole_and_not_by_its_stream_alone(found,
     def judged(stage: str, name: str, scores: Any, choice: search.Choice, note: str = "") -> search.Tried:
         own = choice.streams.get("descriptor")
         good = (own is not None and own.density.name == "mixture") != (len(scores) > 1)
-        auc = 0.9 if good else 0.8
-        return search.Tried(stage, name, Figure(0.5, auc, np.full(10, 0.5), np.full(10, auc), {}, {}, {}, 0, 0))
+        return search.Tried(stage, name, figure(0.9 if good else 0.8))
 
     monkeypatch.setattr(found, "_fused", judged)
     choice = found.run()
