@@ -110,7 +110,8 @@ def _stage_table(stage: str, found: Sequence[Tried]) -> Table:
 
     note = (
         f"Intervals: 95 %, {NUM_RESAMPLES} resamples of the videos of each kind. A candidate replaces the one chosen "
-        f"above it if it finds more in {100 * SURE:g} % of them, or if it finds no less and its AUC is higher in as many."
+        f"above it if in {100 * SURE:g} % of them it finds more, or if in as many its AUC is higher "
+        "while it finds no less."
     )
     rows = [TableRow(cells(one), muted=one.figure is None) for one in found]
     columns = ["candidate", "", "found, %", "interval", "frame AUC, %", "interval", ""]
