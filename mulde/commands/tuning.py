@@ -60,6 +60,16 @@ def tune(
             show_default=False,
         ),
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help="Do not insert anomalies of this kind, because it is none here: fast, slow, standing, reversed, "
+            "zigzag, falling, wrong place, large, small, patch, cyclist, runner, cart, slow cyclist, slow cart or bag. "
+            "Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     set_: Set = None,
     detector: Detector = None,
@@ -86,4 +96,7 @@ def tune(
 
     settings = with_all_streams(read_settings(config, set_, detector, command="train"), config, set_ or [])
     session = open_session(store, device, quiet, workers, engine, address, strict=strict)
-    finish(run_tune(source, settings, out, seed, session, hours=hours, objects=objects or ()), session.reporter)
+    finish(
+        run_tune(source, settings, out, seed, session, hours=hours, objects=objects or (), without=without or ()),
+        session.reporter,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -82,9 +82,11 @@ def make_material(
     deadline: Deadline,
     failures: list[Failure],
     objects: Sequence[Video] = (),
+    without: Collection[str] = (),
 ) -> Material | None:
     """None where the time was up before there was any clip. failures: what fails is added to them; objects: other
-    footage whose objects are inserted as well. Raises FitError where no video can be read or nothing moves in any."""
+    footage whose objects are inserted as well; without: kinds that are not inserted, the others being the same.
+    Raises FitError where no video can be read, nothing moves in any, or no anomaly fits into the scene."""
     plan = ExtractionPlan(settings, session.device)
     normal, unread = extract_until(videos, plan, session, deadline, _SHARE_OF_EXTRACTION)
     failures += unread
@@ -104,11 +106,14 @@ def make_material(
     kinds, unfit = kinds_of(scene, boxes_alone=boxes_alone, has_foreign=bool(foreign))
     notes += unfit
     writer = ClipWriter(out, scene, plan, [*cut_outs, foreign] if cut_outs else [], seed, coloured)
-    insertions = list(plan_insertions(scene, folds, kinds, seed))
+    insertions = [one for one in plan_insertions(scene, folds, kinds, seed) if one.kind.name not in without]
     made = _make_clips(insertions, writer, plan, session, deadline, notes, failures)
     if not any(one.clip.anomalous for one in made):
-        return None
-    left_out = {kind.name for kind in kinds} - {one.clip.kind for one in made}
+        if deadline.is_over(_SHARE_OF_EXTRACTION):
+            return None
+        raise FitError("tuning", expected="an anomaly that could be inserted", got="; ".join(["none", *notes]))
+    left_out = {kind.name for kind in kinds} - {one.clip.kind for one in made} - {*without}
+    notes += [f"no anomalies of the kind {name!r}: --without" for name in sorted(without)]
     notes += [f"no anomalies of the kind {name!r}: none fits into the scene" for name in sorted(left_out)]
     judged: list[JudgedVideo] = []
     footage = []

@@ -26,6 +26,7 @@ from mulde.pipeline.run_folder import RunFolder
 from mulde.pipeline.training.fit import check_density
 from mulde.pipeline.tuning import scoring
 from mulde.pipeline.tuning.candidates import with_tracker
+from mulde.pipeline.tuning.courses import KINDS
 from mulde.pipeline.tuning.judging import FALSE_FRAMES, Judge
 from mulde.pipeline.tuning.material import Deadline, Material, folds_with_step, make_material
 from mulde.pipeline.tuning.page import write_page
@@ -45,21 +46,25 @@ def run_tune(
     *,
     hours: float | None = None,
     objects: Sequence[str] = (),
+    without: Sequence[str] = (),
 ) -> Outcome:
     """Choose streams, densities and fusion on the normal videos of a source: `<out>/tuned.toml`, `candidates.csv`,
     `tuning.html`. hours: how long it may take, about; objects: sources of other footage, whose objects are inserted as
-    well. A call that was stopped goes on where it was.
+    well; without: kinds of anomalies that are none here. A call that was stopped goes on where it was.
 
     Raises UsageError where `out` holds another run, FitError for footage in which nothing moves.
     """
     check_density(settings.density)
+    _check_kinds(without)
     deadline = Deadline(hours)
     before = claim(out, "tune", [source], settings)
     if before is not None and before.seed != seed:
         raise UsageError(f"{out} holds another run: one with seed {before.seed}", hint="another --out")
     elsewhere = [absolute_source(other) for other in objects]
-    if before is not None and before.tuning.get("objects", []) != elsewhere:
-        raise UsageError(f"{out} holds another run: one with other --objects", hint="another --out")
+    given: dict[str, Any] = {"objects": elsewhere, "without": sorted({*without})}
+    for name, value in given.items():
+        if before is not None and before.tuning.get(name, []) != value:
+            raise UsageError(f"{out} holds another run: one with other --{name}", hint="another --out")
     opened = open_sources([source], "train")
     opened.report(session.reporter, strict=session.strict)
     others = _open_objects(objects, opened.videos, session)
@@ -67,7 +72,7 @@ def run_tune(
     folder.write_settings(settings)
     folder.note(
         kind="tune", sources=[absolute_source(source)], device=session.device, seed=seed,
-        left_out=as_record(opened.left_out), tuning={"objects": elsewhere},
+        left_out=as_record(opened.left_out), tuning=given,
     )  # fmt: skip
     outcome = Outcome(failures=opened.failures, folder=out)
     settings = settings_without_pixels(opened.videos, settings, session.reporter)
@@ -75,7 +80,7 @@ def run_tune(
     tracked = with_tracker(settings)
     failures: list[Failure] = []
     with folder.stage("insert and extract"):
-        material = make_material(opened.videos, tracked, out, seed, session, deadline, failures, others)
+        material = make_material(opened.videos, tracked, out, seed, session, deadline, failures, others, without)
     outcome.add(len(opened.videos) + len(others) - len(failures), failures)
     search, choice = None, None
     if material is not None:
@@ -85,6 +90,15 @@ def run_tune(
     _write(folder, settings, material, search, choice, session)
     session.reporter.say(f"mulde train {source} --config {out / TUNED}")
     return outcome
+
+
+def _check_kinds(without: Sequence[str]) -> None:
+    """Raises UsageError for names of no kind of anomaly, and for all of them."""
+    kinds = [kind.name for kind in KINDS]
+    if unknown := [name for name in without if name not in kinds]:
+        raise UsageError("--without", expected=f"kinds among {', '.join(kinds)}", got=", ".join(unknown))
+    if {*kinds} <= {*without}:
+        raise UsageError("--without", expected="some kind of anomaly to be left", got="all of them")
 
 
 def _open_objects(objects: Sequence[str], videos: Sequence[Video], session: Session) -> tuple[Video, ...]:
@@ -229,6 +243,7 @@ def _header(folder: RunFolder, summary: list[str], notes: list[str]) -> str:
     lines = [
         f"Chosen by mulde {folder.record.mulde} tune on {', '.join(folder.record.sources)}, seed {folder.record.seed},",
         *(f"with objects of {other}," for other in folder.record.tuning["objects"]),
+        *(f"without the kind {kind!r}," for kind in folder.record.tuning["without"]),
         f"without labels; {CANDIDATES} and tuning.html have the evidence.",
         *summary,
         *notes,

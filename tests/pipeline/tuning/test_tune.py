@@ -176,6 +176,8 @@ def test_another_seed_or_other_settings_are_another_run(tuned, footage):
         tune(footage, tuned.parent, seed=1)
     with pytest.raises(UsageError, match="holds another run"):
         run_tune(str(footage), load_settings(), tuned, 0, session(tuned.parent))
+    with pytest.raises(UsageError, match="holds another run: one with other --without"):
+        run_tune(str(footage), load_settings(overrides=QUICK), tuned, 0, session(tuned.parent), without=["fast"])
 
 
 def test_options_that_a_density_does_not_take_are_refused_before_anything_is_made(footage, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from mulde.config import StreamDensitySettings
 from mulde.datasets.boxes.formats import read_boxes
 from mulde.datasets.boxes.writing import BoxesVideo, write_boxes_folder
 from mulde.datasets.sources import open_sources
-from mulde.errors import UsageError
+from mulde.errors import FitError, UsageError
 from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.pipeline.tuning import candidates, clips, search
 from mulde.pipeline.tuning.candidates import DensityCandidate
 from mulde.pipeline.tuning.clips import FOLDER, Clip
+from mulde.pipeline.tuning.courses import KINDS
 from mulde.pipeline.tuning.material import Deadline, make_material
 from mulde.pipeline.tuning.tune import run_tune
 from mulde.records import BoxesAlone, Regions
@@ -126,6 +128,44 @@ def test_each_half_judges_clips_of_its_own_also_when_footage_was_added(tmp_path,
             for name in (*(share.label for share in fold.heldout), *(clip.video.name for clip in fold.clips))
         ]  # fmt: skip
         assert judging == [video.name for video in material.videos]
+
+
+def test_a_kind_that_is_no_anomaly_here_is_left_out_and_the_other_clips_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(clips, "ROUNDS", 1)
+    settings = load_settings(overrides=['features.extractors=["geometry"]', "tracks.tracker=bytetrack"])
+    write_boxes_folder(tmp_path / "data", [walking(seed) for seed in range(3)])
+    videos = open_sources([f"boxes:{tmp_path / 'data'}"], "train").videos
+    work, made = session(tmp_path), {}
+    fitting = settings_without_pixels(videos, settings, work.reporter)
+    for without in ((), ("standing", "large")):
+        material = make_material(videos, fitting, tmp_path / "out", 0, work, Deadline(None), [], without=without)
+        made[without] = {clip.name: clip for clip in material.clips}
+        said = [note for note in material.notes if note.endswith("--without")]
+        assert said == [f"no anomalies of the kind {kind!r}: --without" for kind in sorted(without)]
+    every, some = made.values()
+    assert some == {name: clip for name, clip in every.items() if clip.kind not in ("standing", "large")}
+    assert len(some) == len(every) - 2
+    kinds = [kind.name for kind in KINDS]
+    with pytest.raises(FitError, match="tuning: expected an anomaly that could be inserted, got none; "):
+        make_material(videos, fitting, tmp_path / "out", 0, work, Deadline(None), [], without=kinds)
+
+
+def test_kinds_are_left_out_by_the_names_that_the_help_gives(tmp_path):
+    from typer.testing import CliRunner
+
+    from mulde.cli import app
+
+    text = " ".join(CliRunner().invoke(app, ["tune", "--help"], env={"COLUMNS": "200"}).output.split())
+    kinds = [kind.name for kind in KINDS]
+    for kind in kinds:
+        assert re.search(rf"\b{kind}\b", text[text.index("Do not insert") :]), kind
+    for without, message in (
+        (["stading"], "--without: expected kinds among fast, slow, standing, .*, got stading"),
+        (kinds, "--without: expected some kind of anomaly to be left, got all of them"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run_tune("nowhere", load_settings(), tmp_path / "out", 0, session(tmp_path), without=without)
+    assert not (tmp_path / "out").exists()
 
 
 def test_boxes_and_features_of_other_programs_are_refused(tmp_path):
