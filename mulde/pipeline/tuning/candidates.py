@@ -40,7 +40,6 @@ FLOW_STEPS: Mapping[str, Sequence[int]] = {"velocity": (2, 4)}
 SMOOTHING_S: Sequence[float] = (0.0, 0.25, 0.5, 1.0)
 AVERAGE_S: Sequence[float] = (0.2, 0.5)
 """Reach of the averaging along tracks, seconds before and behind."""
-COMBINE: Sequence[str] = ("sum", "max")
 
 
 def densities_for(density: DensitySettings, stream: str) -> list[DensityCandidate]:

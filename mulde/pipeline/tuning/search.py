@@ -1,5 +1,9 @@
-"""The staged search, which begins with all that was given: the fusion, streams that are left out, the density of each
-that stays and what else belongs to it, the averaging along tracks. Every change is judged within the whole."""
+"""The staged search, which begins with all that was given: the smoothing, streams that are left out, the density of
+each that stays and what else belongs to it, the averaging along tracks. Every change is judged within the whole.
+
+How streams are combined is not tried: each insertion is odd in one respect by its making, which speaks for the maximum
+whatever real anomalies are like.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,6 @@ from mulde.errors import FitError
 from mulde.pipeline.model.calibration import combine
 from mulde.pipeline.tuning.candidates import (
     AVERAGE_S,
-    COMBINE,
     FLOW_STEPS,
     ONLY_HIGH,
     SMOOTHING_S,
@@ -86,7 +89,7 @@ class Search:
         choice = self._given()
         if choice is None:
             return None
-        choice = self._choose_fusion(choice)
+        choice = self._choose_smoothing(choice)
         choice = self._choose_streams(choice)
         choice = self._choose_densities(choice)
         for stream in choice.streams:
@@ -115,13 +118,10 @@ class Search:
             )
         return replace(choice, streams=found) if found else None
 
-    # fusion
+    # smoothing
 
-    def _choose_fusion(self, choice: Choice) -> Choice:
+    def _choose_smoothing(self, choice: Choice) -> Choice:
         scores = self._scores_of(choice)
-        if len(scores) > 1:
-            ways = [replace(choice, combine=way) for way in _first(choice.combine, COMBINE)]
-            choice = self._best_of("combination", [(way.combine, way, scores, "") for way in ways])
         all_of = [replace(choice, smoothing_s=seconds) for seconds in _first(choice.smoothing_s, SMOOTHING_S)]
         return self._best_of("smoothing", [(f"{one.smoothing_s:g} s", one, scores, "") for one in all_of])
 

@@ -265,7 +265,6 @@ def _comments(tried: list[Tried], choice: Choice | None) -> Mapping[str, str]:
 
     found = {
         "features.extractors": because("streams"),
-        "fusion.combine": because("combination"),
         "fusion.smoothing_s": because("smoothing"),
         "tracks.average_frames": because("averaging along tracks"),
         "fusion.only_high": "; ".join(filter(None, (because(f"values of {name}") for name in choice.streams))),
