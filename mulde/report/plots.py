@@ -43,10 +43,8 @@ def plot_scores(
     moments: (frame index, RGB picture) pairs shown above the curve and marked on it. alarm_level: drawn across.
     p_values: (T,) of the frames, drawn below on a logarithmic scale, the least likely on top.
     """
-    from matplotlib.figure import Figure
-
     heights = ([2.6, 2.8] if moments else [3.2]) + [1.4] * (p_values is not None)
-    figure = Figure(figsize=(10, sum(heights)), layout="constrained")
+    figure = new_figure(10, sum(heights))
     grid = figure.add_gridspec(len(heights), max(len(moments), 1), height_ratios=heights)
     axes = figure.add_subplot(grid[1 if moments else 0, :])
     _draw_spans(axes, anomalous_spans)
@@ -75,7 +73,6 @@ def plot_scores(
 
 def score_curves(tracks: Sequence[ScoreTrack], *, alarm_level: float | None = None) -> Figure:
     """The score curves of several videos, one below the other; a figure that a notebook shows."""
-    from matplotlib.figure import Figure
 
     class Curves(Figure):
         def _repr_png_(self) -> bytes:
@@ -120,9 +117,7 @@ def _draw_curve(axes: Axes, track: ScoreTrack, alarm_level: float | None) -> Non
 
 def plot_trade_off(trade_off: TradeOff, path: Path) -> None:
     """The lines of a trade-off in the unit square, scores that never look at the video in thin grey, as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.6, 6.2), layout="constrained")
+    figure = new_figure(5.6, 6.2)
     axes = figure.subplots()
     num_results = sum(not line.never_looks for line in trade_off.lines)
     results = iter((("black", ":", 1.2), (_ORANGE, "--", 1.6), (_BLUE, "-", 2.0))[-num_results:])
@@ -160,9 +155,7 @@ class Curve:
 
 def plot_points(groups: Mapping[str, Float64], path: Path, *, limit: float) -> None:
     """Scatter of up to three groups of points (N, 2) by name, within +-limit."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 6), layout="constrained")
+    figure = new_figure(6.4, 6)
     axes = figure.subplots()
     for (name, points), colour in zip(groups.items(), (_GREY, _BLUE, _ORANGE), strict=False):
         axes.scatter(points[:, 0], points[:, 1], s=4, color=colour, linewidths=0, label=f"{name} ({len(points):,})")
@@ -177,9 +170,7 @@ def plot_points(groups: Mapping[str, Float64], path: Path, *, limit: float) -> N
 def plot_projection(groups: Mapping[str, Float64], path: Path, *, rank: int) -> None:
     """Scatter of up to three groups by name, (N, 3): their first and second principal component, and their distance
     from the subspace of the first `rank` of them."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure = new_figure(10, 4.6)
     panels = figure.subplots(1, 2)
     for axes, column, label in zip(
         panels, (1, 2), ("second principal component", f"distance from the first {rank} components"), strict=True
@@ -207,9 +198,7 @@ def plot_maps(
     The colours run over the range of the exact map, from 0 up; logarithmic: over its five upper decades. points: up to
     two groups (N, 2) drawn over every map.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3 * len(pairs) + 0.4, 7.8), layout="constrained")
+    figure = new_figure(3 * len(pairs) + 0.4, 7.8)
     rows = figure.subplots(2, len(pairs), sharex=True, sharey=True, squeeze=False)
     reach = limit + limit / (len(pairs[0].exact) - 1)  # the outermost cells are centred on the limit
     for column, pair in zip(rows.T, pairs, strict=True):
@@ -255,9 +244,7 @@ def _label_plane(axes: Axes, limit: float) -> None:
 
 def plot_auc(sigma: Sequence[float], curves: Sequence[Curve], path: Path) -> None:
     """AUC against the noise level: learnt in solid lines with marks, exact in broken ones."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    figure = new_figure(7.5, 4.2)
     axes = figure.subplots()
     for curve, colour, mark in zip(curves, (_BLUE, _ORANGE), "os", strict=False):
         axes.plot(sigma, curve.learnt, color=colour, marker=mark, markersize=4, label=f"{curve.name}, learnt")
@@ -275,9 +262,7 @@ def plot_auc(sigma: Sequence[float], curves: Sequence[Curve], path: Path) -> Non
 
 def plot_aggregates(names: Sequence[str], curves: Sequence[Curve], path: Path) -> None:
     """Bars of the AUC of each aggregate, a panel per indicator: learnt beside exact, with the figures on top."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = new_figure(9, 4)
     panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     place = np.arange(len(names))
     for axes, curve in zip(panels, curves, strict=True):
@@ -310,9 +295,7 @@ def plot_training(
     band_names: of the bands of noise levels, from low to high. lowest_losses: the lowest possible L_dsm, over all
     levels and then per band, where it is known.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure = new_figure(11, 7)
     loss, heldout, gradient, rate = figure.subplots(2, 2, sharex=True).flat
     step = [look.step for look in looks]
     dsm, reg = [look.loss_dsm for look in looks], [look.loss_reg for look in looks]
@@ -357,10 +340,8 @@ class Bar(NamedTuple):
 
 def plot_candidates(groups: Mapping[str, Sequence[Bar]]) -> bytes:
     """The candidates of each group below one another, in percent with their intervals, as PNG."""
-    from matplotlib.figure import Figure
-
     heights = [0.6 + 0.24 * len(bars) for bars in groups.values()]
-    figure = Figure(figsize=(9, sum(heights) + 0.4), layout="constrained")
+    figure = new_figure(9, sum(heights) + 0.4)
     rows = figure.subplots(len(groups), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for axes, (title, bars) in zip(rows, groups.items(), strict=True):
         for y, bar in enumerate(bars):

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import struct
-import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -16,7 +15,6 @@ import torch
 from matplotlib.image import imread
 from scipy.spatial.distance import cdist, mahalanobis
 
-from mulde import cli
 from mulde.datasets.digits import Digits, DigitSet
 from mulde.errors import UsageError
 from mulde.pipeline.experiments import digits
@@ -24,6 +22,7 @@ from mulde.pipeline.experiments.digits import ANOMALOUS, BENDING, BOTH, ERROR, N
 from mulde.progress import Reporter
 from mulde.reconstruction.digits import VARIANTS, DigitOptions, DigitReading, score_digits
 from mulde.report import digit_plots
+from tests.pipeline.experiments.commands import command
 
 TINY = DigitOptions(width=4, num_codes=8, dim=8, pyramid_width=4, steps=4, batch_size=16)
 FILES = {"toy.json", "toy.csv", "reconstructions.png", "bending.png"}
@@ -42,13 +41,6 @@ def drawn_digits(num_train=240, num_test=60, seed=0):
         return Digits(images, labels)
 
     return DigitSet("blobs", part(num_train), part(num_test))
-
-
-def command(patch, *args):
-    patch.setattr(sys, "argv", ["mulde", *map(str, args)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code or 0
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import sys
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ import pytest
 from matplotlib.image import imread
 from scipy.stats import multivariate_normal
 
-from mulde import cli
 from mulde.density.aggregate import AGGREGATES
 from mulde.density.embedded import draw_embedded_set
 from mulde.density.estimator import MuldeDensity
@@ -24,16 +22,10 @@ from mulde.pipeline.experiments import embedded
 from mulde.pipeline.experiments.embedded import BASELINES, ScoreRow, judge
 from mulde.progress import Reporter
 from mulde.report import plots as figures
+from tests.pipeline.experiments.commands import command
 
 COLUMNS, ROWS, NUM_TEST = 64, 200, 150
 TINY = {**PRESETS["fast"], "hidden": (16, 8), "steps": 60}
-
-
-def command(patch, *args):
-    patch.setattr(sys, "argv", ["mulde", *map(str, args)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code or 0
 
 
 @pytest.fixture(scope="module")

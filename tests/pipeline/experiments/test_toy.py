@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import math
-import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +16,6 @@ from scipy.stats import multivariate_normal
 from sklearn.metrics import roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mulde import cli
 from mulde.density.estimator import MuldeDensity
 from mulde.density.options import PRESETS
 from mulde.density.rows import TrainingProgress
@@ -35,6 +33,7 @@ from mulde.pipeline.experiments.toy_comparison import (
 )
 from mulde.progress import Reporter
 from mulde.report import plots as figures
+from tests.pipeline.experiments.commands import command
 
 SIGMA = np.linspace(0.001, 1, 16).tolist()
 SMALL = toy.Sizes(num_train=400, num_heldout=300, num_test=300, grid=12)
@@ -285,13 +284,6 @@ def shrink(patch):
     patch.setitem(PRESETS, "fast", TINY)
     patch.setattr(toy, "FULL", SMALL)
     patch.setattr(toy, "MAP_SIGMAS", (0.01, 0.5))
-
-
-def command(patch, *args):
-    patch.setattr(sys, "argv", ["mulde", *map(str, args)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code or 0
 
 
 @pytest.fixture(scope="module")
