@@ -34,14 +34,15 @@ def command(standalone_mode):
 
 sys.exit(process.run(command))
 """
+_WAITS = "for _ in range(12000): time.sleep(0.05)"  # one long sleep would miss a signal that came just before it
 _SWALLOWS = """
         while True:
-            try: time.sleep(600)
+            try: time.sleep(0.05)
             except KeyboardInterrupt: pass
 """
 
 
-def started(folder: Path, body: str = "time.sleep(600)", before: str = "") -> subprocess.Popen[str]:
+def started(folder: Path, body: str = _WAITS, before: str = "") -> subprocess.Popen[str]:
     code = before + _COMMAND.format(body=body)
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -73,6 +73,7 @@ def plot_scores(
 
 def score_curves(tracks: Sequence[ScoreTrack], *, alarm_level: float | None = None) -> Figure:
     """The score curves of several videos, one below the other; a figure that a notebook shows."""
+    from matplotlib.figure import Figure
 
     class Curves(Figure):
         def _repr_png_(self) -> bytes:
