@@ -322,6 +322,11 @@ class Settings(Section):
         """The names of the streams, extracted ones first."""
         return (*self.features.extractors, *self.features.imported)
 
+    @property
+    def only_high(self) -> set[str]:
+        """The streams of which low values are nothing unusual: those that are named, and those by their nature."""
+        return {*self.fusion.only_high, *(name for name in self.features.extractors if known_extractor(name).only_high)}
+
     @model_validator(mode="after")
     def _imported_tracks_have_boxes(self) -> Settings:
         if self.tracks.tracker == "imported" and "imported" not in self.regions.finders:

@@ -13,7 +13,7 @@ import socket
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -25,6 +25,7 @@ from mulde.names import MAX_NAME_BYTES, json_text, valid_text
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 MAX_BYTES = 2**24
 """Of a file that is read whole, unless its reader says otherwise."""
@@ -132,6 +133,15 @@ def is_alive(pid: int) -> bool:
 def write_bytes(path: Path, content: bytes) -> None:
     with atomic_write(path) as partial:
         partial.write_bytes(content)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file, whole or not at all."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    # The library writes memory as it lies there, so that a transposed array would come back as another one.
+    write_bytes(path, save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from mulde.errors import LabelError, MuldeError
-from mulde.files import cell_text, csv_cell, read_bytes, read_csv, read_json, read_text, write_csv
+from mulde.files import cell_text, csv_cell, read_bytes, read_csv, read_json, read_text, write_arrays, write_csv
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20a"]
 PLAIN = ["", "a", "01/clip", "a=b", "'", "'a", "''", "caf\u00e9", "1.5", "a,b", 'a"b', "#x", " a"]
@@ -143,3 +143,15 @@ def test_a_large_file_is_not_read(tmp_path):
         file.truncate(2**40)
     with pytest.raises(MuldeError, match="too large to read: expected at most 1,000 bytes"):
         read_bytes(tmp_path / "large", max_bytes=1000)
+
+
+def test_arrays_come_back_however_they_lie_in_memory(tmp_path):
+    from safetensors.numpy import load_file
+
+    plain = np.arange(24, dtype=np.float32).reshape(4, 6)
+    arrays = {"transposed": plain.T, "strided": plain[::2, 1::3], "none": plain[:0], "one": np.array(7)}
+    write_arrays(tmp_path / "a.safetensors", arrays, {"of": "these"})
+    found = load_file(tmp_path / "a.safetensors")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].shape == array.shape

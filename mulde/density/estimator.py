@@ -15,11 +15,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from mulde.checkpoint import Checkpoint, fingerprint
 from mulde.density.aggregate import Aggregate
 from mulde.density.axes import PrincipalAxes
 from mulde.density.base import Density, plain
 from mulde.density.base_fit import fit_base
-from mulde.density.checkpoint import Checkpoint, fingerprint
 from mulde.density.devices import PRECISIONS, fits_on, products_in
 from mulde.density.energy import EnergyNet, ScoreNet
 from mulde.density.gaussians import GaussianBase

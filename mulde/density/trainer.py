@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from mulde.density.checkpoint import Checkpoint
+from mulde.checkpoint import Checkpoint
 from mulde.density.heldout import HeldoutEvaluator, TrainingResult
 from mulde.density.noise import draw_noise
 from mulde.density.objective import Net, loss_per_row

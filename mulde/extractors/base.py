@@ -51,6 +51,15 @@ class Extractor(Protocol):
 
 
 @runtime_checkable
+class TrainedExtractor(Extractor, Protocol):
+    """An extractor by networks that were trained on normal video, which they must not describe themselves."""
+
+    def for_video(self, sha256: str) -> Extractor:
+        """The extractor of a video with this content (SHA-256)."""
+        ...
+
+
+@runtime_checkable
 class TrackExtractor(Protocol):
     """Turns the boxes of a whole video, and the tracks that they are on, into feature rows. It sees no pictures.
 

@@ -22,6 +22,8 @@ _BUILT_IN = (  # file:spec
     "timm_backbone:TIMM",
     "timm_backbone:FRAME_TIMM",
     "video:VIDEO",
+    "prediction:PREDICTION",
+    "prediction:OBJECT_PREDICTION",
 )
 _specs: list[ExtractorSpec] = [resolve_name(f"mulde.extractors.{line}") for line in _BUILT_IN]
 EXTRACTORS: dict[str, ExtractorSpec] = {spec.name: spec for spec in _specs}

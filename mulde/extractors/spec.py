@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,6 +40,13 @@ class Shared:
     flow: FlowSettings = _FLOW
     precision: str = "auto"
     batch_size: int = 64
+    _made: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What several extractors read from, made when the first of them is built."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     @cached_property
     def motion(self) -> SharedMotion:
@@ -100,6 +107,7 @@ class ExtractorSpec:
         uses_flow: Whether it reads `shared.motion`, so that `[features.flow]` has an effect.
         needs_pixels: Whether its rows depend on the pictures; else boxes, times and the size of the frames are enough.
         needs_tracks: Whether it is a `TrackExtractor`, so that a tracker has to be set.
+        only_high: Whether a low value in any column is nothing unusual, whatever `fusion.only_high` says.
         requirements: Settings that have an effect only beside others.
         official_weights: Whether `weights` names a file of Ultralytics by its official name; else a tag of a library.
         networks: The networks that its settings can name, for `mulde models`.
@@ -117,6 +125,7 @@ class ExtractorSpec:
     uses_flow: bool = False
     needs_pixels: bool = True
     needs_tracks: bool = False
+    only_high: bool = False
     requirements: tuple[Requirement, ...] = ()
     official_weights: bool = False
     networks: NetworkKind | None = None

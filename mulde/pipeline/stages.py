@@ -18,6 +18,7 @@ from mulde.pipeline.evaluation.evaluate import mean_and_spread
 from mulde.pipeline.evaluation.labels import labelled_dataset, labels_to_draw, read_labels
 from mulde.pipeline.evaluation.run import write_evaluation
 from mulde.pipeline.extraction.boxes_alone import check_pixels, settings_without_pixels
+from mulde.pipeline.extraction.engine import Extraction
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
@@ -34,6 +35,7 @@ from mulde.pipeline.run_folder import (
 )
 from mulde.pipeline.training.exclusions import Exclusions, check_exclusions, read_exclusions
 from mulde.pipeline.training.fit import CHECKPOINTS, check_density, train
+from mulde.pipeline.training.networks import check_networks, untrained_streams, with_networks
 from mulde.pipeline.training.reference_samples import make_normal_index
 from mulde.progress import Reporter
 from mulde.records import LabelTrack
@@ -62,6 +64,7 @@ def run_train(
     """A model from normal videos (the training split of a data set): `<out>/model.safetensors`, and what looks least
     normal among them, `<out>/audit.csv`. exclude: a table of frame ranges not to learn from."""
     check_density(settings.density)
+    check_networks(settings)
     if exclude:
         check_exclusions(exclude)
     claim(out, "train", sources, settings)
@@ -69,17 +72,39 @@ def run_train(
     settings = settings_without_pixels(opened.videos, settings, session.reporter)
     folder = _start(out, settings, sources, session, kind="train", seed=seed, left_out=as_record(opened.left_out))
     outcome = Outcome(failures=opened.failures)
-    plan = ExtractionPlan(settings, session.device)
+    plan = ExtractionPlan(settings, session.device, without=untrained_streams(settings))
     with folder.stage("extract"):
         extraction = session.extract(opened.videos, plan)
     outcome.add(len(extraction.done), extraction.failures)
     _note_digests(folder, extraction.done)
     world = say_mixtures(extraction.done, session.reporter)
     exclusions = read_exclusions(exclude, extraction.done) if exclude else Exclusions()
+    extraction, plan, settings = _train_networks(extraction, plan, settings, folder, seed, session, exclusions)
     model = _train(extraction.done, world, settings, plan, folder, seed, session, exclusions)
     with folder.stage("audit"):
         write_audit(model.bundle, extraction.done, plan, folder.root, session.reporter)
     return outcome
+
+
+def _train_networks(
+    extraction: Extraction,
+    plan: ExtractionPlan,
+    settings: Settings,
+    folder: RunFolder,
+    seed: int,
+    session: Session,
+    exclusions: Exclusions,
+) -> tuple[Extraction, ExtractionPlan, Settings]:
+    """Train the networks that streams still lack on the videos, and extract these streams as well."""
+    if not untrained_streams(settings):
+        return extraction, plan, settings
+    with folder.stage("networks"):
+        settings = with_networks(
+            extraction.done, settings, plan, session, folder.root, seed=seed, exclusions=exclusions
+        )
+        plan = ExtractionPlan(settings, session.device)
+        again = session.extract([stored.video for stored in extraction.done], plan)
+    return replace(again, failures=[*extraction.failures, *again.failures]), plan, settings
 
 
 def _train(
@@ -198,6 +223,7 @@ def run_all(settings: Settings, session: Session, *, overwrite: bool = False) ->
     if not source:
         raise UsageError("mulde run without a source", expected="SOURCE, or run.source in the TOML of --config")
     check_density(settings.density)
+    check_networks(settings)
     footage = open_source(source)
     dataset = labelled_dataset(footage, source)
     opened = {split: footage.opened(source, split) for split in SPLITS}
@@ -206,11 +232,15 @@ def run_all(settings: Settings, session: Session, *, overwrite: bool = False) ->
     settings = settings_without_pixels(footage.all, settings, session.reporter)
     out = Path(settings.run.out or Path("runs") / footage.name)
     before = claim(out, "run", [source], settings, overwrite=overwrite)
-    plan = ExtractionPlan(settings, session.device)
+    plan = ExtractionPlan(settings, session.device, without=untrained_streams(settings))
     facts: dict[str, Any] = {"seeds": list(seeds), "left_out": as_record(footage.left_out)}
     folder = _start(out, settings, [source], session, kind="run", **facts)
     with folder.stage("extract"):
         splits = {"train": session.extract(opened["train"].videos, plan)}
+    splits["train"], plan, settings = _train_networks(
+        splits["train"], plan, settings, folder, seeds[0], session, Exclusions()
+    )
+    with folder.stage("extract test"):
         world = say_mixtures(splits["train"].done, session.reporter)
         scoring = ExtractionPlan(settings, session.device, world=world)
         splits["test"] = session.extract(opened["test"].videos, scoring)

@@ -146,7 +146,7 @@ class DigitNet(nn.Module):
 def _pyramid(options: DigitOptions) -> DeformationPyramid:
     """On half the side, so fields of 4 x 4 and 16 x 16 offsets."""
     return DeformationPyramid(
-        1, SIDE, options.pyramid_width, stride=2, coarse=(2, 2, 1), fine=(1, 1), max_px=options.max_px, cells=_CELLS
+        1, options.pyramid_width, stride=2, coarse=(2, 2, 1), fine=(1, 1), max_px=options.max_px, cells=_CELLS
     )
 
 

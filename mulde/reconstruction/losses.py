@@ -9,7 +9,12 @@ from mulde.reconstruction.warping import lengths
 
 
 def gradient_difference(image: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of the image gradients of two (N, C, H, W), across plus down.
+    """Mean of `gradient_map`."""
+    return gradient_map(image, target).mean()
+
+
+def gradient_map(image: Tensor, target: Tensor) -> Tensor:
+    """Absolute difference (N, H, W) of the image gradients of two (N, C, H, W), across plus down.
 
     A gradient is what a pixel has more than its left or upper neighbour, summed over the channels; beyond the border
     is 0.
@@ -17,7 +22,7 @@ def gradient_difference(image: Tensor, target: Tensor) -> Tensor:
     difference = (image - target).sum(dim=1)  # gradients are linear, so this has their difference
     across = difference - functional.pad(difference, (1, 0))[..., :-1]
     down = difference - functional.pad(difference, (0, 0, 1, 0))[..., :-1, :]
-    return across.abs().mean() + down.abs().mean()
+    return across.abs() + down.abs()
 
 
 def roughness(offsets: Tensor, size: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mulde.reconstruction.positions import PositionConv, normalised
+from mulde.reconstruction.positions import Places, PositionBlock, normalised
 from mulde.reconstruction.warping import compose
 
 
@@ -26,12 +26,12 @@ class Deformation(NamedTuple):
 class Head(nn.Module):
     """3 x 3 convolutions of these strides, all with batch normalisation and ReLU but the last, to two channels in tanh.
 
-    No offset is longer than `max_px` pixels of an image with a side of `side` along either axis.
+    No offset is longer than `max_px` pixels of the image along either axis.
     """
 
-    def __init__(self, in_channels: int, width: int, strides: tuple[int, ...], max_px: float, side: int) -> None:
+    def __init__(self, in_channels: int, width: int, strides: tuple[int, ...], max_px: float) -> None:
         super().__init__()
-        self.reach = 2 * max_px / side
+        self.max_px = max_px
         *before, last = strides
         channels = [in_channels] + [width] * len(before)
         self.layers = nn.Sequential(
@@ -43,8 +43,10 @@ class Head(nn.Module):
         )
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """Offsets (N, 2, *size), from features (N, in_channels, h, w)."""
-        offsets = self.reach * torch.tanh(self.layers(x))
+        """Offsets (N, 2, *size) of an image of that height and width, from features (N, in_channels, h, w)."""
+        height, width = size
+        reach = 2 * self.max_px / torch.tensor([width, height], dtype=x.dtype, device=x.device)
+        offsets = reach[:, None, None] * torch.tanh(self.layers(x))
         return functional.interpolate(offsets, size=size, mode="bilinear", align_corners=True)
 
 
@@ -55,7 +57,6 @@ class DeformationPyramid(nn.Module):
 
     Args:
         in_channels: Channels of the image.
-        side: Height and width of the image in pixels.
         width: Channels of every layer.
         stride: Of the first convolution.
         coarse: Strides of the convolutions of the coarse head.
@@ -67,7 +68,6 @@ class DeformationPyramid(nn.Module):
     def __init__(
         self,
         in_channels: int,
-        side: int,
         width: int,
         *,
         stride: int,
@@ -77,22 +77,19 @@ class DeformationPyramid(nn.Module):
         cells: int,
     ) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(
-            normalised(PositionConv(in_channels, width, stride, cells), width),
-            normalised(PositionConv(width, width, 1, cells), width),
-        )
+        self.trunk = PositionBlock(in_channels, width, stride, cells)
         self.residual = nn.Sequential(
             nn.ReLU(),
             normalised(nn.Conv2d(width, width, 3, 1, 1, bias=False), width),
             nn.Conv2d(width, width, 1),
         )
         self.after = nn.BatchNorm2d(width)
-        self.coarse = Head(2 * width, width, coarse, max_px[0], side)
-        self.fine = Head(2 * width, width, fine, max_px[1], side)
+        self.coarse = Head(2 * width, width, coarse, max_px[0])
+        self.fine = Head(2 * width, width, fine, max_px[1])
 
-    def forward(self, image: Tensor) -> Deformation:
-        """The fields of images (N, in_channels, side, side)."""
-        a = self.trunk(image)
+    def forward(self, image: Tensor, places: Places | None = None) -> Deformation:
+        """The fields of images (N, in_channels, H, W), which are whole or lie at `places` of whole ones."""
+        a = self.trunk(image, places)
         both = torch.cat([self.after(a + self.residual(a)), a], dim=1)
         size = (image.shape[2], image.shape[3])
         return Deformation(self.coarse(both, size), self.fine(both, size))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from mulde.checkpoint import Checkpoint
 from mulde.density import trainer
-from mulde.density.checkpoint import Checkpoint
 from mulde.density.estimator import MuldeDensity
 from mulde.density.rows import TrainingProgress
 from tests.processes import CONTEXT
@@ -47,7 +47,7 @@ def test_killed_and_resumed_is_as_undisturbed(tmp_path):
 
 @pytest.mark.parametrize("part", ["settings", "rows", "heldout"])
 def test_the_fingerprint_sees_what_decides_the_course(part):
-    from mulde.density.checkpoint import fingerprint
+    from mulde.checkpoint import fingerprint
 
     rows = np.arange(12, dtype=np.float32).reshape(4, 3)
     base = fingerprint({"lr": 1}, rows, None)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mulde.density.checkpoint import Checkpoint
+from mulde.checkpoint import Checkpoint
 from mulde.density.energy import EnergyNet
 from mulde.density.noise import fixed_noise
 from mulde.density.objective import dsm_rows
@@ -205,7 +205,7 @@ def test_a_checkpoint_of_something_else_or_a_damaged_one_is_not_used(tmp_path, c
     train(new_net(), rows(seed=7), None, how(steps=20), checkpoint=Checkpoint(path, "other"))
     net = new_net()
     train(net, rows(), None, how(), checkpoint=Checkpoint(path, "mine"))
-    assert "is of other rows or settings: training starts over" in caplog.text
+    assert "is of other data or settings: training starts over" in caplog.text
     assert torch.equal(weights(net), weights(expected))
     path.write_bytes(path.read_bytes()[:1000])
     net = new_net()

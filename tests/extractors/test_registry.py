@@ -33,6 +33,8 @@ NUM_COLUMNS = {
     "video": 768,
     "timm": 384,
     "frame_timm": 384,
+    "prediction": 4,
+    "object_prediction": 8,
 }
 """Of the extractors whose weights are not at hand; all others are run."""
 

@@ -11,10 +11,10 @@ from mulde.reconstruction.pyramid import Deformation, DeformationPyramid
 from mulde.reconstruction.warping import compose, warp
 
 
-def pyramid(side=32, max_px=(4.0, 2.0), **changes):
+def pyramid(max_px=(4.0, 2.0), **changes):
     torch.manual_seed(0)
     given = {"stride": 1, "coarse": (1, 2, 2), "fine": (1, 1), "cells": 8} | changes
-    return DeformationPyramid(3, side, 8, max_px=max_px, **given)
+    return DeformationPyramid(3, 8, max_px=max_px, **given)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -15,7 +15,7 @@ from mulde.config import Settings, VideoSettings
 from mulde.datasets.base import Video
 from mulde.devices import choose_threads
 from mulde.errors import UsageError
-from mulde.extractors.base import Extractor, TrackExtractor
+from mulde.extractors.base import Extractor, TrackExtractor, TrainedExtractor
 from mulde.extractors.class_names import class_names, shown
 from mulde.extractors.detector import YoloRegions
 from mulde.extractors.finders import UnitedRegions
@@ -39,16 +39,23 @@ class ExtractionPlan:
     """Region finders, tracker and extractors of one configuration, built once and used for every video.
 
     `threads` windows are processed in parallel, each on one core; 0 chooses the number. `world`: the training footage
-    of the model that will score the videos, to which they are matched; None leaves them as they are. Raises UsageError
-    for an extractor that needs tracks without a tracker.
+    of the model that will score the videos, to which they are matched; None leaves them as they are. without: streams
+    that are not computed. Raises UsageError for an extractor that needs tracks without a tracker.
     """
 
-    def __init__(self, settings: Settings, device: str, threads: int = 0, world: World | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        device: str,
+        threads: int = 0,
+        world: World | None = None,
+        without: Set[str] = frozenset(),
+    ) -> None:
         self.settings, self.device, self.threads = settings, device, threads or choose_threads(device)
         self.world = world
         self.video: VideoSettings = settings.video
         machine = Machine(device, self.threads)
-        built = build_extractors(settings.features, machine)
+        built = build_extractors(settings.features, machine, without)
         self.extractors: list[Extractor] = [e for e in built if not isinstance(e, TrackExtractor)]
         self.track_extractors: list[TrackExtractor] = [e for e in built if isinstance(e, TrackExtractor)]
         self.imported = settings.features.imported
@@ -206,8 +213,11 @@ class ExtractionPlan:
         """Passport of each table of imported features, by the name of its stream."""
         return {name: imported_passport(name, sha256) for name in self.imported}
 
-    def describe(self, window: Window, known: Regions | None, kinds: Mapping[str, Passport]) -> dict[str, pa.Table]:
-        """The rows of each kind for the core of a window. known: its regions, if the store has them."""
+    def describe(
+        self, window: Window, known: Regions | None, kinds: Mapping[str, Passport], sha256: str
+    ) -> dict[str, pa.Table]:
+        """The rows of each kind for the core of a window of a video with this content. known: its regions, if the store
+        has them."""
         frames, core = window.frames, slice(window.first, window.last)
         regions = known
         if regions is None:
@@ -219,7 +229,8 @@ class ExtractionPlan:
             described["regions"] = tables.regions_to_arrow(regions)
         for e in self.extractors:
             if e.name in kinds:
-                described[e.name] = tables.features_to_arrow(e.extract(window, regions))
+                mine = e.for_video(sha256) if isinstance(e, TrainedExtractor) else e
+                described[e.name] = tables.features_to_arrow(mine.extract(window, regions))
         return described
 
 

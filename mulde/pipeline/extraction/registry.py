@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING
 
 from mulde.config import FeatureSettings, RegionSettings, TrackSettings
@@ -57,10 +57,14 @@ def build_regions(settings: RegionSettings, machine: Machine = ONE_CPU) -> Unite
     return UnitedRegions(finders, min_area_px=settings.min_area_px, max_cover=settings.max_cover)
 
 
-def build_extractors(settings: FeatureSettings, machine: Machine = ONE_CPU) -> list[Extractor | TrackExtractor]:
-    """The extractors that the settings name, in order. Weights are loaded at the first frame."""
+def build_extractors(
+    settings: FeatureSettings, machine: Machine = ONE_CPU, without: Set[str] = frozenset()
+) -> list[Extractor | TrackExtractor]:
+    """The extractors that the settings name, in order, but for those of `without`. Weights are loaded at the first
+    frame."""
     shared = Shared(machine, settings.flow, settings.precision, settings.batch_size)
-    return [known_extractor(name).build(settings.for_extractor(name), shared) for name in settings.extractors]
+    names = [name for name in settings.extractors if name not in without]
+    return [known_extractor(name).build(settings.for_extractor(name), shared) for name in names]
 
 
 def build_tracker(settings: TrackSettings) -> Tracker | GivenTracks | None:

@@ -118,7 +118,7 @@ def _write_parts(
     reader.options = replace(reader.options, start_frame=max(start - plan.before, 0))
 
     def work(item: tuple[Window, Regions | None]) -> tuple[Window, dict[str, pa.Table]]:
-        return item[0], plan.describe(*item, kinds)
+        return item[0], plan.describe(*item, kinds, snapshot.sha256)
 
     def write() -> None:
         files = (seen[0], seen[-1] + 1) if not isinstance(reader, ConvertedReader) else (0, None)

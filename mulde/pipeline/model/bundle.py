@@ -169,7 +169,7 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
             arrays = _below(name, tensors)
             if schema == 1:
                 arrays = {f"0/{key}": value for key, value in arrays.items()}
-            streams[name] = _stream(facts, arrays, device, is_raised=name in settings.fusion.only_high)
+            streams[name] = _stream(facts, arrays, device, is_raised=name in settings.only_high)
         normal = {
             video.video: NormalVideo(take(tensors, f"{_NORMAL}/{i}", np.float64, (None,)), video.rate)
             for i, video in enumerate(header.normal)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mulde.digests import arrays_digest
 from mulde.errors import BundleError
-from mulde.files import parse_json, write_bytes
+from mulde.files import parse_json, write_arrays
 from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.model.world import World
 from mulde.typed import Number, Positive
@@ -72,11 +72,9 @@ class Header(_Facts):
 
 def write_bundle_file(path: Path, header: Mapping[str, Any], tensors: Tensors) -> str:
     """Write it whole or not at all; its digest."""
-    from safetensors.numpy import save
-
     text = json.dumps(header, separators=(",", ":"), allow_nan=False)  # streams are added up in their order
     sha256 = digest_of(text, tensors)
-    write_bytes(path, save(tensors, metadata={_JSON: text, _SHA256: sha256}))
+    write_arrays(path, tensors, {_JSON: text, _SHA256: sha256})
     return sha256
 
 

@@ -59,6 +59,8 @@ def portable_settings(settings: Settings) -> Settings:
 
 def plain_name(weights: str) -> str:
     """The last part of a path, as either kind of system writes it; a name or tag stays as it is."""
+    if not weights:  # of networks that `mulde train` trains, or that need none
+        return ""
     name = re.split(r"[/\\]", weights.rstrip("/\\"))[-1]
     name = printable(name)[:200]
     return "unnamed" if name.strip(".~ ") == "" else name
@@ -76,7 +78,7 @@ def settings_for(made_from: Mapping[str, Any], settings: Settings, changes: Sequ
         if _value(changed, key) != _UNNAMED:
             continue  # the user's own word; `check_extraction` compares its digest before anything is loaded
         name = plain_name(_value(settings, key))
-        weights[key] = _find(key, name, used.get(key, {})) if key in needed else _value(Settings(), key)
+        weights[key] = _find(key, name, used.get(key, {})) if key in needed and name else _value(Settings(), key)
     return _with(changed, weights)
 
 

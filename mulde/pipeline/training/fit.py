@@ -54,7 +54,7 @@ def train(
     normal_frames: dict[str, list[Float64]] = {}
     counts: dict[str, StreamCounts] = {}
     for name in settings.streams:
-        lower_bound = _column_medians(name, folds) if name in settings.fusion.only_high else None
+        lower_bound = _column_medians(name, folds) if name in settings.only_high else None
         with reporter.bar(f"train {name}", len(folds), "folds") as advance:
             fitted = _fit_folds(name, folds, lower_bound, settings, seed, device, reporter, folder, advance)
         streams[name], normal_frames[name] = _calibrated(name, folds, fitted, lower_bound, reporter)

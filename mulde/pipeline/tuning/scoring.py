@@ -14,7 +14,7 @@ from mulde.density.base import Density
 from mulde.density.estimator import MuldeDensity
 from mulde.digests import fingerprint
 from mulde.errors import FitError
-from mulde.files import atomic_write
+from mulde.files import write_arrays
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.calibration import calibrate, frame_maximum, learn_frames
 from mulde.pipeline.training.fit import build_stream_density
@@ -185,8 +185,5 @@ class ScoreTables:
         return [np.asarray(values, np.float64) for values in scores]
 
     def write(self, path: Path, scores: Sequence[Float64]) -> None:
-        from safetensors.numpy import save_file
-
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as partial:
-            save_file({str(i): values for i, values in enumerate(scores)}, partial)
+        write_arrays(path, {str(i): values for i, values in enumerate(scores)})

@@ -103,7 +103,7 @@ class Search:
         """
         given = self.settings
         own = {
-            stream: StreamChoice(densities_for(given.density, stream)[0], stream in given.fusion.only_high)
+            stream: StreamChoice(densities_for(given.density, stream)[0], stream in given.only_high)
             for stream in given.streams
         }
         choice = Choice(own, given.fusion.combine, given.fusion.smoothing_s, given.tracks.average_frames)

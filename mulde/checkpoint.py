@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mulde.density.rows import Rows
 from mulde.digests import arrays_digest
 from mulde.files import write_bytes
 
@@ -20,7 +20,7 @@ _KEY = "mulde.checkpoint"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training keeps its state, and the fingerprint of all that decides its course: settings, rows, versions.
+    """Where a training keeps its state, and the fingerprint of all that decides its course: settings, data, versions.
 
     A file of another fingerprint, or a damaged one, is not used: the training starts over and overwrites it.
     """
@@ -44,7 +44,7 @@ class Checkpoint:
             _log.warning("checkpoint %s cannot be read (%s): training starts over", self.path, error)
             return None
         if header["fingerprint"] != self.fingerprint:
-            _log.warning("checkpoint %s is of other rows or settings: training starts over", self.path)
+            _log.warning("checkpoint %s is of other data or settings: training starts over", self.path)
             return None
         return tensors, header["facts"]
 
@@ -57,7 +57,7 @@ class Checkpoint:
         write_bytes(self.path, content)
 
 
-def fingerprint(facts: Any, *arrays: Rows | None) -> str:
+def fingerprint(facts: Any, *arrays: NDArray[Any] | None) -> str:
     """Hex SHA-256 of JSON facts and of the contents, shapes and types of arrays."""
     labelled = [("none" if array is None else f"{array.dtype}{array.shape}", array) for array in arrays]
     return arrays_digest(json.dumps(facts, sort_keys=True), labelled)
