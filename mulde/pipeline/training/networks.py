@@ -27,6 +27,7 @@ from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.training.exclusions import Exclusions, kept
 from mulde.pipeline.training.fit import CHECKPOINTS
 from mulde.pipeline.training.folds import Share, split_folds
+from mulde.pipeline.training.tensorboard import TrainingLog
 from mulde.progress import Advance, Reporter
 from mulde.reconstruction.frames import to_square
 from mulde.reconstruction.model_file import Ranges, SeenModel, made_from, save_models
@@ -123,13 +124,20 @@ def _train(
 
             def fit(number: int) -> None:
                 fitting, heldout = sets[number]
-                models[number].fit(
-                    fitting,
-                    heldout if len(heldout) else None,
-                    progress=lambda progress: shown.add(number, progress),
-                    checkpoint=path.parent / CHECKPOINTS / f"prediction-{number}.safetensors",
-                    fingerprint=made,
-                )
+                label = f"prediction-{number}"
+                with TrainingLog(path.parent / "tensorboard" / f"network-{label}") as log:
+
+                    def report(progress: PixelProgress) -> None:
+                        shown.add(number, progress)
+                        log.log_network(progress)
+
+                    models[number].fit(
+                        fitting,
+                        heldout if len(heldout) else None,
+                        progress=report,
+                        checkpoint=path.parent / CHECKPOINTS / f"{label}.safetensors",
+                        fingerprint=made,
+                    )
 
             if device == "cpu" and choose_threads(device) > 1:
                 with pool_of_fits(2, "network") as pool:

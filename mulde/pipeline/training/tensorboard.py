@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from mulde.density.rows import TrainingProgress
+from mulde.reconstruction.pixel_model import PixelProgress
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -51,6 +52,13 @@ class TrainingLog:
         self._add("heldout/dsm", progress.heldout_loss)
         for number, loss in enumerate(progress.heldout_bands, start=1):
             self._add(f"heldout/dsm_band_{number}", loss)  # from low to high noise
+
+    def log_network(self, progress: PixelProgress) -> None:
+        """Likewise, of the training of a pixel model."""
+        self._step = progress.step
+        self._add("loss/total", progress.loss)
+        if progress.heldout_loss is not None:
+            self._add("heldout/lowest", progress.heldout_loss)
 
     def figure(self, tag: str, path: Path) -> None:
         """A picture file, at the step of the last progress."""
