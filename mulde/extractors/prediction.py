@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mulde.errors import UsageError
 from mulde.extractors.base import Fingerprint, local_weights, weights_digest
@@ -29,13 +29,28 @@ _TIMES_AS_WRONG = "times_as_wrong"
 class PredictionSettings(Section):
     model: Text = Field(
         "pdm", min_length=1, description=f"pixel model, one of {', '.join(MODELS)}; pdm predicts a frame from the four "
-        "before it and is trained by `mulde train`, copy takes the frame before, which is the null to compare it with"
+        "before it, ppdm makes the maps of a frozen network again (for images); `mulde train` trains them; copy takes "
+        "the frame before, the null of a prediction"
     )  # fmt: skip
+    teacher_weights: PathText = Field(
+        "DEFAULT",
+        min_length=1,
+        description="for ppdm: weights tag of torchvision, or path of a state dict, of the network that is frozen; "
+        "what is trained holds them",
+    )
     preset: Text = Field("small", min_length=1, description="sizes of its networks: small (for CPUs), or paper")
     options: Mapping[str, Any] = Field({}, description="options of the pixel model that differ from the preset")
     weights: PathText = Field(
         "", description="trained pixel models, which `mulde train` writes beside its model; empty: it trains them"
     )  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trained_hold_their_teacher(cls, data: Any) -> Any:
+        """No path stays in the settings of a model."""
+        if not isinstance(data, Mapping) or not data.get("weights"):
+            return data
+        return {key: value for key, value in data.items() if key != "teacher_weights"}
 
     @property
     def is_trained_here(self) -> bool:
@@ -183,7 +198,11 @@ def _shared_maps(settings: PredictionSettings, shared: Shared) -> Maps:
     return maps
 
 
-_GROUPS = {"error": "colours", "gradient": "edges", "coarse": "bending", "fine": "bending"}
+_GROUPS = {
+    "error": "colours", "gradient": "edges", "coarse": "bending", "fine": "bending",
+    "distillation": "appearance", "bending": "bending",
+}  # fmt: skip
+_TELLS_BEST = ("gradient", "distillation")
 
 
 def _groups(dim: int, settings: PredictionSettings) -> tuple[str, ...]:
@@ -193,21 +212,27 @@ def _groups(dim: int, settings: PredictionSettings) -> tuple[str, ...]:
 
 
 def _describe(comparison: Comparison, settings: PredictionSettings) -> Wording:
-    """By the edges, which tell best what was not foreseen."""
-    maps = model_class(settings.model).MAPS
-    each = len(comparison.row) // len(maps)
-    column = each * maps.index("gradient")
+    """By the map that tells best what was not foreseen: of a prediction the edges."""
+    model = model_class(settings.model)
+    each = len(comparison.row) // len(model.MAPS)
+    column = each * next(model.MAPS.index(name) for name in _TELLS_BEST if name in model.MAPS)
     ratio = float(np.exp(comparison.row[column] - np.median(comparison.usual[:, column])))
-    what = "moves in a way" if comparison.is_object else "something in the picture moves in a way"
     if ratio <= 1:
         return describe_appearance(comparison)
-    text = f"{what} that could not be foreseen: {times(ratio)} the usual error{comparison.place}"
+    if model.NUM_PAST:
+        what = "moves in a way" if comparison.is_object else "something in the picture moves in a way"
+        what = f"{what} that could not be foreseen"
+    else:
+        what = "looks" if comparison.is_object else "something in the picture looks"
+        what = f"{what} as nothing normal does"
+    text = f"{what}: {times(ratio)} the usual error{comparison.place}"
     return text, {_TIMES_AS_WRONG: ratio}
 
 
 _REQUIREMENTS = (
     Requirement("preset", 'weights=""', lambda s: not s.weights),  # trained networks have their sizes
     Requirement("options", 'weights=""', lambda s: not s.weights),
+    Requirement("teacher_weights", 'model="ppdm"', lambda s: s.model == "ppdm"),
     Requirement("weights", 'model="pdm"', lambda s: s.model != "copy"),
 )
 

@@ -49,6 +49,30 @@ def load_torchvision(library: ModuleType, model: str, weights: str, device: str,
     return ready(fold_batch_norm(network.eval()), device), _expects(tag, frames), dim
 
 
+def load_whole(model: str, weights: str) -> nn.Module:
+    """A picture network of torchvision with its weights, a tag or a local state dict, without its last layer.
+
+    Raises UsageError for an unknown model or tag and for a file that does not fit, MuldeError for a failed download.
+    """
+    from torchvision import models
+
+    if model not in models.list_models(module=models):
+        raise UsageError(f"torchvision model {model!r}", expected="a network for pictures", hint="wide_resnet50_2")
+    path, tags = local_weights(weights), models.get_model_weights(model)
+    network: nn.Module
+    if path is not None:
+        network = models.get_model(model, weights=None, **_options(model))
+        copy_state(network, read_state(path), path, drop_head(network)[1])
+        return network
+    if weights not in tags.__members__:
+        raise UsageError(
+            f"torchvision weights {weights!r} for {model}",
+            expected=f"an existing file or one of {', '.join(tags.__members__)}",
+        )
+    network = _download(model, tags[weights])
+    return network
+
+
 def _expects(tag: Any, frames: int) -> Preprocessing:
     expects = tag.transforms()
     return Preprocessing(int(expects.crop_size[0]), tuple(expects.mean), tuple(expects.std), frames)

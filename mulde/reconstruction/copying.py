@@ -27,7 +27,7 @@ class CopyModel(PixelModel):
     NUM_PAST = 1
     OPTIONS = CopyOptions
 
-    def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu") -> None:
+    def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu", teacher: Any = None) -> None:
         self.options, self.device = options, device
 
     @property

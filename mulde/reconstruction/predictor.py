@@ -16,12 +16,13 @@ from torch.nn import functional
 from mulde import __version__
 from mulde.checkpoint import Checkpoint
 from mulde.checkpoint import fingerprint as digest
-from mulde.errors import BundleError, UsageError
+from mulde.errors import UsageError
 from mulde.reconstruction.frames import as_tensor, error_maps
 from mulde.reconstruction.losses import gradient_difference
 from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
 from mulde.reconstruction.positions import Places
 from mulde.reconstruction.prediction import NUM_PAST, Prediction, PredictionNet
+from mulde.reconstruction.state import check_arrays
 from mulde.reconstruction.trainer import Schedule, train
 from mulde.reconstruction.warping import lengths
 from mulde.records import Float32, UInt8
@@ -72,7 +73,7 @@ class PredictionModel(PixelModel):
     NUM_PAST = NUM_PAST
     OPTIONS = PredictionOptions
 
-    def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu") -> None:
+    def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu", teacher: Any = None) -> None:
         if options.crop_px > options.side:
             raise UsageError("crop_px", expected=f"at most the side, {options.side}", got=options.crop_px)
         self.options, self.seed, self.device = options, seed, device
@@ -137,7 +138,7 @@ class PredictionModel(PixelModel):
 
     def restore(self, arrays: Arrays) -> Self:
         net = self._build(torch.zeros(3, self.side, self.side), 0)
-        _check(arrays, net.state_dict())
+        check_arrays(self.kind, arrays, net.state_dict())
         net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
         self.net = net.eval()
         return self
@@ -148,19 +149,6 @@ class PredictionModel(PixelModel):
                 "PredictionModel", expected="a fitted model", got="one before fit", hint="fit(clips) first"
             )
         return self.net
-
-
-def _check(arrays: Arrays, wanted: Mapping[str, Tensor]) -> None:
-    if arrays.keys() != wanted.keys():
-        odd = sorted(arrays.keys() ^ wanted.keys())[:3]
-        raise BundleError("stored model pdm", expected=f"its {len(wanted)} arrays", got=f"a difference in {odd}")
-    for name, value in wanted.items():
-        array = arrays[name]
-        shown = f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-        if f"{array.dtype} {array.shape}" != shown:
-            raise BundleError(f"stored model pdm, {name}", expected=shown, got=f"{array.dtype} {array.shape}")
-        if not np.isfinite(array).all():
-            raise BundleError(f"stored model pdm, {name}", expected="finite numbers", got="NaN or infinity")
 
 
 def _median(clips: Clips) -> Tensor:

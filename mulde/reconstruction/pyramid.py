@@ -50,10 +50,28 @@ class Head(nn.Module):
         return functional.interpolate(offsets, size=size, mode="bilinear", align_corners=True)
 
 
-class DeformationPyramid(nn.Module):
-    """How an image is to be bent, from the image itself (DMAD, Liu et al., CVPR 2023, section 3.2).
+class Trunk(nn.Module):
+    """What all heads of a deformation read: two convolutions that know where they stand, of strides `stride` and 1, and
+    a residual block. (N, in_channels, H, W) to (N, 2 width, H / stride, W / stride)."""
 
-    Two convolutions that know where they stand, of strides `stride` and 1, and a residual block feed both heads.
+    def __init__(self, in_channels: int, width: int, stride: int, cells: int) -> None:
+        super().__init__()
+        self.convolutions = PositionBlock(in_channels, width, stride, cells)
+        self.residual = nn.Sequential(
+            nn.ReLU(),
+            normalised(nn.Conv2d(width, width, 3, 1, 1, bias=False), width),
+            nn.Conv2d(width, width, 1),
+        )
+        self.after = nn.BatchNorm2d(width)
+
+    def forward(self, image: Tensor, places: Places | None = None) -> Tensor:
+        a = self.convolutions(image, places)
+        return torch.cat([self.after(a + self.residual(a)), a], dim=1)
+
+
+class DeformationPyramid(nn.Module):
+    """How an image is to be bent, from the image itself (DMAD, Liu et al., CVPR 2023, section 3.2): a coarse and a fine
+    head on one trunk.
 
     Args:
         in_channels: Channels of the image.
@@ -77,19 +95,11 @@ class DeformationPyramid(nn.Module):
         cells: int,
     ) -> None:
         super().__init__()
-        self.trunk = PositionBlock(in_channels, width, stride, cells)
-        self.residual = nn.Sequential(
-            nn.ReLU(),
-            normalised(nn.Conv2d(width, width, 3, 1, 1, bias=False), width),
-            nn.Conv2d(width, width, 1),
-        )
-        self.after = nn.BatchNorm2d(width)
+        self.trunk = Trunk(in_channels, width, stride, cells)
         self.coarse = Head(2 * width, width, coarse, max_px[0])
         self.fine = Head(2 * width, width, fine, max_px[1])
 
     def forward(self, image: Tensor, places: Places | None = None) -> Deformation:
         """The fields of images (N, in_channels, H, W), which are whole or lie at `places` of whole ones."""
-        a = self.trunk(image, places)
-        both = torch.cat([self.after(a + self.residual(a)), a], dim=1)
-        size = (image.shape[2], image.shape[3])
-        return Deformation(self.coarse(both, size), self.fine(both, size))
+        x, size = self.trunk(image, places), (image.shape[2], image.shape[3])
+        return Deformation(self.coarse(x, size), self.fine(x, size))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,15 @@ from pydantic import ValidationError
 from mulde.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mulde.reconstruction.pixel_model import PixelModel
 
-MODELS = {"pdm": "predictor:PredictionModel", "copy": "copying:CopyModel"}  # kind: file and class
+MODELS = {
+    "pdm": "predictor:PredictionModel",
+    "ppdm": "distiller:DistillationModel",
+    "copy": "copying:CopyModel",
+}  # kind: file and class
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "pdm": {
         "paper": {},
@@ -24,6 +30,18 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "crop_px": 128,
             "max_steps": 4000,
             "precision": "bfloat16",
+        },
+    },
+    "ppdm": {
+        "paper": {},
+        "small": {
+            "side": 128,
+            "teacher": "mobilenet_v2",
+            "blocks": 2,
+            "pyramid_width": 16,
+            "coarse_px": 4.0,
+            "fine_px": 1.5,
+            "max_steps": 800,
         },
     },
     "copy": {"paper": {}, "small": {}},
@@ -39,9 +57,16 @@ def model_class(kind: str) -> type[PixelModel]:
 
 
 def build_pixel_model(
-    kind: str, preset: str, options: Mapping[str, Any], *, seed: int = 0, device: str = "cpu"
+    kind: str,
+    preset: str,
+    options: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    teacher: Callable[[str], nn.Module] | None = None,
 ) -> PixelModel:
-    """A pixel model that has learnt nothing yet: options over those of the preset. Raises UsageError for a kind or
+    """A pixel model that has learnt nothing yet: options over those of the preset. teacher: gives the network of a name
+    with its weights, for models that are to be fitted and need one. Raises UsageError for a kind or
     preset that is not known, and for options that the model does not take."""
     model = model_class(kind)
     if preset not in PRESETS[kind]:
@@ -57,4 +82,6 @@ def build_pixel_model(
             expected=f"one of {known}" if first["type"] == "extra_forbidden" else first["msg"],
             got=repr(first["input"]),
         ) from None
-    return model(chosen, seed=seed, device=device)
+    if teacher is None or not model.NEEDS_TEACHER:
+        return model(chosen, seed=seed, device=device)
+    return model(chosen, seed=seed, device=device, teacher=teacher(chosen.model_dump()["teacher"]))

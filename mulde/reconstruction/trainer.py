@@ -50,6 +50,7 @@ class Schedule:
         batch_size: Clips in a step, drawn with replacement; a step then depends on the generator's state alone.
         lr: Learning rate of AdamW at the first step; it falls to 0 along half a cosine.
         rates: Factors of the learning rate at a step, counted from 0, by the name of the group; 1 for all others.
+        betas: Of AdamW.
         eval_every: Steps between two measurements of the held-out loss.
         heldout_clips: The most held-out clips that are measured, spread evenly.
     """
@@ -60,6 +61,7 @@ class Schedule:
     rates: Mapping[str, Callable[[int], float]]
     eval_every: int
     heldout_clips: int
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 class _Run:
@@ -70,7 +72,7 @@ class _Run:
     ) -> None:
         self.net, self.how = net, how
         named = [{"params": parameters, "name": name} for name, parameters in groups.items()]
-        self.optimiser = torch.optim.AdamW(named, how.lr)
+        self.optimiser = torch.optim.AdamW(named, how.lr, how.betas)
         self.generator = torch.Generator().manual_seed(seed)
         self.step, self.best_loss = 0, math.inf
         self.best: dict[str, Tensor] = {}

@@ -15,11 +15,13 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from mulde.config import Settings
 from mulde.devices import choose_threads, pool_of_fits
 from mulde.digests import fingerprint
 from mulde.errors import FitError
+from mulde.extractors.base import weights_source
 from mulde.extractors.prediction import PredictionSettings
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
@@ -100,10 +102,20 @@ def _train(
     halves = split_folds(videos, plan.settings.fusion.model_copy(update={"folds": 2}), seed, exclusions)
     if len(halves) < 2:
         raise FitError("training networks", expected="normal video that can be halved", got=f"{len(videos)} videos")
-    models = [build_pixel_model(own.model, own.preset, own.options, seed=seed + i, device=device) for i in range(2)]
+
+    def teacher(name: str) -> nn.Module:
+        from mulde.extractors.pretrained import load_whole
+
+        return load_whole(name, own.teacher_weights)
+
+    models = [
+        build_pixel_model(own.model, own.preset, own.options, seed=seed + i, device=device, teacher=teacher)
+        for i in range(2)
+    ]
     options = models[0].options.model_dump()
     shares = [half.heldout for half in halves]  # each half is held out once
-    made = fingerprint([own.model, options, seed, [[_facts(share) for share in half] for half in shares]])
+    taught = weights_source(own.teacher_weights) if models[0].NEEDS_TEACHER else {}
+    made = fingerprint([own.model, options, taught, seed, [[_facts(share) for share in half] for half in shares]])
     if made_from(path) == made:
         reporter.say(f"networks of the stream: {path} is finished")
         return
