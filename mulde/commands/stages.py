@@ -121,6 +121,14 @@ def score(
     heat_maps: Annotated[
         bool, typer.Option("--heat-maps", help="Also write heat maps of every frame as arrays, heat_maps/<video>.npy.")
     ] = False,
+    pixel_maps: Annotated[
+        bool,
+        typer.Option(
+            "--pixel-maps",
+            help="Also write the maps of the stream prediction as arrays, pixel_maps/<video>.npy. mulde evaluate makes "
+            "pixel figures of them where the data set has masks.",
+        ),
+    ] = False,
     set_: Set = None,
     trust_weights: Trust = False,
     store: Store = STORE,
@@ -141,7 +149,7 @@ def score(
 
     session = open_session(store, device, quiet, workers, engine, address, strict=strict)
     changes = scoring_changes(set_, detector, false_alarms_per_hour)
-    options = ScoreOptions(suppressions=suppressions, overlay=overlay, heat_maps=heat_maps)
+    options = ScoreOptions(suppressions=suppressions, overlay=overlay, heat_maps=heat_maps, pixel_maps=pixel_maps)
     finish(run_score(sources, model, changes, out, session, options, add=add), session.reporter)
 
 

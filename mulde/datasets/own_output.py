@@ -9,8 +9,8 @@ from pathlib import Path
 
 _OF_A_RUN = frozenset(
     {
-        "scores", "regions", "figures", "thumbnails", "normal", "overlays", "clips", "heat_maps", "evaluation",
-        "tensorboard", "checkpoints", "inserted", "timeline.png", "audit.png", "run.json",
+        "scores", "regions", "figures", "thumbnails", "normal", "overlays", "clips", "heat_maps", "pixel_maps",
+        "evaluation", "tensorboard", "checkpoints", "inserted", "timeline.png", "audit.png", "run.json",
     }
 )  # fmt: skip
 _STORED_VIDEO = re.compile(r"[0-9a-f]{16}")

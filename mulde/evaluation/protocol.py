@@ -25,6 +25,7 @@ from mulde.evaluation.bootstrap import auc_intervals, draw_videos
 from mulde.evaluation.compat import CompatFigures, compat_figures, without_skipped
 from mulde.evaluation.metrics import Figures as Figures  # part of what this module offers
 from mulde.evaluation.metrics import LabelledScores, frame_figures, mean_figures
+from mulde.evaluation.pixels import PixelFigures
 from mulde.evaluation.regions import RegionFigures, RegionPool
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
 from mulde.records import Bool, Float64, Int64, LabelTrack
@@ -85,7 +86,8 @@ class FiguresRow:
 @dataclass(frozen=True, repr=False)
 class Evaluation:
     """The result of `evaluate_tracks`. sigma_frames is the smoothing of each video, in frames; method: what tables call
-    the scores; without_skipped: the figures without the frames that the method gave no score."""
+    the scores; without_skipped: the figures without the frames that the method gave no score; pixels: of each map
+    of a pixel model, by its name."""
 
     num_videos: int
     num_frames: int
@@ -98,6 +100,7 @@ class Evaluation:
     regions: RegionFigures | None = None
     compat: CompatFigures | None = None
     without_skipped: CompatFigures | None = None
+    pixels: Mapping[str, PixelFigures] = field(default_factory=dict)
     method: str = "mulde"
 
     @property
@@ -166,6 +169,7 @@ def evaluate_tracks(
     bootstrap: int = NUM_RESAMPLES,
     compat: str | None = None,
     skipped: tuple[int, int] = (0, 0),
+    pixels: Mapping[str, PixelFigures] | None = None,
     method: str = "mulde",
 ) -> Evaluation:
     """Figures of the fused, unsmoothed scores: raw, and after causal and centred smoothing inside each video.
@@ -174,7 +178,8 @@ def evaluate_tracks(
     frames for all videos or one per video; seed: of the random null score and the bootstrap; rates: frames per second,
     without which there are no event figures; levels: smoothing -> name -> alarm level of the scores so smoothed, beside
     those read off the test labels; bootstrap: number of resamples; compat: name of a variant in `compat.VARIANTS`;
-    skipped: frames at the start and at the end of each video whose scores stand for missing ones; method: a name.
+    skipped: frames at the start and at the end of each video whose scores stand for missing ones; pixels: figures of
+    maps; method: a name.
     Raises LabelError when videos or lengths disagree, UsageError for a sigma or rate that is missing or bad, for levels
     without rates and for an unknown variant.
     """
@@ -202,6 +207,7 @@ def evaluate_tracks(
         regions=None if regions is None else regions.figures(),
         compat=None if compat is None else compat_figures(compat, scores, nulls, truth, sigma),
         without_skipped=without_skipped(skipped, scores, nulls, truth, sigma) if any(skipped) else None,
+        pixels=pixels or {},
         method=method,
     )
 

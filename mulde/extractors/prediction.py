@@ -166,6 +166,19 @@ class PredictionRows:
     def fingerprint(self) -> Fingerprint:
         return {"extractor": self.name, "version": 1, "model": self._maps.settings.model, **self._maps.source}
 
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        return self._maps.names
+
+    @property
+    def side(self) -> int:
+        """Height and width of the maps."""
+        return self._maps.models[0].model.side
+
+    def pixel_maps(self, window: Window) -> Float32:
+        """The maps (N, M, side, side) of the core frames, the mean over the models that have not seen the frame."""
+        return _mean(self._maps.of(window, self._sha256))
+
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
         from mulde.reconstruction.peaks import frame_rows, object_rows
 

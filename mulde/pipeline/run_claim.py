@@ -25,6 +25,7 @@ from mulde.pipeline.run_folder import (
     METRICS,
     NORMAL,
     OVERLAYS,
+    PIXEL_MAPS,
     RECORD,
     REPORT,
     SETTINGS,
@@ -45,6 +46,7 @@ _OF_ALL_VIDEOS = (METRICS, TRUTH, REPORT, "evaluation", "events_found.csv", "eve
 _OF_EACH_VIDEO = {
     "scores": (".csv", ".parquet"), "regions": (".parquet",), "figures": (".png",), OVERLAYS: (".mp4",),
     HEAT_MAPS: (".npy", ".json"),
+    PIXEL_MAPS: (".npy", ".json"),
 }  # fmt: skip
 _OF_EACH_EVENT = {THUMBNAILS: (".jpg",), CLIPS: (".mp4", ".png")}
 
@@ -205,7 +207,7 @@ def prune(folder: RunFolder, before: RunRecord | None, video_sha256: Mapping[str
     if add:
         return
     for part, suffixes in _OF_EACH_VIDEO.items():
-        names = unchanged if part in (OVERLAYS, HEAT_MAPS) else video_sha256.keys()
+        names = unchanged if part in (OVERLAYS, HEAT_MAPS, PIXEL_MAPS) else video_sha256.keys()
         kept = {output_path(folder.root / part, name, end) for name in names for end in suffixes}
         _drop(path for path in _files(folder.root / part, suffixes) if path not in kept)
     for part, suffixes in _OF_EACH_EVENT.items():

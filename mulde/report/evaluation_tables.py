@@ -9,6 +9,7 @@ from mulde.evaluation.alarms import OperatingPoint
 from mulde.evaluation.compat import CompatFigures
 from mulde.evaluation.formatting import UNDEFINED, number, percent
 from mulde.evaluation.metrics import Figures
+from mulde.evaluation.pixels import PixelFigures
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionFigures
 from mulde.report.video_panels import VideoView
@@ -42,6 +43,8 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table]:
     tables = [_frame_table(evaluation)]
     if evaluation.regions is not None:
         tables.append(_region_table(evaluation.regions))
+    if evaluation.pixels:
+        tables.append(_pixel_table(evaluation.pixels))
     if any(row.alarms for row in evaluation.rows):
         tables.append(_alarm_table(evaluation))
     return tables + [_variant_table(evaluation, figures) for figures in evaluation.variants]
@@ -102,6 +105,21 @@ def _region_table(regions: RegionFigures) -> Table:
         ["pixel-level EER", percent(regions.pixel_eer), f"{regions.num_pixel_frames:,} frames with masks"],
     ]
     return Table("Region figures", ["figure", "%", "against"], [Group("", [TableRow(row) for row in rows])])
+
+
+def _pixel_table(pixels: Mapping[str, PixelFigures]) -> Table:
+    first = next(iter(pixels.values()))
+    rows = [
+        TableRow([name, percent(one.pixel_auc), percent(one.average_precision), percent(one.pro)])
+        for name, one in pixels.items()
+    ]
+    notes = [
+        f"Over all pixels of {first.num_images:,} images; {first.num_regions:,} true regions.",
+        "PRO: mean share of a true region that is flagged, as area up to 30 % of the normal pixels, over 30 %.",
+        "A map that never looks at the image has 50 % pixel AUC and 15 % PRO.",
+    ]
+    chance = f"AP % (chance {percent(first.average_precision_chance)})"
+    return Table("Pixel figures of each map", ["map", "pixel AUC %", chance, "PRO %"], [Group("", rows)], notes)
 
 
 def _alarm_table(evaluation: Evaluation) -> Table:

@@ -14,6 +14,7 @@ from mulde.evaluation.compat import CompatFigures
 from mulde.evaluation.conformal import COVERAGE
 from mulde.evaluation.formatting import UNDEFINED, number, percent, with_spread
 from mulde.evaluation.metrics import Figures, mean_and_std
+from mulde.evaluation.pixels import PixelFigures
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionFigures
 from mulde.pipeline.evaluation.events_found import MIN_LENGTH_S, EventsFound
@@ -32,6 +33,8 @@ def print_evaluations(evaluations: Mapping[int, Evaluation]) -> None:
             console.print(_alarm_table(evaluation))
         if evaluation.regions is not None:
             console.print(_region_line(evaluation.regions))
+        if evaluation.pixels:
+            console.print(_pixel_table(evaluation.pixels))
         for variant in evaluation.variants:
             console.print(_variant_table(evaluation.method, variant))
             console.print(f"not comparable: {variant.not_comparable}")
@@ -117,6 +120,16 @@ def _region_line(regions: RegionFigures) -> str:
         f"{regions.regions_from}, {regions.num_region_frames} frames); {pixels} ({regions.num_pixel_frames} frames "
         "with masks)"
     )
+
+
+def _pixel_table(pixels: Mapping[str, PixelFigures]) -> Table:
+    first = next(iter(pixels.values()))
+    precision = f"AP % (chance {percent(first.average_precision_chance)})"
+    table = _new_table("pixels", 1, "map", "pixel AUC %", precision, "PRO %")
+    for name, one in pixels.items():
+        table.add_row(name, percent(one.pixel_auc), percent(one.average_precision), percent(one.pro))
+    table.caption = f"{first.num_images} images, {first.num_regions} true regions; PRO up to 30 % of the normal pixels"
+    return table
 
 
 def _variant_table(method: str, compat: CompatFigures) -> Table:

@@ -13,6 +13,7 @@ from mulde.datasets.base import Dataset, Video
 from mulde.errors import LabelError
 from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.metrics import mean_and_std
+from mulde.evaluation.pixels import PixelFigures
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation, evaluate_tracks
 from mulde.evaluation.regions import RegionPool, gather_evidence
 from mulde.pipeline.extraction.plan import open_with
@@ -28,6 +29,7 @@ def evaluate(
     reporter: Reporter,
     *,
     regions: RegionPool | None = None,
+    pixels: Mapping[str, PixelFigures] | None = None,
     alarm: AlarmRecord | None = None,
     bootstrap: int = NUM_RESAMPLES,
     compat: str | None = None,
@@ -55,6 +57,7 @@ def evaluate(
             levels=alarm.levels if alarm else None,
             events=EventRules(alarm.merge_gap_s, alarm.min_length_s) if alarm else None,
             regions=regions,
+            pixels=pixels,
             bootstrap=bootstrap,
             compat=compat,
             skipped=skipped,
@@ -98,11 +101,11 @@ def region_pool(
         return repeat(np.zeros(regions[name].size_hw, np.bool_), num_frames[name])
 
     scaled = [name for name in truth if settings.video.working_size_px or name in converted]
-    sizes = {name: _original_size(videos[name], settings) for name in scaled}
+    sizes = {name: original_size(videos[name], settings) for name in scaled}
     return RegionPool(gather_evidence({name: regions[name] for name in videos}, num_frames, truth, masks, sizes))
 
 
-def _original_size(video: Video, settings: Settings) -> tuple[int, int]:
+def original_size(video: Video, settings: Settings) -> tuple[int, int]:
     """Height and width of the frames that annotated boxes are given in."""
     with open_with(video, settings.video) as reader:
         return reader.size_hw

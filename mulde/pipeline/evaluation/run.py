@@ -19,9 +19,11 @@ from mulde.pipeline.evaluation.evaluate import evaluate, region_pool
 from mulde.pipeline.evaluation.events_found import EventsFound, write_events_found
 from mulde.pipeline.evaluation.foreign_scores import ForeignScores, read_foreign_scores
 from mulde.pipeline.evaluation.labels import labelled_dataset, read_labels
+from mulde.pipeline.evaluation.pixel_figures import pixel_figures
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.run_claim import claim
 from mulde.pipeline.run_folder import (
+    PIXEL_MAPS,
     RECORD,
     REGIONS,
     SETTINGS,
@@ -137,11 +139,12 @@ def write_evaluation(
     record = read_record(root) if (root / RECORD).is_file() else RunRecord()
     settings_file = root / SETTINGS
     settings = load_settings(settings_file) if settings_file.is_file() else Settings()
-    pool = None
+    pool, pixels = None, {}
     if labels:
         regions = read_regions(root / REGIONS)
+        pixels = pixel_figures(root / PIXEL_MAPS, labels, dataset, settings, reporter)
         pool = region_pool(regions, scored, labels, dataset, settings, record.not_as_learnt)
-    evaluation = evaluate(scored, labels, dataset, reporter, regions=pool, alarm=record.alarm, **options)
+    evaluation = evaluate(scored, labels, dataset, reporter, regions=pool, pixels=pixels, alarm=record.alarm, **options)
     write_json(root / "metrics.json", evaluation.to_dict())
     truth = {name: truth_frames(scored[name].track.frame_index, track.spans()) for name, track in labels.items()}
     write_json(root / TRUTH, truth)  # for the report, which opens no labels

@@ -46,9 +46,10 @@ from mulde.pipeline.model.loading import TrainedModel, load_model
 from mulde.pipeline.model.weights import remember
 from mulde.pipeline.outcome import Failed
 from mulde.pipeline.predictor.predictor import Predictor
-from mulde.pipeline.run_folder import HEAT_MAPS, OVERLAYS, RunFolder
+from mulde.pipeline.run_folder import HEAT_MAPS, OVERLAYS, PIXEL_MAPS, RunFolder
 from mulde.pipeline.scoring.frames import score_path, write_scores
 from mulde.pipeline.scoring.heat_maps import write_heat_maps
+from mulde.pipeline.scoring.pixel_maps import mapping_stream, write_pixel_maps
 from mulde.pipeline.scoring.regions import read_regions_of, write_regions
 from mulde.pipeline.scoring.threshold import AlarmRule
 from mulde.records import LabelTrack, ScoredVideo, ScoreTrack
@@ -60,11 +61,12 @@ PICTURES_IN_FIGURE = 3
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What is also to be done: suppressions to apply, overlay videos and heat maps to write."""
+    """What is also to be done: suppressions to apply, overlay videos, heat maps and maps of pixel models to write."""
 
     suppressions: Path | None = None
     overlay: bool = False
     heat_maps: bool = False
+    pixel_maps: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class Scorer:
         """
         trained = load_model(model, session.device)
         predictor = Predictor.open(trained, str(model), changes, session.device, session.reporter)
+        if options.pixel_maps:
+            mapping_stream(predictor.plan)  # before anything is computed
         remember(predictor.settings, predictor.plan.fingerprint())
         return cls._of(predictor, model, session, options)
 
@@ -201,6 +205,8 @@ class Scorer:
         if self.options.heat_maps:
             how = self.settings.fusion.combine
             write_heat_maps(scored.track, scored.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
+        if self.options.pixel_maps:
+            write_pixel_maps(stored, self.plan, folder.root / PIXEL_MAPS)
         return replace(scored, regions=None)
 
     def _explained(
