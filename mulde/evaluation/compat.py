@@ -9,6 +9,7 @@ import numpy as np
 
 from mulde.errors import UsageError
 from mulde.evaluation.metrics import Figures, LabelledScores, frame_figures, mean_figures
+from mulde.evaluation.robust import KEEP, WINDOW, robust_average, stretched
 from mulde.evaluation.smoothing import smooth
 from mulde.records import Bool, Float64
 
@@ -38,12 +39,22 @@ class Step:
 
 
 @dataclass(frozen=True)
+class JoinedStep:
+    """One thing done to the scores (T,) of all videos, one after the other."""
+
+    text: str
+    apply: Callable[[Float64], Float64]
+
+
+@dataclass(frozen=True)
 class ProtocolVariant:
-    """Steps in order, the figures that are then reported, and why these are not comparable."""
+    """Steps in order, the figures that are then reported, and why these are not comparable; `joined`: what is done
+    after them to all videos as if they were one."""
 
     steps: tuple[Step, ...]
     reported: tuple[str, ...]
     not_comparable: str
+    joined: JoinedStep | None = None
 
 
 def drop_first_frames(num_frames: int) -> Step:
@@ -69,9 +80,7 @@ def per_video_minmax() -> Step:
     """Scores of each video stretched to 0..1; all 0 where they are all the same."""
 
     def apply(video: LabelledScores, _: float) -> LabelledScores:
-        span = np.ptp(video.scores) if video.scores.size else 0.0
-        stretched = (video.scores - video.scores.min()) / span if span > 0 else np.zeros(video.scores.size)
-        return LabelledScores(video.video, stretched, video.anomalous)
+        return LabelledScores(video.video, stretched(video.scores), video.anomalous)
 
     return Step("per-video min-max", apply)
 
@@ -133,6 +142,14 @@ VARIANTS: Mapping[str, ProtocolVariant] = {
         ("micro_auc",),
         f"{_DROPPED}; the median looks 8 frames ahead and takes 0 for the score beyond the ends of a video",
     ),
+    # Public code of Liu et al., DMAD (CVPR 2023), on UCSD Ped2, of one score in place of three.
+    "dmad": ProtocolVariant(
+        (drop_first_frames(4), per_video_minmax()),
+        ("micro_auc",),
+        f"{_STRETCHED}; {_DROPPED}; the average looks 5 frames ahead and runs across the ends of videos; their "
+        "training also keeps the epoch with the best test AUC (not done here)",
+        JoinedStep(f"mean of the {KEEP} of {WINDOW} frames nearest their mean, over all videos as one", robust_average),
+    ),
     "reiss": _reiss(3),
     "reiss-shanghaitech": _reiss(7),
 }
@@ -190,13 +207,21 @@ def _figures(
         videos = [LabelledScores(video, raw[video], truth[video]) for video in truth]
         for step in variant.steps:
             videos = [step.apply(video, sigma_frames[video.video]) for video in videos]
+        if variant.joined is not None:
+            videos = _joined(videos, variant.joined)
         return frame_figures(videos)
 
     return CompatFigures(
         name=name,
-        steps=tuple(step.text for step in variant.steps),
+        steps=(*(step.text for step in variant.steps), *([variant.joined.text] if variant.joined else [])),
         reported=variant.reported,
         not_comparable=variant.not_comparable,
         result=figures(scores),
         nulls={null: mean_figures([figures(draw) for draw in draws]) for null, draws in nulls.items()},
     )
+
+
+def _joined(videos: Sequence[LabelledScores], step: JoinedStep) -> list[LabelledScores]:
+    scores = step.apply(np.concatenate([video.scores for video in videos]))
+    parts = np.split(scores, np.cumsum([len(video.scores) for video in videos])[:-1])
+    return [LabelledScores(v.video, part, v.anomalous) for v, part in zip(videos, parts, strict=True)]

@@ -29,14 +29,14 @@ _TIMES_AS_WRONG = "times_as_wrong"
 class PredictionSettings(Section):
     model: Text = Field(
         "pdm", min_length=1, description=f"pixel model, one of {', '.join(MODELS)}; pdm predicts a frame from the four "
-        "before it, ppdm makes the maps of a frozen network again (for images); `mulde train` trains them; copy takes "
-        "the frame before, the null of a prediction"
+        "before it, ppdm makes the maps of a frozen network again (for images); `mulde train` trains them; patches "
+        "(images) and copy (video) are what to compare them with"
     )  # fmt: skip
     teacher_weights: PathText = Field(
         "DEFAULT",
         min_length=1,
-        description="for ppdm: weights tag of torchvision, or path of a state dict, of the network that is frozen; "
-        "what is trained holds them",
+        description="for ppdm and patches: weights tag of torchvision, or path of a state dict, of the network that is "
+        "frozen, or RANDOM, for a null; what is trained holds them",
     )
     preset: Text = Field("small", min_length=1, description="sizes of its networks: small (for CPUs), or paper")
     options: Mapping[str, Any] = Field({}, description="options of the pixel model that differ from the preset")
@@ -213,9 +213,9 @@ def _shared_maps(settings: PredictionSettings, shared: Shared) -> Maps:
 
 _GROUPS = {
     "error": "colours", "gradient": "edges", "coarse": "bending", "fine": "bending",
-    "distillation": "appearance", "bending": "bending",
+    "distillation": "appearance", "bending": "bending", "distance": "appearance",
 }  # fmt: skip
-_TELLS_BEST = ("gradient", "distillation")
+_TELLS_BEST = ("gradient", "distillation", "distance")
 
 
 def _groups(dim: int, settings: PredictionSettings) -> tuple[str, ...]:
@@ -245,7 +245,7 @@ def _describe(comparison: Comparison, settings: PredictionSettings) -> Wording:
 _REQUIREMENTS = (
     Requirement("preset", 'weights=""', lambda s: not s.weights),  # trained networks have their sizes
     Requirement("options", 'weights=""', lambda s: not s.weights),
-    Requirement("teacher_weights", 'model="ppdm"', lambda s: s.model == "ppdm"),
+    Requirement("teacher_weights", 'model="ppdm"', lambda s: s.model in ("ppdm", "patches")),
     Requirement("weights", 'model="pdm"', lambda s: s.model != "copy"),
 )
 

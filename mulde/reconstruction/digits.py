@@ -21,6 +21,7 @@ from mulde.reconstruction.losses import gradient_difference, mean_length, roughn
 from mulde.reconstruction.memory import Memory, Recall
 from mulde.reconstruction.positions import normalised
 from mulde.reconstruction.pyramid import Deformation, DeformationPyramid
+from mulde.reconstruction.seeding import seeded
 from mulde.reconstruction.warping import lengths, warp
 
 SIDE = 32
@@ -165,8 +166,7 @@ def train_digits(
     of its batch. The last weights are kept. With the same seed and number of threads, a CPU gives the same bits. Raises
     FitError when a loss is not finite.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = DigitNet(variant, options).to(device).train()
     births = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(net.parameters(), options.lr)

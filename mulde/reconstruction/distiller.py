@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mulde import __version__
 from mulde.checkpoint import Checkpoint
@@ -19,16 +17,16 @@ from mulde.checkpoint import fingerprint as digest
 from mulde.errors import UsageError
 from mulde.reconstruction.distillation import Bending, TrainableDistillation, distance_map
 from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
+from mulde.reconstruction.seeding import seeded
+from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
 from mulde.reconstruction.state import check_arrays
-from mulde.reconstruction.teacher import Teacher
+from mulde.reconstruction.teacher import Teacher, untaught
 from mulde.reconstruction.trainer import Schedule, train
 from mulde.reconstruction.warping import lengths, warp
 from mulde.records import Float32, UInt8
 from mulde.section import Section, Text
 
 _AT_ONCE = 8
-_BUILDING = Lock()  # torch draws first weights from a state that all threads share
-_SIGMA = 4 / 256  # of the Gaussian over maps, in sides
 
 
 class DistillationOptions(Section):
@@ -113,8 +111,7 @@ class DistillationModel(PixelModel):
 
     def _build(self, network: nn.Module, seed: int) -> TrainableDistillation:
         how = self.options
-        with _BUILDING, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return TrainableDistillation(
                 Teacher(network, how.teacher),
                 num_codes=how.num_codes if how.variant == "image" else 0,
@@ -134,7 +131,7 @@ class DistillationModel(PixelModel):
             made = net(net.images(torch.from_numpy(clips[some])))
             away = made.bending.undo(distance_map(made.taught, made.made, self.side)[:, None])
             both = torch.cat([away, bent_px(made.bending)], dim=1)
-            maps[some] = smoothed(both, _SIGMA * self.side).cpu().numpy()
+            maps[some] = smoothed(both, MAP_SIGMA * self.side).cpu().numpy()
         return maps
 
     def arrays(self) -> Arrays:
@@ -155,33 +152,9 @@ class DistillationModel(PixelModel):
         return self.net
 
 
-def untaught(name: str) -> nn.Module:
-    """A network of torchvision by its name, with random weights. Raises UsageError for an unknown one."""
-    from torchvision import models
-
-    if name not in models.list_models(module=models):
-        raise UsageError(f"teacher {name!r}", expected="a network of torchvision for pictures", hint="wide_resnet50_2")
-    network: nn.Module = models.get_model(name, weights=None)
-    return network
-
-
 def bent_px(bending: Bending) -> Tensor:
     """How far each pixel of the image was moved, in pixels, (N, 1, H, W): the length of the inverse coarse offset, plus
     that of the inverse fine one where the coarse one has it."""
     coarse, fine = bending.inverse
     total = lengths(coarse)[:, None] + warp(lengths(fine)[:, None], coarse)
     return total * coarse.shape[-1] / 2
-
-
-def smoothed(maps: Tensor, sigma_px: float) -> Tensor:
-    """Maps (N, M, H, W) under a Gaussian that is cut at four sigmas; beyond the border the edge goes on."""
-    radius = max(int(4 * sigma_px + 0.5), 1)
-    places = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
-    kernel = torch.exp(-(places**2) / (2 * sigma_px**2))
-    kernel = kernel / kernel.sum()
-    flat = maps.flatten(0, 1)[:, None]
-    flat = functional.conv2d(functional.pad(flat, (radius, radius, 0, 0), mode="replicate"), kernel[None, None, None])
-    flat = functional.conv2d(
-        functional.pad(flat, (0, 0, radius, radius), mode="replicate"), kernel[None, None, :, None]
-    )
-    return flat[:, 0].view_as(maps)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -22,6 +21,7 @@ from mulde.reconstruction.losses import gradient_difference
 from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
 from mulde.reconstruction.positions import Places
 from mulde.reconstruction.prediction import NUM_PAST, Prediction, PredictionNet
+from mulde.reconstruction.seeding import seeded
 from mulde.reconstruction.state import check_arrays
 from mulde.reconstruction.trainer import Schedule, train
 from mulde.reconstruction.warping import lengths
@@ -29,7 +29,6 @@ from mulde.records import Float32, UInt8
 from mulde.section import Section
 
 _AT_ONCE = 4
-_BUILDING = Lock()  # torch draws first weights from a state that all threads share
 _BACKGROUND_FRAMES = 200
 _GRID = 32
 
@@ -116,8 +115,7 @@ class PredictionModel(PixelModel):
         return self
 
     def _build(self, background: Tensor, seed: int) -> _Net:
-        with _BUILDING, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return _Net(self.options, background).to(self.device)
 
     @torch.no_grad()

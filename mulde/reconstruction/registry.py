@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MODELS = {
     "pdm": "predictor:PredictionModel",
     "ppdm": "distiller:DistillationModel",
+    "patches": "patches:PatchModel",
     "copy": "copying:CopyModel",
 }  # kind: file and class
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -44,6 +45,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "max_steps": 800,
         },
     },
+    "patches": {"paper": {}, "small": {"side": 128, "teacher": "mobilenet_v2"}},
     "copy": {"paper": {}, "small": {}},
 }
 

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from mulde.errors import UsageError
+from mulde.reconstruction.seeding import seeded
 
 STRIDES = (4, 8, 16)
+RANDOM = "RANDOM"
+"""In place of weights: a teacher that knows nothing, which is a null."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which its networks were trained with
 _PROBE = 64
 
@@ -40,6 +43,22 @@ def normalise(frames: Tensor) -> Tensor:
     """Frames (N, 3, H, W) from -1 to 1 as ImageNet's networks take them."""
     mean, std = (torch.tensor(values, device=frames.device)[:, None, None] for values in (_MEAN, _STD))
     return ((frames + 1) / 2 - mean) / std
+
+
+def untaught(name: str) -> nn.Module:
+    """A network of torchvision by its name, with random weights. Raises UsageError for an unknown one."""
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise UsageError(f"teacher {name!r}", expected="a network of torchvision for pictures", hint="wide_resnet50_2")
+    network: nn.Module = models.get_model(name, weights=None)
+    return network
+
+
+def random_network(name: str, seed: int) -> nn.Module:
+    """Likewise, the same for the same seed."""
+    with seeded(seed):
+        return untaught(name)
 
 
 def _stages(network: nn.Module) -> list[nn.Module]:

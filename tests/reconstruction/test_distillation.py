@@ -10,10 +10,11 @@ from torch import nn
 
 from mulde.errors import UsageError
 from mulde.reconstruction.distillation import Bending, DistillationNet, distance, distance_map
-from mulde.reconstruction.distiller import bent_px, smoothed, untaught
+from mulde.reconstruction.distiller import bent_px
 from mulde.reconstruction.losses import mean_length, roughness
 from mulde.reconstruction.pyramid import Deformation
-from mulde.reconstruction.teacher import Teacher, normalise
+from mulde.reconstruction.smoothing import smoothed
+from mulde.reconstruction.teacher import Teacher, normalise, untaught
 
 
 def random(*shape, seed=0):

@@ -35,6 +35,7 @@ from mulde.reconstruction.frames import to_square
 from mulde.reconstruction.model_file import Ranges, SeenModel, made_from, save_models
 from mulde.reconstruction.pixel_model import PixelProgress
 from mulde.reconstruction.registry import build_pixel_model
+from mulde.reconstruction.teacher import RANDOM, random_network
 from mulde.records import Int64, UInt8
 
 NETWORKS = "prediction.safetensors"
@@ -106,6 +107,8 @@ def _train(
     def teacher(name: str) -> nn.Module:
         from mulde.extractors.pretrained import load_whole
 
+        if own.teacher_weights == RANDOM:
+            return random_network(name, seed)
         return load_whole(name, own.teacher_weights)
 
     models = [

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mulde.reconstruction.distiller import untaught
 from mulde.reconstruction.model_file import load_models
+from mulde.reconstruction.teacher import untaught
 from tests.test_cli import run_main
 
 OPTIONS = (

@@ -1,0 +1,136 @@
+"""Nearest patches of normal images in a teacher's maps: what a distillation of the same teacher has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mulde.errors import BundleError, FitError, UsageError
+from mulde.reconstruction.frames import as_tensor
+from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
+from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
+from mulde.reconstruction.state import check_arrays
+from mulde.reconstruction.teacher import Teacher, normalise, untaught
+from mulde.records import Float32, UInt8
+from mulde.section import Section, Text
+
+_AT_ONCE = 8
+_BANK = "bank"
+
+
+class PatchOptions(Section):
+    """Sizes of the images and of the bank."""
+
+    side: int = Field(256, ge=64, le=1024, multiple_of=32, description="height and width of an image, pixels")
+    teacher: Text = Field("wide_resnet50_2", description="network of torchvision that is frozen")
+    bank: int = Field(10_000, ge=1, le=1_000_000, description="patches of normal images that are kept, drawn at random")
+
+
+class PatchModel(PixelModel):
+    """How far each patch of an image is from the nearest patch of any normal image.
+
+    A patch is what the teacher's maps at an eighth and a sixteenth of the side say around a cell of the former, each
+    averaged over 3 x 3 cells (PatchCore, Roth et al., CVPR 2022, section 3.1; the bank is drawn at random, not chosen).
+    Its map is the Euclidean distance, under a Gaussian of 4/256 of the side. Nothing is trained.
+    """
+
+    kind = "patches"
+    MAPS = ("distance",)
+    NUM_PAST = 0
+    NEEDS_TEACHER = True
+    OPTIONS = PatchOptions
+
+    def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu", teacher: nn.Module | None = None) -> None:
+        self.options, self.seed, self.device = options, seed, device
+        self.teacher = None if teacher is None else Teacher(teacher, options.teacher).to(device)
+        self.bank: Tensor | None = None
+
+    @property
+    def side(self) -> int:
+        return int(self.options.side)
+
+    def fit(
+        self,
+        clips: Clips,
+        heldout: Clips | None = None,
+        *,
+        progress: Callable[[PixelProgress], None] | None = None,
+        checkpoint: Path | None = None,
+        fingerprint: str = "",
+    ) -> Self:
+        if self.teacher is None:
+            raise UsageError(
+                f"pixel model {self.kind}", expected=f"its teacher {self.options.teacher} with weights", got="none"
+            )
+        if not len(clips):
+            raise FitError("training clips", expected="at least one", got="none")
+        rng, kept = np.random.default_rng(self.seed), []
+        share = -(-self.options.bank // len(clips))  # of each image, so that no image is left out
+        for number in range(len(clips)):
+            patches = self._patches(clips[number][None])[0]
+            chosen = rng.permutation(len(patches))[:share]
+            kept.append(patches[torch.from_numpy(chosen)])
+            if progress is not None:
+                progress(PixelProgress(number + 1, len(clips), 0.0, None))
+        bank = torch.cat(kept)
+        self.bank = bank[torch.from_numpy(rng.permutation(len(bank))[: self.options.bank])]
+        return self
+
+    @torch.no_grad()
+    def _patches(self, clips: UInt8) -> Tensor:
+        """Patches (N, cells, D) of clips (N, 1, S, S, 3)."""
+        _, eighth, sixteenth = self._known()(normalise(as_tensor(clips[:, 0], self.device)))
+        maps = [functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False) for x in (eighth, sixteenth)]
+        size = eighth.shape[2:]
+        maps[1] = functional.interpolate(maps[1], size=size, mode="bilinear", align_corners=False)
+        return torch.cat(maps, dim=1).flatten(2).movedim(1, 2)
+
+    def _known(self) -> Teacher:
+        if self.teacher is None:
+            raise UsageError("PatchModel", expected="a fitted model", got="one before fit", hint="fit(clips) first")
+        return self.teacher
+
+    @torch.no_grad()
+    def _maps(self, clips: UInt8) -> Float32:
+        if self.bank is None:
+            raise UsageError("PatchModel", expected="a fitted model", got="one before fit", hint="fit(clips) first")
+        maps = np.zeros((len(clips), 1, self.side, self.side), np.float32)
+        for start in range(0, len(clips), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            patches = self._patches(clips[some])
+            away = torch.cdist(patches.flatten(0, 1), self.bank).min(dim=1).values
+            cells = self.side // 8
+            grid = away.view(len(patches), 1, cells, cells)
+            whole = functional.interpolate(grid, size=(self.side, self.side), mode="bilinear", align_corners=False)
+            maps[some] = smoothed(whole, MAP_SIGMA * self.side).cpu().numpy()
+        return maps
+
+    def arrays(self) -> Arrays:
+        if self.bank is None:
+            raise UsageError("PatchModel", expected="a fitted model", got="one before fit", hint="fit(clips) first")
+        state = {f"teacher.{name}": value.cpu().numpy() for name, value in self._known().state_dict().items()}
+        return state | {_BANK: self.bank.cpu().numpy()}
+
+    def restore(self, arrays: Arrays) -> Self:
+        teacher = Teacher(untaught(self.options.teacher), self.options.teacher)
+        wanted = {f"teacher.{name}": value for name, value in teacher.state_dict().items()}
+        bank = arrays.get(_BANK)
+        dim = teacher.channels[1] + teacher.channels[2]
+        if bank is None or bank.ndim != 2 or bank.shape[1] != dim or not 0 < len(bank) <= self.options.bank:
+            raise BundleError(
+                f"stored model {self.kind}, {_BANK}",
+                expected=f"float32 (1 to {self.options.bank}, {dim})",
+                got="another",
+            )
+        check_arrays(self.kind, arrays, wanted | {_BANK: torch.empty(bank.shape)})
+        state = {name.removeprefix("teacher."): torch.from_numpy(arrays[name].copy()) for name in wanted}
+        teacher.load_state_dict(state)
+        self.teacher, self.bank = teacher.to(self.device), torch.from_numpy(bank.copy()).to(self.device)
+        return self
