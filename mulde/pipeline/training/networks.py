@@ -7,6 +7,8 @@ video by both.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from torch import nn
 from mulde.config import Settings
 from mulde.devices import choose_threads, pool_of_fits
 from mulde.digests import fingerprint
-from mulde.errors import FitError
+from mulde.errors import FitError, cannot
 from mulde.extractors.base import weights_source
 from mulde.extractors.prediction import PredictionSettings
 from mulde.pipeline.extraction.plan import ExtractionPlan
@@ -216,10 +218,11 @@ def _frames(
         left = sum(len(index) for _, index in wanted.values())
         reporter.say(f"networks of the stream: trained on {left:,} of {total:,} frames, in blocks of {_BLOCK}")
         total = left
-    (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     path = folder / CHECKPOINTS / "frames.raw"
+    shape = (total, side, side, 3)
     try:
-        pixels = np.memmap(path, np.uint8, "w+", shape=(total, side, side, 3))
+        _reserve(path, math.prod(shape))
+        pixels = np.memmap(path, np.uint8, "r+", shape=shape)
         rows, at = {}, 0
         with reporter.bar("read frames", total, "frames") as advance:
             for name, (stored, index) in wanted.items():
@@ -229,6 +232,20 @@ def _frames(
         yield _Kept(pixels, rows)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """A file of `size` bytes that the disk has room for: a page of a mapped file that cannot be written ends the
+    process. Raises FileError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, max(size, 1))
+            else:
+                file.truncate(size)
+    except OSError as error:
+        raise cannot("written", path, error) from None
 
 
 def _blocks(index: Int64, every: float) -> Int64:

@@ -158,3 +158,16 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_read(mulde, tmp_
     code, _, err = mulde("train", "nowhere", *streams("prediction"), "--set", "features.prediction.options={width=0}")
     assert code == 2
     assert "option width of pixel model pdm" in err
+
+
+def test_a_disk_without_room_for_the_frames_is_a_sentence(mulde, tmp_path, monkeypatch):
+    footage(tmp_path / "normal", 2)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    code, _, err = mulde("train", "normal", "--out", "model", "--store", "store", *streams("prediction"), *QUICK)
+    assert code == 1
+    assert "frames.raw cannot be written: No space left on device. Try: free some space" in err
+    assert not (tmp_path / "model/checkpoints/frames.raw").exists()
