@@ -56,7 +56,9 @@ class PredictionOptions(Section):
     lr: float = Field(2e-4, gt=0, le=1, description="learning rate at the first step; it falls along a cosine")
     eval_every: int = Field(250, ge=1, description="steps between measurements of the loss on held-out clips")
     heldout_clips: int = Field(48, ge=1, le=10_000, description="held-out clips that are measured")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="number format of the training")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "float32", description="number format of the training; auto: bfloat16 where the processor computes with it"
+    )
 
 
 class PredictionModel(PixelModel):
@@ -108,15 +110,21 @@ class PredictionModel(PixelModel):
         )
         saved = None
         if checkpoint is not None:
-            facts = [fingerprint, how.model_dump(), self.seed, len(clips), self.device, __version__, torch.__version__]
+            versions = [self.device, self._low_precision, __version__, torch.__version__]
+            facts = [fingerprint, how.model_dump(), self.seed, len(clips), *versions]
             saved = Checkpoint(checkpoint, digest(facts))
         train(net, clips, heldout, schedule, seed=self.seed, progress=progress, checkpoint=saved)
         self.net = net
         return self
 
+    @property
+    def _low_precision(self) -> bool:
+        wanted = self.options.precision
+        return wanted == "bfloat16" or (wanted == "auto" and computes_bfloat16(self.device))
+
     def _build(self, background: Tensor, seed: int) -> _Net:
         with seeded(seed):
-            return _Net(self.options, background).to(self.device)
+            return _Net(self.options, background, low_precision=self._low_precision).to(self.device)
 
     @torch.no_grad()
     def _maps(self, clips: UInt8) -> Float32:
@@ -149,6 +157,15 @@ class PredictionModel(PixelModel):
         return self.net
 
 
+def computes_bfloat16(device: str) -> bool:
+    """Whether the processor multiplies bfloat16 itself; others take longer with it than with float32."""
+    if torch.device(device).type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    can = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+
+
 def _median(clips: Clips) -> Tensor:
     """The background (3, side, side) from -1 to 1: the median of frames spread over the clips, pixel by pixel."""
     numbers = np.unique(np.linspace(0, len(clips) - 1, min(_BACKGROUND_FRAMES, len(clips))).round().astype(int))
@@ -159,7 +176,7 @@ def _median(clips: Clips) -> Tensor:
 class _Net(PredictionNet):
     """The network as the training loop takes it."""
 
-    def __init__(self, options: PredictionOptions, background: Tensor) -> None:
+    def __init__(self, options: PredictionOptions, background: Tensor, *, low_precision: bool) -> None:
         super().__init__(
             background,
             width=options.width,
@@ -169,7 +186,7 @@ class _Net(PredictionNet):
             max_px=(options.coarse_px, options.fine_px),
         )
         self.crop_px = options.crop_px or options.side
-        self.low_precision = options.precision == "bfloat16"
+        self.low_precision = low_precision
         self._last: Prediction | None = None
 
     def predict(self, frames: Tensor, places: Places | None = None) -> Prediction:

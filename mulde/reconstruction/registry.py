@@ -30,7 +30,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "pyramid_width": 16,
             "crop_px": 128,
             "max_steps": 4000,
-            "precision": "bfloat16",
+            "precision": "auto",
         },
     },
     "ppdm": {

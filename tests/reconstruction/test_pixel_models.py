@@ -13,6 +13,7 @@ from mulde.devices import one_core_per_call
 from mulde.errors import BundleError, FitError, RecordError, UsageError
 from mulde.reconstruction.pixel_model import PixelModel
 from mulde.reconstruction.prediction import PredictionNet
+from mulde.reconstruction.predictor import computes_bfloat16
 from mulde.reconstruction.registry import MODELS, PRESETS, build_pixel_model, model_class
 from mulde.reconstruction.teacher import untaught
 from tests.reconstruction.clips import Walks
@@ -247,3 +248,21 @@ def test_a_distillation_needs_its_teacher():
         model.fit(walks("ppdm", range(1)))
     with pytest.raises(UsageError, match=r"teacher 'os\.path'"):
         build_pixel_model("ppdm", "paper", SMALL["ppdm"] | {"teacher": "os.path"}).restore({})
+
+
+def test_low_precision_is_taken_where_the_processor_has_it(monkeypatch):
+    dtypes = []
+    loss = PredictionNet.loss
+    monkeypatch.setattr(
+        PredictionNet, "loss", lambda net, made, frame: dtypes.append(made.reference.dtype) or loss(net, made, frame)
+    )
+    for precision, can, expected in (
+        ("float32", True, torch.float32), ("bfloat16", False, torch.bfloat16), ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+    ):  # fmt: skip
+        monkeypatch.setattr("mulde.reconstruction.predictor.computes_bfloat16", lambda device, can=can: can)
+        dtypes.clear()
+        built("pdm", precision=precision, max_steps=1).fit(walks("pdm", range(1)))
+        assert dtypes == [expected]
+    monkeypatch.undo()
+    assert isinstance(computes_bfloat16("cpu"), bool)
