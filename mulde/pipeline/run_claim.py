@@ -46,7 +46,7 @@ _OF_ALL_VIDEOS = (METRICS, TRUTH, REPORT, "evaluation", "events_found.csv", "eve
 _OF_EACH_VIDEO = {
     "scores": (".csv", ".parquet"), "regions": (".parquet",), "figures": (".png",), OVERLAYS: (".mp4",),
     HEAT_MAPS: (".npy", ".json"),
-    PIXEL_MAPS: (".npy", ".json"),
+    PIXEL_MAPS: (".npy", ".json", ".png"),
 }  # fmt: skip
 _OF_EACH_EVENT = {THUMBNAILS: (".jpg",), CLIPS: (".mp4", ".png")}
 

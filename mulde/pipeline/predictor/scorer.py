@@ -49,7 +49,7 @@ from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.run_folder import HEAT_MAPS, OVERLAYS, PIXEL_MAPS, RunFolder
 from mulde.pipeline.scoring.frames import score_path, write_scores
 from mulde.pipeline.scoring.heat_maps import write_heat_maps
-from mulde.pipeline.scoring.pixel_maps import mapping_stream, write_pixel_maps
+from mulde.pipeline.scoring.pixel_maps import draw_heat, highest_normal, mapping_stream, write_pixel_maps
 from mulde.pipeline.scoring.regions import read_regions_of, write_regions
 from mulde.pipeline.scoring.threshold import AlarmRule
 from mulde.records import LabelTrack, ScoredVideo, ScoreTrack
@@ -206,7 +206,10 @@ class Scorer:
             how = self.settings.fusion.combine
             write_heat_maps(scored.track, scored.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
         if self.options.pixel_maps:
-            write_pixel_maps(stored, self.plan, folder.root / PIXEL_MAPS)
+            maps = write_pixel_maps(stored, self.plan, folder.root / PIXEL_MAPS)
+            if stored.num_frames == 1:
+                normal = highest_normal(self.predictor.normal_index, mapping_stream(self.plan))
+                draw_heat(stored, self.plan, maps, normal)
         return replace(scored, regions=None)
 
     def _explained(

@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.prediction import PredictionRows
 from mulde.files import atomic_write, write_json
+from mulde.images import write_png
 from mulde.names import output_path
-from mulde.pipeline.extraction.plan import ExtractionPlan
+from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.extraction.windows import windows
+from mulde.pipeline.model.normal_index import NormalIndex
+from mulde.records import Float32
+from mulde.report.colours import shades
 from mulde.typed import Count, FileModel, read_typed
 
+_OPAQUE = 0.75
 _HIGHEST = float(np.finfo(np.float16).max)
 
 
@@ -62,6 +67,37 @@ def write_pixel_maps(stored: StoredVideo, plan: ExtractionPlan, folder: Path) ->
     facts: dict[str, Any] = {"maps": list(stream.map_names), "num_frames": num_frames, "side": stream.side}
     write_json(path.with_suffix(".json"), facts)
     return path
+
+
+def draw_heat(stored: StoredVideo, plan: ExtractionPlan, maps: Path, highest_normal: float | None) -> Path:
+    """`<video>.png` beside the maps of a single image: the image, and over it the colours of the first map.
+
+    highest_normal: what the map reached on normal images, which gets the colour in the middle; None: nobody knows, so
+    the map's own highest value gets the brightest.
+    """
+    heat = np.load(maps, mmap_mode="r")[0, 0].astype(np.float32)
+    ((_, image),) = wanted_frames(stored.video, plan, [int(stored.frame_index[0])])
+    height, width = image.shape[:2]
+    brightest = 2 * highest_normal if highest_normal else max(float(heat.max()), 1e-6)
+    strength = np.clip(_stretched(heat, height, width) / brightest, 0, 1).astype(np.float64)
+    over = image * (1 - _OPAQUE * strength[..., None]) + shades(strength) * (_OPAQUE * strength[..., None])
+    path = maps.with_suffix(".png")
+    write_png(path, np.concatenate([image, np.rint(over).astype(np.uint8)], axis=1))
+    return path
+
+
+def _stretched(heat: Float32, height: int, width: int) -> Float32:
+    import cv2
+
+    return np.asarray(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def highest_normal(index: NormalIndex | None, stream: PredictionRows) -> float | None:
+    """The highest value of the first map in any box of the reference samples, or inside one of their boxes."""
+    if index is None or stream.name not in index.rows:
+        return None
+    rows = index.rows[stream.name][1]
+    return float(np.exp(rows[:, int(stream.object_centric)].max())) if len(rows) else None
 
 
 def read_pixel_maps(folder: Path, video: str) -> tuple[list[str], Iterator[NDArray[np.float16]]]:

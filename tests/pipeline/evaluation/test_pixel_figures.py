@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,6 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mulde.reconstruction.model_file import load_models
 from mulde.reconstruction.teacher import untaught
+from mulde.report.colours import shades
 from tests.test_cli import run_main
 
 OPTIONS = (
@@ -55,7 +57,7 @@ def place(tmp_path_factory) -> Path:
         "train", f"mvtec-ad:{root}/cap", "--out", root / "model", *common,
         "--set", 'features.extractors=["prediction"]', "--set", "features.prediction.model=ppdm",
         "--set", f"features.prediction.teacher_weights={root / 'teacher.safetensors'}", "--set", OPTIONS,
-        "--set", "density.method=mixture", "--set", "fusion.smoothing_s=0", "--set", "reasons.normal_moments=0",
+        "--set", "density.method=mixture", "--set", "fusion.smoothing_s=0",
     )  # fmt: skip
     model = root / "model/model.safetensors"
     run_main("score", f"mvtec-ad:{root}/cap", "--model", model, "--out", root / "run", "--pixel-maps", *common)
@@ -73,6 +75,19 @@ def test_every_image_has_its_maps(place):
         assert (maps.shape, maps.dtype) == ((1, 2, 64, 64), np.float16)
         facts = json.loads((place / "run/pixel_maps" / path.parent.name / f"{path.stem}.json").read_text())
         assert facts == {"maps": ["distillation", "bending"], "num_frames": 1, "side": 64}
+
+
+def test_an_image_has_a_picture_of_its_first_map(place):
+    """Beside the image, which shows through where nothing is unusual, the map in the colours of its strength."""
+    picture = cv2.imread(str(place / "run/pixel_maps/порча/000.png"))[..., ::-1].astype(np.float64)
+    image, over = picture[:, :SIDE], picture[:, SIDE:]
+    source = np.frombuffer((place / "cap/test/порча/000.png").read_bytes(), np.uint8)
+    np.testing.assert_array_equal(image, cv2.imdecode(source, cv2.IMREAD_COLOR)[..., ::-1])
+    heat = cv2.resize(maps_of(place, "порча/000")[0, 0].astype(np.float32), (SIDE, SIDE))
+    rows = pd.read_parquet(place / "model/normal_moments.parquet")["values_prediction"].dropna()
+    strength = np.clip(heat / (2 * np.exp(max(row[0] for row in rows))), 0, 1)[..., None]
+    expected = image * (1 - 0.75 * strength) + shades(strength[..., 0].astype(float)) * 0.75 * strength
+    np.testing.assert_allclose(over, expected, atol=1)
 
 
 def test_maps_are_the_mean_over_both_networks(place):
