@@ -23,6 +23,9 @@ DATASETS: dict[str, str] = {
     "ucf-crime": "mulde.datasets.benchmarks.ucf_crime:UCF_CRIME",
     "street-scene": "mulde.datasets.benchmarks.street_scene:STREET_SCENE",
     "nwpu-campus": "mulde.datasets.benchmarks.nwpu_campus:NWPU_CAMPUS",
+    "kolektor-sdd-1": "mulde.datasets.benchmarks.kolektor_sdd:FOLD_1",
+    "kolektor-sdd-2": "mulde.datasets.benchmarks.kolektor_sdd:FOLD_2",
+    "kolektor-sdd-3": "mulde.datasets.benchmarks.kolektor_sdd:FOLD_3",
     "mvtec-ad": "mulde.datasets.benchmarks.mvtec_ad:MVTEC_AD",
 }
 """Name of each data set and where its `DatasetSpec` stands, imported when it is asked for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -337,6 +338,27 @@ def mvtec_common(root: Path) -> Copy:
     return Copy("mvtec-ad", root, ("000", "001"), truth, False, paths, num_train_frames=1)
 
 
+def kolektor(root: Path, fold: int = 1) -> Copy:
+    """Four commutators of two images, of which Part1 of the first and of the third are cracked."""
+    truth: dict[str, list[int] | None] = {}
+    train = []
+    for number in range(1, 5):
+        folder = root / f"kos{number:02d}"
+        write_images(folder, 2, ".jpg", first=0)
+        for part in range(2):
+            (folder / f"{part:03d}.jpg").rename(folder / f"Part{part}.jpg")
+            cracked = part == 1 and number in (1, 3)
+            mask = mask_stack([1])[0] * 255 * cracked
+            assert cv2.imwrite(str(folder / f"Part{part}_label.bmp"), mask)
+            name = f"kos{number:02d}/Part{part}"
+            if (number - 1) % 3 == fold - 1:
+                truth[name] = [int(cracked)]
+            elif not cracked:
+                train.append(name)
+    files = (f"kos{fold:02d}/Part0_label.bmp",)
+    return Copy(f"kolektor-sdd-{fold}", root, tuple(train), truth, False, files, num_train_frames=1)
+
+
 def avenue_tracks(root: Path) -> Copy:
     """Two of the clips, with as many frames as these have."""
     for name in ("train/12.txt", "test/08.txt", "test/21.txt"):
@@ -366,6 +388,9 @@ BENCHMARK_COPIES = {
     "street-scene-common": street_scene_common,
     "nwpu-campus": nwpu_campus,
     "nwpu-campus-common": nwpu_campus_common,
+    "kolektor-1": kolektor,
+    "kolektor-2": partial(kolektor, fold=2),
+    "kolektor-3": partial(kolektor, fold=3),
     "mvtec-one": mvtec_one,
     "mvtec-all": mvtec_all,
     "mvtec-common": mvtec_common,

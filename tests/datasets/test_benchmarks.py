@@ -468,6 +468,39 @@ def test_two_images_of_one_name(make):
     assert "train: expected each name once, got good/000" in opening_refusal(copy)
 
 
+# --- KolektorSDD ------------------------------------------------------------------------------------------------
+
+
+def test_images_of_kolektor_have_masks_and_cracked_ones_do_not_train(make):
+    copy = make("kolektor-1")
+    dataset, video = video_of(copy, "kos01/Part1")
+    (mask,) = dataset.masks(video)
+    assert np.array_equal(mask, mask_stack([1])[0] != 0)
+    assert dataset.masks(video_of(copy, "kos01/Part0")[1]) is None
+    assert dataset.notes == ("images with a defect left out of the training, which is on good ones: 1",)
+    assert "kos01/Part0: decoded frames: expected 1, it is an image, got 2" in refusal(copy, "kos01/Part0", 2)
+    (copy.root / "kos02" / "Part0_label.bmp").unlink()
+    with pytest.raises(LabelError, match=r"kos02/Part0: mask: expected Part0_label\.bmp beside it, got no such file"):
+        open_dataset(copy.name, copy.root)
+
+
+def test_folds_of_kolektor_are_whole_commutators(make):
+    tests = []
+    for fold in (1, 2, 3):
+        dataset = open_dataset(f"kolektor-sdd-{fold}", make("kolektor-1").root)
+        names = [video.name for video in dataset.videos("test")]
+        assert not {name[:5] for name in names} & {video.name[:5] for video in dataset.videos("train")}
+        tests += names
+    assert sorted(tests) == sorted(f"kos{number:02d}/Part{part}" for number in range(1, 5) for part in range(2))
+
+
+def test_a_fold_of_kolektor_without_an_image_is_refused(make):
+    copy = make("kolektor-1")
+    shutil.rmtree(copy.root / "kos02")
+    with pytest.raises(UsageError, match="test: expected images of commutators of fold 2, got none"):
+        open_dataset("kolektor-sdd-2", copy.root)
+
+
 # --- layouts ----------------------------------------------------------------------------------------------------
 
 
