@@ -12,6 +12,7 @@ import pytest
 
 import mulde
 from mulde.api.model import Model
+from mulde.devices import one_core_per_call
 from mulde.errors import MuldeWarning, RecordError, UsageError, VideoError
 from mulde.evaluation.conformal import frame_p_values
 from mulde.evaluation.smoothing import smooth
@@ -19,9 +20,13 @@ from mulde.extractors.registry import EXTRACTORS
 from mulde.extractors.spec import ExtractorSpec
 from mulde.media import write_video
 from mulde.pipeline.predictor.stream import FrameScorer
+from mulde.reconstruction.model_file import SeenModel, save_models
+from mulde.reconstruction.registry import build_pixel_model
 from mulde.records import FeatureTable
 from mulde.settings_file import load_settings
 from tests.api_world import QUICK, frames_of, write_small_world
+from tests.reconstruction.clips import Walks
+from tests.reconstruction.test_pixel_models import SMALL
 
 NETWORK = {"density.method": "mulde", "density.options": {"steps": 40, "hidden": [16, 16], "components": 1}}
 AHEAD = 3
@@ -49,18 +54,35 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(world, tmp_path_factory):
-    """By name: a model of objects, and one of whole frames that also looks three frames ahead."""
+    """By name: models of objects, one of whole frames that also looks three frames ahead, one of predicted frames."""
     with pytest.MonkeyPatch.context() as patch:
         spec = ExtractorSpec(name="ahead", object_centric=False, build=lambda settings, shared: Ahead())
         patch.setitem(EXTRACTORS, "ahead", spec)
         store = tmp_path_factory.mktemp("stream") / "store"
         steps = {"features.velocity.step": 2, "tracks.tracker": "bytetrack"}
         frames = {"features.extractors": ["flow_histogram", "ahead"]}
+        networks = write_networks(tmp_path_factory.mktemp("networks") / "prediction.safetensors")
+        prediction = {
+            "features.extractors": ["prediction", "object_prediction"],
+            "features.prediction.weights": networks,
+        }
         yield {
             "objects": mulde.train(world / "train", settings={**QUICK, **steps}, store=store),
             "network": mulde.train(world / "train", settings={**QUICK, **NETWORK}, store=store),
             "frames": mulde.train(world / "train", settings={**QUICK, **frames}, store=store),
+            "prediction": mulde.train(world / "train", settings={**QUICK, **prediction}, store=store),
         }
+
+
+def write_networks(path: Path) -> str:
+    """Two that have learnt next to nothing, of other video."""
+    with one_core_per_call():
+        models = [
+            build_pixel_model("pdm", "paper", {**SMALL["pdm"], "max_steps": 1}, seed=seed).fit(Walks(range(1)))
+            for seed in range(2)
+        ]
+    save_models(path, [SeenModel(model, {}) for model in models], "")
+    return str(path)
 
 
 def causal(model: Model, path: Path, **options):
@@ -73,7 +95,7 @@ def causal(model: Model, path: Path, **options):
     return scores, frame_p_values(scores, normal, stretch_s=moment_s), result
 
 
-@pytest.mark.parametrize(("kind", "delay"), [("objects", 0), ("network", 0), ("frames", AHEAD)])
+@pytest.mark.parametrize(("kind", "delay"), [("objects", 0), ("network", 0), ("frames", AHEAD), ("prediction", 0)])
 def test_a_stream_scores_as_the_file(models, world, kind, delay):
     model, path = models[kind], world / "test/test01.mp4"
     scores, p_values, result = causal(model, path)
@@ -94,7 +116,7 @@ def test_a_stream_scores_as_the_file(models, world, kind, delay):
         np.testing.assert_allclose(boxes, result.objects[columns], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["objects", "frames"])
+@pytest.mark.parametrize("kind", ["objects", "frames", "prediction"])
 @pytest.mark.parametrize("num_frames", [1, 2, 5])
 def test_a_short_stream_ends_as_a_short_file(models, world, tmp_path, kind, num_frames):
     """Frames at both ends, which lack a past or a future."""

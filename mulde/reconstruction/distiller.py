@@ -16,6 +16,7 @@ from mulde.checkpoint import Checkpoint
 from mulde.checkpoint import fingerprint as digest
 from mulde.errors import UsageError
 from mulde.reconstruction.distillation import Bending, TrainableDistillation, distance_map
+from mulde.reconstruction.frames import batches
 from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
 from mulde.reconstruction.seeding import seeded
 from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
@@ -25,8 +26,6 @@ from mulde.reconstruction.trainer import Schedule, train
 from mulde.reconstruction.warping import lengths, warp
 from mulde.records import Float32, UInt8
 from mulde.section import Section, Text
-
-_AT_ONCE = 8
 
 
 class DistillationOptions(Section):
@@ -126,8 +125,7 @@ class DistillationModel(PixelModel):
     def _maps(self, clips: UInt8) -> Float32:
         net = self._fitted()
         maps = np.zeros((len(clips), len(self.MAPS), self.side, self.side), np.float32)
-        for start in range(0, len(clips), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
+        for some in batches(len(clips), self.device):
             made = net(net.images(torch.from_numpy(clips[some])))
             away = made.bending.undo(distance_map(made.taught, made.made, self.side)[:, None])
             both = torch.cat([away, bent_px(made.bending)], dim=1)

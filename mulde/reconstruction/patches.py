@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mulde.errors import BundleError, FitError, UsageError
-from mulde.reconstruction.frames import as_tensor
+from mulde.reconstruction.frames import as_tensor, batches
 from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
 from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
 from mulde.reconstruction.state import check_arrays
@@ -21,7 +21,6 @@ from mulde.reconstruction.teacher import Teacher, normalise, untaught
 from mulde.records import Float32, UInt8
 from mulde.section import Section, Text
 
-_AT_ONCE = 8
 _BANK = "bank"
 
 
@@ -102,8 +101,7 @@ class PatchModel(PixelModel):
         if self.bank is None:
             raise UsageError("PatchModel", expected="a fitted model", got="one before fit", hint="fit(clips) first")
         maps = np.zeros((len(clips), 1, self.side, self.side), np.float32)
-        for start in range(0, len(clips), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
+        for some in batches(len(clips), self.device):
             patches = self._patches(clips[some])
             away = torch.cdist(patches.flatten(0, 1), self.bank).min(dim=1).values
             cells = self.side // 8

@@ -90,7 +90,8 @@ class PixelModel(ABC):
     def maps(self, clips: UInt8) -> Float32:
         """The maps (N, len(MAPS), side, side), finite, of clips (N, NUM_PAST + 1, side, side, 3), in the order of MAPS.
 
-        A clip's maps do not depend on the clips beside it. Raises RecordError for clips of another shape.
+        A clip's maps do not depend on the clips beside it, on a CPU to the last bit. Raises RecordError for clips of
+        another shape.
         """
         expected = (self.NUM_PAST + 1, self.side, self.side, 3)
         if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[1:] != expected:

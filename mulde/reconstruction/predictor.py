@@ -16,7 +16,7 @@ from mulde import __version__
 from mulde.checkpoint import Checkpoint
 from mulde.checkpoint import fingerprint as digest
 from mulde.errors import UsageError
-from mulde.reconstruction.frames import as_tensor, error_maps
+from mulde.reconstruction.frames import as_tensor, batches, error_maps
 from mulde.reconstruction.losses import gradient_difference
 from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
 from mulde.reconstruction.positions import Places
@@ -28,7 +28,6 @@ from mulde.reconstruction.warping import lengths
 from mulde.records import Float32, UInt8
 from mulde.section import Section
 
-_AT_ONCE = 4
 _BACKGROUND_FRAMES = 200
 _GRID = 32
 
@@ -130,8 +129,7 @@ class PredictionModel(PixelModel):
     def _maps(self, clips: UInt8) -> Float32:
         net = self._fitted()
         maps = np.zeros((len(clips), len(self.MAPS), self.side, self.side), np.float32)
-        for start in range(0, len(clips), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
+        for some in batches(len(clips), self.device):
             frames = as_tensor(clips[some], self.device)
             made, frame = net.predict(frames), frames[:, -1]
             offsets = [lengths(field) * self.side / 2 for field in made.deformation]
