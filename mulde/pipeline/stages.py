@@ -235,12 +235,11 @@ def run_all(settings: Settings, session: Session, *, overwrite: bool = False) ->
     plan = ExtractionPlan(settings, session.device, without=untrained_streams(settings))
     facts: dict[str, Any] = {"seeds": list(seeds), "left_out": as_record(footage.left_out)}
     folder = _start(out, settings, [source], session, kind="run", **facts)
-    with folder.stage("extract"):
+    with folder.stage("extract"):  # with the training of networks, where streams lack them
         splits = {"train": session.extract(opened["train"].videos, plan)}
-    splits["train"], plan, settings = _train_networks(
-        splits["train"], plan, settings, folder, seeds[0], session, Exclusions()
-    )
-    with folder.stage("extract test"):
+        splits["train"], plan, settings = _train_networks(
+            splits["train"], plan, settings, folder, seeds[0], session, Exclusions()
+        )
         world = say_mixtures(splits["train"].done, session.reporter)
         scoring = ExtractionPlan(settings, session.device, world=world)
         splits["test"] = session.extract(opened["test"].videos, scoring)

@@ -151,6 +151,6 @@ def test_the_checkpoints_of_a_training_on_everything_are_not_gone_on_from(tmp_pa
     trained(videos, tmp_path, 2)
     assert len(list((tmp_path / "run" / CHECKPOINTS).iterdir())) == 4
     after = trained(videos, tmp_path, 2, left_out).normal
-    assert sum("is of other rows" in record.message for record in caplog.records) == 4
+    assert sum("is of other data" in record.message for record in caplog.records) == 4
     for name, video in fresh.items():
         np.testing.assert_array_equal(video.scores, after[name].scores)
