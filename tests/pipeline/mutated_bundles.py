@@ -264,8 +264,10 @@ def evaluator(path: Path, expected: list[np.ndarray]) -> str:
 
 
 def main(folder: Path, count: int, seed: int) -> None:
+    from mulde.extractors.yolo import official_names
     from mulde.pipeline.model.bundle import load_bundle
 
+    official_names()  # the library that knows them reads its settings when it is imported, whatever the bundle
     sound, pipe, case = folder / "sound.safetensors", folder / "pipe", folder / "case.safetensors"
     os.mkfifo(pipe)
     write_sound(sound)

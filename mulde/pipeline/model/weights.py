@@ -53,14 +53,14 @@ def trust_code() -> None:
 
 def portable_settings(settings: Settings) -> Settings:
     """The settings without what belongs to one machine or person: of weights plain names, nothing of `run`."""
-    plain = {key: plain_name(_value(settings, key)) for key in _weights_settings()}
+    plain = {
+        key: "" if _names_none(settings, key) else plain_name(_value(settings, key)) for key in _weights_settings()
+    }
     return _with(settings, plain).model_copy(update={"run": type(settings.run)()})
 
 
 def plain_name(weights: str) -> str:
     """The last part of a path, as either kind of system writes it; a name or tag stays as it is."""
-    if not weights:  # of networks that `mulde train` trains, or that need none
-        return ""
     name = re.split(r"[/\\]", weights.rstrip("/\\"))[-1]
     name = printable(name)[:200]
     return "unnamed" if name.strip(".~ ") == "" else name
@@ -78,8 +78,14 @@ def settings_for(made_from: Mapping[str, Any], settings: Settings, changes: Sequ
         if _value(changed, key) != _UNNAMED:
             continue  # the user's own word; `check_extraction` compares its digest before anything is loaded
         name = plain_name(_value(settings, key))
-        weights[key] = _find(key, name, used.get(key, {})) if key in needed and name else _value(Settings(), key)
+        is_needed = key in needed and not _names_none(settings, key)
+        weights[key] = _find(key, name, used.get(key, {})) if is_needed else _value(Settings(), key)
     return _with(changed, weights)
+
+
+def _names_none(settings: Settings, key: str) -> bool:
+    """Whether the setting is empty where that is allowed: of networks that `mulde train` trains, or that need none."""
+    return _value(settings, key) == "" == _value(Settings(), key)
 
 
 def remember(settings: Settings, made_from: Mapping[str, Any]) -> None:
