@@ -40,6 +40,9 @@ class PredictionSettings(Section):
     )
     preset: Text = Field("small", min_length=1, description="sizes of its networks: small (for CPUs), or paper")
     options: Mapping[str, Any] = Field({}, description="options of the pixel model that differ from the preset")
+    maps: tuple[Text, ...] = Field(
+        (), description="maps that rows are made of, by name (pdm: error, gradient, coarse, fine); empty: all of them"
+    )
     weights: PathText = Field(
         "", description="trained pixel models, which `mulde train` writes beside its model; empty: it trains them"
     )  # fmt: skip
@@ -71,6 +74,14 @@ class Maps:
         if settings.model == "copy" and settings.weights:
             raise UsageError("features.prediction.weights has no effect on the model copy")
         self.names, self.num_past = model.MAPS, model.NUM_PAST
+        unknown = [name for name in settings.maps if name not in self.names]
+        if unknown or len(set(settings.maps)) < len(settings.maps):
+            raise UsageError(
+                "features.prediction.maps",
+                expected=f"each of {', '.join(self.names)} once at most",
+                got=list(settings.maps),
+            )
+        self.read = tuple(self.names.index(name) for name in settings.maps) or tuple(range(len(self.names)))
 
     @cached_property
     def source(self) -> Fingerprint:
@@ -164,7 +175,9 @@ class PredictionRows:
         return PredictionRows(self.name, self._maps, object_centric=self.object_centric, sha256=sha256)
 
     def fingerprint(self) -> Fingerprint:
-        return {"extractor": self.name, "version": 1, "model": self._maps.settings.model, **self._maps.source}
+        settings = self._maps.settings
+        read = {"maps": list(settings.maps)} if settings.maps else {}
+        return {"extractor": self.name, "version": 1, "model": settings.model, **read, **self._maps.source}
 
     @property
     def map_names(self) -> tuple[str, ...]:
@@ -182,10 +195,10 @@ class PredictionRows:
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
         from mulde.reconstruction.peaks import frame_rows, object_rows
 
-        by_model = self._maps.of(window, self._sha256)
+        by_model = [maps[:, list(self._maps.read)] for maps in self._maps.of(window, self._sha256)]
         if not self.object_centric:
             return FeatureTable(_mean([frame_rows(maps) for maps in by_model]), window.core_index)
-        values = np.zeros((len(regions), 2 * len(self._maps.names)), np.float32)
+        values = np.zeros((len(regions), 2 * len(self._maps.read)), np.float32)
         for row, frame in enumerate(window.core_index):
             mine = regions.frame_index == frame
             if mine.any():
@@ -218,17 +231,22 @@ _GROUPS = {
 _TELLS_BEST = ("gradient", "distillation", "distance")
 
 
+def _read(settings: PredictionSettings) -> tuple[str, ...]:
+    """The maps that the rows are made of."""
+    return settings.maps or model_class(settings.model).MAPS
+
+
 def _groups(dim: int, settings: PredictionSettings) -> tuple[str, ...]:
-    names = [_GROUPS[name] for name in model_class(settings.model).MAPS]
+    names = [_GROUPS[name] for name in _read(settings)]
     each = dim // len(names)
     return tuple(name for name in names for _ in range(each))
 
 
 def _describe(comparison: Comparison, settings: PredictionSettings) -> Wording:
     """By the map that tells best what was not foreseen: of a prediction the edges."""
-    model = model_class(settings.model)
-    each = len(comparison.row) // len(model.MAPS)
-    column = each * next(model.MAPS.index(name) for name in _TELLS_BEST if name in model.MAPS)
+    model, read = model_class(settings.model), _read(settings)
+    each = len(comparison.row) // len(read)
+    column = each * next((read.index(name) for name in _TELLS_BEST if name in read), 0)
     ratio = float(np.exp(comparison.row[column] - np.median(comparison.usual[:, column])))
     if ratio <= 1:
         return describe_appearance(comparison)

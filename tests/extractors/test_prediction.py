@@ -199,3 +199,23 @@ def test_words_say_how_much_more_wrong_the_prediction_is():
     )
     assert spec.groups(8, settings) == ("colours",) * 2 + ("edges",) * 2 + ("bending",) * 4
     assert known_extractor("prediction").groups(2, PredictionSettings(model="copy")) == ("colours", "edges")
+
+
+def test_rows_can_be_made_of_some_maps(path):
+    of = window(6, 8)
+    whole = extractor(weights=str(path)).extract(of, NONE).values
+    some = extractor(weights=str(path), maps=("fine", "gradient"))
+    np.testing.assert_array_equal(some.extract(of, NONE).values, whole[:, [3, 1]])
+    objects = extractor("object_prediction", weights=str(path)).extract(of, boxes(of)).values
+    of_objects = extractor("object_prediction", weights=str(path), maps=("gradient",)).extract(of, boxes(of)).values
+    np.testing.assert_array_equal(of_objects, objects[:, [2, 3]])
+    assert some.fingerprint() == {**extractor(weights=str(path)).fingerprint(), "maps": ["fine", "gradient"]}
+    assert known_extractor("prediction").groups(2, PredictionSettings(maps=("fine", "gradient"))) == (
+        "bending",
+        "edges",
+    )
+    for wrong in (("colour",), ("fine", "fine")):
+        with pytest.raises(
+            UsageError, match=r"features.prediction.maps: expected each of error, gradient, coarse, fine"
+        ):
+            extractor(weights=str(path), maps=wrong)

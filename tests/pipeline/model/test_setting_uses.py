@@ -37,7 +37,7 @@ OTHER_VALUES = {
     "regions.yolo.classes": '["car"]', "features.extractors": '["velocity"]', "features.imported": '["mine"]',
     "features.pose.class_ids": "[5]", "density.options": "{steps=7}", "fusion.only_high": '["velocity"]',
     "run.seeds": "[3]", "density.streams": "{velocity={preset='paper'}}",
-    "features.prediction.options": "{side=128}",
+    "features.prediction.options": "{side=128}", "features.prediction.maps": '["error"]',
 }  # fmt: skip
 
 
