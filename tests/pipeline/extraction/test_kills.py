@@ -17,7 +17,9 @@ BATCH = "video.batch_frames=4"  # a part of 8 windows is 32 frames
 
 
 def outputs(store: Path) -> set[Path]:
-    return set(store.rglob("*.parquet"))
+    """Parts as well; folders may go while they are looked through, which `os.walk` passes over."""
+    found = ((Path(folder), name) for folder, _, names in os.walk(store) for name in names)
+    return {folder / name for folder, name in found if name.endswith(".parquet")}
 
 
 def videos_of(store: Path) -> set[Path]:
