@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field
 
@@ -27,23 +27,15 @@ class CopyModel(PixelModel):
     NUM_PAST = 1
     OPTIONS = CopyOptions
 
-    def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu", teacher: Any = None) -> None:
-        self.options, self.device = options, device
-
-    @property
-    def side(self) -> int:
-        return int(self.options.side)
-
-    def fit(
+    def _learn(
         self,
         clips: Clips,
-        heldout: Clips | None = None,
-        *,
-        progress: Callable[[PixelProgress], None] | None = None,
-        checkpoint: Path | None = None,
-        fingerprint: str = "",
-    ) -> Self:
-        return self
+        heldout: Clips | None,
+        progress: Callable[[PixelProgress], None] | None,
+        checkpoint: Path | None,
+        fingerprint: str,
+    ) -> None:
+        pass
 
     def _maps(self, clips: UInt8) -> Float32:
         before, frame = as_tensor(clips, self.device).unbind(dim=1)

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mulde import __version__
-from mulde.checkpoint import Checkpoint
-from mulde.checkpoint import fingerprint as digest
-from mulde.errors import UsageError
 from mulde.reconstruction.distillation import Bending, TrainableDistillation, distance_map
 from mulde.reconstruction.frames import batches
-from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
-from mulde.reconstruction.seeding import seeded
+from mulde.reconstruction.network_model import NetworkModel
+from mulde.reconstruction.pixel_model import Clips
 from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
-from mulde.reconstruction.state import check_arrays
 from mulde.reconstruction.teacher import Teacher, untaught
-from mulde.reconstruction.trainer import Schedule, train
 from mulde.reconstruction.warping import lengths, warp
 from mulde.records import Float32, UInt8
 from mulde.section import Section, Text
@@ -53,7 +45,7 @@ class DistillationOptions(Section):
     heldout_clips: int = Field(64, ge=1, le=10_000, description="held-out images that are measured")
 
 
-class DistillationModel(PixelModel):
+class DistillationModel(NetworkModel[TrainableDistillation]):
     """Makes a teacher's maps of an image again from little.
 
     Its maps: how far the student's maps point from the teacher's, and how far the image had to be bent, in pixels; both
@@ -66,64 +58,29 @@ class DistillationModel(PixelModel):
     NUM_PAST = 0
     OPTIONS = DistillationOptions
     NEEDS_TEACHER = True
+    BETAS = (0.5, 0.999)
 
-    def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu", teacher: nn.Module | None = None) -> None:
-        self.options, self.seed, self.device, self.network = options, seed, device, teacher
-        self.net: TrainableDistillation | None = None
+    def _first_net(self, clips: Clips) -> TrainableDistillation:
+        return self._net_of(self.network)
 
-    @property
-    def side(self) -> int:
-        return int(self.options.side)
+    def _empty_net(self) -> TrainableDistillation:
+        return self._net_of(untaught(self.options.teacher))
 
-    def fit(
-        self,
-        clips: Clips,
-        heldout: Clips | None = None,
-        *,
-        progress: Callable[[PixelProgress], None] | None = None,
-        checkpoint: Path | None = None,
-        fingerprint: str = "",
-    ) -> Self:
+    def _net_of(self, network: nn.Module) -> TrainableDistillation:
         how = self.options
-        if self.network is None:
-            raise UsageError("pixel model ppdm", expected=f"its teacher {how.teacher} with weights", got="none")
-        steps = how.epochs * max(len(clips) // how.batch_size, 1)
-        if how.max_steps:
-            steps = min(steps, how.max_steps)
-        schedule = Schedule(
-            steps=steps,
-            batch_size=how.batch_size,
-            lr=how.lr,
-            betas=(0.5, 0.999),
-            rates={},
-            eval_every=how.eval_every,
-            heldout_clips=how.heldout_clips,
+        return TrainableDistillation(
+            Teacher(network, how.teacher),
+            num_codes=how.num_codes if how.variant == "image" else 0,
+            reduced=how.reduced,
+            blocks=how.blocks,
+            pyramid_width=how.pyramid_width,
+            max_px=(how.coarse_px, how.fine_px),
+            cells=how.side // 4,
         )
-        net = self._build(self.network, self.seed)
-        saved = None
-        if checkpoint is not None:
-            facts = [fingerprint, how.model_dump(), self.seed, len(clips), self.device, __version__, torch.__version__]
-            saved = Checkpoint(checkpoint, digest(facts))
-        train(net, clips, heldout, schedule, seed=self.seed, progress=progress, checkpoint=saved)
-        self.net = net
-        return self
-
-    def _build(self, network: nn.Module, seed: int) -> TrainableDistillation:
-        how = self.options
-        with seeded(seed):
-            return TrainableDistillation(
-                Teacher(network, how.teacher),
-                num_codes=how.num_codes if how.variant == "image" else 0,
-                reduced=how.reduced,
-                blocks=how.blocks,
-                pyramid_width=how.pyramid_width,
-                max_px=(how.coarse_px, how.fine_px),
-                cells=how.side // 4,
-            ).to(self.device)
 
     @torch.no_grad()
     def _maps(self, clips: UInt8) -> Float32:
-        net = self._fitted()
+        net = self._fitted(self.net)
         maps = np.zeros((len(clips), len(self.MAPS), self.side, self.side), np.float32)
         for some in batches(len(clips), self.device):
             made = net(net.images(torch.from_numpy(clips[some])))
@@ -131,23 +88,6 @@ class DistillationModel(PixelModel):
             both = torch.cat([away, bent_px(made.bending)], dim=1)
             maps[some] = smoothed(both, MAP_SIGMA * self.side).cpu().numpy()
         return maps
-
-    def arrays(self) -> Arrays:
-        return {name: value.cpu().numpy() for name, value in self._fitted().state_dict().items()}
-
-    def restore(self, arrays: Arrays) -> Self:
-        net = self._build(untaught(self.options.teacher), 0)
-        check_arrays(self.kind, arrays, net.state_dict())
-        net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-        self.net = net.eval()
-        return self
-
-    def _fitted(self) -> TrainableDistillation:
-        if self.net is None:
-            raise UsageError(
-                "DistillationModel", expected="a fitted model", got="one before fit", hint="fit(clips) first"
-            )
-        return self.net
 
 
 def bent_px(bending: Bending) -> Tensor:

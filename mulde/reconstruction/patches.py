@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mulde.errors import BundleError, FitError, UsageError
+from mulde.errors import BundleError
 from mulde.reconstruction.frames import as_tensor, batches
 from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
 from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
@@ -47,29 +47,18 @@ class PatchModel(PixelModel):
     OPTIONS = PatchOptions
 
     def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu", teacher: nn.Module | None = None) -> None:
-        self.options, self.seed, self.device = options, seed, device
+        super().__init__(options, seed=seed, device=device, teacher=teacher)
         self.teacher = None if teacher is None else Teacher(teacher, options.teacher).to(device)
         self.bank: Tensor | None = None
 
-    @property
-    def side(self) -> int:
-        return int(self.options.side)
-
-    def fit(
+    def _learn(
         self,
         clips: Clips,
-        heldout: Clips | None = None,
-        *,
-        progress: Callable[[PixelProgress], None] | None = None,
-        checkpoint: Path | None = None,
-        fingerprint: str = "",
-    ) -> Self:
-        if self.teacher is None:
-            raise UsageError(
-                f"pixel model {self.kind}", expected=f"its teacher {self.options.teacher} with weights", got="none"
-            )
-        if not len(clips):
-            raise FitError("training clips", expected="at least one", got="none")
+        heldout: Clips | None,
+        progress: Callable[[PixelProgress], None] | None,
+        checkpoint: Path | None,
+        fingerprint: str,
+    ) -> None:
         rng, kept = np.random.default_rng(self.seed), []
         share = -(-self.options.bank // len(clips))  # of each image, so that no image is left out
         for number in range(len(clips)):
@@ -80,30 +69,23 @@ class PatchModel(PixelModel):
                 progress(PixelProgress(number + 1, len(clips), 0.0, None))
         bank = torch.cat(kept)
         self.bank = bank[torch.from_numpy(rng.permutation(len(bank))[: self.options.bank])]
-        return self
 
     @torch.no_grad()
     def _patches(self, clips: UInt8) -> Tensor:
         """Patches (N, cells, D) of clips (N, 1, S, S, 3)."""
-        _, eighth, sixteenth = self._known()(normalise(as_tensor(clips[:, 0], self.device)))
+        _, eighth, sixteenth = self._fitted(self.teacher)(normalise(as_tensor(clips[:, 0], self.device)))
         maps = [functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False) for x in (eighth, sixteenth)]
         size = eighth.shape[2:]
         maps[1] = functional.interpolate(maps[1], size=size, mode="bilinear", align_corners=False)
         return torch.cat(maps, dim=1).flatten(2).movedim(1, 2)
 
-    def _known(self) -> Teacher:
-        if self.teacher is None:
-            raise UsageError("PatchModel", expected="a fitted model", got="one before fit", hint="fit(clips) first")
-        return self.teacher
-
     @torch.no_grad()
     def _maps(self, clips: UInt8) -> Float32:
-        if self.bank is None:
-            raise UsageError("PatchModel", expected="a fitted model", got="one before fit", hint="fit(clips) first")
+        bank = self._fitted(self.bank)
         maps = np.zeros((len(clips), 1, self.side, self.side), np.float32)
         for some in batches(len(clips), self.device):
             patches = self._patches(clips[some])
-            away = torch.cdist(patches.flatten(0, 1), self.bank).min(dim=1).values
+            away = torch.cdist(patches.flatten(0, 1), bank).min(dim=1).values
             cells = self.side // 8
             grid = away.view(len(patches), 1, cells, cells)
             whole = functional.interpolate(grid, size=(self.side, self.side), mode="bilinear", align_corners=False)
@@ -111,10 +93,9 @@ class PatchModel(PixelModel):
         return maps
 
     def arrays(self) -> Arrays:
-        if self.bank is None:
-            raise UsageError("PatchModel", expected="a fitted model", got="one before fit", hint="fit(clips) first")
-        state = {f"teacher.{name}": value.cpu().numpy() for name, value in self._known().state_dict().items()}
-        return state | {_BANK: self.bank.cpu().numpy()}
+        teacher, bank = self._fitted(self.teacher), self._fitted(self.bank)
+        state = {f"teacher.{name}": value.cpu().numpy() for name, value in teacher.state_dict().items()}
+        return state | {_BANK: bank.cpu().numpy()}
 
     def restore(self, arrays: Arrays) -> Self:
         teacher = Teacher(untaught(self.options.teacher), self.options.teacher)

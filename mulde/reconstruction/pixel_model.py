@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mulde.errors import RecordError
+from mulde.errors import FitError, RecordError, UsageError
 from mulde.records import Float32, UInt8
 from mulde.section import Section
 
+T = TypeVar("T")
 Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
 
@@ -61,16 +62,15 @@ class PixelModel(ABC):
     options: Any
     device: str
 
-    @abstractmethod
     def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu", teacher: Any = None) -> None:
         """options: of the class OPTIONS."""
+        self.options, self.seed, self.device, self.network = options, seed, device, teacher
 
     @property
-    @abstractmethod
     def side(self) -> int:
         """Height and width of the frames that it takes, in pixels."""
+        return int(self.options.side)
 
-    @abstractmethod
     def fit(
         self,
         clips: Clips,
@@ -86,6 +86,24 @@ class PixelModel(ABC):
         `fingerprint` says what the clips are, and a checkpoint of others is not used. Raises FitError without a clip,
         and when a loss is not finite.
         """
+        if not len(clips):
+            raise FitError("training clips", expected="at least one", got="none")
+        if self.NEEDS_TEACHER and self.network is None:
+            expected = f"its teacher {self.options.teacher} with weights"
+            raise UsageError(f"pixel model {self.kind}", expected=expected, got="none")
+        self._learn(clips, heldout, progress, checkpoint, fingerprint)
+        return self
+
+    @abstractmethod
+    def _learn(
+        self,
+        clips: Clips,
+        heldout: Clips | None,
+        progress: Callable[[PixelProgress], None] | None,
+        checkpoint: Path | None,
+        fingerprint: str,
+    ) -> None:
+        """`fit`, of at least one clip and with the teacher that is needed."""
 
     def maps(self, clips: UInt8) -> Float32:
         """The maps (N, len(MAPS), side, side), finite, of clips (N, NUM_PAST + 1, side, side, 3), in the order of MAPS.
@@ -113,3 +131,11 @@ class PixelModel(ABC):
     @abstractmethod
     def restore(self, arrays: Arrays) -> Self:
         """Take what `arrays` of a model with the same options gave. Raises BundleError for anything else."""
+
+    def _fitted(self, learnt: T | None) -> T:
+        """What `fit` or `restore` has set. Raises UsageError before."""
+        if learnt is None:
+            raise UsageError(
+                type(self).__name__, expected="a fitted model", got="one before fit", hint="fit(clips) first"
+            )
+        return learnt

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,18 +11,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from mulde import __version__
-from mulde.checkpoint import Checkpoint
-from mulde.checkpoint import fingerprint as digest
 from mulde.errors import UsageError
 from mulde.reconstruction.frames import as_tensor, batches, error_maps
 from mulde.reconstruction.losses import gradient_difference
-from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
+from mulde.reconstruction.network_model import NetworkModel
+from mulde.reconstruction.pixel_model import Clips
 from mulde.reconstruction.positions import Places
 from mulde.reconstruction.prediction import NUM_PAST, Prediction, PredictionNet
-from mulde.reconstruction.seeding import seeded
-from mulde.reconstruction.state import check_arrays
-from mulde.reconstruction.trainer import Schedule, train
 from mulde.reconstruction.warping import lengths
 from mulde.records import Float32, UInt8
 from mulde.section import Section
@@ -60,7 +54,7 @@ class PredictionOptions(Section):
     )
 
 
-class PredictionModel(PixelModel):
+class PredictionModel(NetworkModel["_Net"]):
     """Foresees a frame from the four before it.
 
     Its maps: the mean absolute error of a pixel's colours (0 to 2), the difference of image gradients, and the lengths
@@ -76,58 +70,29 @@ class PredictionModel(PixelModel):
     def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu", teacher: Any = None) -> None:
         if options.crop_px > options.side:
             raise UsageError("crop_px", expected=f"at most the side, {options.side}", got=options.crop_px)
-        self.options, self.seed, self.device = options, seed, device
-        self.net: _Net | None = None
-
-    @property
-    def side(self) -> int:
-        return int(self.options.side)
-
-    def fit(
-        self,
-        clips: Clips,
-        heldout: Clips | None = None,
-        *,
-        progress: Callable[[PixelProgress], None] | None = None,
-        checkpoint: Path | None = None,
-        fingerprint: str = "",
-    ) -> Self:
-        how = self.options
-        steps = how.epochs * max(len(clips) // how.batch_size, 1)
-        if how.max_steps:
-            steps = min(steps, how.max_steps)
-        net = self._build(_median(clips) if len(clips) else torch.zeros(3, how.side, how.side), self.seed)
-        schedule = Schedule(
-            steps=steps,
-            batch_size=how.batch_size,
-            lr=how.lr,
-            rates={
-                "background": lambda step: 50.0 if step < steps / 12 else 20.0
-            },  # as the authors' code, from its 5th epoch
-            eval_every=how.eval_every,
-            heldout_clips=how.heldout_clips,
-        )
-        saved = None
-        if checkpoint is not None:
-            versions = [self.device, self._low_precision, __version__, torch.__version__]
-            facts = [fingerprint, how.model_dump(), self.seed, len(clips), *versions]
-            saved = Checkpoint(checkpoint, digest(facts))
-        train(net, clips, heldout, schedule, seed=self.seed, progress=progress, checkpoint=saved)
-        self.net = net
-        return self
+        super().__init__(options, seed=seed, device=device, teacher=teacher)
 
     @property
     def _low_precision(self) -> bool:
         wanted = self.options.precision
         return wanted == "bfloat16" or (wanted == "auto" and computes_bfloat16(self.device))
 
-    def _build(self, background: Tensor, seed: int) -> _Net:
-        with seeded(seed):
-            return _Net(self.options, background, low_precision=self._low_precision).to(self.device)
+    def _rates(self, num_steps: int) -> Mapping[str, Callable[[int], float]]:
+        """As the authors' code: the background learns faster, less so from its fifth epoch of sixty."""
+        return {"background": lambda step: 50.0 if step < num_steps / 12 else 20.0}
+
+    def _course(self) -> list[Any]:
+        return [self._low_precision]
+
+    def _first_net(self, clips: Clips) -> _Net:
+        return _Net(self.options, _median(clips), low_precision=self._low_precision)
+
+    def _empty_net(self) -> _Net:
+        return _Net(self.options, torch.zeros(3, self.side, self.side), low_precision=self._low_precision)
 
     @torch.no_grad()
     def _maps(self, clips: UInt8) -> Float32:
-        net = self._fitted()
+        net = self._fitted(self.net)
         maps = np.zeros((len(clips), len(self.MAPS), self.side, self.side), np.float32)
         for some in batches(len(clips), self.device):
             frames = as_tensor(clips[some], self.device)
@@ -136,23 +101,6 @@ class PredictionModel(PixelModel):
             maps[some, :2] = error_maps(made.fine, frame)
             maps[some, 2:] = torch.stack(offsets, dim=1).cpu().numpy()
         return maps
-
-    def arrays(self) -> Arrays:
-        return {name: value.cpu().numpy() for name, value in self._fitted().state_dict().items()}
-
-    def restore(self, arrays: Arrays) -> Self:
-        net = self._build(torch.zeros(3, self.side, self.side), 0)
-        check_arrays(self.kind, arrays, net.state_dict())
-        net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-        self.net = net.eval()
-        return self
-
-    def _fitted(self) -> _Net:
-        if self.net is None:
-            raise UsageError(
-                "PredictionModel", expected="a fitted model", got="one before fit", hint="fit(clips) first"
-            )
-        return self.net
 
 
 def computes_bfloat16(device: str) -> bool:
