@@ -60,8 +60,8 @@ def made_from(path: Path) -> str | None:
 
 
 def load_models(path: Path, device: str = "cpu") -> list[SeenModel]:
-    """The models of a file. Raises UsageError for a file that is not one of `save_models`, BundleError for one whose
-    content does not fit together."""
+    """The models of a file. Raises UsageError for a file that is not one of `save_models`, or whose arrays are not
+    those of its models, BundleError for a header that does not fit together."""
     from safetensors import SafetensorError, safe_open
 
     hint = "the file that mulde train wrote beside a model with this stream"
@@ -80,7 +80,11 @@ def load_models(path: Path, device: str = "cpu") -> list[SeenModel]:
     for i, frames in enumerate(seen):
         model = build_pixel_model(kind, "paper", options, device=device)
         own = {name.removeprefix(f"{i}/"): array for name, array in arrays.items() if name.startswith(f"{i}/")}
-        models.append(SeenModel(model.restore(own), frames))
+        try:
+            models.append(SeenModel(model.restore(own), frames))
+        except BundleError as error:  # no video can be described by it
+            hint = "a whole copy of the file, or mulde train with this version"
+            raise UsageError(f"weights {path}: {error}", hint=hint) from None
     return models
 
 

@@ -95,3 +95,18 @@ def test_a_header_that_is_no_table_is_a_sentence(tmp_path, text):
     with pytest.raises(BundleError):
         load_models(tmp_path / "x.safetensors")
     assert made_from(tmp_path / "x.safetensors") is None
+
+
+def test_arrays_of_another_network_name_the_file_and_what_to_do(path):
+    from safetensors import safe_open
+    from safetensors.numpy import load_file
+
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    arrays = load_file(path)
+    arrays["0/renamed"] = arrays.pop("0/background")
+    save_file(arrays, path, metadata)
+    with pytest.raises(
+        UsageError, match=r"m\.safetensors: stored model pdm: expected its .*Try: a whole copy of the file"
+    ):
+        load_models(path)
