@@ -15,7 +15,7 @@ from mulde.checkpoint import Checkpoint
 from mulde.checkpoint import fingerprint as digest
 from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
 from mulde.reconstruction.seeding import seeded
-from mulde.reconstruction.state import check_arrays
+from mulde.reconstruction.state import restored
 from mulde.reconstruction.trainer import Schedule, train
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -79,9 +79,5 @@ class NetworkModel(PixelModel, Generic[Net]):
         return {name: value.cpu().numpy() for name, value in self._fitted(self.net).state_dict().items()}
 
     def restore(self, arrays: Arrays) -> Self:
-        with seeded(0):  # weights that are drawn and thrown away change nobody's chance
-            net = self._empty_net().to(self.device, memory_format=torch.channels_last)
-        check_arrays(self.kind, arrays, net.state_dict())
-        net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-        self.net = net.eval()
+        self.net = restored(self.kind, self._empty_net, arrays, self.device)
         return self

@@ -16,7 +16,7 @@ from mulde.errors import BundleError
 from mulde.reconstruction.frames import as_tensor, batches
 from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
 from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
-from mulde.reconstruction.state import check_arrays
+from mulde.reconstruction.state import restored
 from mulde.reconstruction.teacher import Teacher, normalise, untaught
 from mulde.records import Float32, UInt8
 from mulde.section import Section, Text
@@ -93,23 +93,28 @@ class PatchModel(PixelModel):
         return maps
 
     def arrays(self) -> Arrays:
-        teacher, bank = self._fitted(self.teacher), self._fitted(self.bank)
-        state = {f"teacher.{name}": value.cpu().numpy() for name, value in teacher.state_dict().items()}
-        return state | {_BANK: bank.cpu().numpy()}
+        state = _Stored(self._fitted(self.teacher), 0).state_dict()
+        state |= {_BANK: self._fitted(self.bank)}
+        return {name: value.cpu().numpy() for name, value in state.items()}
 
     def restore(self, arrays: Arrays) -> Self:
-        teacher = Teacher(untaught(self.options.teacher), self.options.teacher)
-        wanted = {f"teacher.{name}": value for name, value in teacher.state_dict().items()}
         bank = arrays.get(_BANK)
-        dim = teacher.channels[1] + teacher.channels[2]
-        if bank is None or bank.ndim != 2 or bank.shape[1] != dim or not 0 < len(bank) <= self.options.bank:
-            raise BundleError(
-                f"stored model {self.kind}, {_BANK}",
-                expected=f"float32 (1 to {self.options.bank}, {dim})",
-                got="another",
-            )
-        check_arrays(self.kind, arrays, wanted | {_BANK: torch.empty(bank.shape)})
-        state = {name.removeprefix("teacher."): torch.from_numpy(arrays[name].copy()) for name in wanted}
-        teacher.load_state_dict(state)
-        self.teacher, self.bank = teacher.to(self.device), torch.from_numpy(bank.copy()).to(self.device)
+        if bank is None or bank.ndim != 2 or not 0 < len(bank) <= self.options.bank:
+            raise BundleError(f"stored model {self.kind}, {_BANK}", expected="a table of patches", got="another")
+
+        def build() -> _Stored:
+            return _Stored(Teacher(untaught(self.options.teacher), self.options.teacher), len(bank))
+
+        stored = restored(self.kind, build, arrays, self.device)
+        self.teacher, self.bank = stored.teacher, stored.bank
         return self
+
+
+class _Stored(nn.Module):
+    """What is kept in a file: a teacher and the patches (num_patches, D) that it made."""
+
+    def __init__(self, teacher: Teacher, num_patches: int) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.bank: Tensor
+        self.register_buffer(_BANK, torch.empty(num_patches, teacher.channels[1] + teacher.channels[2]))

@@ -82,7 +82,7 @@ def _ends(stages: list[nn.Module], name: str) -> tuple[tuple[int, ...], tuple[in
         for number, x in enumerate(_through(stages, torch.zeros(1, 3, _PROBE, _PROBE))):
             if x.ndim == 4 and x.shape[2] == x.shape[3] and x.shape[2] > 1:
                 last[_PROBE // x.shape[2]] = number, x.shape[1]
-    except (RuntimeError, TypeError, AttributeError, NotImplementedError):
+    except (RuntimeError, TypeError, AttributeError, AssertionError):
         pass  # what comes behind the maps, as a classifier
     if missing := [stride for stride in STRIDES if stride not in last]:
         raise UsageError(

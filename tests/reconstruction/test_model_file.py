@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from mulde.errors import BundleError, MuldeError, UsageError
@@ -110,3 +111,22 @@ def test_arrays_of_another_network_name_the_file_and_what_to_do(path):
         UsageError, match=r"m\.safetensors: stored model pdm: expected its .*Try: a whole copy of the file"
     ):
         load_models(path)
+
+
+@pytest.mark.parametrize("teacher", ["vgg19", "regnet_y_128gf", "vit_h_14", "nobody"])
+@pytest.mark.parametrize("kind", ["ppdm", "patches"])
+def test_a_small_file_makes_no_large_network(tmp_path, monkeypatch, kind, teacher):
+    made_on = []
+    draw = torch.nn.init.kaiming_normal_
+
+    def watched(tensor, *args, **kwargs):
+        made_on.append(tensor.device.type)
+        return draw(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.init, "kaiming_normal_", watched)
+    arrays = {"0/bank": np.zeros((3, 5), np.float32)}
+    header = {"version": 1, "kind": kind, "options": {"teacher": teacher}, "made_from": "x", "seen": [{}]}
+    save_file(arrays, tmp_path / "x.safetensors", {KEY: json.dumps(header)})
+    with pytest.raises(UsageError, match=r"expected|stages"):
+        load_models(tmp_path / "x.safetensors")
+    assert "cpu" not in made_on
