@@ -125,8 +125,8 @@ def score(
         bool,
         typer.Option(
             "--pixel-maps",
-            help="Also write the maps of the stream prediction as arrays, pixel_maps/<video>.npy. mulde evaluate makes "
-            "pixel figures of them where the data set has masks.",
+            help="Also write the maps of the stream prediction as arrays, pixel_maps/<video>.npy. Overlays show them, "
+            "and mulde evaluate makes pixel figures of them where the data set has masks.",
         ),
     ] = False,
     set_: Set = None,

@@ -188,6 +188,18 @@ class PredictionRows:
         """Height and width of the maps."""
         return self._maps.models[0].model.side
 
+    @property
+    def telling_map(self) -> str:
+        """The map that is drawn and that reasons speak of: of those that the rows are made of, the one that tells
+        best."""
+        return self.map_names[self._maps.read[_telling(_read(self._maps.settings))]]
+
+    def peaks(self, rows: Float32) -> Float32:
+        """The highest values (N,) that rows (N, D) have of the telling map."""
+        read = _read(self._maps.settings)
+        each = rows.shape[1] // len(read)  # per box the mean is before the maximum
+        return np.exp(rows[:, each * _telling(read) + each - 1])
+
     def pixel_maps(self, window: Window) -> Float32:
         """The maps (N, M, side, side) of the core frames, the mean over the models that have not seen the frame."""
         return _mean(self._maps.of(window, self._sha256))
@@ -236,6 +248,11 @@ def _read(settings: PredictionSettings) -> tuple[str, ...]:
     return settings.maps or model_class(settings.model).MAPS
 
 
+def _telling(read: tuple[str, ...]) -> int:
+    """The place of the map that tells best."""
+    return next((read.index(name) for name in _TELLS_BEST if name in read), 0)
+
+
 def _groups(dim: int, settings: PredictionSettings) -> tuple[str, ...]:
     names = [_GROUPS[name] for name in _read(settings)]
     each = dim // len(names)
@@ -246,7 +263,7 @@ def _describe(comparison: Comparison, settings: PredictionSettings) -> Wording:
     """By the map that tells best what was not foreseen: of a prediction the edges."""
     model, read = model_class(settings.model), _read(settings)
     each = len(comparison.row) // len(read)
-    column = each * next((read.index(name) for name in _TELLS_BEST if name in read), 0)
+    column = each * _telling(read)
     ratio = float(np.exp(comparison.row[column] - np.median(comparison.usual[:, column])))
     if ratio <= 1:
         return describe_appearance(comparison)

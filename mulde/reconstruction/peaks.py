@@ -13,15 +13,18 @@ _BOX = (16 / 256, 14 / 256)  # of the side: 16 x 14 pixels of 256, as the author
 def frame_rows(maps: Float32) -> Float32:
     """Natural logarithms (N, M) of the highest mean that any box of 1/16 by 14/256 of the side has in each of the maps
     (N, M, S, S). Beyond the border is 0."""
-    import cv2
-
-    side = maps.shape[-1]
-    height, width = (max(1, round(share * side)) for share in _BOX)
     rows = np.zeros(maps.shape[:2], np.float32)
     for number, channel in np.ndindex(*rows.shape):
-        means = cv2.blur(maps[number, channel], (width, height), borderType=cv2.BORDER_CONSTANT)
-        rows[number, channel] = means.max()
+        rows[number, channel] = box_means(maps[number, channel]).max()
     return np.log(np.maximum(rows, _LEAST))
+
+
+def box_means(one: Float32) -> Float32:
+    """The mean of a map (S, S) in the box of 1/16 by 14/256 of the side around each pixel."""
+    import cv2
+
+    height, width = (max(1, round(share * one.shape[-1])) for share in _BOX)
+    return np.asarray(cv2.blur(one, (width, height), borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
 def object_rows(maps: Float32, boxes: Float32, size_hw: tuple[int, int]) -> Float32:

@@ -28,7 +28,7 @@ def restored(kind: str, build: Callable[[], Net], arrays: Arrays, device: str) -
         raise BundleError(f"stored model {kind}", expected="networks that it can be made of", got="others") from None
     check_arrays(kind, arrays, net.state_dict())
     net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, assign=True)
-    return net.to(device, memory_format=torch.channels_last).eval()
+    return net.to(device).to(memory_format=torch.channels_last).eval()
 
 
 def check_arrays(kind: str, arrays: Arrays, wanted: Mapping[str, Tensor]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from mulde.records import Float64, UInt8
 
 BLACK, WHITE, GREY, BRIGHT = (0, 0, 0), (255, 255, 255), (165, 165, 165), (255, 234, 70)
+_OPAQUE = 0.75
 _DARKEST = 70  # of 255: what is darker cannot be told from a dark picture
 
 
@@ -27,6 +28,12 @@ def shades(strength: Float64) -> UInt8:
     ramp = _ramp()
     shade: UInt8 = ramp[np.rint(np.clip(strength, 0.0, 1.0) * (len(ramp) - 1)).astype(np.int64)]
     return shade
+
+
+def over(image: UInt8, strength: Float64) -> UInt8:
+    """A picture (H, W, 3) under the colours of strengths (H, W): where these are 0 it stays as it is."""
+    share = _OPAQUE * np.clip(strength, 0.0, 1.0)[..., None]
+    return np.asarray(np.rint(image * (1 - share) + shades(strength) * share), np.uint8)
 
 
 def score_range(scores: Float64, alarm_level: float | None) -> tuple[float, float]:

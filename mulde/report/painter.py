@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Painter:
     """For the frames of one video, scaled to `size_hw`; draws in place.
 
     The boxes are scaled from the size of `regions`. Above the alarm level lines are thicker, with a black rim.
-    labels: one value per row of the track.
+    labels: one value per row of the track. heat: paints what is unusual into the picture of a row, in place.
     """
 
     def __init__(
@@ -37,8 +37,10 @@ class Painter:
         events: Sequence[Event] = (),
         labels: LabelTrack | None = None,
         alarm_level: float | None = None,
+        heat: Callable[[UInt8, int], None] | None = None,
     ) -> None:
         self.size_hw, self._track, self._regions, self._level = size_hw, track, regions, alarm_level
+        self._heat = heat
         self._font_px = int(np.clip(round(math.sqrt(math.prod(size_hw)) / 50), _MIN_FONT_PX, _MAX_FONT_PX))
         self._thin = max(1, round(min(size_hw) / 400))
         self._events = sorted(events, key=lambda event: event.start_frame)  # which do not overlap
@@ -61,7 +63,9 @@ class Painter:
         return at
 
     def paint_boxes(self, image: UInt8, frame_index: int) -> None:
-        """Only the boxes, the one of the present event with a second rim."""
+        """Only the map of where it is unusual and the boxes, the one of the present event with a second rim."""
+        if self._heat is not None:
+            self._heat(image, self.row(frame_index))
         regions = self._regions
         if regions is None:
             return

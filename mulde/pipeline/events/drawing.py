@@ -21,6 +21,7 @@ from mulde.pipeline.events.tables import picture_path
 from mulde.pipeline.extraction.boxes_alone import check_pixels
 from mulde.pipeline.extraction.plan import open_with
 from mulde.pipeline.extraction.windows import prefetch
+from mulde.pipeline.scoring.pixel_maps import Heat
 from mulde.progress import Reporter
 from mulde.records import Frames, LabelTrack, RegionScores, ScoreTrack, UInt8
 from mulde.report.painter import Painter
@@ -34,16 +35,18 @@ _CLIP_PX = 640
 
 @dataclass(frozen=True)
 class Findings:
-    """What there is to draw about one video; labels: one value per row of the track."""
+    """What there is to draw about one video; labels, heat: one value or map per row of the track."""
 
     track: ScoreTrack
     regions: RegionScores | None = None
     events: Sequence[Event] = ()
     labels: LabelTrack | None = None
     alarm_level: float | None = None
+    heat: Heat | None = None
 
     def painter(self, size_hw: tuple[int, int]) -> Painter:
-        return Painter(size_hw, self.track, self.regions, self.events, self.labels, self.alarm_level)
+        heat = None if self.heat is None else self.heat.paint
+        return Painter(size_hw, self.track, self.regions, self.events, self.labels, self.alarm_level, heat)
 
 
 def draw_overlay(

@@ -14,7 +14,7 @@ from mulde.digests import file_digest
 from mulde.errors import VideoError, sentence, stops_all
 from mulde.events import Event, sorted_events
 from mulde.names import output_path
-from mulde.pipeline.events.drawing import draw_overlay
+from mulde.pipeline.events.drawing import Findings, draw_copy
 from mulde.pipeline.events.explain import Explained
 from mulde.pipeline.events.parts import EventParts
 from mulde.pipeline.events.suppression import (
@@ -49,7 +49,7 @@ from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.run_folder import HEAT_MAPS, OVERLAYS, PIXEL_MAPS, RunFolder
 from mulde.pipeline.scoring.frames import score_path, write_scores
 from mulde.pipeline.scoring.heat_maps import write_heat_maps
-from mulde.pipeline.scoring.pixel_maps import draw_heat, highest_normal, mapping_stream, write_pixel_maps
+from mulde.pipeline.scoring.pixel_maps import Heat, draw_heat, mapping_stream, write_pixel_maps
 from mulde.pipeline.scoring.regions import read_regions_of, write_regions
 from mulde.pipeline.scoring.threshold import AlarmRule
 from mulde.records import LabelTrack, ScoredVideo, ScoreTrack
@@ -206,10 +206,10 @@ class Scorer:
             how = self.settings.fusion.combine
             write_heat_maps(scored.track, scored.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
         if self.options.pixel_maps:
-            maps = write_pixel_maps(stored, self.plan, folder.root / PIXEL_MAPS)
+            maps = folder.root / PIXEL_MAPS
+            write_pixel_maps(stored, self.plan, self.predictor.normal_index, maps)
             if stored.num_frames == 1:
-                normal = highest_normal(self.predictor.normal_index, mapping_stream(self.plan))
-                draw_heat(stored, self.plan, maps, normal)
+                draw_heat(stored, scored.track, self.plan, maps)
         return replace(scored, regions=None)
 
     def _explained(
@@ -291,9 +291,10 @@ class Scorer:
         )
         if self.options.overlay:
             regions = read_regions_of(folder.regions, track.video)
+            heat = Heat.of(folder.root / PIXEL_MAPS, track)
             target = output_path(folder.root / OVERLAYS, track.video, ".mp4")
-            reporter = self.session.reporter
-            draw_overlay(stored.video, track, regions, events, truth, self.settings, level, target, reporter)
+            found = Findings(track, regions, events, truth, level, heat)
+            draw_copy(stored.video, found, self.settings, target, self.session.reporter)
 
 
 def _remove_scores(video: str, folder: RunFolder) -> None:

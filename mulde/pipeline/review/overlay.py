@@ -17,8 +17,9 @@ from mulde.pipeline.evaluation.labels import labelled_dataset, labels_to_draw
 from mulde.pipeline.events.drawing import Findings, draw_clips, draw_copy
 from mulde.pipeline.events.tables import by_video, read_events
 from mulde.pipeline.outcome import Outcome
-from mulde.pipeline.run_folder import CLIPS, OVERLAYS, REGIONS, SETTINGS, RunRecord, read_record
+from mulde.pipeline.run_folder import CLIPS, OVERLAYS, PIXEL_MAPS, REGIONS, SETTINGS, RunRecord, read_record
 from mulde.pipeline.scoring.frames import read_scores
+from mulde.pipeline.scoring.pixel_maps import Heat
 from mulde.pipeline.scoring.regions import read_regions_of
 from mulde.progress import Reporter
 from mulde.records import LabelTrack, ScoredVideo
@@ -73,7 +74,8 @@ def _draw_each(
         for name in names:
             try:
                 video = _checked(name, videos, record)
-                to_draw = replace(findings[name], regions=read_regions_of(run / REGIONS, name))
+                heat = Heat.of(run / PIXEL_MAPS, findings[name].track)
+                to_draw = replace(findings[name], regions=read_regions_of(run / REGIONS, name), heat=heat)
                 if clips:
                     draw_clips(video, to_draw, settings, folder, reporter)
                 else:

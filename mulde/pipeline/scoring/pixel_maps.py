@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.prediction import PredictionRows
@@ -18,20 +19,29 @@ from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.extraction.windows import windows
 from mulde.pipeline.model.normal_index import NormalIndex
-from mulde.records import Float32
-from mulde.report.colours import shades
+from mulde.reconstruction.peaks import box_means
+from mulde.records import Float32, Float64, ScoreTrack, UInt8
+from mulde.report.colours import over
 from mulde.typed import Count, FileModel, read_typed
 
-_OPAQUE = 0.75
 _HIGHEST = float(np.finfo(np.float16).max)
 
 
 class PixelMapFacts(FileModel):
-    """`<video>.json` beside the maps: the name of each map, and the numbers of the frames as half-open ranges."""
+    """`<video>.json` beside the maps: the name of each map and which of them is drawn; the highest mean that it has in
+    a box of any normal frame, where that is known."""
 
     maps: list[str]
     num_frames: Count
     side: Count
+    telling: str
+    highest_normal: float | None = Field(ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _telling_is_a_map(self) -> PixelMapFacts:
+        if self.telling not in self.maps:
+            raise ValueError("telling is none of the maps")
+        return self
 
 
 def mapping_stream(plan: ExtractionPlan) -> PredictionRows:
@@ -44,7 +54,7 @@ def mapping_stream(plan: ExtractionPlan) -> PredictionRows:
     )
 
 
-def write_pixel_maps(stored: StoredVideo, plan: ExtractionPlan, folder: Path) -> Path:
+def write_pixel_maps(stored: StoredVideo, plan: ExtractionPlan, normal: NormalIndex | None, folder: Path) -> Path:
     """`<folder>/<video>.npy`, float16 (T, M, S, S): the maps of each frame that is described, the mean over the
     networks that have not seen it; and `<video>.json`, which names them. The path of the array. Memory does not grow
     with T."""
@@ -64,40 +74,68 @@ def write_pixel_maps(stored: StoredVideo, plan: ExtractionPlan, folder: Path) ->
                 written += len(maps)
         if written != num_frames:
             raise MuldeError(f"maps of {stored.video.name}", expected=f"{num_frames} frames", got=f"{written}")
-    facts: dict[str, Any] = {"maps": list(stream.map_names), "num_frames": num_frames, "side": stream.side}
-    write_json(path.with_suffix(".json"), facts)
+    facts = PixelMapFacts(
+        maps=list(stream.map_names),
+        num_frames=num_frames,
+        side=stream.side,
+        telling=stream.telling_map,
+        highest_normal=highest_normal(normal, stream),
+    )
+    write_json(path.with_suffix(".json"), facts.model_dump(mode="json"))
     return path
 
 
-def draw_heat(stored: StoredVideo, plan: ExtractionPlan, maps: Path, highest_normal: float | None) -> Path:
-    """`<video>.png` beside the maps of a single image: the image, and over it the colours of the first map.
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """The telling map of each frame of a video (T, S, S), and the value that gets the brightest colour: twice what
+    normal frames reach, so that this lies in the middle."""
 
-    highest_normal: what the map reached on normal images, which gets the colour in the middle; None: nobody knows, so
-    the map's own highest value gets the brightest.
-    """
-    heat = np.load(maps, mmap_mode="r")[0, 0].astype(np.float32)
+    maps: NDArray[np.float16]
+    brightest: float
+
+    @classmethod
+    def of(cls, folder: Path, track: ScoreTrack) -> Heat | None:
+        """That of a scored video which has maps in `folder`. Raises MuldeError as `read_pixel_maps` does, and for maps
+        of another number of frames."""
+        if not output_path(folder, track.video, ".json").exists():
+            return None
+        facts, maps = _open(folder, track.video)
+        if len(maps) != len(track):
+            got, hint = f"maps of {len(maps)}", "mulde score --pixel-maps"
+            raise MuldeError(f"{track.video} in {folder}", expected=f"{len(track)} frames", got=got, hint=hint)
+        told = maps[:, facts.maps.index(facts.telling)]
+        highest = max((float(box_means(one.astype(np.float32)).max()) for one in told), default=0.0)
+        return cls(told, max(2 * facts.highest_normal if facts.highest_normal else highest, 1e-6))
+
+    def paint(self, image: UInt8, row: int) -> None:
+        """The map of a row of the track over its picture (H, W, 3), in place."""
+        image[:] = over(image, _stretched(box_means(self.maps[row].astype(np.float32)) / self.brightest, *image.shape))
+
+
+def draw_heat(stored: StoredVideo, track: ScoreTrack, plan: ExtractionPlan, folder: Path) -> Path:
+    """`<folder>/<video>.png` beside the maps of a single image: the image, and the image under its telling map."""
+    heat = Heat.of(folder, track)
     ((_, image),) = wanted_frames(stored.video, plan, [int(stored.frame_index[0])])
-    height, width = image.shape[:2]
-    brightest = 2 * highest_normal if highest_normal else max(float(heat.max()), 1e-6)
-    strength = np.clip(_stretched(heat, height, width) / brightest, 0, 1).astype(np.float64)
-    over = image * (1 - _OPAQUE * strength[..., None]) + shades(strength) * (_OPAQUE * strength[..., None])
-    path = maps.with_suffix(".png")
-    write_png(path, np.concatenate([image, np.rint(over).astype(np.uint8)], axis=1))
+    under = image.copy()
+    if heat is not None:
+        heat.paint(under, 0)
+    path = output_path(folder, stored.video.name, ".png")
+    write_png(path, np.concatenate([image, under], axis=1))
     return path
 
 
-def _stretched(heat: Float32, height: int, width: int) -> Float32:
+def _stretched(heat: Float32, height: int, width: int, _: int) -> Float64:
     import cv2
 
-    return np.asarray(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), np.float64)
 
 
 def highest_normal(index: NormalIndex | None, stream: PredictionRows) -> float | None:
-    """The highest value of the first map in any box of the reference samples, or inside one of their boxes."""
+    """The highest value of the telling map in any box of the reference samples, or inside one of their boxes."""
     if index is None or stream.name not in index.rows:
         return None
     rows = index.rows[stream.name][1]
-    return float(np.exp(rows[:, int(stream.object_centric)].max())) if len(rows) else None
+    return float(stream.peaks(rows).max()) if len(rows) else None
 
 
 def read_pixel_maps(folder: Path, video: str) -> tuple[list[str], Iterator[NDArray[np.float16]]]:
@@ -105,6 +143,11 @@ def read_pixel_maps(folder: Path, video: str) -> tuple[list[str], Iterator[NDArr
 
     Raises MuldeError for files that `write_pixel_maps` has not written.
     """
+    facts, maps = _open(folder, video)
+    return facts.maps, _checked(output_path(folder, video, ".npy"), maps)
+
+
+def _open(folder: Path, video: str) -> tuple[PixelMapFacts, NDArray[np.float16]]:
     path = output_path(folder, video, ".npy")
     facts = read_typed(path.with_suffix(".json"), PixelMapFacts, hint="mulde score --pixel-maps")
     expected = (facts.num_frames, len(facts.maps), facts.side, facts.side)
@@ -115,7 +158,7 @@ def read_pixel_maps(folder: Path, video: str) -> tuple[list[str], Iterator[NDArr
     if maps.shape != expected or maps.dtype != np.float16:
         got = f"{maps.dtype} of shape {maps.shape}"
         raise MuldeError(f"{path}", expected=f"float16 of shape {expected}", got=got, hint="mulde score --pixel-maps")
-    return facts.maps, _checked(path, maps)
+    return facts, maps
 
 
 def _checked(path: Path, maps: NDArray[np.float16]) -> Iterator[NDArray[np.float16]]:

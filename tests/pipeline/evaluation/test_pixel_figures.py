@@ -74,18 +74,27 @@ def test_every_image_has_its_maps(place):
         maps = maps_of(place, f"{path.parent.name}/{path.stem}")
         assert (maps.shape, maps.dtype) == ((1, 2, 64, 64), np.float16)
         facts = json.loads((place / "run/pixel_maps" / path.parent.name / f"{path.stem}.json").read_text())
-        assert facts == {"maps": ["distillation", "bending"], "num_frames": 1, "side": 64}
+        assert facts.pop("highest_normal") == pytest.approx(highest_normal(place), rel=1e-6)
+        assert facts == {"maps": ["distillation", "bending"], "num_frames": 1, "side": 64, "telling": "distillation"}
 
 
-def test_an_image_has_a_picture_of_its_first_map(place):
-    """Beside the image, which shows through where nothing is unusual, the map in the colours of its strength."""
+def highest_normal(place: Path) -> float:
+    rows = pd.read_parquet(place / "model/normal_moments.parquet")["values_prediction"].dropna()
+    return float(np.exp(max(row[0] for row in rows)))
+
+
+def test_an_image_has_a_picture_of_its_telling_map(place):
+    """Beside the image, which shows through where nothing is unusual, the map in the colours of its strength: of its
+    means in boxes, as the rows have them."""
     picture = cv2.imread(str(place / "run/pixel_maps/порча/000.png"))[..., ::-1].astype(np.float64)
     image, over = picture[:, :SIDE], picture[:, SIDE:]
     source = np.frombuffer((place / "cap/test/порча/000.png").read_bytes(), np.uint8)
     np.testing.assert_array_equal(image, cv2.imdecode(source, cv2.IMREAD_COLOR)[..., ::-1])
-    heat = cv2.resize(maps_of(place, "порча/000")[0, 0].astype(np.float32), (SIDE, SIDE))
-    rows = pd.read_parquet(place / "model/normal_moments.parquet")["values_prediction"].dropna()
-    strength = np.clip(heat / (2 * np.exp(max(row[0] for row in rows))), 0, 1)[..., None]
+    one = maps_of(place, "порча/000")[0, 0].astype(np.float32)
+    padded = np.pad(one, 4)  # boxes of 4 x 4 pixels of 64, two of them before and one behind
+    means = np.array([[padded[y + 2 : y + 6, x + 2 : x + 6].mean() for x in range(64)] for y in range(64)])
+    heat = cv2.resize(means.astype(np.float32), (SIDE, SIDE))
+    strength = np.clip(heat / (2 * highest_normal(place)), 0, 1)[..., None]
     expected = image * (1 - 0.75 * strength) + shades(strength[..., 0].astype(float)) * 0.75 * strength
     np.testing.assert_allclose(over, expected, atol=1)
 

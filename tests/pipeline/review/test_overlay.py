@@ -22,6 +22,7 @@ from mulde.pipeline.review.overlay import TIMELINE, run_overlay
 from mulde.pipeline.scoring.frames import write_scores
 from mulde.pipeline.scoring.regions import write_regions
 from mulde.records import RegionScores, ScoredVideo, ScoreTrack
+from mulde.report.colours import shades
 from mulde.settings_file import dump_toml, load_settings
 from tests.media.media_samples import encode, overwrite_packets, write_images
 from tests.media.test_writer import add_sound, sound_packets
@@ -232,3 +233,32 @@ def test_a_long_event_is_cut_around_its_peak(tmp_path: Path) -> None:
     run_overlay(run, QUIET, only=["a"], clips=True, labels=None)
     images, *_ = decoded(run / "clips" / "a" / "000075.mp4")
     assert len(images) == 101  # 10 s on each side
+
+
+@pytest.mark.parametrize("highest_normal", [1.0, None])
+def test_where_a_pixel_model_finds_something_its_map_lies_over_the_picture(tmp_path: Path, highest_normal) -> None:
+    """The middle of what is drawn, strength 0.5, is what normal frames reach; without that the highest is the end."""
+    source = tmp_path / "videos"
+    source.mkdir()
+    encode(source / "a.mp4", ground(30))
+    run = make_run(tmp_path, source, ["a"])
+    maps = np.zeros((30, 2, 64, 64), np.float16)
+    maps[12, 1, 32:, :32] = 1.0
+    (run / "pixel_maps").mkdir()
+    np.save(run / "pixel_maps/a.npy", maps)
+    facts = {"maps": ["error", "gradient"], "num_frames": 30, "side": 64, "telling": "gradient",
+             "highest_normal": highest_normal}  # fmt: skip
+    (run / "pixel_maps/a.json").write_text(json.dumps(facts))
+    assert run_overlay(run, QUIET, only=(), clips=False, labels=None).done == 1
+    images = decoded(run / "overlays/a.mp4")[0].astype(float)
+    strength = 0.5 if highest_normal else 1.0
+    colour = shades(np.array(strength)).astype(float)
+    quiet, hot = images[[11, 13]].mean(axis=0), images[12]
+    share = 0.75 * strength
+    inside, outside = np.s_[56:66, 8:28], np.s_[56:66, 100:120]  # below the header, above the curve, beside the box
+    np.testing.assert_allclose(hot[outside], quiet[outside], atol=8)
+    expected = quiet[inside] * (1 - share) + colour * share
+    np.testing.assert_allclose(hot[inside].mean(axis=(0, 1)), expected.mean(axis=(0, 1)), atol=12)
+    np.save(run / "pixel_maps/a.npy", maps[:20])
+    (run / "pixel_maps/a.json").write_text(json.dumps(facts | {"num_frames": 20}))
+    assert "30 frames" in run_overlay(run, QUIET, only=(), clips=False, labels=None).failures[0].reason
