@@ -30,7 +30,7 @@ class PredictionSettings(Section):
     model: Text = Field(
         "pdm", min_length=1, description=f"pixel model, one of {', '.join(MODELS)}; pdm predicts a frame from the four "
         "before it, ppdm makes the maps of a frozen network again (for images); `mulde train` trains them; patches "
-        "(images) and copy (video) are what to compare them with"
+        "(images), mean (images) and copy (video) are what to compare them with"
     )  # fmt: skip
     teacher_weights: PathText = Field(
         "DEFAULT",
@@ -238,9 +238,9 @@ def _shared_maps(settings: PredictionSettings, shared: Shared) -> Maps:
 
 _GROUPS = {
     "error": "colours", "gradient": "edges", "coarse": "bending", "fine": "bending",
-    "distillation": "appearance", "bending": "bending", "distance": "appearance",
+    "distillation": "appearance", "bending": "bending", "distance": "appearance", "difference": "colours",
 }  # fmt: skip
-_TELLS_BEST = ("gradient", "distillation", "distance")
+_TELLS_BEST = ("gradient", "distillation", "distance", "difference")
 
 
 def _read(settings: PredictionSettings) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ MODELS = {
     "ppdm": "distiller:DistillationModel",
     "patches": "patches:PatchModel",
     "copy": "copying:CopyModel",
+    "mean": "mean_image:MeanModel",
 }  # kind: file and class
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "pdm": {
@@ -47,6 +48,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "patches": {"paper": {}, "small": {"side": 128, "teacher": "mobilenet_v2"}},
     "copy": {"paper": {}, "small": {}},
+    "mean": {"paper": {}, "small": {"side": 128}},
 }
 
 
