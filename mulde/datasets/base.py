@@ -19,6 +19,13 @@ SPLITS = ("train", "test")
 _MAX_JITTER_S = 2e-3  # containers round time stamps to milliseconds
 
 
+class Origin(NamedTuple):
+    """Where the frames of a video come from: the SHA-256 of a content, and the number there of its first frame."""
+
+    sha256: str
+    first_frame: int = 0
+
+
 @dataclass(frozen=True)
 class Video:
     """One video of a data set: a file or a folder of frames.
@@ -26,7 +33,8 @@ class Video:
     `name` is unique inside its data set and split, valid Unicode in which bytes that are not UTF-8 are written as
     `\\xe9`; `frame_rate` is None where the file itself knows it; `dataset` is what the videos were opened as; `time_s`
     (T,) are the times of its frames where they are known and not index / frame_rate. `boxes` is given where the file
-    holds boxes and there are no pixels.
+    holds boxes and there are no pixels. `origin` is given where the frames are those of another video with changes:
+    what has seen that one has seen this one.
     """
 
     name: str
@@ -36,6 +44,7 @@ class Video:
     dataset: str = ""
     time_s: Float64 | None = field(default=None, compare=False, repr=False)
     boxes: BoxesAlone | None = None
+    origin: Origin | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", valid_text(self.name))

@@ -54,8 +54,8 @@ class Extractor(Protocol):
 class TrainedExtractor(Extractor, Protocol):
     """An extractor by networks that were trained on normal video, which they must not describe themselves."""
 
-    def for_video(self, sha256: str) -> Extractor:
-        """The extractor of a video with this content (SHA-256)."""
+    def for_video(self, sha256: str, first_frame: int = 0) -> Extractor:
+        """The extractor of a video whose frames are those from `first_frame` on of this content (SHA-256)."""
         ...
 
 

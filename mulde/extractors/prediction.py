@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mulde.reconstruction.model_file import SeenModel
 
 _TIMES_AS_WRONG = "times_as_wrong"
+_Origin = tuple[str, int]
 
 
 class PredictionSettings(Section):
@@ -120,24 +121,25 @@ class Maps:
             )
         return models
 
-    def of(self, window: Window, sha256: str | None) -> list[Float32]:
-        """The maps of the core frames by each model: (N, M, side, side), of frames that it has seen NaN.
+    def of(self, window: Window, origin: _Origin) -> list[Float32]:
+        """The maps of the core frames by each model: (N, M, side, side), of frames that it has seen NaN. origin: the
+        content that the frames are of, and the number of the video's first frame there.
 
         Where every model has seen a frame, each of them has maps of it. They are kept until the thread comes with
         another window, for all that read them.
         """
         last = getattr(self._last, "window", lambda: None)
-        if last() is not window or self._last.sha256 != sha256:
-            self._last.maps = self._compute(window, sha256)
-            self._last.window, self._last.sha256 = weakref.ref(window), sha256
+        if last() is not window or self._last.origin != origin:
+            self._last.maps = self._compute(window, origin)
+            self._last.window, self._last.origin = weakref.ref(window), origin
         maps: list[Float32] = self._last.maps
         return maps
 
-    def _compute(self, window: Window, sha256: str | None) -> list[Float32]:
+    def _compute(self, window: Window, origin: _Origin) -> list[Float32]:
         from mulde.reconstruction.frames import to_square
 
-        models = self.models
-        seen = np.array([[m.has_seen(sha256 or "", int(frame)) for frame in window.core_index] for m in models])
+        models, (sha256, first) = self.models, origin
+        seen = np.array([[m.has_seen(sha256, first + int(frame)) for frame in window.core_index] for m in models])
         wanted = ~seen.reshape(len(models), -1)
         wanted[:, ~wanted.any(axis=0)] = True
         found = []
@@ -165,14 +167,15 @@ class PredictionRows:
     are described by the first clip that has them in it.
     """
 
-    def __init__(self, name: str, maps: Maps, *, object_centric: bool, sha256: str | None = None) -> None:
-        self.name, self.object_centric, self._maps, self._sha256 = name, object_centric, maps, sha256
+    def __init__(self, name: str, maps: Maps, *, object_centric: bool, origin: _Origin = ("", 0)) -> None:
+        self.name, self.object_centric, self._maps, self._origin = name, object_centric, maps, origin
         self.before = self.after = maps.num_past
         self.after_with_past = 0
 
-    def for_video(self, sha256: str) -> PredictionRows:
-        """The same of a video with this content: models that have seen it do not describe it."""
-        return PredictionRows(self.name, self._maps, object_centric=self.object_centric, sha256=sha256)
+    def for_video(self, sha256: str, first_frame: int = 0) -> PredictionRows:
+        """The same of a video whose frames are those from `first_frame` on of this content: models that have seen them
+        do not describe it."""
+        return PredictionRows(self.name, self._maps, object_centric=self.object_centric, origin=(sha256, first_frame))
 
     def fingerprint(self) -> Fingerprint:
         settings = self._maps.settings
@@ -202,12 +205,12 @@ class PredictionRows:
 
     def pixel_maps(self, window: Window) -> Float32:
         """The maps (N, M, side, side) of the core frames, the mean over the models that have not seen the frame."""
-        return _mean(self._maps.of(window, self._sha256))
+        return _mean(self._maps.of(window, self._origin))
 
     def extract(self, window: Window, regions: Regions) -> FeatureTable:
         from mulde.reconstruction.peaks import frame_rows, object_rows
 
-        by_model = [maps[:, list(self._maps.read)] for maps in self._maps.of(window, self._sha256)]
+        by_model = [maps[:, list(self._maps.read)] for maps in self._maps.of(window, self._origin)]
         if not self.object_centric:
             return FeatureTable(_mean([frame_rows(maps) for maps in by_model]), window.core_index)
         values = np.zeros((len(regions), 2 * len(self._maps.read)), np.float32)

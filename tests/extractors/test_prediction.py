@@ -113,6 +113,15 @@ def test_a_window_on_the_edge_of_what_was_seen_is_described_frame_by_frame(path)
         )
 
 
+def test_what_was_made_of_a_video_is_known_as_that(path):
+    """The frames 3 to 13 of the first video with something put into them: the first has seen those before its tenth."""
+    rows = extractor(weights=str(path)).for_video(FIRST, 3).extract(window(5, 9), NONE)
+    for number, by in ((5, (1,)), (6, (1,)), (7, (0, 1)), (8, (0, 1))):
+        np.testing.assert_allclose(
+            rows.values[number - 5], expected(path, moving_square(30), number, by), rtol=1e-4, atol=1e-4
+        )
+
+
 def boxes(of: Window, count: int = 2) -> Regions:
     box_xyxy = np.array([[8, 36, 34, 64], [60, 10, 90, 30]], np.float32)[:count]
     index = of.core_index

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mulde.config import Settings, VideoSettings
-from mulde.datasets.base import Video
+from mulde.datasets.base import Origin, Video
 from mulde.devices import choose_threads
 from mulde.errors import UsageError
 from mulde.extractors.base import Extractor, TrackExtractor, TrainedExtractor
@@ -214,10 +214,10 @@ class ExtractionPlan:
         return {name: imported_passport(name, sha256) for name in self.imported}
 
     def describe(
-        self, window: Window, known: Regions | None, kinds: Mapping[str, Passport], sha256: str
+        self, window: Window, known: Regions | None, kinds: Mapping[str, Passport], origin: Origin
     ) -> dict[str, pa.Table]:
-        """The rows of each kind for the core of a window of a video with this content. known: its regions, if the store
-        has them."""
+        """The rows of each kind for the core of a window of a video. known: its regions, if the store has them; origin:
+        of its frames."""
         frames, core = window.frames, slice(window.first, window.last)
         regions = known
         if regions is None:
@@ -229,7 +229,7 @@ class ExtractionPlan:
             described["regions"] = tables.regions_to_arrow(regions)
         for e in self.extractors:
             if e.name in kinds:
-                mine = e.for_video(sha256) if isinstance(e, TrainedExtractor) else e
+                mine = e.for_video(*origin) if isinstance(e, TrainedExtractor) else e
                 described[e.name] = tables.features_to_arrow(mine.extract(window, regions))
         return described
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mulde.datasets.base import Origin
 from mulde.errors import StoreError, VideoError
 from mulde.extractors.finders import unite
 from mulde.extractors.given import GivenTracks
@@ -69,8 +70,10 @@ def write_tables(
     missing: Mapping[str, Passport],
     pool: Executor,
     advance: Advance,
+    origin: Origin,
 ) -> None:
-    """Decode the video once and write every missing table but those that are made from other tables.
+    """Decode the video once and write every missing table but those that are made from other tables. origin: of its
+    frames.
 
     Raises VideoError, and removes all parts, if the video cannot be read or has changed in the meantime.
     """
@@ -83,7 +86,7 @@ def write_tables(
     if plan.regions is not None and "regions" not in missing:
         known = _StoredRegions(store, passports["regions"])
     try:
-        num_frames = _write_parts(reader, snapshot, plan, store, kinds, known, start, pool, advance)
+        num_frames = _write_parts(reader, snapshot, plan, store, kinds, known, start, pool, advance, origin)
         if num_frames == 0:
             raise VideoError(f"no frame of {reader.path} could be decoded")
         snapshot.check_content()
@@ -109,6 +112,7 @@ def _write_parts(
     start: int,
     pool: Executor,
     advance: Advance,
+    origin: Origin,
 ) -> int:
     """Describe the frames from number `start` on, and return the number of frames of the video.
 
@@ -118,7 +122,7 @@ def _write_parts(
     reader.options = replace(reader.options, start_frame=max(start - plan.before, 0))
 
     def work(item: tuple[Window, Regions | None]) -> tuple[Window, dict[str, pa.Table]]:
-        return item[0], plan.describe(*item, kinds, snapshot.sha256)
+        return item[0], plan.describe(*item, kinds, origin)
 
     def write() -> None:
         files = (seen[0], seen[-1] + 1) if not isinstance(reader, ConvertedReader) else (0, None)

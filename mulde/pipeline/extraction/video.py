@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mulde.datasets.base import Video
+from mulde.datasets.base import Origin, Video
 from mulde.errors import StoreError, VideoError
 from mulde.media import Snapshot, missing_text
 from mulde.pipeline.extraction.given_boxes import imported_digest, write_own_boxes
@@ -231,8 +231,9 @@ def _extract(
             if video.boxes is not None:
                 missing = write_own_boxes(video.path, video.boxes, snapshot, store, missing, plan.tracker)
             if set(missing) - plan.derived:
+                origin = video.origin or Origin(sha256)
                 with reporter.bar(f"  {video.name}", reader.num_frames_from_header, "frames") as advance:
-                    write_tables(reader, snapshot, plan, store, passports, missing, pool, advance)
+                    write_tables(reader, snapshot, plan, store, passports, missing, pool, advance, origin)
             if plan.derived & set(missing):
                 write_derived(plan, store, passports, missing, match.conversion)
         return replace(extracted, computed=wanted)

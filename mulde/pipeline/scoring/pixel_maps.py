@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from mulde.datasets.base import Origin
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.prediction import PredictionRows
 from mulde.files import atomic_write, write_json
@@ -58,7 +59,8 @@ def write_pixel_maps(stored: StoredVideo, plan: ExtractionPlan, normal: NormalIn
     """`<folder>/<video>.npy`, float16 (T, M, S, S): the maps of each frame that is described, the mean over the
     networks that have not seen it; and `<video>.json`, which names them. The path of the array. Memory does not grow
     with T."""
-    stream = mapping_stream(plan).for_video(stored.passports["frames"].video_sha256)
+    origin = stored.video.origin or Origin(stored.passports["frames"].video_sha256)
+    stream = mapping_stream(plan).for_video(*origin)
     num_frames = int(stored.described.sum())
     path = output_path(folder, stored.video.name, ".npy")
     shape = (num_frames, len(stream.map_names), stream.side, stream.side)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mulde import __version__
-from mulde.datasets.base import Video
+from mulde.datasets.base import Origin, Video
 from mulde.digests import arrays_digest, fingerprint
 from mulde.files import write_json
 from mulde.images import write_png
@@ -145,7 +145,9 @@ class ClipWriter:
     def _video(self, clip: Clip, insertion: Insertion) -> Video:
         stored, path = insertion.share.stored, self.out / FOLDER / clip.name
         if stored.video.boxes is None:
-            return Video(clip.name, "all", path, frame_rate=Fraction(stored.rate), dataset=self.out.name)
+            origin = Origin(stored.passports["frames"].video_sha256, clip.first)
+            rate = Fraction(stored.rate)
+            return Video(clip.name, "all", path, frame_rate=rate, dataset=self.out.name, origin=origin)
         path = path.with_name(f"{clip.name}.parquet")
         return boxes_video(clip.name, path, stored.size_hw, clip.num_frames, Fraction(stored.rate), self.out.name)
 

@@ -19,11 +19,14 @@ from mulde.extractors.given import IMPORTED
 from mulde.extractors.registry import known_extractor
 from mulde.files import write_csv, write_text
 from mulde.pipeline.extraction.boxes_alone import check_pixels, settings_without_pixels
+from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.run_claim import claim
 from mulde.pipeline.run_folder import RunFolder
+from mulde.pipeline.training.exclusions import Exclusions
 from mulde.pipeline.training.fit import check_density
+from mulde.pipeline.training.networks import check_networks, untrained_streams, with_networks
 from mulde.pipeline.tuning import scoring
 from mulde.pipeline.tuning.candidates import with_tracker
 from mulde.pipeline.tuning.courses import KINDS
@@ -56,6 +59,7 @@ def run_tune(
     """
     check_density(settings.density)
     _check_kinds(without)
+    _check_networks(settings, hours)
     deadline = Deadline(hours)
     before = claim(out, "tune", [source], settings)
     if before is not None and before.seed != seed:
@@ -77,6 +81,7 @@ def run_tune(
     outcome = Outcome(failures=opened.failures, folder=out)
     settings = settings_without_pixels(opened.videos, settings, session.reporter)
     _check_made_here(opened.videos, settings)
+    settings = _with_networks(opened.videos, settings, folder, seed, session)
     tracked = with_tracker(settings)
     failures: list[Failure] = []
     with folder.stage("insert and extract"):
@@ -99,6 +104,30 @@ def _check_kinds(without: Sequence[str]) -> None:
         raise UsageError("--without", expected=f"kinds among {', '.join(kinds)}", got=", ".join(unknown))
     if {*kinds} <= {*without}:
         raise UsageError("--without", expected="some kind of anomaly to be left", got="all of them")
+
+
+def _check_networks(settings: Settings, hours: float | None) -> None:
+    """Raises UsageError for networks that cannot be trained, and where there may be no time to train them."""
+    check_networks(settings)
+    if hours is not None and (missing := untrained_streams(settings)):
+        raise UsageError(
+            f"--hours with {' and '.join(sorted(missing))}", expected="trained networks", got="none",
+            hint="mulde train with these streams, then features.prediction.weights; or no --hours",
+        )  # fmt: skip
+
+
+def _with_networks(
+    videos: Sequence[Video], settings: Settings, folder: RunFolder, seed: int, session: Session
+) -> Settings:
+    """The settings with networks of the streams that still lack them, trained into the folder on halves of the normal
+    videos, which are the folds that judge: what a network has seen judges nothing."""
+    missing = untrained_streams(settings)
+    if not missing:
+        return settings
+    with folder.stage("networks"):
+        plan = ExtractionPlan(with_tracker(settings), session.device, without=missing)
+        done = session.extract(videos, plan).done  # what fails here does so again, and is said then
+        return with_networks(done, settings, plan, session, folder.root, seed=seed, exclusions=Exclusions())
 
 
 def _open_objects(objects: Sequence[str], videos: Sequence[Video], session: Session) -> tuple[Video, ...]:

@@ -17,6 +17,7 @@ from mulde.config import StreamDensitySettings
 from mulde.errors import Failure, FitError, UsageError
 from mulde.images import read_image, write_png
 from mulde.media import write_video
+from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.model.world import ObservedVideo
 from mulde.pipeline.tuning import candidates, clips, material, scorer, scoring, search
@@ -28,6 +29,7 @@ from mulde.pipeline.tuning.page import _with_box
 from mulde.pipeline.tuning.search import ALONE
 from mulde.pipeline.tuning.tune import run_tune
 from mulde.progress import Reporter
+from mulde.reconstruction.model_file import load_models
 from mulde.settings_file import load_settings
 from mulde.typed import read_typed
 
@@ -83,6 +85,51 @@ def tune(source: object, tmp_path: Path, out: str = "out", seed: int = 0, hours:
 @pytest.fixture(scope="module")
 def tuned(footage, tmp_path_factory) -> Path:
     return tune(footage, tmp_path_factory.mktemp("tuned"))
+
+
+PREDICTION = (
+    'features.extractors=["velocity", "prediction"]',
+    "features.prediction.options={side=64, width=2, num_codes=4, side_width=2, pyramid_width=2, max_steps=2}",
+)
+
+
+def test_networks_of_a_stream_are_trained_on_the_folds_that_judge(footage, tmp_path):
+    settings = load_settings(overrides=[*QUICK, *PREDICTION])
+    with pytest.raises(UsageError, match=r"--hours with prediction: expected trained networks.*Try: mulde train"):
+        run_tune(str(footage), settings, tmp_path / "out", 0, session(tmp_path), hours=1)
+    run_tune(str(footage), settings, tmp_path / "out", 0, session(tmp_path))
+    trained = tmp_path / "out/prediction.safetensors"
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    sha256 = record["video_sha256"]
+    halves = [[name for name in sorted(sha256) if one.has_seen(sha256[name], 0)] for one in load_models(trained)]
+    assert sorted(halves) == sorted(sorted(fold) for fold in record["tuning"]["folds"])
+    table = results(tmp_path / "out")[1]
+    assert table[(table["stage"] == ALONE) & (table["candidate"] == "prediction")]["found"].notna().all()
+    tuned = load_settings(tmp_path / "out/tuned.toml")
+    assert tuned.features.prediction.weights == str(trained)
+    written = trained.stat().st_mtime_ns
+    run_tune(str(footage), settings, tmp_path / "out", 0, session(tmp_path))
+    assert trained.stat().st_mtime_ns == written
+
+
+def test_a_clip_is_known_as_the_footage_that_it_was_made_of(footage, tmp_path, monkeypatch):
+    """So networks that have seen that footage do not describe it."""
+    asked = []
+    monkeypatch.setattr(ExtractionPlan, "describe", noting(ExtractionPlan.describe, asked))
+    out = tune(footage, tmp_path)
+    sha256 = json.loads((out / "run.json").read_text())["video_sha256"]
+    clips = [read_typed(path, Clip, hint="") for path in (out / FOLDER).glob("*.json")]
+    assert {(origin.sha256, origin.first_frame) for origin in asked} == {
+        *((digest, 0) for digest in sha256.values()), *((sha256[clip.source], clip.first) for clip in clips)
+    }  # fmt: skip
+
+
+def noting(describe, asked):
+    def noted(self, window, known, kinds, origin):
+        asked.append(origin)
+        return describe(self, window, known, kinds, origin)
+
+    return noted
 
 
 def results(out: Path) -> tuple[str, pd.DataFrame]:
