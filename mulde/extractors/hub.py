@@ -15,8 +15,10 @@ def is_hub_name(name: str) -> bool:
 
 
 def quieten_hub() -> None:
-    """Keep the hub's client from reporting its use. Call it before a library imports that client."""
+    """Keep the hub's client from reporting its use, and from writing a line for each of its retries: what fails in the
+    end is said once, in a sentence. Call it before a library imports that client."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
 def cached_files(repository: str, pattern: str) -> list[Path]:

@@ -36,8 +36,8 @@ class PredictionSettings(Section):
     teacher_weights: PathText = Field(
         "DEFAULT",
         min_length=1,
-        description="for ppdm and patches: weights tag of torchvision, or path of a state dict, of the network that is "
-        "frozen, or RANDOM, for a null; what is trained holds them",
+        description="for ppdm and patches: weights of the network that is frozen: DEFAULT, a tag of torchvision or the "
+        "path of a state dict, or RANDOM, for a null; what is trained holds them",
     )
     preset: Text = Field("small", min_length=1, description="sizes of its networks: small (for CPUs), or paper")
     options: Mapping[str, Any] = Field({}, description="options of the pixel model that differ from the preset")

@@ -25,6 +25,7 @@ from mulde.section import PathText, Section, Text
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from mulde.extractors.crops import CropEmbedding, FrameEmbedding
     from mulde.extractors.networks import Loaded, Preprocessing
@@ -125,6 +126,25 @@ def _embedding(
         batch_size=batch_size,
         options={"pooling": settings.pooling, "size_px": settings.size_px, "fit": settings.fit},
     )
+
+
+def load_network(model: str, weights: str) -> nn.Module:
+    """A network of timm by its name without its classifier, with published weights or those of a local state dict.
+
+    Raises UsageError for an unknown name and for a file that does not fit, MuldeError for a failed download.
+    """
+    settings = TimmSettings(model=model, weights=weights)
+    if not _NAME.fullmatch(model):
+        raise UsageError(f"timm model {model!r}", expected=f"the name of a model, as {_DEFAULT}")
+    quieten_hub()
+    try:
+        network: nn.Module = _create(settings, _config(settings), {})
+    except UsageError:
+        raise
+    except MuldeError as error:
+        hint = "connect to a network and run this again, or the path of a local state dict instead of a name"
+        raise MuldeError(error.problem, hint=hint) from error
+    return network
 
 
 def _check_name(model: str) -> None:

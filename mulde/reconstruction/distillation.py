@@ -20,7 +20,7 @@ from mulde.reconstruction.losses import mean_length, roughness
 from mulde.reconstruction.memory import Memory, Recall
 from mulde.reconstruction.positions import normalised
 from mulde.reconstruction.pyramid import Deformation, Head, Trunk
-from mulde.reconstruction.teacher import Teacher, normalise
+from mulde.reconstruction.teacher import Teacher
 from mulde.reconstruction.warping import warp
 
 _ROUGHNESS_PX = 3
@@ -172,7 +172,7 @@ class TrainableDistillation(DistillationNet):
     def images(self, clips: Tensor) -> Tensor:
         """The pictures of clips (N, 1, S, S, 3), normalised."""
         device = next(self.student.parameters()).device
-        return normalise(as_tensor(clips[:, 0], str(device)))
+        return self.teacher.normalise(as_tensor(clips[:, 0], str(device)))
 
     def parameter_groups(self) -> Mapping[str, list[torch.nn.Parameter]]:
         return {"all": [value for value in self.parameters() if value.requires_grad]}

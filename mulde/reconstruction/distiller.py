@@ -14,7 +14,7 @@ from mulde.reconstruction.frames import batches
 from mulde.reconstruction.network_model import NetworkModel
 from mulde.reconstruction.pixel_model import Clips
 from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
-from mulde.reconstruction.teacher import Teacher, untaught
+from mulde.reconstruction.teacher import teacher_of, untaught
 from mulde.reconstruction.warping import lengths, warp
 from mulde.records import Float32, UInt8
 from mulde.section import Section, Text
@@ -25,7 +25,7 @@ class DistillationOptions(Section):
     these are plain ones of two convolutions here."""
 
     side: int = Field(256, ge=64, le=1024, multiple_of=32, description="height and width of an image, pixels")
-    teacher: Text = Field("wide_resnet50_2", description="network of torchvision that is frozen")
+    teacher: Text = Field("wide_resnet50_2", description="network of torchvision, or timm:NAME, that is frozen")
     variant: Literal["image", "pixel"] = Field(
         "image", description="image: the teacher's deepest map goes through a memory; pixel: no memory"
     )
@@ -69,7 +69,7 @@ class DistillationModel(NetworkModel[TrainableDistillation]):
     def _net_of(self, network: nn.Module) -> TrainableDistillation:
         how = self.options
         return TrainableDistillation(
-            Teacher(network, how.teacher),
+            teacher_of(network, how.teacher),
             num_codes=how.num_codes if how.variant == "image" else 0,
             reduced=how.reduced,
             blocks=how.blocks,

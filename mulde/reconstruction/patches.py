@@ -17,7 +17,7 @@ from mulde.reconstruction.frames import as_tensor, batches
 from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
 from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
 from mulde.reconstruction.state import restored
-from mulde.reconstruction.teacher import Teacher, normalise, untaught
+from mulde.reconstruction.teacher import Teacher, teacher_of, untaught
 from mulde.records import Float32, UInt8
 from mulde.section import Section, Text
 
@@ -28,7 +28,7 @@ class PatchOptions(Section):
     """Sizes of the images and of the bank."""
 
     side: int = Field(256, ge=64, le=1024, multiple_of=32, description="height and width of an image, pixels")
-    teacher: Text = Field("wide_resnet50_2", description="network of torchvision that is frozen")
+    teacher: Text = Field("wide_resnet50_2", description="network of torchvision, or timm:NAME, that is frozen")
     bank: int = Field(10_000, ge=1, le=1_000_000, description="patches of normal images that are kept, drawn at random")
 
 
@@ -48,7 +48,7 @@ class PatchModel(PixelModel):
 
     def __init__(self, options: Any, *, seed: int = 0, device: str = "cpu", teacher: nn.Module | None = None) -> None:
         super().__init__(options, seed=seed, device=device, teacher=teacher)
-        self.teacher = None if teacher is None else Teacher(teacher, options.teacher).to(device)
+        self.teacher = None if teacher is None else teacher_of(teacher, options.teacher).to(device)
         self.bank: Tensor | None = None
 
     def _learn(
@@ -73,7 +73,8 @@ class PatchModel(PixelModel):
     @torch.no_grad()
     def _patches(self, clips: UInt8) -> Tensor:
         """Patches (N, cells, D) of clips (N, 1, S, S, 3)."""
-        _, eighth, sixteenth = self._fitted(self.teacher)(normalise(as_tensor(clips[:, 0], self.device)))
+        teacher = self._fitted(self.teacher)
+        _, eighth, sixteenth = teacher(teacher.normalise(as_tensor(clips[:, 0], self.device)))
         maps = [functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False) for x in (eighth, sixteenth)]
         size = eighth.shape[2:]
         maps[1] = functional.interpolate(maps[1], size=size, mode="bilinear", align_corners=False)
@@ -103,7 +104,7 @@ class PatchModel(PixelModel):
             raise BundleError(f"stored model {self.kind}, {_BANK}", expected="a table of patches", got="another")
 
         def build() -> _Stored:
-            return _Stored(Teacher(untaught(self.options.teacher), self.options.teacher), len(bank))
+            return _Stored(teacher_of(untaught(self.options.teacher), self.options.teacher), len(bank))
 
         stored = restored(self.kind, build, arrays, self.device)
         self.teacher, self.bank = stored.teacher, stored.bank

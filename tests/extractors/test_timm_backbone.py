@@ -17,7 +17,7 @@ from timm.data import create_transform, resolve_model_data_config
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.crops import CropEmbedding
 from mulde.extractors.networks import Preprocessing
-from mulde.extractors.timm_backbone import _KNOWN, _NAME, TimmSettings, frame_timm, timm_appearance
+from mulde.extractors.timm_backbone import _KNOWN, _NAME, TimmSettings, frame_timm, load_network, timm_appearance
 from mulde.records import Frames, Regions, Window
 
 VIT, CONV, SWIN = "test_vit.r160_in1k", "test_convnext.r160_in1k", "swin_tiny_patch4_window7_224.ms_in22k_ft_in1k"
@@ -272,3 +272,14 @@ def test_the_list_says_what_timm_says():
 
 def test_it_is_an_extractor_for_boxes():
     assert isinstance(timm_appearance(), CropEmbedding)
+
+
+def test_a_whole_network_has_the_weights_of_its_file(tiny):
+    network, path = tiny(CONV)
+    loaded = load_network(CONV, path).state_dict()
+    assert {name for name in loaded if not name.startswith("head.fc")} == {*loaded}
+    for name, value in loaded.items():
+        torch.testing.assert_close(value, network.state_dict()[name], rtol=0, atol=0)
+    for wrong in ("hf-hub:timm/resnet18", "no/such", "nobody"):
+        with pytest.raises(UsageError, match="timm model"):
+            load_network(wrong, path)

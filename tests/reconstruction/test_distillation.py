@@ -14,7 +14,7 @@ from mulde.reconstruction.distiller import bent_px
 from mulde.reconstruction.losses import mean_length, roughness
 from mulde.reconstruction.pyramid import Deformation
 from mulde.reconstruction.smoothing import smoothed
-from mulde.reconstruction.teacher import Teacher, normalise, untaught
+from mulde.reconstruction.teacher import Teacher, teacher_of, untaught
 
 
 def random(*shape, seed=0):
@@ -24,7 +24,7 @@ def random(*shape, seed=0):
 @pytest.fixture(scope="module")
 def teacher() -> Teacher:
     torch.manual_seed(0)
-    return Teacher(untaught("resnet18"), "resnet18")
+    return teacher_of(untaught("resnet18"), "resnet18")
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,14 @@ def net(teacher) -> DistillationNet:
         ("resnet18", (64, 128, 256)),
         ("wide_resnet50_2", (256, 512, 1024)),  # as in the paper
         ("efficientnet_b0", (24, 40, 112)),
+        ("timm:resnet18.a1_in1k", (64, 128, 256)),
+        ("timm:test_convnext", (24, 32, 48)),
     ],
 )
 def test_a_teacher_has_maps_at_a_quarter_an_eighth_and_a_sixteenth(name, channels):
     torch.manual_seed(0)
     network = untaught(name).eval()
-    teacher = Teacher(network, name)
+    teacher = teacher_of(network, name)
     assert teacher.channels == channels
     with torch.no_grad():
         maps = teacher(torch.rand(2, 3, 64, 96))
@@ -65,7 +67,7 @@ def test_its_maps_are_those_of_the_network_and_stay_so_in_training():
         network.get_submodule(name).register_forward_hook(lambda *call, name=name: kept.update({name: call[2]}))
     with torch.no_grad():
         network(images)
-        maps = Teacher(network, "resnet18").train()(images)
+        maps = teacher_of(network, "resnet18").train()(images)
     for x, name in zip(maps, kept, strict=True):
         np.testing.assert_array_equal(x.numpy(), kept[name].numpy())
 
@@ -73,15 +75,48 @@ def test_its_maps_are_those_of_the_network_and_stay_so_in_training():
 @pytest.mark.parametrize("network", [nn.Sequential(nn.Conv2d(3, 4, 3)), nn.Linear(3, 3), nn.Sequential()])
 def test_a_network_without_such_maps_is_refused(network):
     with pytest.raises(UsageError, match="whose stages follow each other"):
-        Teacher(network, "this")
+        teacher_of(network, "this")
 
 
-def test_pictures_are_normalised_as_those_of_imagenet():
+def test_maps_of_timm_are_those_of_the_network_that_it_was_cut_from():
+    torch.manual_seed(0)
+    network, images = untaught("timm:resnet18").eval(), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        wanted = network.forward_intermediates(images, intermediates_only=True)[1:4]
+        teacher = teacher_of(network, "timm:resnet18").train()
+        for x, y in zip(teacher(images), wanted, strict=True):
+            np.testing.assert_array_equal(x.numpy(), y.numpy())
+    assert not any(name.startswith(("network.layer4", "network.fc")) for name in teacher.state_dict())
+
+
+@pytest.mark.parametrize("name", ["timm:nobody", "timm:hf-hub:timm/resnet18", "timm:resnet18.nobody", "timm:../x"])
+def test_a_teacher_that_timm_does_not_have_is_refused(name):
+    with pytest.raises(UsageError, match="expected a network of timm"):
+        untaught(name)
+
+
+def test_a_network_of_timm_without_such_maps_is_refused():
+    with pytest.raises(UsageError, match="none at 4"):
+        teacher_of(untaught("timm:test_vit"), "timm:test_vit")
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        ("resnet18", ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))),  # of ImageNet
+        ("timm:test_convnext", ((0.5, 0.5),) * 3),
+    ],
+)
+def test_pictures_are_normalised_as_those_that_the_network_was_trained_with(name, means):
+    teacher = teacher_of(untaught(name), name)
     frames = torch.rand(2, 3, 4, 4) * 2 - 1
     plain = (frames + 1) / 2
-    for channel, (mean, std) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):
+    for channel, (mean, std) in enumerate(means):
         np.testing.assert_allclose(
-            normalise(frames)[:, channel].numpy(), ((plain[:, channel] - mean) / std).numpy(), rtol=1e-5, atol=1e-6
+            teacher.normalise(frames)[:, channel].numpy(),
+            ((plain[:, channel] - mean) / std).numpy(),
+            rtol=1e-5,
+            atol=1e-6,
         )
 
 

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from mulde.errors import BundleError, MuldeError, UsageError
 from mulde.reconstruction.model_file import SeenModel, load_models, made_from, save_models
 from mulde.reconstruction.registry import build_pixel_model
+from mulde.reconstruction.teacher import random_network
 from tests.reconstruction.clips import Walks
 from tests.reconstruction.test_pixel_models import SMALL
 
@@ -130,3 +131,13 @@ def test_a_small_file_makes_no_large_network(tmp_path, monkeypatch, kind, teache
     with pytest.raises(UsageError, match=r"expected|stages"):
         load_models(tmp_path / "x.safetensors")
     assert "cpu" not in made_on
+
+
+@pytest.mark.parametrize("kind", ["ppdm", "patches"])
+def test_a_teacher_of_timm_comes_back(tmp_path, kind):
+    options = SMALL[kind] | {"teacher": "timm:test_convnext"} | ({"max_steps": 1} if kind == "ppdm" else {})
+    images = np.random.default_rng(0).integers(0, 256, (8, 1, 64, 64, 3), dtype=np.uint8)
+    model = build_pixel_model(kind, "paper", options, teacher=lambda name: random_network(name, 0)).fit(images)
+    save_models(tmp_path / "m.safetensors", [SeenModel(model, {})], "these")
+    again = load_models(tmp_path / "m.safetensors")[0].model
+    np.testing.assert_array_equal(again.maps(images), model.maps(images))

@@ -37,7 +37,7 @@ from mulde.reconstruction.frames import to_square
 from mulde.reconstruction.model_file import Ranges, SeenModel, made_from, save_models
 from mulde.reconstruction.pixel_model import PixelProgress
 from mulde.reconstruction.registry import build_pixel_model
-from mulde.reconstruction.teacher import RANDOM, random_network
+from mulde.reconstruction.teacher import RANDOM, TIMM, random_network
 from mulde.records import Int64, UInt8
 
 NETWORKS = "prediction.safetensors"
@@ -108,9 +108,12 @@ def _train(
 
     def teacher(name: str) -> nn.Module:
         from mulde.extractors.pretrained import load_whole
+        from mulde.extractors.timm_backbone import load_network
 
         if own.teacher_weights == RANDOM:
             return random_network(name, seed)
+        if name.startswith(TIMM):
+            return load_network(name.removeprefix(TIMM), own.teacher_weights)
         return load_whole(name, own.teacher_weights)
 
     models = [
