@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from mulde.api.calls import (
@@ -26,18 +28,20 @@ from mulde.config import Settings
 from mulde.datasets.sources import open_sources
 from mulde.devices import choose_device
 from mulde.errors import MuldeWarning, UsageError
+from mulde.files import write_bytes
 from mulde.names import user_path
 from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.model import loading
 from mulde.pipeline.model.loading import TrainedModel
-from mulde.pipeline.model.weights import remember
+from mulde.pipeline.model.weights import NETWORKS, remember
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.predictor.stream import FrameScorer, ScoredFrame
 from mulde.pipeline.scoring.threshold import learn_threshold
 from mulde.pipeline.stages import fit_bundle, say_mixtures
 from mulde.pipeline.training.exclusions import Exclusions, check_exclusions, read_exclusions
 from mulde.pipeline.training.fit import check_density
+from mulde.pipeline.training.networks import check_networks, train_networks, untrained_streams, with_weights
 from mulde.pipeline.training.reference_samples import make_normal_index
 from mulde.progress import Reporter
 from mulde.records import ScoredVideo, UInt8
@@ -86,22 +90,27 @@ def train(
     """
     chosen = as_settings("train", settings, detector)
     check_density(chosen.density)
+    check_networks(chosen)
     if exclude is not None:
         check_exclusions(user_path(exclude))
     with reporting(progress) as reporter, working(store, device, reporter) as session:
         opened = open_sources(as_sources(source), "train")
         opened.report(reporter)
         chosen = settings_without_pixels(opened.videos, chosen, reporter)
-        plan = ExtractionPlan(chosen, session.device)
+        plan = ExtractionPlan(chosen, session.device, without=untrained_streams(chosen))
         extraction = session.extract(opened.videos, plan)
         require_some(len(extraction.done), [*opened.failures, *extraction.failures])
         world = say_mixtures(extraction.done, reporter)
         excluded = read_exclusions(user_path(exclude), extraction.done) if exclude is not None else Exclusions()
+        networks = None
+        if untrained_streams(chosen):
+            networks = _Folder()
+            extraction, plan, chosen = train_networks(extraction, plan, chosen, networks.path, seed, session, excluded)
         with TemporaryDirectory(prefix="mulde-") as folder:
             bundle = fit_bundle(extraction.done, world, chosen, plan, Path(folder), seed, session, excluded)
         index = make_normal_index(extraction.done, bundle, plan, seed=seed, reporter=reporter)
         scoring = ExtractionPlan(chosen, session.device, world=world)
-        return Model(Predictor.trained(TrainedModel(bundle, index), scoring, reporter))
+        return Model(Predictor.trained(TrainedModel(bundle, index), scoring, reporter), networks)
 
 
 def load_model(
@@ -142,7 +151,7 @@ def load_model(
     with reporting(False) as reporter:
         chosen = choose_device(device)
         trained = loading.load_model(user_path(path), chosen)
-        return Model(Predictor.open(trained, str(path), changes, chosen, reporter))
+        return Model(Predictor.open(trained, user_path(path), changes, chosen, reporter))
 
 
 def score(
@@ -175,6 +184,14 @@ def score(
     return ready.score(source, false_alarms_per_hour=false_alarms_per_hour, store=store, progress=progress)
 
 
+class _Folder:
+    """A temporary folder that is removed when nobody has this object any more."""
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp(prefix="mulde-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 class Model:
     """What was learnt from normal videos; made by `mulde.train` and `mulde.load_model`.
 
@@ -183,8 +200,9 @@ class Model:
         streams: Names of the kinds of features that are scored, as `("velocity", "geometry", "descriptor")`.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
+    def __init__(self, predictor: Predictor, networks: _Folder | None = None) -> None:
+        """networks: the folder of those that were trained with it; it goes when the model goes."""
+        self._predictor, self._networks = predictor, networks
 
     @property
     def settings(self) -> Settings:
@@ -201,7 +219,8 @@ class Model:
         return f"Model({', '.join(self.streams)}; {kept})"
 
     def save(self, path: AnyPath) -> None:
-        """Write the model to a file, and the index of reference samples beside it as `normal_moments.parquet`.
+        """Write the model to a file, and the index of reference samples beside it as `normal_moments.parquet`; where
+        networks were trained with it, these as `prediction.safetensors`.
 
         The paths of weights are not part of the file. They go into the user's own record (`weights.json` in
         `MULDE_CONFIG`, else `~/.config/mulde`), so that this user's programs find the weights again.
@@ -215,8 +234,13 @@ class Model:
         Examples:
             >>> mulde.train("normal/").save("door.safetensors")
         """
-        self._predictor.model.save(user_path(path))
-        remember(self.settings, self._predictor.plan.fingerprint())
+        target, settings = user_path(path), self.settings
+        self._predictor.model.save(target)
+        if self._networks is not None:
+            beside = target.with_name(NETWORKS)
+            write_bytes(beside, (self._networks.path / NETWORKS).read_bytes())
+            settings = with_weights(settings, beside)
+        remember(settings, self._predictor.plan.fingerprint())
 
     def score(
         self,

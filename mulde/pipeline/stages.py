@@ -35,7 +35,7 @@ from mulde.pipeline.run_folder import (
 )
 from mulde.pipeline.training.exclusions import Exclusions, check_exclusions, read_exclusions
 from mulde.pipeline.training.fit import CHECKPOINTS, check_density, train
-from mulde.pipeline.training.networks import check_networks, untrained_streams, with_networks
+from mulde.pipeline.training.networks import check_networks, train_networks, untrained_streams
 from mulde.pipeline.training.reference_samples import make_normal_index
 from mulde.progress import Reporter
 from mulde.records import LabelTrack
@@ -95,16 +95,11 @@ def _train_networks(
     session: Session,
     exclusions: Exclusions,
 ) -> tuple[Extraction, ExtractionPlan, Settings]:
-    """Train the networks that streams still lack on the videos, and extract these streams as well."""
+    """`train_networks` as a stage of the run."""
     if not untrained_streams(settings):
         return extraction, plan, settings
     with folder.stage("networks"):
-        settings = with_networks(
-            extraction.done, settings, plan, session, folder.root, seed=seed, exclusions=exclusions
-        )
-        plan = ExtractionPlan(settings, session.device)
-        again = session.extract([stored.video for stored in extraction.done], plan)
-    return replace(again, failures=[*extraction.failures, *again.failures]), plan, settings
+        return train_networks(extraction, plan, settings, folder.root, seed, session, exclusions)
 
 
 def _train(

@@ -105,11 +105,11 @@ class Bundle:
             for mode in SMOOTHING_MODES
         }
 
-    def with_settings(self, changes: Sequence[str]) -> Bundle:
+    def with_settings(self, changes: Sequence[str], folder: Path | None = None) -> Bundle:
         """The same model with other settings (KEY=VALUE) for scoring, wherever they are read, and with weights where
-        the user has them. Raises UsageError, by name, for one that scoring cannot change, and for weights that nobody
-        named."""
-        return replace(self, settings=settings_for(self.made_from, self.settings, changes))
+        the user has them; folder: that of the model, where its networks may lie. Raises UsageError, by name, for one
+        that scoring cannot change, and for weights that nobody named."""
+        return replace(self, settings=settings_for(self.made_from, self.settings, changes, folder))
 
     def save(self, path: Path) -> str:
         """Write the file; its digest. Of weights it holds names and digests, no paths, and nothing of `run`."""

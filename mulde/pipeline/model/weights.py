@@ -2,8 +2,8 @@
 
 A bundle holds the digest and a plain name of each file of weights. The file itself is one that the user names with an
 option, that this user's own record knows (`weights.json` in the configuration folder, written where somebody named
-weights), that lies in a folder of MULDE_WEIGHTS, or that is published under an official name. Its digest is compared
-before anything loads it.
+weights), that lies in a folder of MULDE_WEIGHTS, that a training wrote beside the model, or that is published under an
+official name. Its digest is compared before anything loads it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ CONFIG, FOLDERS = "MULDE_CONFIG", "MULDE_WEIGHTS"
 """Environment variables: the folder of the user's own record; folders with weights, as PATH has them."""
 RECORD = "weights.json"
 DETECTOR = "regions.yolo.weights"
+NETWORKS = "prediction.safetensors"
+"""What a training writes beside its model where it has trained networks for a stream."""
+_BESIDE = {"features.prediction.weights": NETWORKS}
 _OPTION = {DETECTOR: "--detector PATH"}
 _UNNAMED = "\x01"  # no path and no name; settings take no NUL
 _MAX_KNOWN, _MAX_LOOKED_AT = 1000, 500
@@ -66,10 +69,13 @@ def plain_name(weights: str) -> str:
     return "unnamed" if name.strip(".~ ") == "" else name
 
 
-def settings_for(made_from: Mapping[str, Any], settings: Settings, changes: Sequence[str]) -> Settings:
+def settings_for(
+    made_from: Mapping[str, Any], settings: Settings, changes: Sequence[str], folder: Path | None = None
+) -> Settings:
     """A model's settings with the user's changes, weights where this user has them.
 
-    made_from: the fingerprint of the model's extraction, which holds the digests. Raises UsageError for a setting that
+    made_from: the fingerprint of the model's extraction, which holds the digests. folder: that of the model, where
+    networks lie that were trained with it. Raises UsageError for a setting that
     scoring cannot change and for weights that nobody named, MuldeError for published ones that cannot be had.
     """
     changed = scoring_settings(_with(settings, dict.fromkeys(_weights_settings(), _UNNAMED)), changes)
@@ -79,7 +85,7 @@ def settings_for(made_from: Mapping[str, Any], settings: Settings, changes: Sequ
             continue  # the user's own word; `check_extraction` compares its digest before anything is loaded
         name = plain_name(_value(settings, key))
         is_needed = key in needed and not _names_none(settings, key)
-        weights[key] = _find(key, name, used.get(key, {})) if is_needed else _value(Settings(), key)
+        weights[key] = _find(key, name, used.get(key, {}), folder) if is_needed else _value(Settings(), key)
     return _with(changed, weights)
 
 
@@ -115,14 +121,15 @@ def _path_of(key: str, weights: str) -> Path | None:
     return path if path.exists() else None
 
 
-def _find(key: str, name: str, facts: Mapping[str, Any]) -> str:
+def _find(key: str, name: str, facts: Mapping[str, Any], folder: Path | None) -> str:
     """The path of the weights with the digest in `facts`, or the tag of published ones."""
     sha256, tag = _sha256(facts), facts.get("weights")
     if sha256 is None and not _is_official(key) and isinstance(tag, str) and is_tag(tag):
         return tag  # never a path; the library knows it, or refuses it
     if sha256 is not None:
         remembered = [Path(known) for digest, known in _known().items() if digest == sha256]
-        for path in (*remembered, *_in_folders(name)):
+        beside = [folder / _BESIDE[key]] if folder is not None and key in _BESIDE else []
+        for path in (*beside, *remembered, *_in_folders(name)):
             if path.exists() and weights_digest(path) == sha256:
                 return str(path)
         if _is_official(key) and name.endswith(".pt") and name in official_names():

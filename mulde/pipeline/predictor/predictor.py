@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mulde.config import Settings
 from mulde.errors import UsageError
@@ -47,8 +48,10 @@ class Predictor:
         return self.model.normal_index
 
     @classmethod
-    def open(cls, model: TrainedModel, name: str, changes: Sequence[str], device: str, reporter: Reporter) -> Predictor:
-        """name: of the model, for messages. changes: KEY=VALUE of its settings, to extract and to set
+    def open(
+        cls, model: TrainedModel, path: Path, changes: Sequence[str], device: str, reporter: Reporter
+    ) -> Predictor:
+        """path: that of the model. changes: KEY=VALUE of its settings, to extract and to set
         the alarm level with.
 
         Raises BundleError for a model that was trained on other features, UsageError for a setting that scoring cannot
@@ -56,15 +59,15 @@ class Predictor:
         """
         bundle = model.bundle
         if bundle.sha256 is None:
-            reporter.say(f"{name} is of an older mulde and carries no digest: a change of it would not be seen")
-        bundle = bundle.with_settings(changes)
+            reporter.say(f"{path} is of an older mulde and carries no digest: a change of it would not be seen")
+        bundle = bundle.with_settings(changes, path.parent)
         if not bundle.classes:
             bundle = replace(bundle, classes=class_names(bundle.settings.regions.yolo.weights))
         alarm = learn_threshold(bundle, bundle.settings.alarms, reporter)
         plan = ExtractionPlan(bundle.settings, device, world=bundle.world)
         if bundle.world is None:
             reporter.warn(
-                f"{name}: its sizes, rates and colour are not known, as an older version wrote it, so no "
+                f"{path}: its sizes, rates and colour are not known, as an older version wrote it, so no "
                 "difference of other footage can be reported"
             )
         for warning in check_extraction(bundle, plan.fingerprint()):

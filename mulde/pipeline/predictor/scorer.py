@@ -103,7 +103,7 @@ class Scorer:
         false alarms that it does not support.
         """
         trained = load_model(model, session.device)
-        predictor = Predictor.open(trained, str(model), changes, session.device, session.reporter)
+        predictor = Predictor.open(trained, model, changes, session.device, session.reporter)
         if options.pixel_maps:
             mapping_stream(predictor.plan)  # before anything is computed
         remember(predictor.settings, predictor.plan.fingerprint())

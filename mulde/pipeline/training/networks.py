@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -25,9 +25,11 @@ from mulde.digests import fingerprint
 from mulde.errors import FitError, cannot
 from mulde.extractors.base import weights_source
 from mulde.extractors.prediction import PredictionSettings
+from mulde.pipeline.extraction.engine import Extraction
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
+from mulde.pipeline.model.weights import NETWORKS
 from mulde.pipeline.training.exclusions import Exclusions, kept
 from mulde.pipeline.training.fit import CHECKPOINTS
 from mulde.pipeline.training.folds import Share, split_folds
@@ -40,7 +42,6 @@ from mulde.reconstruction.registry import build_pixel_model
 from mulde.reconstruction.teacher import RANDOM, TIMM, random_network
 from mulde.records import Int64, UInt8
 
-NETWORKS = "prediction.safetensors"
 _MAX_FRAMES, _BLOCK = 20_000, 64
 _HELDOUT_SHARE = 0.1
 
@@ -86,9 +87,31 @@ def with_networks(
     own = next(_of(settings, name) for name in settings.features.extractors if name in untrained_streams(settings))
     path = folder / NETWORKS
     _train(videos, own, plan, path, seed=seed, device=session.device, reporter=session.reporter, exclusions=exclusions)
+    return with_weights(settings, path)
+
+
+def with_weights(settings: Settings, path: Path) -> Settings:
+    """The settings with the networks of a file."""
     data = settings.model_dump()
     data["features"]["prediction"]["weights"] = str(path.absolute())
     return Settings.model_validate(data)
+
+
+def train_networks(
+    extraction: Extraction,
+    plan: ExtractionPlan,
+    settings: Settings,
+    folder: Path,
+    seed: int,
+    session: Session,
+    exclusions: Exclusions,
+) -> tuple[Extraction, ExtractionPlan, Settings]:
+    """Train the networks that streams still lack on the extracted videos, as `with_networks` does, and extract these
+    streams as well."""
+    settings = with_networks(extraction.done, settings, plan, session, folder, seed=seed, exclusions=exclusions)
+    plan = ExtractionPlan(settings, session.device)
+    again = session.extract([stored.video for stored in extraction.done], plan)
+    return replace(again, failures=[*extraction.failures, *again.failures]), plan, settings
 
 
 def _train(

@@ -3,6 +3,7 @@ seen."""
 
 from __future__ import annotations
 
+import gc
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +13,8 @@ import pandas as pd
 import pytest
 
 from mulde.media import write_video
+from mulde.pipeline.model.weights import NETWORKS
 from mulde.pipeline.training import networks
-from mulde.pipeline.training.networks import NETWORKS
 from mulde.reconstruction.model_file import load_models
 from tests.conftest import moving_square
 
@@ -72,6 +73,48 @@ def test_a_model_without_its_networks_says_which_it_needs(mulde, tmp_path, monke
     moved = ["--set", "features.prediction.weights=elsewhere.safetensors"]
     code, _, err = mulde("score", "normal/n0.mp4", "--model", "model/model.safetensors", "--store", "s2", "-q", *moved)
     assert code == 0, err
+
+
+def test_networks_beside_a_model_are_found_wherever_both_are_taken(mulde, tmp_path, monkeypatch):
+    footage(tmp_path / "normal", 3)
+    assert mulde("train", "normal", "--out", "model", "--store", "store", *streams("prediction"), *QUICK)[0] == 0
+    (tmp_path / "model").rename(tmp_path / "moved")
+    monkeypatch.setenv("MULDE_CONFIG", str(tmp_path / "nobody"))
+    score = ("score", "normal/n0.mp4", "--model", "moved/model.safetensors", "--store", "s2", "-q")
+    code, _, err = mulde(*score)
+    assert code == 0, err
+    networks = tmp_path / "moved" / NETWORKS
+    networks.write_bytes(networks.read_bytes()[:-1] + b"x")  # others than those of the training
+    monkeypatch.setenv("MULDE_CONFIG", str(tmp_path / "nobody else"))
+    code, _, err = mulde(*score)
+    assert code == 2
+    assert "the model needs the weights" in err
+
+
+def test_the_python_interface_trains_networks_too(tmp_path, monkeypatch):
+    import mulde
+
+    monkeypatch.setenv("MULDE_CONFIG", str(tmp_path / "config"))
+    settings = {
+        "features.extractors": ["prediction"],
+        "features.prediction": {"preset": "paper", "options": {"side": 64, "width": 2, "num_codes": 8, "side_width": 2,
+                                "pyramid_width": 2, "max_steps": 4, "batch_size": 2}},
+        "density.method": "mixture",
+    }  # fmt: skip
+    model = mulde.train(footage(tmp_path / "normal", 3), settings=settings, device="cpu")
+    clip = tmp_path / "new.mp4"
+    write_video(clip, iter(moving_square(20, seed=9)), Fraction(25))
+    before = model.score(clip).frames
+    model.save(tmp_path / "door.safetensors")
+    assert (tmp_path / NETWORKS).exists()
+    folder = model._networks.path
+    del model
+    gc.collect()
+    assert not folder.exists()
+    after = mulde.load_model(tmp_path / "door.safetensors", device="cpu").score(clip).frames
+    pd.testing.assert_frame_equal(before, after)
+    with pytest.raises(mulde.errors.UsageError, match="option side of pixel model pdm"):
+        mulde.train(tmp_path / "normal", settings={**settings, "features.prediction": {"options": {"side": 3}}})
 
 
 def test_a_training_that_was_stopped_goes_on(mulde, tmp_path, monkeypatch):
