@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mulde.config import Settings
 from mulde.errors import UsageError
+from mulde.extractors.base import TrainedExtractor
 from mulde.extractors.class_names import class_names
 from mulde.pipeline.events.explain import Explained, explain
 from mulde.pipeline.extraction.plan import ExtractionPlan
@@ -96,6 +97,10 @@ class Predictor:
 
     def _remarks(self, stored: StoredVideo) -> Iterator[str]:
         yield from stored.match.remarks
+        missing = max((e.before for e in self.plan.extractors if isinstance(e, TrainedExtractor)), default=0)
+        if stored.num_frames <= missing:
+            looked_at = f"{missing} before each are looked at, and the first one stands for those"
+            yield f"of {stored.num_frames} frames; {looked_at}"
         if (world := self.bundle.world) is not None:
             seen = stored.observed()
             yield from filter(None, (other_colour(world, seen.coloured), other_objects(world, seen.num_objects)))

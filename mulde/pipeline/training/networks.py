@@ -44,6 +44,7 @@ from mulde.records import Int64, UInt8
 
 _MAX_FRAMES, _BLOCK = 20_000, 64
 _HELDOUT_SHARE = 0.1
+_MAX_NAMED = 5
 
 
 def untrained_streams(settings: Settings) -> set[str]:
@@ -156,6 +157,10 @@ def _train(
         splits = [_hold_out(half) for half in shares]
         length = models[0].NUM_PAST + 1
         sets = [[_Clips(kept_frames, part, length) for part in split] for split in splits]
+        short = sorted({share.label for half in shares for share in half if len(share.frame_index) < length})
+        if short:
+            named = ", ".join(short[:_MAX_NAMED]) + (", ..." if len(short) > _MAX_NAMED else "")
+            reporter.say(f"networks of the stream: fewer than {length} frames, not learnt from ({len(short)}): {named}")
         for fitting, _ in sets:
             if not len(fitting):
                 raise FitError(

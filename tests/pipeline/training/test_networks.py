@@ -91,6 +91,19 @@ def test_networks_beside_a_model_are_found_wherever_both_are_taken(mulde, tmp_pa
     assert "the model needs the weights" in err
 
 
+def test_videos_that_are_too_short_are_named(mulde, tmp_path):
+    footage(tmp_path / "normal", 3)
+    write_video(tmp_path / "normal/kurz.mp4", iter(moving_square(3)), Fraction(25))
+    code, _, err = mulde("train", "normal", "--out", "model", "--store", "store", *streams("prediction"), *QUICK[:-1])
+    assert code == 0, err
+    assert "networks of the stream: fewer than 5 frames, not learnt from (1): kurz" in err
+    score = ("score", "normal", "--model", "model/model.safetensors", "--store", "store", "--out", "scored", "-q")
+    code, _, err = mulde(*score)
+    assert code == 0, err
+    assert "kurz.mp4: of 3 frames; 4 before each are looked at, and the first one stands for those" in err
+    assert err.count("stands for those") == 1
+
+
 def test_the_python_interface_trains_networks_too(tmp_path, monkeypatch):
     import mulde
 
