@@ -23,8 +23,22 @@ def box_means(one: Float32) -> Float32:
     """The mean of a map (S, S) in the box of 1/16 by 14/256 of the side around each pixel."""
     import cv2
 
-    height, width = (max(1, round(share * one.shape[-1])) for share in _BOX)
+    height, width = _box_px(one.shape[-1])
     return np.asarray(cv2.blur(one, (width, height), borderType=cv2.BORDER_CONSTANT), np.float32)
+
+
+def highest_box(one: Float32) -> Float32:
+    """The box (4,) of the highest mean of a map (S, S), x0 y0 x1 y1 in shares of the side, as far as it lies inside."""
+    side = one.shape[-1]
+    height, width = _box_px(side)
+    y, x = np.unravel_index(int(box_means(one).argmax()), one.shape)
+    left, top = x - width // 2, y - height // 2
+    return np.asarray(np.clip([left, top, left + width, top + height], 0, side) / side, np.float32)
+
+
+def _box_px(side: int) -> tuple[int, int]:
+    height, width = (max(1, round(share * side)) for share in _BOX)
+    return height, width
 
 
 def object_rows(maps: Float32, boxes: Float32, size_hw: tuple[int, int]) -> Float32:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mulde.config import Settings
-from mulde.errors import UsageError
+from mulde.errors import UsageError, VideoError
+from mulde.events import Event
 from mulde.extractors.base import TrainedExtractor
 from mulde.extractors.class_names import class_names
 from mulde.pipeline.events.explain import Explained, explain
+from mulde.pipeline.events.location import located
+from mulde.pipeline.events.tables import by_video
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, check_extraction
@@ -116,4 +119,11 @@ class Predictor:
         if self.alarm is None:
             return Explained([], {})
         by_name = {stored.video.name: stored for stored in videos}
-        return explain(find_alarms(scored, self.alarm), scored, by_name, self.bundle, self.normal_index, failed)
+        explained = explain(find_alarms(scored, self.alarm), scored, by_name, self.bundle, self.normal_index, failed)
+        placed: dict[str, Event] = {}
+        for name, events in by_video(explained.events).items():
+            try:
+                placed |= {event.event_id: event for event in located(events, by_name[name], self.plan)}
+            except VideoError as error:  # it can no longer be read: its pictures will say so too
+                self.reporter.warn(f"{name}: events without a place: {error}")
+        return replace(explained, events=[placed.get(event.event_id, event) for event in explained.events])
