@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 from mulde.errors import UsageError, first_line
+
+T = TypeVar("T")
 
 
 def choose_device(wanted: str = "auto") -> str:
@@ -53,6 +56,20 @@ def one_core_per_call() -> Iterator[None]:
     finally:
         torch.set_num_threads(torch_threads)
         cv2.setNumThreads(cv2_threads)
+
+
+def fit_each(fit: Callable[[int], T], count: int, device: str, name: str, stop: Callable[[], None]) -> list[T]:
+    """What `fit` makes of each number below `count`: on a CPU with several cores at the same time, else one after the
+    other. stop: called when one of them fails, also by Ctrl-C, so that the others end."""
+    callers = choose_threads(device) if device == "cpu" else 1
+    if min(callers, count) == 1:
+        return [fit(number) for number in range(count)]
+    with pool_of_fits(min(callers, count), name) as pool:
+        try:
+            return list(pool.map(fit, range(count)))
+        except BaseException:
+            stop()
+            raise
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from mulde.config import DensitySettings, Settings, StreamDensitySettings
 from mulde.density.base import Density
 from mulde.density.registry import build_density
 from mulde.density.rows import TrainingProgress
-from mulde.devices import choose_threads, pool_of_fits
+from mulde.devices import fit_each
 from mulde.errors import FitError, UsageError
 from mulde.evaluation.conformal import NormalVideo
 from mulde.pipeline.extraction.video import StoredVideo
@@ -141,15 +141,7 @@ def _fit_folds(
         advance(1)
         return fitted
 
-    num_callers = choose_threads(device) if device == "cpu" else 1
-    if min(num_callers, len(folds)) == 1:
-        return [fit(number) for number in range(len(folds))]
-    with pool_of_fits(num_callers, "fold") as pool:
-        try:
-            return list(pool.map(fit, range(len(folds))))
-        except BaseException:  # also Ctrl-C: the other folds end at their next progress report and keep checkpoints
-            stopped.set()
-            raise
+    return fit_each(fit, len(folds), device, "fold", stopped.set)  # they end at their next report, with a checkpoint
 
 
 def _fit_fold(

@@ -20,7 +20,7 @@ import numpy as np
 from torch import nn
 
 from mulde.config import Settings
-from mulde.devices import choose_threads, pool_of_fits
+from mulde.devices import fit_each
 from mulde.digests import fingerprint
 from mulde.errors import FitError, cannot
 from mulde.extractors.base import weights_source
@@ -187,16 +187,7 @@ def _train(
                         fingerprint=made,
                     )
 
-            if device == "cpu" and choose_threads(device) > 1:
-                with pool_of_fits(2, "network") as pool:
-                    try:
-                        list(pool.map(fit, range(2)))
-                    except BaseException:  # also Ctrl-C: the other one ends at its next report
-                        shown.stopped.set()
-                        raise
-            else:
-                for number in range(2):
-                    fit(number)
+            fit_each(fit, 2, device, "network", shown.stopped.set)  # the other one ends at its next report
     save_models(path, [SeenModel(m, _ranges(half)) for m, half in zip(models, shares, strict=True)], made)
     reporter.say(f"networks of the stream: {path}")
 

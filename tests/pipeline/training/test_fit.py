@@ -97,7 +97,7 @@ def test_folds_side_by_side_give_what_one_after_the_other_gives(tmp_path, monkey
     videos = stored(tmp_path, 5, 20)
     found = []
     for callers in (1, 3):
-        monkeypatch.setattr("mulde.pipeline.training.fit.choose_threads", lambda device, callers=callers: callers)
+        monkeypatch.setattr("mulde.devices.choose_threads", lambda device, callers=callers: callers)
         (tmp_path / str(callers)).mkdir()
         found.append(trained(videos, tmp_path / str(callers), folds=3).normal)
     alone, together = found
