@@ -7,13 +7,13 @@ video by both.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from io import BufferedRandom
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -215,10 +215,21 @@ def _hold_out(shares: Sequence[Share]) -> tuple[list[tuple[Share, float, float]]
 
 @dataclass(frozen=True)
 class _Kept:
-    """Frames on disk: pixels (N, side, side, 3), and of each video its first row and the numbers (n,) of its frames."""
+    """Frames in an open file, one after the other, each (side, side, 3); and of each video its first row there and the
+    numbers (n,) of its frames. They are read, not mapped: mapped pages would count as memory of this process."""
 
-    pixels: UInt8
+    file: BufferedRandom
+    side: int
     rows: Mapping[str, tuple[int, Int64]]
+    _lock: Lock = field(default_factory=Lock)
+
+    def read(self, first: int, count: int) -> UInt8:
+        """Frames (count, side, side, 3)."""
+        pixels = np.empty((count, self.side, self.side, 3), np.uint8)
+        with self._lock:
+            self.file.seek(first * pixels[0].nbytes)
+            self.file.readinto(pixels.data)
+        return pixels
 
 
 @contextmanager
@@ -241,33 +252,35 @@ def _frames(
         reporter.say(f"networks of the stream: trained on {left:,} of {total:,} frames, in blocks of {_BLOCK}")
         total = left
     path = folder / CHECKPOINTS / "frames.raw"
-    shape = (total, side, side, 3)
     try:
-        _reserve(path, math.prod(shape))
-        pixels = np.memmap(path, np.uint8, "r+", shape=shape)
-        rows, at = {}, 0
-        with reporter.bar("read frames", total, "frames") as advance:
-            for name, (stored, index) in wanted.items():
-                found = _read(stored, index, plan, pixels[at : at + len(index)], advance)
-                rows[name] = at, found
-                at += len(found)
-        yield _Kept(pixels, rows)
+        with _opened(path, total * 3 * side**2) as file:
+            rows, at = {}, 0
+            with reporter.bar("read frames", total, "frames") as advance:
+                for name, (stored, index) in wanted.items():
+                    found = _write_frames(stored, index, plan, side, file, advance)
+                    rows[name] = at, found
+                    at += len(found)
+            file.flush()
+            yield _Kept(file, side, rows)
     finally:
         path.unlink(missing_ok=True)
 
 
-def _reserve(path: Path, size: int) -> None:
-    """A file of `size` bytes that the disk has room for: a page of a mapped file that cannot be written ends the
-    process. Raises FileError."""
+@contextmanager
+def _opened(path: Path, size: int) -> Iterator[BufferedRandom]:
+    """A new file, for which the disk has `size` bytes. Raises FileError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, max(size, 1))
-            else:
-                file.truncate(size)
+        file = path.open("w+b")
     except OSError as error:
         raise cannot("written", path, error) from None
+    with file:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        except OSError as error:
+            raise cannot("written", path, error) from None
+        yield file
 
 
 def _blocks(index: Int64, every: float) -> Int64:
@@ -276,19 +289,15 @@ def _blocks(index: Int64, every: float) -> Int64:
     return index[np.floor((number + 1) / every) > np.floor(number / every)]
 
 
-def _read(
-    stored: StoredVideo,
-    index: Int64,
-    plan: ExtractionPlan,
-    pixels: UInt8,
-    advance: Advance,
+def _write_frames(
+    stored: StoredVideo, index: Int64, plan: ExtractionPlan, side: int, file: BufferedRandom, advance: Advance
 ) -> Int64:
-    """Fill `pixels` with the frames of these numbers; the numbers of those that there were."""
+    """Append the frames of these numbers as squares; the numbers of those that there were."""
     found: list[int] = []
     with plan.open(stored.video) as source:
         for batch in plan.converted(source, stored.match):
             for row in np.flatnonzero(np.isin(batch.frame_index, index)):
-                pixels[len(found)] = to_square(batch.images[row], pixels.shape[1])
+                file.write(to_square(batch.images[row], side).tobytes())
                 found.append(int(batch.frame_index[row]))
             advance(len(batch.frame_index))
     return np.array(found, np.int64)
@@ -298,7 +307,7 @@ class _Clips:
     """Clips of consecutive frames of some parts of videos."""
 
     def __init__(self, frames: _Kept, parts: Sequence[tuple[Share, float, float]], length: int) -> None:
-        self._pixels, self._length = frames.pixels, length
+        self._frames, self._length = frames, length
         starts = []
         for share, low, high in parts:
             first, index = frames.rows[share.name]
@@ -313,8 +322,7 @@ class _Clips:
         return len(self._starts)
 
     def __getitem__(self, number: int) -> UInt8:
-        start = int(self._starts[number])
-        return np.asarray(self._pixels[start : start + self._length])
+        return self._frames.read(int(self._starts[number]), self._length)
 
 
 class _Shown:
