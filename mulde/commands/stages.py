@@ -122,13 +122,14 @@ def score(
         bool, typer.Option("--heat-maps", help="Also write heat maps of every frame as arrays, heat_maps/<video>.npy.")
     ] = False,
     pixel_maps: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--pixel-maps",
+            "--pixel-maps/--no-pixel-maps",
             help="Also write the maps of the stream prediction as arrays, pixel_maps/<video>.npy. Overlays show them, "
-            "and mulde evaluate makes pixel figures of them where the data set has masks.",
+            "and mulde evaluate makes pixel figures of them where the data set has masks. [default: of single images]",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     set_: Set = None,
     trust_weights: Trust = False,
     store: Store = STORE,

@@ -88,9 +88,11 @@ def region_pool(
 
     converted: videos whose frames may have been scaled to the size that the model learnt."""
     videos = {video.name: video for video in dataset.videos("test") if video.name in labels}
+    if not set(videos) <= set(regions):  # then nobody's masks are opened
+        return None
     truth = {name: found for name, video in videos.items() if (found := dataset.regions(video)) is not None}
     masked = {name for name, video in videos.items() if dataset.masks(video) is not None}
-    if not set(videos) <= set(regions) or not (truth or masked):
+    if not truth and not masked:
         return None
     num_frames = {name: int(scored[name].track.frame_index[-1]) + 1 for name in videos}
 

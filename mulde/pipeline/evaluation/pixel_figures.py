@@ -24,9 +24,19 @@ def pixel_figures(
 ) -> dict[str, PixelFigures]:
     """The figures of each map over the labelled videos, by its name; nothing without maps, or without masks.
 
-    A map is stretched to the size of the mask, or of the frame where there is none. Raises MuldeError for files that
-    are no maps, LabelError where maps and masks of a video differ in number.
+    A map is stretched to the size of the mask, or of the frame where there is none. Where masks are missing or are not
+    as many as the maps, it is said and there are no figures. Raises MuldeError for files that are no maps.
     """
+    try:
+        return _figures(folder, labels, dataset, settings, reporter)
+    except LabelError as error:  # the figures of frames need no masks
+        reporter.warn(f"{error}; no pixel figures are made")
+        return {}
+
+
+def _figures(
+    folder: Path, labels: Mapping[str, LabelTrack], dataset: Dataset, settings: Settings, reporter: Reporter
+) -> dict[str, PixelFigures]:
     videos = [video for video in dataset.videos("test") if video.name in labels]
     there = [video for video in videos if output_path(folder, video.name, ".npy").is_file()]
     if not there or not any(dataset.masks(video) is not None for video in there):

@@ -49,7 +49,7 @@ from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.run_folder import HEAT_MAPS, OVERLAYS, PIXEL_MAPS, RunFolder
 from mulde.pipeline.scoring.frames import score_path, write_scores
 from mulde.pipeline.scoring.heat_maps import write_heat_maps
-from mulde.pipeline.scoring.pixel_maps import Heat, draw_heat, mapping_stream, write_pixel_maps
+from mulde.pipeline.scoring.pixel_maps import Heat, draw_heat, mapping_stream, maps_pixels, write_pixel_maps
 from mulde.pipeline.scoring.regions import read_regions_of, write_regions
 from mulde.pipeline.scoring.threshold import AlarmRule
 from mulde.records import LabelTrack, ScoredVideo, ScoreTrack
@@ -61,12 +61,13 @@ PICTURES_IN_FIGURE = 3
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What is also to be done: suppressions to apply, overlay videos, heat maps and maps of pixel models to write."""
+    """What is also to be done: suppressions to apply, overlay videos, heat maps and maps of pixel models to write;
+    pixel_maps None: of single images, where the model has such maps."""
 
     suppressions: Path | None = None
     overlay: bool = False
     heat_maps: bool = False
-    pixel_maps: bool = False
+    pixel_maps: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -205,12 +206,17 @@ class Scorer:
         if self.options.heat_maps:
             how = self.settings.fusion.combine
             write_heat_maps(scored.track, scored.regions, stored.size_hw, how, folder.root / HEAT_MAPS)
-        if self.options.pixel_maps:
+        if self._maps_pixels(stored):
             maps = folder.root / PIXEL_MAPS
             write_pixel_maps(stored, self.plan, self.predictor.normal_index, maps)
             if stored.num_frames == 1:
                 draw_heat(stored, scored.track, self.plan, maps)
         return replace(scored, regions=None)
+
+    def _maps_pixels(self, stored: StoredVideo) -> bool:
+        if self.options.pixel_maps is None:
+            return stored.num_frames == 1 and maps_pixels(self.plan)
+        return self.options.pixel_maps
 
     def _explained(
         self,

@@ -45,6 +45,11 @@ class PixelMapFacts(FileModel):
         return self
 
 
+def maps_pixels(plan: ExtractionPlan) -> bool:
+    """Whether the model has a stream of a pixel model."""
+    return any(isinstance(extractor, PredictionRows) for extractor in plan.extractors)
+
+
 def mapping_stream(plan: ExtractionPlan) -> PredictionRows:
     """The stream of a pixel model. Raises UsageError where the model has none."""
     for extractor in plan.extractors:

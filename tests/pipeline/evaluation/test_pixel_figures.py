@@ -134,6 +134,11 @@ def test_the_teacher_goes_into_what_is_trained_and_no_path_into_the_model(place)
     run_main("score", place / "cap/test/good/000.png", "--model", place / "model/model.safetensors",
              "--set", f"features.prediction.weights={place / 'model/prediction.safetensors'}",
              "--out", place / "again", "--store", place / "another-store", "--device", "cpu", "-q")  # fmt: skip
+    assert {path.name for path in (place / "again/pixel_maps").iterdir()} == {"000.npy", "000.json", "000.png"}
+    run_main("score", place / "cap/test/good/000.png", "--model", place / "model/model.safetensors", "--no-pixel-maps",
+             "--set", f"features.prediction.weights={place / 'model/prediction.safetensors'}",
+             "--out", place / "bare", "--store", place / "another-store", "--device", "cpu", "-q")  # fmt: skip
+    assert not (place / "bare/pixel_maps").exists()
     (place / "moved.safetensors").rename(place / "teacher.safetensors")
 
 
@@ -186,3 +191,15 @@ def test_a_model_without_a_pixel_model_has_no_maps(mulde, tmp_path):
     code, _, err = mulde("score", "normal/0.mp4", "--model", "model/model.safetensors", "--pixel-maps", "-q")
     assert code == 2
     assert "--pixel-maps: expected a model with a stream of a pixel model (prediction), got geometry" in err
+
+
+def test_an_anomalous_image_without_a_mask_leaves_the_figures_out_and_is_said(place, mulde, tmp_path):
+    import shutil
+
+    shutil.copytree(place / "run", tmp_path / "run")
+    shutil.copytree(place / "cap", tmp_path / "cap")
+    next((tmp_path / "cap/ground_truth/порча").glob("*.png")).unlink()
+    code, _, err = mulde("evaluate", "run", "--labels", "mvtec-ad:cap")
+    assert code == 0, err
+    assert "000_mask.png, got no such file. Try: get a full copy; no pixel figures are made" in err
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["pixels"] == {}
