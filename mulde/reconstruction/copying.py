@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Self
 
 from pydantic import Field
 
 from mulde.errors import BundleError
 from mulde.reconstruction.frames import as_tensor, error_maps
-from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
+from mulde.reconstruction.pixel_model import Arrays, Fitting, PixelModel
 from mulde.records import Float32, UInt8
 from mulde.section import Section
 
@@ -27,14 +25,7 @@ class CopyModel(PixelModel):
     NUM_PAST = 1
     OPTIONS = CopyOptions
 
-    def _learn(
-        self,
-        clips: Clips,
-        heldout: Clips | None,
-        progress: Callable[[PixelProgress], None] | None,
-        checkpoint: Path | None,
-        fingerprint: str,
-    ) -> None:
+    def _learn(self, given: Fitting) -> None:
         pass
 
     def _maps(self, clips: UInt8) -> Float32:

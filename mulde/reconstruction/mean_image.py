@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mulde.reconstruction.frames import as_tensor, batches
-from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
+from mulde.reconstruction.pixel_model import Arrays, Fitting, PixelModel
 from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
 from mulde.reconstruction.state import check_arrays
 from mulde.records import Float32, UInt8
@@ -36,20 +34,12 @@ class MeanModel(PixelModel):
         super().__init__(options, seed=seed, device=device, teacher=teacher)
         self.mean: Tensor | None = None
 
-    def _learn(
-        self,
-        clips: Clips,
-        heldout: Clips | None,
-        progress: Callable[[PixelProgress], None] | None,
-        checkpoint: Path | None,
-        fingerprint: str,
-    ) -> None:
+    def _learn(self, given: Fitting) -> None:
         total = torch.zeros(3, self.side, self.side, dtype=torch.float64)
-        for number in range(len(clips)):
-            total += as_tensor(clips[number][0], "cpu")
-            if progress is not None:
-                progress(PixelProgress(number + 1, len(clips), 0.0, None))
-        self.mean = (total / len(clips)).float().to(self.device)
+        for number in range(len(given.clips)):
+            total += as_tensor(given.clips[number][0], "cpu")
+            given.report(number + 1)
+        self.mean = (total / len(given.clips)).float().to(self.device)
 
     def _maps(self, clips: UInt8) -> Float32:
         mean = self._fitted(self.mean)

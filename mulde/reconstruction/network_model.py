@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -13,7 +12,7 @@ from torch import nn
 from mulde import __version__
 from mulde.checkpoint import Checkpoint
 from mulde.checkpoint import fingerprint as digest
-from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
+from mulde.reconstruction.pixel_model import Arrays, Clips, Fitting, PixelModel
 from mulde.reconstruction.seeding import seeded
 from mulde.reconstruction.state import restored
 from mulde.reconstruction.trainer import Schedule, train
@@ -46,15 +45,8 @@ class NetworkModel(PixelModel, Generic[Net]):
         """What decides the course of a training beside options, seed, clips, device and versions."""
         return []
 
-    def _learn(
-        self,
-        clips: Clips,
-        heldout: Clips | None,
-        progress: Callable[[PixelProgress], None] | None,
-        checkpoint: Path | None,
-        fingerprint: str,
-    ) -> None:
-        how = self.options
+    def _learn(self, given: Fitting) -> None:
+        how, clips = self.options, given.clips
         steps = how.epochs * max(len(clips) // how.batch_size, 1)
         steps = min(steps, how.max_steps or steps)
         schedule = Schedule(
@@ -70,10 +62,12 @@ class NetworkModel(PixelModel, Generic[Net]):
             net = self._first_net(clips).to(self.device)
         net = net.to(memory_format=torch.channels_last)  # a quarter faster
         saved = None
-        if checkpoint is not None:
+        if given.checkpoint is not None:
             versions = [self.device, *self._course(), __version__, torch.__version__]
-            saved = Checkpoint(checkpoint, digest([fingerprint, how.model_dump(), self.seed, len(clips), *versions]))
-        train(net, clips, heldout, schedule, seed=self.seed, progress=progress, checkpoint=saved)
+            saved = Checkpoint(
+                given.checkpoint, digest([given.fingerprint, how.model_dump(), self.seed, len(clips), *versions])
+            )
+        train(net, clips, given.heldout, schedule, seed=self.seed, progress=given.progress, checkpoint=saved)
         self.net = net
 
     def arrays(self) -> Arrays:

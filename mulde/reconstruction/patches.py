@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +12,7 @@ from torch.nn import functional
 
 from mulde.errors import BundleError
 from mulde.reconstruction.frames import as_tensor, batches
-from mulde.reconstruction.pixel_model import Arrays, Clips, PixelModel, PixelProgress
+from mulde.reconstruction.pixel_model import Arrays, Fitting, PixelModel
 from mulde.reconstruction.smoothing import MAP_SIGMA, smoothed
 from mulde.reconstruction.state import restored
 from mulde.reconstruction.teacher import Teacher, teacher_of, untaught
@@ -51,22 +49,15 @@ class PatchModel(PixelModel):
         self.teacher = None if teacher is None else teacher_of(teacher, options.teacher).to(device)
         self.bank: Tensor | None = None
 
-    def _learn(
-        self,
-        clips: Clips,
-        heldout: Clips | None,
-        progress: Callable[[PixelProgress], None] | None,
-        checkpoint: Path | None,
-        fingerprint: str,
-    ) -> None:
+    def _learn(self, given: Fitting) -> None:
         rng, kept = np.random.default_rng(self.seed), []
+        clips = given.clips
         share = -(-self.options.bank // len(clips))  # of each image, so that no image is left out
         for number in range(len(clips)):
             patches = self._patches(clips[number][None])[0]
             chosen = rng.permutation(len(patches))[:share]
             kept.append(patches[torch.from_numpy(chosen)])
-            if progress is not None:
-                progress(PixelProgress(number + 1, len(clips), 0.0, None))
+            given.report(number + 1)
         bank = torch.cat(kept)
         self.bank = bank[torch.from_numpy(rng.permutation(len(bank))[: self.options.bank])]
 

@@ -39,11 +39,19 @@ class PixelProgress(NamedTuple):
     heldout_loss: float | None
 
 
-class Box(NamedTuple):
-    """A box of a map, in pixels, whose mean is what a row holds at its highest."""
+class Fitting(NamedTuple):
+    """What `PixelModel.fit` was given."""
 
-    height: int
-    width: int
+    clips: Clips
+    heldout: Clips | None
+    progress: Callable[[PixelProgress], None] | None
+    checkpoint: Path | None
+    fingerprint: str
+
+    def report(self, number: int) -> None:
+        """Of a model that goes through the clips once: how many of them it has seen."""
+        if self.progress is not None:
+            self.progress(PixelProgress(number, len(self.clips), 0.0, None))
 
 
 class PixelModel(ABC):
@@ -91,18 +99,11 @@ class PixelModel(ABC):
         if self.NEEDS_TEACHER and self.network is None:
             expected = f"its teacher {self.options.teacher} with weights"
             raise UsageError(f"pixel model {self.kind}", expected=expected, got="none")
-        self._learn(clips, heldout, progress, checkpoint, fingerprint)
+        self._learn(Fitting(clips, heldout, progress, checkpoint, fingerprint))
         return self
 
     @abstractmethod
-    def _learn(
-        self,
-        clips: Clips,
-        heldout: Clips | None,
-        progress: Callable[[PixelProgress], None] | None,
-        checkpoint: Path | None,
-        fingerprint: str,
-    ) -> None:
+    def _learn(self, given: Fitting) -> None:
         """`fit`, of at least one clip and with the teacher that is needed."""
 
     def maps(self, clips: UInt8) -> Float32:
