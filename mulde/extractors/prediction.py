@@ -16,6 +16,7 @@ from mulde.errors import UsageError
 from mulde.extractors.base import Fingerprint, local_weights, weights_digest
 from mulde.extractors.spec import ExtractorSpec, Requirement, Shared
 from mulde.extractors.wording import Comparison, Wording, describe_appearance, times
+from mulde.reconstruction.model_file import stored_kind
 from mulde.reconstruction.registry import MODELS, build_pixel_model, model_class
 from mulde.records import FeatureTable, Float32, Regions, UInt8, Window
 from mulde.section import PathText, Section, Text
@@ -98,6 +99,13 @@ class Maps:
                 got=settings.weights or "none",
                 hint="mulde train, which trains the networks first; then name its prediction.safetensors",
             )
+        if (kind := stored_kind(path)) != settings.model:  # before a frame is looked at
+            raise UsageError(
+                f"features.prediction.weights {path}",
+                expected=f"trained pixel models {settings.model}",
+                got="a file without any" if kind is None else kind,
+                hint=f"features.prediction.model={kind}" if kind in MODELS else "the file that mulde train wrote",
+            )
         return {"weights_sha256": weights_digest(path)}
 
     @property
@@ -114,12 +122,7 @@ class Maps:
         if settings.model == "copy":
             model = build_pixel_model("copy", settings.preset, settings.options, device=self.device)
             return [SeenModel(model, {})]
-        models = load_models(Path(settings.weights), self.device)
-        if models[0].model.kind != settings.model:
-            raise UsageError(
-                f"weights {settings.weights}", expected=f"pixel models {settings.model}", got=models[0].model.kind
-            )
-        return models
+        return load_models(Path(settings.weights), self.device)
 
     def of(self, window: Window, origin: _Origin) -> list[Float32]:
         """The maps of the core frames by each model: (N, M, side, side), of frames that it has seen NaN. origin: the

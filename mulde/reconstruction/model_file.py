@@ -49,6 +49,15 @@ def save_models(path: Path, models: Sequence[SeenModel], made_from: str) -> None
 
 def made_from(path: Path) -> str | None:
     """What `save_models` was told of the models of a file; None where there are none."""
+    return _said(path, "made_from")
+
+
+def stored_kind(path: Path) -> str | None:
+    """The kind of the models of a file, without reading them; None where there are none."""
+    return _said(path, "kind")
+
+
+def _said(path: Path, name: str) -> str | None:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -56,7 +65,8 @@ def made_from(path: Path) -> str | None:
             header = json.loads((file.metadata() or {})[_KEY])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    return header.get("made_from") if isinstance(header, dict) else None
+    said = header.get(name) if isinstance(header, dict) else None
+    return said if isinstance(said, str) else None
 
 
 def load_models(path: Path, device: str = "cpu") -> list[SeenModel]:

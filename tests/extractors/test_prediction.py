@@ -113,6 +113,20 @@ def test_a_window_on_the_edge_of_what_was_seen_is_described_frame_by_frame(path)
         )
 
 
+def test_weights_of_another_kind_are_refused_before_a_frame_is_looked_at(path, tmp_path):
+    from safetensors.numpy import save_file
+
+    with pytest.raises(
+        UsageError, match=r"expected trained pixel models ppdm, got pdm\. Try: features.prediction.model="
+    ):
+        extractor(model="ppdm", weights=str(path)).fingerprint()
+    save_file({"a": np.zeros(1)}, tmp_path / "other.safetensors")
+    (tmp_path / "text.safetensors").write_text("no")
+    for name in ("other", "text"):
+        with pytest.raises(UsageError, match="expected trained pixel models pdm, got a file without any"):
+            extractor(weights=str(tmp_path / f"{name}.safetensors")).fingerprint()
+
+
 def test_what_was_made_of_a_video_is_known_as_that(path):
     """The frames 3 to 13 of the first video with something put into them: the first has seen those before its tenth."""
     rows = extractor(weights=str(path)).for_video(FIRST, 3).extract(window(5, 9), NONE)
