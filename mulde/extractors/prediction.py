@@ -43,7 +43,9 @@ class PredictionSettings(Section):
     preset: Text = Field("small", min_length=1, description="sizes of its networks: small (for CPUs), or paper")
     options: Mapping[str, Any] = Field({}, description="options of the pixel model that differ from the preset")
     maps: tuple[Text, ...] = Field(
-        (), description="maps that rows are made of, by name (pdm: error, gradient, coarse, fine); empty: all of them"
+        (),
+        description="maps that rows are made of, by name (pdm: error, gradient, coarse, fine); empty: of pdm the first "
+        "two, of others all",
     )
     weights: PathText = Field(
         "", description="trained pixel models, which `mulde train` writes beside its model; empty: it trains them"
@@ -83,7 +85,7 @@ class Maps:
                 expected=f"each of {', '.join(self.names)} once at most",
                 got=list(settings.maps),
             )
-        self.read = tuple(self.names.index(name) for name in settings.maps) or tuple(range(len(self.names)))
+        self.read = tuple(self.names.index(name) for name in _read(settings))
 
     @cached_property
     def source(self) -> Fingerprint:
@@ -182,8 +184,8 @@ class PredictionRows:
 
     def fingerprint(self) -> Fingerprint:
         settings = self._maps.settings
-        read = {"maps": list(settings.maps)} if settings.maps else {}
-        return {"extractor": self.name, "version": 1, "model": settings.model, **read, **self._maps.source}
+        facts = {"extractor": self.name, "version": 2, "model": settings.model, "maps": list(_read(settings))}
+        return facts | self._maps.source
 
     @property
     def map_names(self) -> tuple[str, ...]:
@@ -251,7 +253,8 @@ _TELLS_BEST = ("gradient", "distillation", "distance", "difference")
 
 def _read(settings: PredictionSettings) -> tuple[str, ...]:
     """The maps that the rows are made of."""
-    return settings.maps or model_class(settings.model).MAPS
+    model = model_class(settings.model)
+    return settings.maps or model.ROWS or model.MAPS
 
 
 def _telling(read: tuple[str, ...]) -> int:

@@ -57,13 +57,15 @@ class Fitting(NamedTuple):
 class PixelModel(ABC):
     """Learns what normal clips look like; says of each pixel of another clip's last frame how little it fits.
 
-    kind: its name in the registry. MAPS: the names of its maps; 0 is the least unusual value in each. NUM_PAST: the
+    kind: its name in the registry. MAPS: the names of its maps; 0 is the least unusual value in each. ROWS: the maps
+    that rows are made of unless others are named; empty for all. NUM_PAST: the
     frames of a clip before the one that is described. NEEDS_TEACHER: whether the constructor takes `teacher`, which is
     the network of `options.teacher` with its weights and which `fit` needs.
     """
 
     kind: ClassVar[str]
     MAPS: ClassVar[tuple[str, ...]]
+    ROWS: ClassVar[tuple[str, ...]] = ()
     NUM_PAST: ClassVar[int]
     NEEDS_TEACHER: ClassVar[bool] = False
     OPTIONS: ClassVar[type[Section]]

@@ -64,6 +64,7 @@ class PredictionModel(NetworkModel["_Net"]):
 
     kind = "pdm"
     MAPS = ("error", "gradient", "coarse", "fine")
+    ROWS = ("error", "gradient")
     NUM_PAST = NUM_PAST
     OPTIONS = PredictionOptions
 

@@ -40,8 +40,13 @@ def path(tmp_path_factory):
     return path
 
 
+ALL = ("error", "gradient", "coarse", "fine")
+
+
 def extractor(name="prediction", shared=None, **settings):
     spec = known_extractor(name)
+    if "model" not in settings:
+        settings = {"maps": ALL, **settings}
     return spec.build(PredictionSettings(**settings), shared or Shared())
 
 
@@ -184,7 +189,8 @@ def test_the_copying_null_is_the_difference_to_the_frame_before():
 
 
 def test_the_passport_names_the_weights_or_the_options(path):
-    assert extractor(weights=str(path)).fingerprint().keys() == {"extractor", "version", "model", "weights_sha256"}
+    facts = extractor(weights=str(path)).fingerprint()
+    assert facts.keys() == {"extractor", "version", "model", "maps", "weights_sha256"}
     made = extractor(model="copy", options={"side": 64}).fingerprint()
     assert made["options"] == {"side": 64}
     assert extractor(model="copy").fingerprint() != made
@@ -208,7 +214,7 @@ def test_settings_that_do_not_fit_are_a_sentence(path):
 
 
 def test_words_say_how_much_more_wrong_the_prediction_is():
-    spec, settings = known_extractor("object_prediction"), PredictionSettings()
+    spec, settings = known_extractor("object_prediction"), PredictionSettings(maps=ALL)
     usual = np.zeros((5, 8), np.float32)
     row = usual[0].copy()
     row[2] = np.log(3)  # mean of the gradient difference
@@ -222,6 +228,16 @@ def test_words_say_how_much_more_wrong_the_prediction_is():
     )
     assert spec.groups(8, settings) == ("colours",) * 2 + ("edges",) * 2 + ("bending",) * 4
     assert known_extractor("prediction").groups(2, PredictionSettings(model="copy")) == ("colours", "edges")
+
+
+def test_rows_are_made_of_the_errors_unless_bending_is_asked_for(path):
+    of = window(6, 8)
+    whole = extractor(weights=str(path)).extract(of, NONE).values
+    by_default = extractor(weights=str(path), maps=())
+    np.testing.assert_array_equal(by_default.extract(of, NONE).values, whole[:, :2])
+    assert by_default.fingerprint() == extractor(weights=str(path), maps=("error", "gradient")).fingerprint()
+    assert known_extractor("prediction").groups(2, PredictionSettings()) == ("colours", "edges")
+    assert known_extractor("prediction").groups(2, PredictionSettings(model="ppdm")) == ("appearance", "bending")
 
 
 def test_rows_can_be_made_of_some_maps(path):
