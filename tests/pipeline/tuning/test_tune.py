@@ -90,6 +90,7 @@ def tuned(footage, tmp_path_factory) -> Path:
 PREDICTION = (
     'features.extractors=["velocity", "prediction"]',
     "features.prediction.options={side=64, width=2, num_codes=4, side_width=2, pyramid_width=2, max_steps=2}",
+    "features.prediction.preset=paper",
 )
 
 
