@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from mulde.datasets.base import Origin
 from mulde.events import Event, EventRegion
 from mulde.extractors.prediction import PredictionRows
 from mulde.pipeline.extraction.plan import ExtractionPlan, wanted_frames
@@ -31,7 +30,7 @@ def located(events: Sequence[Event], stored: StoredVideo, plan: ExtractionPlan) 
     mine = sorted(mine, key=lambda event: -event.score)[:_MOST]
     if stream is None or not mine:
         return list(events)
-    own = stream.for_video(*(stored.video.origin or Origin(stored.passports["frames"].video_sha256)))
+    own = stream.for_video(*stored.origin)
     regions = {}
     for event, window in _windows(mine, stored, plan, stream.before):
         heat = own.pixel_maps(window)[0, own.map_names.index(own.telling_map)]
@@ -50,13 +49,18 @@ def _is_of(event: Event, stream: PredictionRows) -> bool:
     return event.reason is not None and event.reason.stream == stream.name and event.reason.region is None
 
 
+def _at(index: Int64, event: Event) -> int:
+    """The last of the described frames that is not after the peak: the one whose row the peak has."""
+    return max(int(np.searchsorted(index, event.peak_frame, side="right")) - 1, 0)
+
+
 def _windows(
     events: Sequence[Event], stored: StoredVideo, plan: ExtractionPlan, past: int
 ) -> Iterator[tuple[Event, Window]]:
     """Each event with a window whose core is its peak; the video is decoded once, and few pictures are held."""
-    frames, index_of = stored.frame_index, dict[str, Int64]()
+    frames, index_of = stored.frame_index[stored.described], dict[str, Int64]()
     for event in events:
-        at = int(np.searchsorted(frames, event.peak_frame))
+        at = _at(frames, event)
         last = min(max(at, past), len(frames) - 1)  # as rows of the first frames are made
         index_of[event.event_id] = frames[max(last - past, 0) : last + 1]
     waiting = sorted(events, key=lambda event: int(index_of[event.event_id][-1]))
@@ -69,7 +73,7 @@ def _windows(
             index = index_of[event.event_id]
             if all(int(number) in pictures for number in index):
                 images = np.stack([pictures[int(number)] for number in index])
-                core = int(np.searchsorted(index, event.peak_frame))
+                core = _at(index, event)
                 yield event, Window(Frames(images, index, np.arange(len(index), dtype=np.float64)), core, core + 1)
         first = min((int(index_of[event.event_id][0]) for event in waiting), default=frame + 1)
         pictures = {number: picture for number, picture in pictures.items() if number >= first}

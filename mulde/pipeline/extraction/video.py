@@ -86,6 +86,11 @@ class StoredVideo:
         return np.asarray(np.maximum(np.cumsum(self.described) - 1, 0), np.int64)
 
     @property
+    def origin(self) -> Origin:
+        """Where its frames come from: another video, or its own content."""
+        return self.video.origin or Origin(self.passports["frames"].video_sha256)
+
+    @property
     def num_frames(self) -> int:
         return len(self.frame_index)
 

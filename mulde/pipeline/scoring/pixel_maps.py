@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from mulde.datasets.base import Origin
 from mulde.errors import MuldeError, UsageError
 from mulde.extractors.prediction import PredictionRows
 from mulde.files import atomic_write, write_json
@@ -21,7 +20,7 @@ from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.extraction.windows import windows
 from mulde.pipeline.model.normal_index import NormalIndex
 from mulde.reconstruction.peaks import box_means
-from mulde.records import Float32, Float64, ScoreTrack, UInt8
+from mulde.records import Float32, Float64, Int64, ScoreTrack, UInt8
 from mulde.report.colours import over
 from mulde.typed import Count, FileModel, read_typed
 
@@ -30,13 +29,15 @@ _HIGHEST = float(np.finfo(np.float16).max)
 
 class PixelMapFacts(FileModel):
     """`<video>.json` beside the maps: the name of each map and which of them is drawn; the highest mean that it has in
-    a box of any normal frame, where that is known."""
+    a box of any normal frame, where that is known; where not every frame is described, the numbers of those that are,
+    as half-open ranges."""
 
     maps: list[str]
     num_frames: Count
     side: Count
     telling: str
     highest_normal: float | None = Field(ge=0, allow_inf_nan=False)
+    frames: list[list[Count]] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _telling_is_a_map(self) -> PixelMapFacts:
@@ -64,8 +65,7 @@ def write_pixel_maps(stored: StoredVideo, plan: ExtractionPlan, normal: NormalIn
     """`<folder>/<video>.npy`, float16 (T, M, S, S): the maps of each frame that is described, the mean over the
     networks that have not seen it; and `<video>.json`, which names them. The path of the array. Memory does not grow
     with T."""
-    origin = stored.video.origin or Origin(stored.passports["frames"].video_sha256)
-    stream = mapping_stream(plan).for_video(*origin)
+    stream = mapping_stream(plan).for_video(*stored.origin)
     num_frames = int(stored.described.sum())
     path = output_path(folder, stored.video.name, ".npy")
     shape = (num_frames, len(stream.map_names), stream.side, stream.side)
@@ -81,23 +81,32 @@ def write_pixel_maps(stored: StoredVideo, plan: ExtractionPlan, normal: NormalIn
                 written += len(maps)
         if written != num_frames:
             raise MuldeError(f"maps of {stored.video.name}", expected=f"{num_frames} frames", got=f"{written}")
+    runs = [] if stored.described.all() else _runs(stored.frame_index[stored.described])
     facts = PixelMapFacts(
+        frames=runs,
         maps=list(stream.map_names),
         num_frames=num_frames,
         side=stream.side,
         telling=stream.telling_map,
         highest_normal=highest_normal(normal, stream),
     )
-    write_json(path.with_suffix(".json"), facts.model_dump(mode="json"))
+    write_json(path.with_suffix(".json"), facts.model_dump(mode="json", exclude_defaults=True))
     return path
+
+
+def _runs(index: Int64) -> list[list[int]]:
+    """Rising numbers as half-open ranges."""
+    parts = np.split(index, np.flatnonzero(np.diff(index) != 1) + 1)
+    return [[int(part[0]), int(part[-1]) + 1] for part in parts]
 
 
 @dataclass(frozen=True, eq=False)
 class Heat:
-    """The telling map of each frame of a video (T, S, S), and the value that gets the brightest colour: twice what
-    normal frames reach, so that this lies in the middle."""
+    """The telling map of each described frame of a video (N, S, S), which of them each frame (T,) shows, and the value
+    that gets the brightest colour: twice what normal frames reach, so that this lies in the middle."""
 
     maps: NDArray[np.float16]
+    rows: Int64
     brightest: float
 
     @classmethod
@@ -107,16 +116,23 @@ class Heat:
         if not output_path(folder, track.video, ".json").exists():
             return None
         facts, maps = _open(folder, track.video)
-        if len(maps) != len(track):
+        rows = np.arange(len(track))
+        if facts.frames:
+            described = np.concatenate([np.arange(*ends) for ends in facts.frames])
+            rows = np.maximum(np.searchsorted(described, track.frame_index, side="right") - 1, 0)
+        if len(maps) != (len(described) if facts.frames else len(track)):
             got, hint = f"maps of {len(maps)}", "mulde score --pixel-maps"
             raise MuldeError(f"{track.video} in {folder}", expected=f"{len(track)} frames", got=got, hint=hint)
         told = maps[:, facts.maps.index(facts.telling)]
+        if facts.highest_normal:
+            return cls(told, rows, 2 * facts.highest_normal)
         highest = max((float(box_means(one.astype(np.float32)).max()) for one in told), default=0.0)
-        return cls(told, max(2 * facts.highest_normal if facts.highest_normal else highest, 1e-6))
+        return cls(told, rows, max(highest, 1e-6))
 
     def paint(self, image: UInt8, row: int) -> None:
         """The map of a row of the track over its picture (H, W, 3), in place."""
-        image[:] = over(image, _stretched(box_means(self.maps[row].astype(np.float32)) / self.brightest, *image.shape))
+        heat = box_means(self.maps[self.rows[row]].astype(np.float32)) / self.brightest
+        image[:] = over(image, _stretched(heat, *image.shape[:2]))
 
 
 def draw_heat(stored: StoredVideo, track: ScoreTrack, plan: ExtractionPlan, folder: Path) -> Path:
@@ -131,7 +147,7 @@ def draw_heat(stored: StoredVideo, track: ScoreTrack, plan: ExtractionPlan, fold
     return path
 
 
-def _stretched(heat: Float32, height: int, width: int, _: int) -> Float64:
+def _stretched(heat: Float32, height: int, width: int) -> Float64:
     import cv2
 
     return np.asarray(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -84,4 +85,4 @@ def test_few_pictures_are_held(stored, monkeypatch):
 def test_a_video_that_is_gone_is_a_sentence(stored, tmp_path):
     one, plan = stored
     with pytest.raises(VideoError):
-        located([event(7)], type(one)(**{**vars(one), "video": Video("v", "test", tmp_path / "gone.mp4")}), plan)
+        located([event(7)], replace(one, video=Video("v", "test", tmp_path / "gone.mp4")), plan)

@@ -20,6 +20,7 @@ from mulde.pipeline.events.drawing import draw_overlay
 from mulde.pipeline.events.tables import write_events
 from mulde.pipeline.review.overlay import TIMELINE, run_overlay
 from mulde.pipeline.scoring.frames import write_scores
+from mulde.pipeline.scoring.pixel_maps import Heat
 from mulde.pipeline.scoring.regions import write_regions
 from mulde.records import RegionScores, ScoredVideo, ScoreTrack
 from mulde.report.colours import shades
@@ -262,3 +263,25 @@ def test_where_a_pixel_model_finds_something_its_map_lies_over_the_picture(tmp_p
     np.save(run / "pixel_maps/a.npy", maps[:20])
     (run / "pixel_maps/a.json").write_text(json.dumps(facts | {"num_frames": 20}))
     assert "30 frames" in run_overlay(run, QUIET, only=(), clips=False, labels=None).failures[0].reason
+
+
+def test_frames_that_were_skipped_for_the_rate_show_the_map_of_the_one_before(tmp_path: Path) -> None:
+    """Every second frame is described: that of frame 12 has number 6, and frame 13 shows it too."""
+    maps = np.zeros((15, 1, 64, 64), np.float16)
+    maps[6] = 1.0
+    np.save(tmp_path / "a.npy", maps)
+    facts = {"maps": ["gradient"], "num_frames": 15, "side": 64, "telling": "gradient", "highest_normal": 1.0,
+             "frames": [[i, i + 1] for i in range(0, 30, 2)]}  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(facts))
+    index = np.arange(30)
+    heat = Heat.of(
+        tmp_path, ScoreTrack("a", index, index / 25.0, index * 1.0, index * 1.0, {"prediction": index * 1.0})
+    )
+    assert heat is not None
+    changed = []
+    for row in range(30):
+        image = np.full((64, 64, 3), 100, np.uint8)
+        heat.paint(image, row)
+        if (image != 100).any():
+            changed.append(row)
+    assert changed == [12, 13]
