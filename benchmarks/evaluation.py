@@ -133,7 +133,7 @@ def evaluate(world: World, *, with_masks: bool) -> dict[str, float]:
         evaluation = evaluate_tracks(
             world.scores,
             world.labels,
-            sigma_frames=RATE,
+            smoothing=RATE,
             rates=RATE,
             levels={"raw": {"alarm": 4.0}, "causal": {"alarm": 2.0}, "centred": {"alarm": 2.0}},
             regions=pool,

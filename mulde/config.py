@@ -29,6 +29,13 @@ class VideoSettings(Section):
     frame_rate: float = Field(
         25.0, gt=0, le=1000, description="frames per second of frame folders whose data set does not state it"
     )
+    analysis_fps: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="frames per second that are looked at, chosen by time stamps; the others repeat their score; 0 = "
+        "every frame",
+    )
     batch_frames: int = Field(32, ge=1, le=4096, description="frames that are decoded and processed together")
     match_training: Literal["convert", "warn", "refuse"] = Field(
         "convert",
@@ -269,6 +276,11 @@ class FusionSettings(Section):
         "sum", description="how the surprises of a frame's streams, sqrt(-2 log p), are combined into one score"
     )
     smoothing_s: float = Field(0.5, ge=0, le=60, description="sigma of the Gaussian smoothing in time, seconds")
+    smoothing: Literal["centred", "causal"] = Field(
+        "centred",
+        description="which frames scores are smoothed over: centred, those before and after; causal, those before "
+        "alone, as a live camera has them. Threshold, p-values, events and reasons follow",
+    )
 
 
 class AlarmSettings(Section):

@@ -60,8 +60,9 @@ class Reason:
 class Event:
     """Frames start_frame to end_frame of a video (half-open) in which the score reaches the alarm level.
 
-    start_s, end_s: times of the first and the last of these frames; score: the highest smoothed one, at peak_frame;
-    p_value: among the peaks of held-out normal video. suppression: the id of the one that covers it, or empty.
+    start_s, end_s: times of the first and the last of these frames that was looked at; score: the highest smoothed one,
+    at peak_frame; p_value: among the peaks of held-out normal video. suppression: the id of the one that covers it, or
+    empty.
     """
 
     video: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -333,12 +334,40 @@ def spans(flags: Bool) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True)
+class Analysed:
+    """Which frames of a video were looked at, where not all of them were.
+
+    number (T,) int64: for each frame that of the frame whose score it has, from 0, holes where there was none to look
+    at; rate: numbers per second.
+    """
+
+    number: Int64
+    rate: float
+
+    @property
+    def own(self) -> Bool:
+        """Which frames (T,) have a score of their own; the others repeat the one before."""
+        return np.asarray(np.diff(self.number, prepend=-1) > 0)
+
+
+@dataclass(frozen=True)
 class ScoredVideo:
-    """The scores of one video, the smoothing that `smoothed` was made with, how many frames had no rows, frames per
-    second, and the scores of its boxes where any stream has boxes."""
+    """The scores of one video.
+
+    sigma_frames: of the smoothing that `smoothed` was made with, in frames of the video; frames_without_rows: how many
+    frames had no rows; rate: frames per second; regions: the scores of its boxes where any stream has boxes; analysed:
+    None where every frame was looked at; is_causal: `smoothed` looks at the past alone.
+    """
 
     track: ScoreTrack
     sigma_frames: float
     frames_without_rows: int
     rate: float
     regions: RegionScores | None = None
+    analysed: Analysed | None = None
+    is_causal: bool = False
+
+    @property
+    def smoothing(self) -> Literal["centred", "causal"]:
+        """How `smoothed` was made."""
+        return "causal" if self.is_causal else "centred"

@@ -34,10 +34,10 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = (), base:
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
-        raise _usage_error(error) from None
+        raise usage_error(error, "run `mulde settings` to list every setting with its default and bounds") from None
 
 
-def dump_toml(settings: Settings, notes: Mapping[str, str] | None = None) -> str:
+def dump_toml(settings: BaseModel, notes: Mapping[str, str] | None = None) -> str:
     """The settings as TOML, each value under a comment that says what it means and what is allowed.
 
     notes: a further comment by the dotted name of a setting or table, as `density.streams.velocity`.
@@ -82,7 +82,8 @@ def _bounds(metadata: Sequence[object]) -> str:
     return f" ({', '.join(bounds)})" if bounds else ""
 
 
-def _usage_error(error: ValidationError) -> UsageError:
+def usage_error(error: ValidationError, hint: str) -> UsageError:
+    """The sentence for the first setting that cannot be used as given."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     reason = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
@@ -91,7 +92,7 @@ def _usage_error(error: ValidationError) -> UsageError:
         f"setting {key}" if key else "settings",
         expected=expected.get(first["type"], reason),
         got=reprlib.repr(first["input"]) if key else None,  # else all of the settings: the sentence names the one
-        hint="run `mulde settings` to list every setting with its default and bounds",
+        hint=hint,
     )
 
 

@@ -15,7 +15,7 @@ from mulde.api.model import Model
 from mulde.devices import one_core_per_call
 from mulde.errors import MuldeWarning, RecordError, UsageError, VideoError
 from mulde.evaluation.conformal import frame_p_values
-from mulde.evaluation.smoothing import smooth
+from mulde.evaluation.smoothing import Smoothing
 from mulde.extractors.registry import EXTRACTORS
 from mulde.extractors.spec import ExtractorSpec
 from mulde.media import write_video
@@ -89,7 +89,7 @@ def causal(model: Model, path: Path, **options):
     """Scores and p-values of a file, causally smoothed, as the evaluation has them; and the result."""
     result = model.score(path, **options)
     (scored,) = result._scored.values()
-    scores = smooth(scored.track.fused, scored.sigma_frames, "causal")
+    scores = Smoothing.of(scored)(scored.track.fused, "causal")
     settings, normal = model.settings, model._predictor.bundle.smoothed_normal["causal"]
     moment_s = max(settings.alarms.merge_gap_s, 4 * settings.fusion.smoothing_s)
     return scores, frame_p_values(scores, normal, stretch_s=moment_s), result

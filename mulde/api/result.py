@@ -73,7 +73,7 @@ class Result:
     @property
     def level(self) -> float | None:
         alarm = self._predictor.alarm
-        return None if alarm is None else alarm.centred.level
+        return None if alarm is None else alarm.threshold.level
 
     @cached_property
     def frames(self) -> pd.DataFrame:
@@ -180,7 +180,7 @@ class Result:
             num_hidden_videos=max(len(self.videos) - _MAX_CURVES, 0),
             events=[EventSummary(event, pictures.get(event.event_id)) for event in shown],
             num_hidden_events=len(self._events) - len(shown),
-            statement="" if alarm is None else alarm.centred.statement(),
+            statement="" if alarm is None else alarm.threshold.statement(),
         )
 
     def _pictures(self, video: str, events: Sequence[Event]) -> list[tuple[str, bytes]]:

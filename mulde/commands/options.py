@@ -122,6 +122,13 @@ FalseAlarms = Annotated[
         show_default=False,
     ),
 ]
+Causal = Annotated[
+    bool,
+    typer.Option(
+        "--causal",
+        help="Scores, threshold, events and reasons from what had been seen until then, as a live camera gives them.",
+    ),
+]
 Compat = Annotated[
     str | None,
     typer.Option(
@@ -163,10 +170,13 @@ def read_settings(
     return settings
 
 
-def scoring_changes(set_: list[str] | None, detector: str | None, false_alarms_per_hour: float | None) -> list[str]:
+def scoring_changes(
+    set_: list[str] | None, detector: str | None, false_alarms_per_hour: float | None, causal: bool
+) -> list[str]:
     """The changes to a model's settings that the options of a scoring command ask for."""
     weights = [f"regions.yolo.weights={quoted(detector)}"] if detector else []
-    return [*(set_ or []), *weights, *alarm_changes(false_alarms_per_hour)]
+    smoothing = ["fusion.smoothing=causal"] if causal else []
+    return [*(set_ or []), *weights, *alarm_changes(false_alarms_per_hour), *smoothing]
 
 
 def alarm_changes(false_alarms_per_hour: float | None) -> list[str]:

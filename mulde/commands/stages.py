@@ -11,6 +11,7 @@ from mulde.commands.ending import finish
 from mulde.commands.options import (
     STORE,
     Address,
+    Causal,
     Config,
     Detector,
     Device,
@@ -114,6 +115,7 @@ def score(
     ] = False,
     detector: ModelDetector = None,
     false_alarms_per_hour: FalseAlarms = None,
+    causal: Causal = False,
     suppressions: Suppressions = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write videos with boxes, scores and reasons.")
@@ -149,7 +151,7 @@ def score(
     from mulde.pipeline.stages import run_score
 
     session = open_session(store, device, quiet, workers, engine, address, strict=strict)
-    changes = scoring_changes(set_, detector, false_alarms_per_hour)
+    changes = scoring_changes(set_, detector, false_alarms_per_hour, causal)
     options = ScoreOptions(suppressions=suppressions, overlay=overlay, heat_maps=heat_maps, pixel_maps=pixel_maps)
     finish(run_score(sources, model, changes, out, session, options, add=add), session.reporter)
 
@@ -162,6 +164,7 @@ def watch_folder(
     ] = Path("runs/watch"),
     detector: ModelDetector = None,
     false_alarms_per_hour: FalseAlarms = None,
+    causal: Causal = False,
     suppressions: Suppressions = None,
     every_s: Annotated[float, typer.Option(min=0.05, help="Seconds between two checks of the folder.")] = 5.0,
     settle_s: Annotated[
@@ -185,7 +188,7 @@ def watch_folder(
     from mulde.pipeline.monitoring.watcher import WatchOptions
 
     session = open_session(store, device, quiet)
-    changes = scoring_changes(set_, detector, false_alarms_per_hour)
+    changes = scoring_changes(set_, detector, false_alarms_per_hour, causal)
     options = WatchOptions(every_s=every_s, settle_s=settle_s, tries=tries, once=once)
     finish(
         run_watch(folder, model, out, session, options, changes=changes, suppressions=suppressions), session.reporter

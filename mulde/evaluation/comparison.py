@@ -11,7 +11,7 @@ from mulde.evaluation.alarms import EventRules, OperatingPoint
 from mulde.evaluation.bootstrap import PairedDifference, draw_videos, paired_difference, resampled_aucs
 from mulde.evaluation.metrics import Figures, LabelledScores, mean_and_std
 from mulde.evaluation.protocol import Evaluation, TableCell, evaluate_tracks
-from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
+from mulde.evaluation.smoothing import SMOOTHING_MODES, Smoothing, SmoothingMode
 from mulde.records import Float64, LabelTrack
 
 FIGURES = {"micro_auc": "micro AUC", "macro_auc": "macro AUC", "average_precision": "AP", "equal_error_rate": "EER"}
@@ -22,11 +22,11 @@ Spread = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class SeedScores:
-    """The unsmoothed scores (T,) of one seed of a run by video, with smoothing in frames and frames per second of each;
+    """The unsmoothed scores (T,) of one seed of a run by video, with the smoothing and the frames per second of each;
     levels: its alarm levels as `evaluate_tracks` takes them, with their rules."""
 
     scores: Mapping[str, Float64]
-    sigma_frames: Mapping[str, float]
+    smoothing: Mapping[str, Smoothing]
     rates: Mapping[str, float]
     levels: Mapping[SmoothingMode, Mapping[str, float]] = field(default_factory=dict)
     rules: EventRules = field(default_factory=EventRules)
@@ -130,7 +130,7 @@ def _evaluate(scored: SeedScores, labels: Mapping[str, LabelTrack], seed: int) -
     return evaluate_tracks(
         {video: scored.scores[video] for video in labels},
         labels,
-        {video: scored.sigma_frames[video] for video in labels},
+        {video: scored.smoothing[video] for video in labels},
         seed,
         rates={video: scored.rates[video] for video in labels},
         levels=scored.levels,
@@ -142,9 +142,7 @@ def _evaluate(scored: SeedScores, labels: Mapping[str, LabelTrack], seed: int) -
 def _smoothed(
     scored: SeedScores, labels: Mapping[str, LabelTrack], videos: Sequence[str], mode: SmoothingMode
 ) -> list[LabelledScores]:
-    return [
-        LabelledScores(v, smooth(scored.scores[v], scored.sigma_frames[v], mode), labels[v].anomalous) for v in videos
-    ]
+    return [LabelledScores(v, scored.smoothing[v](scored.scores[v], mode), labels[v].anomalous) for v in videos]
 
 
 def _own_alarm(evaluation: Evaluation, at: int) -> OperatingPoint | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from mulde.evaluation.metrics import Figures as Figures  # part of what this mod
 from mulde.evaluation.metrics import LabelledScores, frame_figures, mean_figures
 from mulde.evaluation.pixels import PixelFigures
 from mulde.evaluation.regions import RegionFigures, RegionPool
-from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
+from mulde.evaluation.smoothing import SMOOTHING_MODES, Smoothing, SmoothingMode
 from mulde.records import Bool, Float64, Int64, LabelTrack
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 NUM_RANDOM_DRAWS = 5  # one smoothed draw is off by several points on a small set; the mean of a few is not
 NUM_RESAMPLES = 1000
+T = TypeVar("T")
 TableCell = str | float | int | None
 
 
@@ -159,7 +160,7 @@ class Evaluation:
 def evaluate_tracks(
     scores: Mapping[str, Float64],
     labels: Mapping[str, LabelTrack],
-    sigma_frames: float | Mapping[str, float],
+    smoothing: float | Mapping[str, float | Smoothing],
     seed: int = 0,
     *,
     rates: float | Mapping[str, float] | None = None,
@@ -174,26 +175,27 @@ def evaluate_tracks(
 ) -> Evaluation:
     """Figures of the fused, unsmoothed scores: raw, and after causal and centred smoothing inside each video.
 
-    scores: video -> (T,) float64, one per frame; labels: the same videos, T labels each; sigma_frames: one number of
-    frames for all videos or one per video; seed: of the random null score and the bootstrap; rates: frames per second,
-    without which there are no event figures; levels: smoothing -> name -> alarm level of the scores so smoothed, beside
-    those read off the test labels; bootstrap: number of resamples; compat: name of a variant in `compat.VARIANTS`;
-    skipped: frames at the start and at the end of each video whose scores stand for missing ones; pixels: figures of
-    maps; method: a name.
+    scores: video -> (T,) float64, one per frame; labels: the same videos, T labels each; smoothing: sigma in frames, or
+    more than that, of all videos or of each; seed: of the random null score and the bootstrap; rates: frames per
+    second, without which there are no event figures; levels: smoothing -> name -> alarm level of the scores so
+    smoothed, beside those read off the test labels; bootstrap: number of resamples; compat: name of a variant in
+    `compat.VARIANTS`; skipped: frames at the start and at the end of each video whose scores stand for missing ones;
+    pixels: figures of maps; method: a name.
     Raises LabelError when videos or lengths disagree, UsageError for a sigma or rate that is missing or bad, for levels
     without rates and for an unknown variant.
     """
     _check_same_videos(scores, labels)
     videos = sorted(scores)  # so that the order of the mapping changes nothing, the random draws included
     truth = {video: labels[video].anomalous for video in videos}
-    sigma = _per_video("smoothing sigma", videos, sigma_frames)
+    smoothings = _smoothings(videos, smoothing)
+    sigma = {video: each.sigma_frames for video, each in smoothings.items()}
     rate = None if rates is None else _rates(videos, rates)
     if levels and rate is None:
         raise UsageError("alarm levels without frame rates", expected="frames per second of each video", got="none")
     rules = EventRules() if events is None else events
     nulls = _null_scores({video: len(truth[video]) for video in videos}, seed)
     compared = _Compared(
-        scores, nulls, truth, sigma, rate, rules, levels or {}, draw_videos(len(videos), bootstrap, seed)
+        scores, nulls, truth, smoothings, rate, rules, levels or {}, draw_videos(len(videos), bootstrap, seed)
     )
     return Evaluation(
         num_videos=len(videos),
@@ -220,7 +222,7 @@ class _Compared:
     scores: Mapping[str, Float64]
     nulls: Mapping[str, Sequence[Mapping[str, Float64]]]
     truth: Mapping[str, Bool]
-    sigma_frames: Mapping[str, float]
+    smoothing: Mapping[str, Smoothing]
     rates: Mapping[str, float] | None
     rules: EventRules
     levels: Mapping[SmoothingMode, Mapping[str, float]]
@@ -246,7 +248,7 @@ class _Compared:
 
     def _smoothed(self, scores: Mapping[str, Float64], mode: SmoothingMode) -> list[LabelledScores]:
         return [
-            LabelledScores(video, smooth(scores[video], self.sigma_frames[video], mode), anomalous)
+            LabelledScores(video, self.smoothing[video](scores[video], mode), anomalous)
             for video, anomalous in self.truth.items()
         ]
 
@@ -289,17 +291,22 @@ def _check_same_videos(scores: Mapping[str, Float64], labels: Mapping[str, Label
             )
 
 
-def _per_video(what: str, videos: Sequence[str], values: float | Mapping[str, float]) -> dict[str, float]:
+def _smoothings(videos: Sequence[str], smoothing: float | Mapping[str, float | Smoothing]) -> dict[str, Smoothing]:
+    given: Mapping[str, float | Smoothing] = _per_video("smoothing sigma", videos, smoothing)
+    return {v: each if isinstance(each, Smoothing) else Smoothing(float(each)) for v, each in given.items()}
+
+
+def _per_video(what: str, videos: Sequence[str], values: T | Mapping[str, Any]) -> dict[str, T]:
     if not isinstance(values, Mapping):
-        return dict.fromkeys(videos, float(values))
+        return dict.fromkeys(videos, values)
     missing = [video for video in videos if video not in values]
     if missing:
         raise UsageError(f"{what} per video", expected=f"one for each of {len(videos)}", got=f"none for {missing[0]}")
-    return {video: float(values[video]) for video in videos}
+    return {video: values[video] for video in videos}
 
 
 def _rates(videos: Sequence[str], rates: float | Mapping[str, float]) -> dict[str, float]:
-    by_video = _per_video("frame rate", videos, rates)
+    by_video = {video: float(rate) for video, rate in _per_video("frame rate", videos, rates).items()}
     for video, rate in by_video.items():
         if not (np.isfinite(rate) and rate > 0):
             raise UsageError(f"frame rate of {video}", expected="more than 0 frames per second", got=rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -14,38 +15,51 @@ from mulde.images import resized
 from mulde.media.reader import Picture, VideoReader
 from mulde.records import Bool, Float64, Int64, UInt8
 
+_EARLY = 0.1
+"""The share of the time between two places of a grid by which a frame may come before its own: stamps are rounded, and
+clocks shake."""
+
 
 @dataclass(frozen=True)
 class Conversion:
-    """What is done to the frames of a video: all are scaled to `size_hw`, one of `every` (in time) is kept.
+    """What is done to the frames of a video: all are scaled to `size_hw`, and those of a grid in time are kept.
 
-    rate: of the frames that are kept, per second. They are chosen on a grid of time stamps, not by counting: a frame
-    whose stamp lies nearest behind k / rate (within half the time of a frame) is number k, so a hole in the video
-    leaves a hole in the numbers.
+    rate: places of the grid per second. Frames are chosen by their time stamps, not by counting, so a hole in the video
+    leaves a hole in the numbers: number k is the first frame whose stamp reaches k / rate, less a little. every: of how
+    many frames of the source one is kept, and then "a little" is half the time of a frame; 1: all are, and keep their
+    own numbers; None: those that `rate` asks for, whatever the source has.
     """
 
     size_hw: tuple[int, int]
-    every: int
+    every: int | None
     rate: Fraction
+
+    @property
+    def thins(self) -> bool:
+        """Whether frames are left out, or have other numbers than in the source."""
+        return self.every != 1
 
     def numbers(self, time_s: Float64) -> Int64:
         """The place on the grid of each frame (T,) of the source; the first frame of a place is the one that is kept.
 
         time_s (T,): seconds from the first frame.
         """
-        return np.asarray(np.floor(time_s * float(self.rate) + 0.5 / self.every), np.int64)
+        early = _EARLY if self.every is None else 0.5 / self.every
+        return np.asarray(np.floor(time_s * float(self.rate) + early), np.int64)
 
     def kept(self, time_s: Float64) -> Bool:
         """Which frames (T,) of the source are kept."""
-        if self.every == 1:
+        if not self.thins:
             return np.ones(len(time_s), np.bool_)
         numbers = self.numbers(time_s)
         return np.diff(np.maximum.accumulate(numbers), prepend=-1) > 0
 
     def facts(self) -> dict[str, str]:
         """The conversion as part of a passport."""
-        scaled = {"scaled_to": f"{self.size_hw[0]} x {self.size_hw[1]}"}
-        return scaled if self.every == 1 else {**scaled, "one_frame_of": str(self.every), "kept_rate": str(self.rate)}
+        facts = {"scaled_to": f"{self.size_hw[0]} x {self.size_hw[1]}"}
+        if self.every is None:
+            return {**facts, "analysis_fps": str(self.rate)}
+        return facts if self.every == 1 else {**facts, "one_frame_of": str(self.every), "kept_rate": str(self.rate)}
 
 
 class ConvertedReader(VideoReader):
@@ -60,10 +74,12 @@ class ConvertedReader(VideoReader):
         self.source, self.conversion = source, conversion
         # These would be class attributes elsewhere; here they are those of the source.
         self.decoder, self.decoder_version = source.decoder, source.decoder_version  # type: ignore[misc]
-        self.size_hw, self.rate = conversion.size_hw, source.rate / conversion.every
+        self.size_hw, self.rate = conversion.size_hw, source.rate / (conversion.every or 1)
+        if conversion.every is None:
+            self.rate = min(source.rate, conversion.rate)
         self.coloured = source.coloured
         count = source.num_frames_from_header
-        self.num_frames_from_header = None if count is None else -(-count // conversion.every)
+        self.num_frames_from_header = None if count is None else math.ceil(count * self.rate / source.rate)
         self._index, self._time_s = array("q"), array("d")
 
     @property
@@ -83,7 +99,7 @@ class ConvertedReader(VideoReader):
                 self._index.append(picture.frame_index)
                 self._time_s.append(picture.time_s)
                 number = picture.frame_index
-                if self.conversion.every > 1:
+                if self.conversion.thins:
                     number = int(self.conversion.numbers(np.array([picture.time_s]))[0])
                 if number > last:
                     last = number

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -70,19 +70,20 @@ class AlarmRecord(FileModel):
     merge_gap_s: Positive = AlarmSettings().merge_gap_s
     min_length_s: Positive = AlarmSettings().min_length_s
     levels: dict[SmoothingMode, dict[str, Number]]
+    smoothing: Literal["centred", "causal"] = "centred"
     statement: str = ""
     normal: NormalLevels | None = None
 
     @model_validator(mode="after")
     def _has_level(self) -> AlarmRecord:
-        if not self.levels.get("centred"):
-            raise ValueError("a level of scores smoothed both ways")
+        if not self.levels.get(self.smoothing):
+            raise ValueError(f"a level of {self.smoothing} scores")
         return self
 
     @property
     def level(self) -> float:
-        """Of scores smoothed both ways; older versions gave it other names."""
-        return next(iter(self.levels["centred"].values()))
+        """Of the scores that events were found in; older versions gave it other names."""
+        return next(iter(self.levels[self.smoothing].values()))
 
 
 class RunRecord(FileModel):
@@ -115,7 +116,7 @@ class RunRecord(FileModel):
 
     @property
     def alarm_level(self) -> float | None:
-        """The level of scores smoothed both ways; None where the run had no alarm level."""
+        """The level that events were found by; None where the run had none."""
         return None if self.alarm is None else self.alarm.level
 
     def with_facts(self, facts: Mapping[str, Any]) -> RunRecord:

@@ -82,8 +82,8 @@ def write_comparison_page(
         tables=comparison_tables(comparison),
         styles=styles,
         curves_note=f"The {len(names)} of {len(labels)} videos whose AUC differs most between the runs. The height is "
-        "the share of all frames of the same run with a lower score, smoothed both ways, so that scores of any unit "
-        "compare.",
+        "the share of all frames of the same run with a lower score, smoothed as the run is, so that scores of any "
+        "unit compare.",
         videos=[_view(name, tracks[name], labels[name], curves, styles, len(names)) for name in names],
         facts=list(folders.items()),
         texts=[],

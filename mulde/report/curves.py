@@ -11,7 +11,7 @@ from mulde.evaluation import null
 from mulde.evaluation.metrics import Counts
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionCurves
-from mulde.evaluation.smoothing import smooth
+from mulde.evaluation.smoothing import Smoothing
 from mulde.records import Float64, Int64, LabelTrack
 
 MAX_POINTS = 1000
@@ -66,7 +66,10 @@ def thin_path(x: Float64, y: Float64, max_points: int = MAX_POINTS) -> tuple[Flo
 
 
 def frame_trade_offs(
-    evaluation: Evaluation, scores: Mapping[str, Float64], labels: Mapping[str, LabelTrack]
+    evaluation: Evaluation,
+    scores: Mapping[str, Float64],
+    labels: Mapping[str, LabelTrack],
+    smoothing: Mapping[str, Smoothing],
 ) -> list[TradeOff]:
     """ROC and precision against recall of the fused scores (T,) by video, each smoothing a line, beside null scores.
 
@@ -82,12 +85,12 @@ def frame_trade_offs(
         nulls[name] = [null.FIXED_NULLS[name](len(scores[video])) for video in videos]
 
     pooled: list[tuple[str, Float64, bool]] = []
-    sigma = [evaluation.sigma_frames[video] for video in videos]
     for row in evaluation.rows:
-        smoothed = [smooth(scores[video], s, row.smoothing) for video, s in zip(videos, sigma, strict=True)]
+        smoothed = [smoothing[video](scores[video], row.smoothing) for video in videos]
         pooled.append((row.smoothing, np.concatenate(smoothed), False))
     for name, raw in nulls.items():
-        smoothed = [smooth(values, s, evaluation.rows[-1].smoothing) for values, s in zip(raw, sigma, strict=True)]
+        last = evaluation.rows[-1].smoothing
+        smoothed = [smoothing[video](values, last) for video, values in zip(videos, raw, strict=True)]
         pooled.append((f"null: {name}", np.concatenate(smoothed), True))
 
     chance = float(anomalous.mean())

@@ -9,6 +9,7 @@ from typing import Any
 
 from mulde.evaluation.protocol import Evaluation
 from mulde.evaluation.regions import RegionCurves
+from mulde.evaluation.smoothing import Smoothing
 from mulde.files import write_text
 from mulde.filetypes import natural_key
 from mulde.names import output_path
@@ -43,10 +44,11 @@ def write_evaluation_page(
 
     labels: of the videos to show, one per scored frame. notes: sentences for the box at the top, after the remarks of
     the evaluation. record: run.json, settings: settings.toml, both shown as they are. alarm_level: drawn in every
-    curve, so of the scores smoothed both ways. p_values: video -> (T,) of the scored frames, where there are any.
+    curve. p_values: video -> (T,) of the scored frames, where there are any.
     """
     videos = {name: scored[name].track for name in sorted(labels, key=natural_key)}
-    trade_offs = frame_trade_offs(evaluation, {name: track.fused for name, track in videos.items()}, labels)
+    smoothing = {name: Smoothing.of(scored[name]) for name in videos}
+    trade_offs = frame_trade_offs(evaluation, {name: track.fused for name, track in videos.items()}, labels, smoothing)
     trade_offs += region_trade_offs(region_curves) if region_curves is not None else []
     with reporter.bar("draw", len(trade_offs) + len(videos), "pictures") as advance:
         for trade_off in trade_offs:
@@ -61,6 +63,7 @@ def write_evaluation_page(
                 p_values=(p_values or {}).get(name),
             )
             advance(1)
+    smoothed = "smoothed causally" if any(video.is_causal for video in scored.values()) else "smoothed both ways"
     shown = show_videos(videos, labels, alarm_level, p_values or {})
     page = render(
         "evaluation.html",
@@ -72,7 +75,8 @@ def write_evaluation_page(
         pictures=[
             {"png": _encoded(folder / f"{trade_off.key}.png"), "text": _in_words(trade_off)} for trade_off in trade_offs
         ],
-        index=video_table(shown),
+        index=video_table(shown, smoothed),
+        smoothed=smoothed,
         videos=shown,
         unfolded=len(videos) <= _MAX_UNFOLDED,
         has_level=alarm_level is not None,

@@ -191,8 +191,8 @@ def _variant_table(evaluation: Evaluation, compat: CompatFigures) -> Table:
     )
 
 
-def video_table(views: Sequence[VideoView]) -> Table:
-    """The videos, those with the lowest AUC first."""
+def video_table(views: Sequence[VideoView], smoothed: str) -> Table:
+    """The videos, those with the lowest AUC first; smoothed: how their scores are, in words."""
     ordered = sorted(views, key=lambda view: (view.auc is None, view.auc))
     rows = [
         TableRow(
@@ -207,7 +207,7 @@ def video_table(views: Sequence[VideoView]) -> Table:
         )
         for view in ordered
     ]
-    notes = ["Lowest first, smoothed both ways; - where all frames are of one class."]
+    notes = [f"Lowest first, {smoothed}; - where all frames are of one class."]
     return Table(
         "Videos by the AUC of their own frames",
         ["video", "frames", "anomalous", "share %", "AUC %"],

@@ -8,7 +8,7 @@ from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.bootstrap import draw_videos
 from mulde.evaluation.comparison import SeedScores, compare_runs
 from mulde.evaluation.protocol import evaluate_tracks
-from mulde.evaluation.smoothing import smooth
+from mulde.evaluation.smoothing import Smoothing
 from mulde.records import LabelTrack
 
 LENGTHS = {"a": 40, "b": 30, "c": 50, "d": 25, "e": 35}
@@ -25,13 +25,15 @@ def labels():
 def run(labels, seed, strength, levels=None, sigma=1.5):
     rng = np.random.default_rng(seed)
     scores = {name: np.round(rng.normal(size=len(t)) + strength * t.anomalous, 1) for name, t in labels.items()}
-    return SeedScores(scores, dict.fromkeys(labels, sigma), dict.fromkeys(labels, 10.0), levels or {}, EventRules())
+    return SeedScores(
+        scores, dict.fromkeys(labels, Smoothing(sigma)), dict.fromkeys(labels, 10.0), levels or {}, EventRules()
+    )
 
 
 def naive_aucs(scored, labels, draw, mode):
     """Micro and macro AUC of one resample, NaN where undefined."""
     drawn = [name for name, times in zip(sorted(labels), draw, strict=True) for _ in range(times)]
-    scores = [smooth(scored.scores[name], scored.sigma_frames[name], mode) for name in drawn]
+    scores = [scored.smoothing[name](scored.scores[name], mode) for name in drawn]
     truth = [labels[name].anomalous for name in drawn]
     pooled = np.concatenate(truth)
     micro = roc_auc_score(pooled, np.concatenate(scores)) if 0 < pooled.sum() < pooled.size else np.nan
@@ -91,8 +93,8 @@ def test_events_are_those_at_the_own_level_of_each_run(labels):
 
 def test_a_run_against_itself_a_monotone_twin_and_its_reverse(labels):
     one = run(labels, 0, 1.0, sigma=0.0)
-    twin = SeedScores({n: np.exp(s) for n, s in one.scores.items()}, one.sigma_frames, one.rates)
-    reverse = SeedScores({n: -s for n, s in one.scores.items()}, one.sigma_frames, one.rates)
+    twin = SeedScores({n: np.exp(s) for n, s in one.scores.items()}, one.smoothing, one.rates)
+    reverse = SeedScores({n: -s for n, s in one.scores.items()}, one.smoothing, one.rates)
     found = compare_runs({"one": [one], "twin": [twin], "reverse": [reverse]}, labels, num_resamples=200)
     same = found.row("raw", "twin").differences["micro_auc"]
     assert (same.low, same.high, same.share_higher) == (0, 0, 0)

@@ -228,7 +228,7 @@ def check(run: Path, name: str, case: int) -> None:
         ("run.json", "null", "run.json cannot be read (the whole: expected a table of names and values, got None)"),
         ("run.json", '{"sources": 7}', "run.json cannot be read (sources: expected a valid list, got 7)"),
         ("run.json", '{"model": "/"}', "run.json cannot be read (model: expected a path of a file, got '/')"),
-        ("run.json", '{"alarm": {"levels": {}}}', "(alarm: expected a level of scores smoothed both ways"),
+        ("run.json", '{"alarm": {"levels": {}}}', "(alarm: expected a level of centred scores"),
         ("run.json", "[" * 100_000, "run.json is nested too deep"),
         ("events.json", '[{"video": "../x"}]', "(0.video: expected a name of a video that stays in its folder"),
         ("events.json", "[NaN]", "events.json is not JSON (NaN is no number)"),

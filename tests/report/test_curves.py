@@ -10,7 +10,7 @@ from sklearn.metrics import auc, average_precision_score, roc_auc_score, roc_cur
 
 from mulde.evaluation.protocol import evaluate_tracks
 from mulde.evaluation.regions import RegionCurves
-from mulde.evaluation.smoothing import smooth
+from mulde.evaluation.smoothing import Smoothing, smooth
 from mulde.records import LabelTrack
 from mulde.report.curves import (
     columns_per_video,
@@ -68,7 +68,7 @@ def some_scores():
 
 def test_the_curves_are_those_of_the_figures(some_scores):
     scores, labels, evaluation = some_scores
-    roc, precision = frame_trade_offs(evaluation, scores, labels)
+    roc, precision = frame_trade_offs(evaluation, scores, labels, dict.fromkeys(labels, Smoothing(2.0)))
     assert [line.name for line in roc.lines] == [
         "raw", "causal", "centred", "null: random", "null: ramp", "null: triangle",
     ]  # fmt: skip
@@ -86,7 +86,10 @@ def test_the_curves_are_those_of_the_figures(some_scores):
 
 def test_fixed_null_lines_have_the_area_of_the_null_figures(some_scores):
     scores, labels, evaluation = some_scores
-    lines = {line.name: line for line in frame_trade_offs(evaluation, scores, labels)[0].lines}
+    lines = {
+        line.name: line
+        for line in frame_trade_offs(evaluation, scores, labels, dict.fromkeys(labels, Smoothing(2.0)))[0].lines
+    }
     for name in ("ramp", "triangle"):
         line = lines[f"null: {name}"]
         assert line.never_looks
@@ -97,7 +100,8 @@ def test_fixed_null_lines_have_the_area_of_the_null_figures(some_scores):
 def test_one_class_has_no_curves(anomalous):
     labels = {"a": LabelTrack("a", np.full(5, anomalous))}
     scores = {"a": np.arange(5.0)}
-    assert frame_trade_offs(evaluate_tracks(scores, labels, 1.0, bootstrap=0), scores, labels) == []
+    evaluation = evaluate_tracks(scores, labels, 1.0, bootstrap=0)
+    assert frame_trade_offs(evaluation, scores, labels, {"a": Smoothing(1.0)}) == []
 
 
 def test_only_region_curves_that_are_defined_are_drawn():

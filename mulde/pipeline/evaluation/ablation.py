@@ -16,6 +16,7 @@ from mulde.config import FusionSettings
 from mulde.datasets.sources import open_source
 from mulde.errors import LabelError, MuldeError, UsageError
 from mulde.evaluation.protocol import TableCell, evaluate_tracks
+from mulde.evaluation.smoothing import Smoothing
 from mulde.files import atomic_write, write_csv, write_text
 from mulde.pipeline.evaluation.labels import labelled_dataset, read_labels
 from mulde.pipeline.model.calibration import combine
@@ -119,8 +120,8 @@ def ablate(
         if not labels:
             lines.append({"streams": name, AGREEMENT: agreement})
             continue
-        sigma = {video: scored[video].sigma_frames for video in labels}
-        evaluation = evaluate_tracks({video: fused[video] for video in labels}, labels, sigma, bootstrap=0)
+        smoothing = {video: Smoothing.of(scored[video]) for video in labels}
+        evaluation = evaluate_tracks({video: fused[video] for video in labels}, labels, smoothing, bootstrap=0)
         for line in evaluation.as_table():
             if line["score"] == "result":
                 lines.append({"streams": name, **line, AGREEMENT: agreement})

@@ -15,6 +15,7 @@ from mulde.evaluation.alarms import EventRules
 from mulde.evaluation.comparison import RunComparison, SeedScores, compare_runs
 from mulde.evaluation.metrics import mean_and_std, roc_auc
 from mulde.evaluation.protocol import NUM_RESAMPLES
+from mulde.evaluation.smoothing import Smoothing
 from mulde.files import write_csv
 from mulde.names import valid_text
 from mulde.pipeline.run_folder import read_record, read_truth, seed_folders
@@ -100,7 +101,7 @@ def _read_seed(folder: Path) -> _Seed:
                          hint=f"mulde evaluate {folder}")  # fmt: skip
     scores = SeedScores(
         {name: scored[name].track.fused for name in labelled},
-        {name: scored[name].sigma_frames for name in labelled},
+        {name: Smoothing.of(scored[name]) for name in labelled},
         {name: scored[name].rate for name in labelled},
         alarm.levels if alarm else {},
         EventRules(alarm.merge_gap_s, alarm.min_length_s) if alarm else EventRules(),

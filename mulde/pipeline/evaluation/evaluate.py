@@ -16,6 +16,7 @@ from mulde.evaluation.metrics import mean_and_std
 from mulde.evaluation.pixels import PixelFigures
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation, evaluate_tracks
 from mulde.evaluation.regions import RegionPool, gather_evidence
+from mulde.evaluation.smoothing import Smoothing
 from mulde.pipeline.extraction.plan import open_with
 from mulde.pipeline.run_folder import AlarmRecord
 from mulde.progress import Reporter
@@ -52,7 +53,7 @@ def evaluate(
         return evaluate_tracks(
             {name: scored[name].track.fused for name in labels},
             labels,
-            {name: scored[name].sigma_frames for name in labels},
+            {name: Smoothing.of(scored[name]) for name in labels},
             rates={name: scored[name].rate for name in labels},
             levels=alarm.levels if alarm else None,
             events=EventRules(alarm.merge_gap_s, alarm.min_length_s) if alarm else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from mulde.extractors.class_names import object_name
 from mulde.extractors.registry import EXTRACTORS
 from mulde.extractors.spec import one_group
 from mulde.extractors.wording import Comparison, Wording, describe_appearance
-from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.normal_index import NormalIndex
 from mulde.records import FeatureTable, Float32, Float64, Int64, Regions
@@ -26,18 +26,33 @@ _MIN_SAME_IOU = 0.3  # of the boxes of one object in two frames
 _MIN_PATH = 0.1  # as a share of the box's diagonal
 
 
+class DescribedVideo(Protocol):
+    """What reasons are made from: the rows and the boxes of a video, or of the part of a stream that is at hand."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Of the frames that boxes are in."""
+        ...
+
+    def features(self, extractor: str) -> FeatureTable:
+        """The rows of one stream."""
+        ...
+
+    def regions(self) -> Regions | None:
+        """The boxes; None if no finder looked for any."""
+        ...
+
+
 class Objects:
     """Class names of the boxes of a video. Its table of regions is read once, when the first box is asked for."""
 
-    def __init__(self, stored: StoredVideo, bundle: Bundle) -> None:
-        self._stored, self._names = stored, bundle.classes
+    def __init__(self, video: DescribedVideo, bundle: Bundle) -> None:
+        self._video, self._names = video, bundle.classes
         self._regions: Regions | None = None
 
     def name(self, frame_index: int, box_xyxy: Float32) -> str:
-        if "regions" not in self._stored.passports:  # boxes that came with imported features
-            return "object"
         if self._regions is None:
-            self._regions = self._stored.regions() or Regions.empty()
+            self._regions = self._video.regions() or Regions.empty()  # none of boxes that came with imported features
         first, last = np.searchsorted(self._regions.frame_index, [frame_index, frame_index + 1])
         same = np.flatnonzero((self._regions.box_xyxy[first:last] == box_xyxy).all(axis=1))
         return object_name(int(self._regions.class_id[first + same[0]]), self._names) if len(same) else "object"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mulde.errors import MuldeError, sentence, stops_all
-from mulde.evaluation.smoothing import smooth
+from mulde.evaluation.smoothing import Smoothing
 from mulde.events import Event, Reason
-from mulde.pipeline.events.attribution import Objects, ReasonBuilder, same_object
+from mulde.pipeline.events.attribution import DescribedVideo, Objects, ReasonBuilder, same_object
 from mulde.pipeline.events.tables import by_video
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
@@ -19,6 +19,7 @@ from mulde.pipeline.outcome import Failed
 from mulde.records import FeatureTable, Float32, Float64, Int64, ScoredVideo
 
 _NEAR_SIGMAS, _FAR_SIGMAS = 2.0, 4.0  # of the smoothing, around a peak; beyond the second the kernel is cut
+_SAME = 1e-3  # of a frame, by which times are rounded
 _ROWS_AT_A_TIME = 32_768
 
 
@@ -48,7 +49,7 @@ def explain(
     rows: dict[str, tuple[str, Float32]] = {}
     for video, events_of_video in by_video(events).items():
         try:
-            explained = list(_explain_video(events_of_video, scored[video], stored[video], bundle, normal_index))
+            explained = list(explain_video(events_of_video, scored[video], stored[video], bundle, normal_index))
         except Exception as error:
             if failed is None or stops_all(error):
                 raise
@@ -72,26 +73,28 @@ def stream_shares(scored: ScoredVideo, how: str) -> dict[str, Float64]:
     if how == "max":
         highest = np.argmax(np.stack(list(streams.values())), axis=0)
         streams = {name: np.where(highest == i, scores, 0.0) for i, (name, scores) in enumerate(streams.items())}
-    return {name: smooth(scores, scored.sigma_frames, "centred") for name, scores in streams.items()}
+    smoothing, mode = Smoothing.of(scored), scored.smoothing
+    return {name: smoothing(scores, mode) for name, scores in streams.items()}
 
 
-def _explain_video(
-    events: Sequence[Event], scored: ScoredVideo, stored: StoredVideo, bundle: Bundle, normal_index: NormalIndex | None
+def explain_video(
+    events: Sequence[Event], scored: ScoredVideo, video: DescribedVideo, bundle: Bundle, index: NormalIndex | None
 ) -> Iterator[tuple[Event, Reason, Float32 | None]]:
-    """The reasons of the events of one video, table by table, with the rows behind them."""
+    """The reasons of the events of one video, table by table, with the rows (D,) behind them, None for none; without
+    an index of reference samples reasons do not speak of the place."""
     peaks = np.searchsorted(scored.track.frame_index, [event.peak_frame for event in events])
     shares = {name: values[peaks] for name, values in stream_shares(scored, bundle.settings.fusion.combine).items()}
     facts = {  # what each stream alone says at the peaks
-        f"p_{name}": np.exp(-0.5 * np.square(smooth(scores, scored.sigma_frames, "centred")[peaks]))
+        f"p_{name}": np.exp(-0.5 * np.square(Smoothing.of(scored)(scores, scored.smoothing)[peaks]))
         for name, scores in scored.track.streams.items()
         if bundle.streams[name].surprise is not None
     }
     driving = np.argmax(np.stack(list(shares.values())), axis=0)  # (n,)
-    objects = Objects(stored, bundle)
+    objects = Objects(video, bundle)
     for i in np.unique(driving):
         name, mine = list(shares)[i], np.flatnonzero(driving == i).tolist()
-        builder = ReasonBuilder(name, bundle, normal_index, stored.size_hw, objects)
-        table = stored.features(name)
+        builder = ReasonBuilder(name, bundle, index, video.size_hw, objects)
+        table = video.features(name)
         chosen = chosen_rows(table, bundle.streams[name], [events[at] for at in mine], scored)
         for at, row, reason in zip(mine, chosen, builder.reasons(table, chosen), strict=True):
             reason = replace(
@@ -144,11 +147,13 @@ def _of_main_object(table: FeatureTable, gives: Float64) -> int:
 
 def _span(table: FeatureTable, event: Event, scored: ScoredVideo) -> tuple[int, int]:
     """Where in the table the rows near an event's peak lie."""
-    frames, sigma = scored.track.frame_index, scored.sigma_frames
+    frames, times = scored.track.frame_index, scored.track.time_s * scored.rate
     peak = int(np.searchsorted(frames, event.peak_frame))
     for reach, low, high in ((_NEAR_SIGMAS, event.start_frame, event.end_frame), (_FAR_SIGMAS, 0, np.inf)):
-        first = max(int(frames[max(peak - int(reach * sigma), 0)]), low)
-        last = min(int(frames[min(peak + int(reach * sigma), len(frames) - 1)]) + 1, high)
+        near = int(reach * scored.sigma_frames) + _SAME
+        at = np.searchsorted(times, [times[peak] - near, times[peak] + near])
+        first = max(int(frames[at[0]]), low)
+        last = event.peak_frame + 1 if scored.is_causal else min(int(frames[at[1] - 1]) + 1, high)
         span = np.searchsorted(table.frame_index, [first, last])
         if span[1] > span[0]:
             break
@@ -157,5 +162,6 @@ def _span(table: FeatureTable, event: Event, scored: ScoredVideo) -> tuple[int, 
 
 def _weights(row_frame: Int64, peak_frame: int, scored: ScoredVideo) -> Float64:
     """The weight (n,) that smoothing gives each row's frame at the peak."""
-    away = np.searchsorted(scored.track.frame_index, row_frame) - np.searchsorted(scored.track.frame_index, peak_frame)
+    at = scored.track.time_s[np.searchsorted(scored.track.frame_index, [*row_frame.tolist(), peak_frame])]
+    away = (at[:-1] - at[-1]) * scored.rate
     return np.asarray(np.exp(-0.5 * np.square(away / max(scored.sigma_frames, 1e-9))), np.float64)

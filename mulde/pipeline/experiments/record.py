@@ -20,6 +20,7 @@ from mulde.digests import file_digest, fingerprint
 from mulde.errors import Failure, MuldeError
 from mulde.evaluation.metrics import mean_and_std
 from mulde.evaluation.protocol import evaluate_tracks
+from mulde.evaluation.smoothing import Smoothing
 from mulde.nested import differences, leaves, with_values
 from mulde.pipeline.evaluation.labels import labelled_dataset, read_labels
 from mulde.pipeline.run_folder import METRICS, RECORD, RunRecord, check_metrics, read_record
@@ -205,8 +206,8 @@ def _labels_digest(with_labels: _ScoredAndLabelled) -> str:
 def _variant(with_labels: _ScoredAndLabelled, name: str) -> Plain:
     scored, labels = with_labels
     fused = {video: scored[video].track.fused for video in labels}
-    sigma = {video: scored[video].sigma_frames for video in labels}
-    figures = evaluate_tracks(fused, labels, sigma, bootstrap=0, compat=name).to_dict()["compat"]
+    smoothing = {video: Smoothing.of(scored[video]) for video in labels}
+    figures = evaluate_tracks(fused, labels, smoothing, bootstrap=0, compat=name).to_dict()["compat"]
     return dict(figures) if isinstance(figures, dict) else {}
 
 

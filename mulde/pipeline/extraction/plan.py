@@ -59,6 +59,11 @@ class ExtractionPlan:
         self.extractors: list[Extractor] = [e for e in built if not isinstance(e, TrackExtractor)]
         self.track_extractors: list[TrackExtractor] = [e for e in built if isinstance(e, TrackExtractor)]
         self.imported = settings.features.imported
+        if self.video.analysis_fps and (self.imported or IMPORTED in settings.regions.finders):
+            raise UsageError(
+                "video.analysis_fps", expected="0, as features or boxes that were imported are those of every frame",
+                got=self.video.analysis_fps,
+            )  # fmt: skip
         is_object_centric = any(e.object_centric for e in built)
         self.regions: UnitedRegions | None = None
         self.tracker: Tracker | GivenTracks | None = None
@@ -100,6 +105,8 @@ class ExtractionPlan:
         }
         if self.video.working_size_px:
             made["working_size_px"] = self.video.working_size_px
+        if self.video.analysis_fps:
+            made["analysis_fps"] = self.video.analysis_fps
         if self.imported:
             made["imported"] = list(self.imported)
         if self.tracker and (self.track_extractors or self.settings.tracks.average_frames):
@@ -145,17 +152,17 @@ class ExtractionPlan:
         )
 
     def match(self, video: Video, reader: VideoReader) -> Match:
-        """How the video of `reader` is converted to what the model learnt. Raises VideoError if that is refused."""
-        if self.world is None:
-            return Match()
+        """How the video of `reader` is converted to what the model learnt, and thinned to the frames that are looked
+        at. Raises VideoError if that is refused."""
         return match(
-            self.world,
+            self.world or World(),
             video.path,
             reader.size_hw,
             reader.steady_rate,
             self.video.match_training,
             rate_is_known=known_rate(video, reader, self.video) is not None,
             imported=bool(self.imported) or self.takes_given_boxes,
+            analysis_fps=self.video.analysis_fps,
         )
 
     def converted(self, reader: VideoReader, match: Match) -> VideoReader:

@@ -77,7 +77,7 @@ def write_tables(
 
     Raises VideoError, and removes all parts, if the video cannot be read or has changed in the meantime.
     """
-    drops_frames = isinstance(reader, ConvertedReader) and reader.conversion.every > 1
+    drops_frames = isinstance(reader, ConvertedReader) and reader.conversion.thins
     elsewhere = {*plan.derived, "frames"} if drops_frames else plan.derived
     kinds = {kind: passport for kind, passport in missing.items() if kind not in elsewhere}
     start = _resume_at(store, kinds.values(), reader.options.batch_size)
@@ -191,7 +191,7 @@ def write_derived(
 ) -> None:
     """Write the missing ones of the tables that are made from other tables: of tracks, and of features of tracks."""
     frame_index, time_s = tables.frames_from_arrow(store.read(passports["frames"]))
-    if conversion is not None and conversion.every > 1:
+    if conversion is not None and conversion.thins:
         kept = conversion.kept(time_s)
         frame_index, time_s = conversion.numbers(time_s)[kept], time_s[kept]
     if plan.tracker is not None and "tracks" in missing:

@@ -25,7 +25,7 @@ from mulde.pipeline.extraction.tables import Undecoded, write_derived, write_tab
 from mulde.pipeline.extraction.tracking import average_along_tracks, with_tracks
 from mulde.pipeline.model.world import Match, ObservedVideo
 from mulde.progress import Reporter
-from mulde.records import Bool, FeatureTable, Float64, Int64, Regions
+from mulde.records import Analysed, Bool, FeatureTable, Float64, Int64, Regions
 from mulde.store import store as tables
 from mulde.store.catalogue import note
 from mulde.store.store import FeatureStore, Passport
@@ -78,6 +78,23 @@ class StoredVideo:
         """Which frames (T,) have features: all of them, unless some were skipped for the rate."""
         conversion = self.match.conversion
         return np.ones(self.num_frames, np.bool_) if conversion is None else conversion.kept(self.time_s)
+
+    @property
+    def described_rate(self) -> Fraction:
+        """Frames with features per second."""
+        conversion = self.match.conversion
+        if conversion is None or not conversion.thins:
+            return self.rate
+        return min(self.rate, conversion.rate)
+
+    @property
+    def analysed(self) -> Analysed | None:
+        """Which frames have features, None for all."""
+        conversion = self.match.conversion
+        if conversion is None or not conversion.thins:
+            return None
+        numbers = conversion.numbers(self.time_s[self.described])
+        return Analysed(numbers[self.described_index], float(conversion.rate))
 
     @property
     def described_index(self) -> Int64:
@@ -140,10 +157,20 @@ class StoredVideo:
         regions = tables.regions_from_arrow(self.store.read(self.passports["regions"]))
         return replace(regions, frame_index=self._of_source(regions.frame_index))
 
+    def grid_numbers(self, frame_index: Int64) -> Int64:
+        """For numbers (N,) of the source's frames, those that finders and extractors know them by: of a frame without
+        features, that of the next frame with them."""
+        conversion = self.match.conversion
+        if conversion is None or not conversion.thins:
+            return frame_index
+        numbers = conversion.numbers(self.time_s[self.described])
+        numbers = np.append(numbers, numbers[-1] + 1)
+        return np.asarray(numbers[np.searchsorted(self.frame_index[self.described], frame_index)], np.int64)
+
     def _of_source(self, frame_index: Int64) -> Int64:
         """Numbers (N,) of frames with features, as numbers of the source's frames."""
         conversion = self.match.conversion
-        if conversion is None or conversion.every == 1:
+        if conversion is None or not conversion.thins:
             return frame_index
         numbers = conversion.numbers(self.time_s[self.described])
         of_source: Int64 = self.frame_index[self.described][np.searchsorted(numbers, frame_index)]
@@ -156,7 +183,9 @@ class StoredVideo:
         count = (
             None if regions is None else np.bincount(np.searchsorted(frames, regions.frame_index), None, len(frames))
         )
-        rate = None if self.known_rate is None else float(self.known_rate)
+        conversion = self.match.conversion
+        rates = [self.known_rate, conversion.rate if conversion and conversion.every is None else None]
+        rate = None if self.known_rate is None else min(float(each) for each in rates if each is not None)
         return ObservedVideo(self.video.name, self.size_hw, rate, self.num_frames, self.coloured, count)
 
 

@@ -34,7 +34,8 @@ USES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _SCORING = (
     "video.stream", "video.frame_rate", "video.batch_frames", "video.match_training",
     "regions.yolo.weights", "regions.imported", "features.*.weights", "features.batch_size", "features.precision",
-    "tracks.tracker", "tracks.lost_frames", "fusion.smoothing_s", "alarms.*", "reasons.nearest",
+    "tracks.tracker", "tracks.lost_frames", "fusion.smoothing_s", "fusion.smoothing",
+    "alarms.*", "reasons.nearest",
 )  # fmt: skip
 _WHY_NOT: Mapping[str, str] = {
     "fusion.combine": "the model keeps the scores of its normal video combined, and they set level and p-values",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
@@ -167,17 +167,25 @@ def match(
     *,
     rate_is_known: bool = True,
     imported: bool = False,
+    analysis_fps: float = 0.0,
 ) -> Match:
     """What to do with a video whose frames have `size_hw` and come at `rate` a second, as `video.match_training` says.
 
-    imported: features or boxes that were made elsewhere are used; they cannot be converted. Raises VideoError where
-    `how` asks for a refusal, or for a conversion that would not give the meaning learnt.
+    imported: features or boxes that were made elsewhere are used; they cannot be converted. analysis_fps: of how many
+    frames a second the model looks at, 0 for all; its rates are those of the frames that it looks at. Raises VideoError
+    where `how` asks for a refusal, or for a conversion that would not give the meaning learnt.
     """
+    grid = Fraction(analysis_fps).limit_denominator(100_000)
+    looked_at = min(rate, grid) if grid else rate
     target_hw, of_size = _match_size(world, size_hw)
-    every, of_rate = _match_rate(world, float(rate)) if rate_is_known else (1, None)
+    every, of_rate = _match_rate(world, float(looked_at), thins=not grid) if rate_is_known else (1, None)
+    if grid:
+        thinned, remarks = Conversion(size_hw, None, grid), _slower(rate, grid) if rate_is_known else ()
+    else:
+        thinned, remarks = None, ()
     differences = [difference for difference in (of_size, of_rate) if difference is not None]
     if how == "warn":
-        return Match(remarks=tuple(f"{difference.what}; it is scored as it is" for difference in differences))
+        return Match(thinned, (*remarks, *(f"{difference.what}; it is scored as it is" for difference in differences)))
     for difference in differences:
         if how == "refuse":
             raise VideoError(
@@ -187,11 +195,20 @@ def match(
             raise VideoError(f"{path}: {difference.what}; what was imported cannot be converted", hint=_AS_IT_IS)
         if not difference.done:
             raise VideoError(f"{path}: {difference.what}", hint=f"{difference.hint}, or {_AS_IT_IS}")
-    remarks = tuple(f"{difference.what}; {difference.done}" for difference in differences)
-    if not rate_is_known and world.rates and not _knows_rate(world, float(rate)):
+    remarks += tuple(f"{difference.what}; {difference.done}" for difference in differences)
+    if not rate_is_known and world.rates and not _knows_rate(world, float(looked_at)):
         taken = f"{float(rate):g} frames per second are taken, as nothing names its rate"
         remarks += (f"{taken}; the model learnt {world.rates[0].rate:g}: set video.frame_rate to its own",)
+    if thinned is not None:
+        return Match(replace(thinned, size_hw=target_hw), remarks)
     return Match(Conversion(target_hw, every, rate / every) if differences else None, remarks)
+
+
+def _slower(rate: Fraction, grid: Fraction) -> tuple[str, ...]:
+    """What to say of a video that has fewer frames than are to be looked at."""
+    if rate >= grid or same_rate(float(rate), float(grid)):
+        return ()
+    return (f"{float(rate):.4g} frames per second, fewer than video.analysis_fps asks for: every frame is looked at",)
 
 
 def _match_size(world: World, size_hw: tuple[int, int]) -> tuple[tuple[int, int], _Difference | None]:
@@ -205,11 +222,12 @@ def _match_size(world: World, size_hw: tuple[int, int]) -> tuple[tuple[int, int]
     return target, _Difference(what, "frames are scaled to it")
 
 
-def _match_rate(world: World, rate: float) -> tuple[int, _Difference | None]:
-    """Of how many frames one is kept, so that they come at a rate that was learnt."""
+def _match_rate(world: World, rate: float, *, thins: bool) -> tuple[int, _Difference | None]:
+    """Of how many frames one is kept, so that they come at a rate that was learnt; thins: whether frames may be left
+    out for it."""
     if not world.rates or _knows_rate(world, rate):
         return 1, None
-    for learnt in world.rates:
+    for learnt in world.rates if thins else ():
         every = max(round(rate / learnt.rate), 1)
         nearest = min((every - 1, every, every + 1), key=lambda n: abs(np.log(rate / max(n, 0.5) / learnt.rate)))
         if nearest > 1 and same_rate(rate / nearest, learnt.rate):

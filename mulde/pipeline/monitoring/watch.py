@@ -130,6 +130,7 @@ def _other_settings(settings: Settings) -> dict[str, object]:
         "video": settings.video.model_dump(mode="json", include={"stream", "frame_rate", "match_training"}),
         "tracks": settings.tracks.model_dump(mode="json"),
         "smoothing_s": settings.fusion.smoothing_s,
+        **({"smoothing": "causal"} if settings.fusion.smoothing == "causal" else {}),
         "nearest": settings.reasons.nearest,
     }
 

@@ -246,7 +246,7 @@ class Scorer:
         folder.note(alarm=alarm.as_record(), num_events=len(events))
         suppressed = sum(bool(event.suppression) for event in events)
         count = f"{len(events)} event{'s' * (len(events) != 1)}" + (f", {suppressed} suppressed" if suppressed else "")
-        self.session.reporter.say(f"{count}: {root / EVENTS}.csv. {alarm.centred.statement()}")
+        self.session.reporter.say(f"{count}: {root / EVENTS}.csv. {alarm.threshold.statement()}")
 
     def draw(
         self,
@@ -259,7 +259,7 @@ class Scorer:
     ) -> None:
         """Figures of the scored videos, thumbnails of their events and, if wished, overlay videos. labels: to shade;
         failed: as `score` has it; events: of the videos, None for those of the run folder."""
-        level = None if self.alarm is None else self.alarm.centred.level
+        level = None if self.alarm is None else self.alarm.threshold.level
         events_of = by_video(read_events(folder.root) if events is None else events)
         with self.session.reporter.bar("draw", len(videos), "videos") as advance:
             for stored in [stored for stored in videos if stored.video.name in scored]:

@@ -18,11 +18,11 @@ from mulde.extractors.base import Extractor
 from mulde.extractors.registry import known_extractor
 from mulde.images import resized, shrunk, shrunk_size
 from mulde.media.reader import size_changed
-from mulde.pipeline.model.world import Match, match
+from mulde.pipeline.model.world import Match, World, match
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.scoring.frames import FrameScores, score_frames
 from mulde.pipeline.scoring.regions import region_scores
-from mulde.records import Frames, Regions, RegionScores, UInt8, Window
+from mulde.records import FeatureTable, Frames, Regions, RegionScores, UInt8, Window
 
 _NAME = "stream"
 
@@ -59,6 +59,17 @@ class ScoredFrame:
 
 
 @dataclass(frozen=True)
+class DescribedFrame:
+    """What a frame was scored by: its picture as it was worked on (H, W, 3), its boxes, and its rows by stream, all
+    under the number `number`."""
+
+    number: int
+    picture: UInt8
+    regions: Regions
+    tables: Mapping[str, FeatureTable]
+
+
+@dataclass(frozen=True)
 class _Waiting:
     """A frame whose result is still to come; `is_kept`: it is worked on, not left out for the rate."""
 
@@ -81,8 +92,9 @@ class FrameScorer:
         self.predictor, self.delay = predictor, max(map(_delay, plan.extractors), default=0)
         self._rate_is_known, self.rate = rate is not None, _rate(predictor, rate)
         alarms, fusion = bundle.settings.alarms, bundle.settings.fusion
-        self._sigma_frames = fusion.smoothing_s * self.rate
-        self._past: deque[float] = deque(maxlen=causal_length(self._sigma_frames))
+        self._frames_per_s = self.rate  # that are scored
+        self._past: deque[tuple[float, float]] = deque()  # scores and times, in frames, that smoothing looks back to
+        self._smoothed = 0.0
         normal = bundle.smoothed_normal["causal"]
         moment_s = max(alarms.merge_gap_s, 4 * fusion.smoothing_s)
         self._reference = FrameReference.of(normal, stretch_s=moment_s) if normal else None
@@ -92,6 +104,7 @@ class FrameScorer:
         self._waiting: deque[_Waiting] = deque()
         self._held: deque[tuple[UInt8, int, float]] = deque()  # kept frames: pictures, numbers and times
         self._num_dropped = self._num_scored = 0  # of the kept frames
+        self.described: DescribedFrame | None = None  # that of the result which was given last
         self._scores: FrameScores | None = None
         self._regions: RegionScores | None = None
 
@@ -104,7 +117,7 @@ class FrameScorer:
         image = self._checked(image, time_s)
         conversion = self._match.conversion
         number = self._num_frames
-        if conversion is not None and conversion.every > 1:
+        if conversion is not None and conversion.thins:
             number = int(conversion.numbers(np.array([time_s - self._first_s]))[0])
         is_kept = number > self._last_number
         self._waiting.append(_Waiting(self._num_frames, time_s, is_kept))
@@ -130,16 +143,24 @@ class FrameScorer:
         if self._size_hw is None:
             self._size_hw, self._first_s = image.shape[:2], time_s
             self._match = self._matched(shrunk_size(self._size_hw, self.predictor.settings.video.working_size_px))
+            if (conversion := self._match.conversion) is not None and conversion.thins:
+                self._frames_per_s = float(conversion.rate)
         if image.shape[:2] != self._size_hw:
             raise size_changed(Path(_NAME), self._size_hw, image.shape[:2])
         return shrunk(image, self.predictor.settings.video.working_size_px)
 
     def _matched(self, size_hw: tuple[int, int]) -> Match:
-        world, how = self.predictor.bundle.world, self.predictor.settings.video.match_training
-        if world is None:
-            return Match()
+        world, how = self.predictor.bundle.world or World(), self.predictor.settings.video.match_training
         rate = Fraction(self.rate).limit_denominator(100_000)
-        how_to_match = match(world, Path(_NAME), size_hw, rate, how, rate_is_known=self._rate_is_known)
+        how_to_match = match(
+            world,
+            Path(_NAME),
+            size_hw,
+            rate,
+            how,
+            rate_is_known=self._rate_is_known,
+            analysis_fps=self.predictor.settings.video.analysis_fps,
+        )
         for remark in how_to_match.remarks:
             self.predictor.reporter.warn(f"{_NAME}: {remark}")
         return how_to_match
@@ -150,6 +171,7 @@ class FrameScorer:
             if frame.is_kept:
                 with one_core_per_call():
                     self._score_next()
+                self._smooth(frame.time_s)
             yield self._result(frame)
 
     def _ahead(self) -> int:
@@ -172,23 +194,32 @@ class FrameScorer:
         self._scores = score_frames(tables.__getitem__, window.core_index, bundle.streams, how)
         rows = self._scores.rows
         self._regions = region_scores(_NAME, frames.size_hw, rows, how) if rows else None
+        self.described = DescribedFrame(int(numbers[row]), pictures[row], regions, tables)
         self._num_scored += 1
         while self._num_dropped < self._num_scored - plan.before:
             self._held.popleft()
             self._num_dropped += 1
 
+    def _smooth(self, time_s: float) -> None:
+        """Take the score of the frame that was scored last; those that are left out for the rate repeat its result."""
+        assert self._scores is not None
+        self._past.append((float(self._scores.fused[0]), time_s * self._frames_per_s))
+        sigma_frames = self.predictor.settings.fusion.smoothing_s * self._frames_per_s
+        while self._past[-1][1] - self._past[0][1] > causal_length(sigma_frames) - 0.5:
+            self._past.popleft()
+        scores, times = np.array(self._past).T
+        self._smoothed = float(smooth(scores, sigma_frames, "causal", times)[-1])
+
     def _result(self, frame: _Waiting) -> ScoredFrame:
         assert self._scores is not None
-        fused = float(self._scores.fused[0])
-        self._past.append(fused)
-        score = smooth(np.array(self._past), self._sigma_frames, "causal")[-1:]
+        p_value = None if self._reference is None else float(self._reference.p_values(np.array([self._smoothed]))[0])
         return ScoredFrame(
             frame.frame_index,
             frame.time_s,
-            float(score[0]),
-            None if self._reference is None else float(self._reference.p_values(score)[0]),
+            self._smoothed,
+            p_value,
             () if self._regions is None else tuple(_objects(self._regions)),
-            fused,
+            float(self._scores.fused[0]),
             {name: float(values[0]) for name, values in self._scores.streams.items()},
         )
 

@@ -28,7 +28,7 @@ from mulde.pipeline.scoring.frames import score_frames
 from mulde.pipeline.scoring.threshold import DEFAULT_RATE_PER_HOUR, events_above
 from mulde.pipeline.training.exclusions import CHOICE
 from mulde.progress import Reporter
-from mulde.records import FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack, UInt8
+from mulde.records import Analysed, FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack, UInt8
 from mulde.report import text
 from mulde.store.store import BOX_COLUMNS
 
@@ -79,7 +79,7 @@ def write_audit(
 @dataclass(frozen=True)
 class HeldOutPart:
     """Frames of a video that were held out together: their name in `bundle.normal`, the fold that has not seen them,
-    the frames (T,) and their scores (T,), smoothed both ways."""
+    the frames (T,) with features and their smoothed scores (T,)."""
 
     name: str
     stored: StoredVideo
@@ -90,16 +90,34 @@ class HeldOutPart:
     @property
     def time_s(self) -> Float64:
         """Times of the frames (T,)."""
-        return self.stored.time_s[np.searchsorted(self.stored.frame_index, self.frame_index)]
+        return self.stored.time_s[self._rows]
+
+    @property
+    def track(self) -> ScoreTrack:
+        """Its smoothed scores as a track, unsmoothed ones unknown."""
+        name = self.stored.video.name
+        return ScoreTrack(name, self.frame_index, self.time_s, self.smoothed, self.smoothed)
+
+    @property
+    def analysed(self) -> Analysed | None:
+        """Which frames of the part were looked at: all that it has, by their own numbers where others lie between."""
+        whole = self.stored.analysed
+        return None if whole is None else Analysed(whole.number[self._rows], whole.rate)
+
+    @property
+    def _rows(self) -> Int64:
+        return np.searchsorted(self.stored.frame_index, self.frame_index)
 
 
 def _parts(bundle: Bundle, videos: Sequence[StoredVideo]) -> list[HeldOutPart]:
     by_name = {stored.video.name: stored for stored in videos}
     parts = []
-    for part, smoothed in zip(bundle.training.normal_parts, bundle.smoothed_normal["centred"], strict=True):
+    normal = bundle.smoothed_normal[bundle.settings.fusion.smoothing]
+    for part, smoothed in zip(bundle.training.normal_parts, normal, strict=True):
         stored = by_name[part.video]
-        first, last = np.searchsorted(stored.frame_index, [part.start_frame, part.end_frame])
-        parts.append(HeldOutPart(part.name, stored, part.fold, stored.frame_index[first:last], smoothed.scores))
+        frames = stored.frame_index[stored.described]
+        first, last = np.searchsorted(frames, [part.start_frame, part.end_frame])
+        parts.append(HeldOutPart(part.name, stored, part.fold, frames[first:last], smoothed.scores))
     return parts
 
 
@@ -117,19 +135,12 @@ def least_normal_events(bundle: Bundle, parts: Sequence[HeldOutPart]) -> list[tu
     events = [
         (event, part)
         for part in parts
-        for event in events_above(
-            part.stored.video.name,
-            part.frame_index,
-            part.time_s,
-            part.smoothed,
-            float(part.stored.rate),
-            level,
-            rules,
-        )
+        for event in events_above(part.track, float(part.stored.rate), level, rules, part.analysed)
     ]
     events = sorted(events, key=lambda pair: -pair[0].score)[:MAX_EVENTS]
     peaks = np.array([event.score for event, _ in events])
-    p_values = event_p_values(peaks, bundle.smoothed_normal["centred"], merge_gap_s=rules.merge_gap_s)
+    normal = bundle.smoothed_normal[bundle.settings.fusion.smoothing]
+    p_values = event_p_values(peaks, normal, merge_gap_s=rules.merge_gap_s)
     return [(replace(event, p_value=float(p)), part) for (event, part), p in zip(events, p_values, strict=True)]
 
 
@@ -161,9 +172,10 @@ def _scored(part: HeldOutPart, bundle: Bundle) -> ScoredVideo:
         return table.select(np.isin(table.frame_index, part.frame_index))
 
     frames = score_frames(features, part.frame_index, bundle.streams, fusion.combine)
-    track = ScoreTrack(stored.video.name, part.frame_index, part.time_s, frames.fused, part.smoothed, frames.streams)
-    rate = float(stored.rate)
-    return ScoredVideo(track, fusion.smoothing_s * rate, int(frames.empty.sum()), rate)
+    track = replace(part.track, fused=frames.fused, streams=frames.streams)
+    rate, is_causal = float(stored.rate), fusion.smoothing == "causal"
+    empty = int(frames.empty.sum())
+    return ScoredVideo(track, fusion.smoothing_s * rate, empty, rate, None, part.analysed, is_causal)
 
 
 def audit_table(events: Sequence[Event]) -> pd.DataFrame:
@@ -193,7 +205,7 @@ def manner(training: TrainingRecord) -> str:
 def threshold_warning(event: Event, bundle: Bundle) -> str | None:
     """A sentence where the video of the highest event alone accounts for half of the distance from the median score to
     the threshold. On clips that are all normal (UCSD Ped2) one video accounts for a seventh to a third of it."""
-    normal, parts = bundle.smoothed_normal["centred"], bundle.training.normal_parts
+    normal, parts = bundle.smoothed_normal[bundle.settings.fusion.smoothing], bundle.training.normal_parts
     others = [scores for scores, part in zip(normal, parts, strict=True) if part.video != event.video]
     level, without = _level(normal, bundle.settings.alarms), _level(others, bundle.settings.alarms)
     usual = float(np.median(np.concatenate([video.scores for video in normal])))

@@ -13,10 +13,10 @@ from pydantic import Field
 
 from mulde.errors import BundleError, MuldeError
 from mulde.evaluation.conformal import frame_p_values
-from mulde.evaluation.smoothing import smooth
+from mulde.evaluation.smoothing import Smoothing
 from mulde.files import atomic_write, write_csv
 from mulde.names import output_path
-from mulde.parquet import METADATA_KEY, Kind, finite, read_parquet, reading
+from mulde.parquet import METADATA_KEY, Kind, ParquetTable, finite, read_parquet, reading
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle, Stream
 from mulde.pipeline.model.calibration import combine, frame_maximum
@@ -28,13 +28,14 @@ from mulde.pipeline.scoring.regions import (
     stream_columns,
     tables_below,
 )
-from mulde.records import Bool, FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack
+from mulde.records import Analysed, Bool, FeatureTable, Float64, Int64, ScoredVideo, ScoreTrack
 from mulde.typed import Count, FileModel, Positive, VideoName, distinct, validated
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+_ANALYSED = "analysed_frame"
 _FRAMES_PER_ROW = 1000
 """A table with fewer than one frame in this many of its video is taken to be damaged."""
 
@@ -86,11 +87,11 @@ def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
         scores.empty[source_row],
         scores.rows,
     )
-    sigma_frames = bundle.settings.fusion.smoothing_s * float(stored.rate)
-    smoothed = smooth(scores.fused, sigma_frames, "centred")
-    normal = bundle.smoothed_normal["centred"]
+    fusion, rate, analysed = bundle.settings.fusion, float(stored.rate), stored.analysed
+    smoothing = Smoothing.of_times(fusion.smoothing_s * rate, stored.time_s, rate, analysed)
+    smoothed, normal = smoothing(scores.fused, fusion.smoothing), bundle.smoothed_normal[fusion.smoothing]
     # Frames this close belong to one event or share smoothed scores, so they are not independent among normal frames.
-    stretch_s = max(bundle.settings.alarms.merge_gap_s, 4 * bundle.settings.fusion.smoothing_s)
+    stretch_s = max(bundle.settings.alarms.merge_gap_s, 4 * fusion.smoothing_s)
     track = ScoreTrack(
         video=name,
         frame_index=stored.frame_index,
@@ -103,11 +104,13 @@ def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
     regions = region_scores(name, stored.size_hw, scores.rows, how) if scores.rows else None
     if regions is not None and not stored.described.all():
         regions = repeated_regions(regions, stored.frame_index, described[source_row])
-    return ScoredVideo(track, sigma_frames, int(scores.empty.sum()), float(stored.rate), regions)
+    empty, is_causal = int(scores.empty.sum()), fusion.smoothing == "causal"
+    return ScoredVideo(track, smoothing.sigma_frames, empty, rate, regions, analysed, is_causal)
 
 
-def to_frame(track: ScoreTrack) -> pd.DataFrame:
-    """One row per decoded frame: video, frame_index, time_s, score_<stream>..., fused, smoothed, p_value."""
+def to_frame(track: ScoreTrack, analysed: Analysed | None = None) -> pd.DataFrame:
+    """One row per decoded frame: video, frame_index, time_s, score_<stream>..., fused, smoothed, p_value; where not
+    every frame was looked at, also `analysed_frame`, the number of the one whose score it has."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -119,6 +122,7 @@ def to_frame(track: ScoreTrack) -> pd.DataFrame:
             "fused": track.fused,
             "smoothed": track.smoothed,
             **({} if track.p_value is None else {"p_value": track.p_value}),
+            **({} if analysed is None else {_ANALYSED: analysed.number}),
         }
     )
 
@@ -129,12 +133,14 @@ def write_scores(scored: ScoredVideo, folder: Path) -> Path:
     import pyarrow.parquet as pq
 
     path = score_path(folder, scored.track.video)
-    frame = to_frame(scored.track)
+    frame = to_frame(scored.track, scored.analysed)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     extra = {
         "sigma_frames": scored.sigma_frames,
         "frames_without_rows": scored.frames_without_rows,
         "rate": scored.rate,
+        "is_causal": scored.is_causal,
+        "analysed_rate": None if scored.analysed is None else scored.analysed.rate,
     }
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: json.dumps(extra)})
     write_csv(frame, path.with_suffix(".csv"))
@@ -160,6 +166,8 @@ class _ScoreFacts(FileModel):
     sigma_frames: Positive
     frames_without_rows: Count
     rate: Annotated[float, Field(gt=0, le=1e6)]
+    is_causal: bool = False
+    analysed_rate: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
 
 _COLUMNS: dict[str, Kind] = {
@@ -169,6 +177,8 @@ _COLUMNS: dict[str, Kind] = {
 
 def _read_one(path: Path) -> ScoredVideo:
     def further(name: str) -> Kind | None:
+        if name == _ANALYSED:
+            return "whole"
         return "number" if name == "p_value" or name.startswith(STREAM_PREFIX) else None
 
     with reading("score table", path, hint="mulde score"):
@@ -192,4 +202,14 @@ def _read_one(path: Path) -> ScoredVideo:
             stream_columns(numbers),
             numbers.get("p_value"),
         )
-        return ScoredVideo(track, facts.sigma_frames, facts.frames_without_rows, facts.rate)
+        counts = facts.sigma_frames, facts.frames_without_rows, facts.rate
+        return ScoredVideo(track, *counts, None, _analysed(table, facts.analysed_rate), facts.is_causal)
+
+
+def _analysed(table: ParquetTable, rate: float | None) -> Analysed | None:
+    number = table.whole.get(_ANALYSED)
+    if number is None or rate is None:
+        return None
+    if number[0] < 0 or (np.diff(number) < 0).any():
+        raise MuldeError(f"column {_ANALYSED}", expected="numbers from 0 up that do not fall", got="others")
+    return Analysed(number, rate)

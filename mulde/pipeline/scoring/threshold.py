@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from mulde.events import Event, sorted_events
 from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.run_folder import AlarmRecord, NormalLevels
 from mulde.progress import Reporter
-from mulde.records import Float64, Int64, ScoredVideo
+from mulde.records import Analysed, ScoredVideo, ScoreTrack
 
 DEFAULT_RATE_PER_HOUR = 1.0
 _NAME = "alarm"  # of the level in tables
@@ -28,13 +29,19 @@ _MAX_LEVELS = 500
 
 @dataclass(frozen=True)
 class AlarmRule:
-    """When the scores of a model are an alarm: a level for scores smoothed both ways and one for causal ones, and the
-    normal video (smoothed both ways) from which they and the p-values of events come."""
+    """When the scores of a model are an alarm: a threshold for scores smoothed both ways and one for causal ones; by
+    which of the two events are found; and the normal video, smoothed that way, that p-values of events come from."""
 
     rules: EventRules
     centred: Threshold
     causal: Threshold
     normal: tuple[NormalVideo, ...]
+    smoothing: Literal["centred", "causal"] = "centred"
+
+    @property
+    def threshold(self) -> Threshold:
+        """The one that events are found by."""
+        return self.causal if self.smoothing == "causal" else self.centred
 
     @property
     def levels(self) -> dict[SmoothingMode, dict[str, float]]:
@@ -44,17 +51,18 @@ class AlarmRule:
     def as_record(self) -> AlarmRecord:
         """What a run folder keeps of it."""
         return AlarmRecord(
-            false_alarms_per_hour=self.centred.wanted_per_hour,
+            false_alarms_per_hour=self.threshold.wanted_per_hour,
             merge_gap_s=self.rules.merge_gap_s,
             min_length_s=self.rules.min_length_s,
             levels=self.levels,
-            statement=self.centred.statement(),
+            smoothing=self.smoothing,
+            statement=self.threshold.statement(),
             normal=self._normal_counts(),
         )
 
     def _normal_counts(self) -> NormalLevels:
         """How many events the held-out normal video has at levels (K,), falling, and how many hours it lasts: what a
-        person sees who moves the level. Scores smoothed both ways."""
+        person sees who moves the level."""
         videos = [
             LabelledScores(str(i), video.scores, np.zeros(len(video.scores), np.bool_))
             for i, video in enumerate(self.normal)
@@ -78,12 +86,12 @@ def learn_threshold(bundle: Bundle, settings: AlarmSettings, reporter: Reporter)
     many false alarms, a lower rate is tried; where that fails too, there is no threshold, with a warning. Raises
     UsageError for a rate that the held-out video does not support.
     """
-    wanted = settings.false_alarms_per_hour
-    modes: tuple[SmoothingMode, ...] = ("centred", "causal")
-    normal = {mode: bundle.smoothed_normal[mode] for mode in modes}
+    wanted, smoothing = settings.false_alarms_per_hour, bundle.settings.fusion.smoothing
+    modes: tuple[SmoothingMode, ...] = ("causal", "centred") if smoothing == "causal" else ("centred", "causal")
+    normal = {mode: bundle.smoothed_normal[mode] for mode in modes}  # the one that counts comes first
     rules = EventRules(settings.merge_gap_s, settings.min_length_s)
     options = {"merge_gap_s": rules.merge_gap_s, "min_length_s": rules.min_length_s}
-    if not any(video.scores.size for video in normal["centred"]):
+    if not any(video.scores.size for video in normal[smoothing]):
         if wanted:
             raise UsageError(
                 "false alarms per hour",
@@ -97,12 +105,14 @@ def learn_threshold(bundle: Bundle, settings: AlarmSettings, reporter: Reporter)
         if wanted
         else _default_thresholds(normal, options, reporter)
     )
-    return None if thresholds is None else AlarmRule(rules, *thresholds, tuple(normal["centred"]))
+    if thresholds is None:
+        return None
+    return AlarmRule(rules, thresholds["centred"], thresholds["causal"], tuple(normal[smoothing]), smoothing)
 
 
 def _default_thresholds(
     normal: Mapping[SmoothingMode, list[NormalVideo]], options: Mapping[str, float], reporter: Reporter
-) -> tuple[Threshold, Threshold] | None:
+) -> dict[SmoothingMode, Threshold] | None:
     # Few hours of normal video support no low rate: with n hours, nothing can be said about less than about 1/n.
     lowest = max(lowest_rate(videos, **options) for videos in normal.values())
     if lowest > DEFAULT_RATE_PER_HOUR:
@@ -121,40 +131,32 @@ def _default_thresholds(
 
 def _wanted_thresholds(
     normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float], reporter: Reporter
-) -> tuple[Threshold, Threshold]:
-    """Events use the threshold of scores smoothed both ways, which is for exactly the wanted rate or refused. That of
-    causal scores is only used for figures: where the video does not support the rate, it is for the lowest possible."""
-    centred = alarm_level(normal["centred"], wanted, **options)
+) -> dict[SmoothingMode, Threshold]:
+    """Events use the threshold of the first kind of scores, which is for exactly the wanted rate or refused. The other
+    one is only used for figures: where the video does not support the rate, it is for the lowest possible."""
+    first, other = normal
+    chosen = alarm_level(normal[first], wanted, **options)
     try:
-        return centred, alarm_level(normal["causal"], wanted, **options)
+        return {first: chosen, other: alarm_level(normal[other], wanted, **options)}
     except UsageError as error:
-        causal = alarm_level(normal["causal"], max(wanted, lowest_rate(normal["causal"], **options)), **options)
-        reporter.warn(f"the threshold of causal scores is for {causal.wanted_per_hour:.3g} per hour; {error}")
-        return centred, causal
+        second = alarm_level(normal[other], max(wanted, lowest_rate(normal[other], **options)), **options)
+        what = "causal scores" if other == "causal" else "scores smoothed both ways"
+        reporter.warn(f"the threshold of {what} is for {second.wanted_per_hour:.3g} per hour; {error}")
+        return {first: chosen, other: second}
 
 
 def _thresholds(
     normal: Mapping[SmoothingMode, list[NormalVideo]], wanted: float, options: Mapping[str, float]
-) -> tuple[Threshold, Threshold]:
-    """The thresholds of scores smoothed both ways and of causal ones."""
-    centred, causal = (alarm_level(normal[mode], wanted, **options) for mode in ("centred", "causal"))
-    return centred, causal
+) -> dict[SmoothingMode, Threshold]:
+    return {mode: alarm_level(videos, wanted, **options) for mode, videos in normal.items()}
 
 
 def find_alarms(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> list[Event]:
-    """The events of the videos (scores smoothed both ways), lowest p-value first, without reasons."""
+    """The events of the videos, lowest p-value first, without reasons."""
     events = [
         event
-        for name, video in scored.items()
-        for event in events_above(
-            name,
-            video.track.frame_index,
-            video.track.time_s,
-            video.track.smoothed,
-            video.rate,
-            alarm.centred.level,
-            alarm.rules,
-        )
+        for video in scored.values()
+        for event in events_above(video.track, video.rate, alarm.threshold.level, alarm.rules, video.analysed)
     ]
     # An event counts once, by its peak, among the peaks of held-out normal video.
     peaks = np.array([event.score for event in events], np.float64)
@@ -163,23 +165,31 @@ def find_alarms(scored: Mapping[str, ScoredVideo], alarm: AlarmRule) -> list[Eve
 
 
 def events_above(
-    video: str, frame_index: Int64, time_s: Float64, scores: Float64, rate: float, level: float, rules: EventRules
+    track: ScoreTrack, rate: float, level: float, rules: EventRules, analysed: Analysed | None = None
 ) -> Iterator[Event]:
-    """The events of scores (T,) at a level, in order of time, without reasons and with a p-value of 1 for now.
+    """The events of smoothed scores at a level, in order of time, without reasons and with a p-value of 1 for now.
 
-    frame_index (T,), time_s (T,): frame and time of each score; rate: frames per second.
+    rate: frames per second; analysed: which frames were looked at, None for all. The others, which repeat a score,
+    count as nothing but belong to the event of the frame before them.
     """
-    merge_gap, min_length = rules.merge_gap(rate), rules.min_length(rate)
-    for event in find_events(scores, level, merge_gap=merge_gap, min_length=min_length):
-        last = event.end - 1
+    rows, number = np.arange(len(track)), track.frame_index
+    if analysed is not None:
+        rows = np.flatnonzero(analysed.own)
+        rate, number = analysed.rate, analysed.number[rows]
+    found = find_events(
+        track.smoothed[rows], level, merge_gap=rules.merge_gap(rate), min_length=rules.min_length(rate), number=number
+    )
+    ends = np.append(rows[1:], len(track)) - 1  # the last frame that has the score of each row
+    for event in found:
+        first, last, peak = rows[event.start], rows[event.end - 1], rows[event.peak]
         yield Event(
-            video=video,
-            start_frame=int(frame_index[event.start]),
-            end_frame=int(frame_index[last]) + 1,
-            start_s=float(time_s[event.start]),
-            end_s=float(time_s[last]),
-            peak_frame=int(frame_index[event.peak]),
-            peak_s=float(time_s[event.peak]),
+            video=track.video,
+            start_frame=int(track.frame_index[first]),
+            end_frame=int(track.frame_index[ends[event.end - 1]]) + 1,
+            start_s=float(track.time_s[first]),
+            end_s=float(track.time_s[last]),
+            peak_frame=int(track.frame_index[peak]),
+            peak_s=float(track.time_s[peak]),
             score=event.score,
             p_value=1.0,
         )

@@ -91,7 +91,7 @@ def _normal(
         fused = combine({name: scores[i] for name, scores in streams.items()}, how)
         for piece in share.pieces():
             inside = (share.frame_index >= piece.first) & (share.frame_index < piece.last)
-            normal[piece.label] = NormalVideo(fused[inside], float(share.stored.rate))
+            normal[piece.label] = NormalVideo(fused[inside], float(share.stored.described_rate))
             parts.append(
                 NormalPart(
                     name=piece.label,

@@ -20,7 +20,7 @@ NOTHING = Exclusions()
 
 @dataclass(frozen=True)
 class Share:
-    """The frames first:last of one video, without the excluded ones, on one side of the split."""
+    """The frames first:last of one video that have features, without the excluded ones, on one side of the split."""
 
     stored: StoredVideo
     first: int
@@ -39,7 +39,7 @@ class Share:
 
     @property
     def frame_index(self) -> Int64:
-        index = self.stored.frame_index
+        index = self.stored.frame_index[self.stored.described]
         return index[self._contains(index)]
 
     def rows(self, extractor: str) -> FeatureTable:

@@ -30,7 +30,7 @@ from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.weights import NETWORKS
-from mulde.pipeline.training.exclusions import Exclusions, kept
+from mulde.pipeline.training.exclusions import Exclusions
 from mulde.pipeline.training.fit import CHECKPOINTS
 from mulde.pipeline.training.folds import Share, split_folds
 from mulde.pipeline.training.tensorboard import TrainingLog
@@ -193,13 +193,15 @@ def _train(
 
 
 def _facts(share: Share) -> list[Any]:
-    return [share.stored.passports["frames"].video_sha256, share.first, share.last, share.excluded]
+    facts = [share.stored.passports["frames"].video_sha256, share.first, share.last, share.excluded]
+    return [*facts, str(share.stored.described_rate)] if not share.stored.described.all() else facts
 
 
 def _ranges(shares: Sequence[Share]) -> Ranges:
     found: dict[str, list[tuple[int, int]]] = {}
     for share in shares:
-        found.setdefault(share.stored.passports["frames"].video_sha256, []).append((share.first, share.last))
+        first, last = share.stored.grid_numbers(np.array([share.first, share.last])).tolist()
+        found.setdefault(share.stored.passports["frames"].video_sha256, []).append((first, last))
     return {sha256: tuple(ranges) for sha256, ranges in found.items()}
 
 
@@ -243,7 +245,7 @@ def _frames(
     wanted: dict[str, tuple[StoredVideo, Int64]] = {}
     for share in shares:
         before = wanted.get(share.name, (share.stored, np.zeros(0, np.int64)))[1]
-        wanted[share.name] = share.stored, np.union1d(before, share.frame_index)
+        wanted[share.name] = share.stored, np.union1d(before, share.stored.grid_numbers(share.frame_index))
     total = sum(len(index) for _, index in wanted.values())
     if total > _MAX_FRAMES:
         every = total / _MAX_FRAMES
@@ -311,7 +313,7 @@ class _Clips:
         starts = []
         for share, low, high in parts:
             first, index = frames.rows[share.name]
-            mine = np.flatnonzero((index >= share.first) & (index < share.last) & kept(index, share.excluded))
+            mine = np.flatnonzero(np.isin(index, share.stored.grid_numbers(share.frame_index)))
             mine = mine[round(low * len(mine)) : round(high * len(mine))]
             ends = mine[length - 1 :]
             whole = (index[ends] - index[mine[: len(ends)]] == length - 1) & (ends - mine[: len(ends)] == length - 1)

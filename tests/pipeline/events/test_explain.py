@@ -235,7 +235,9 @@ def test_frames_that_could_not_be_decoded_do_not_shift_the_region():
     scored = ScoredVideo(track, SIGMA, 0, 25.0)
     event = Event("v", 0, 520, 0.0, 20.0, 501, 20.04, 1.0, 0.1)
     table = table_of([[9.0], [1.0], [1.0]], [9, 505, 519])
-    assert chosen_rows(table, stream_of([0.0]), [event], scored).tolist() == [0]  # frame 9 is two positions away
+    assert chosen_rows(table, stream_of([0.0]), [event], scored).tolist() == [
+        1
+    ]  # frame 9 is next to it in the list, and 20 s away
 
 
 def test_the_name_and_track_of_the_object_are_told():
