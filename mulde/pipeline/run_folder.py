@@ -43,7 +43,7 @@ _LIBRARIES = (
 RECORD, SETTINGS, REGIONS, TRUTH, METRICS, REPORT = (
     "run.json", "settings.toml", "regions", "truth.json", "metrics.json", "report.html",
 )  # fmt: skip
-LEDGER = "watched.sqlite"
+LEDGER, ALERTS = "watched.sqlite", "alerts.sqlite"
 THUMBNAILS, NORMAL, OVERLAYS, CLIPS, HEAT_MAPS = "thumbnails", "normal", "overlays", "clips", "heat_maps"
 PIXEL_MAPS = "pixel_maps"
 """Pictures of events, of the reference samples that they name, and what is drawn on request."""
