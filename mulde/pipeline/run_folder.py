@@ -8,6 +8,7 @@ scoring:    scores/<video>.csv .parquet  regions/<video>.parquet  events.csv .pa
             figures/<video>.png  thumbnails/<video>/<peak frame>.jpg  normal/<moment>.jpg
 on request: overlays/<video>.mp4  clips/<video>/<peak frame>.mp4 .png  timeline.png  heat_maps/<video>.npy
 pixel_maps/<video>.npy
+live:       alerts.sqlite
 review:     report.html  exemptions.json
 evaluation: metrics.json  truth.json  evaluation/evaluation.html *.png  events_found.csv .parquet
             (of scores made elsewhere, also scores/<video>.csv .parquet and run.json)

@@ -183,15 +183,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Scores that reach the level, with no gap in between that would end an event. told_score, told_ms: the score of
-    the last change and the time of the picture with which it came; None while it is too short for an event."""
+    """Scores that reach the level, with no gap in between that would end an event.
+
+    reported_score: that of the last change, None while it is too short for an event; reported_ms: the time of the
+    picture with which this change came.
+    """
 
     start: Moment
     peak: Moment
     last_above: Moment
     score: Number
-    told_score: Number | None = None
-    told_ms: int = 0
+    reported_score: Number | None = None
+    reported_ms: int = 0
 
     def change(self, state: AlertState) -> Change:
         return Change(state, self.start, self.peak, self.last_above, self.score)
@@ -257,9 +260,9 @@ class AlertMachine:
             stretch = replace(stretch, last_above=here) if stretch else Stretch(here, here, here, score)
             if score > stretch.score:
                 stretch = replace(stretch, peak=here, score=score)
-        if stretch is not None and (state := self._news(stretch, utc_ms)):
+        if stretch is not None and (state := self._due(stretch, utc_ms)):
             changes.append(stretch.change(state))
-            stretch = replace(stretch, told_score=stretch.score, told_ms=utc_ms)
+            stretch = replace(stretch, reported_score=stretch.score, reported_ms=utc_ms)
         self.state = MachineState(number, stretch)
         return changes
 
@@ -267,15 +270,15 @@ class AlertMachine:
         """Close what is open, as no score follows for a while; the numbers go on."""
         stretch = self.state.stretch
         self.state = replace(self.state, stretch=None)
-        return [stretch.change("closed")] if stretch is not None and stretch.told_score is not None else []
+        return [stretch.change("closed")] if stretch is not None and stretch.reported_score is not None else []
 
-    def _news(self, stretch: Stretch, utc_ms: int) -> AlertState | None:
-        if stretch.told_score is None:
+    def _due(self, stretch: Stretch, utc_ms: int) -> AlertState | None:
+        if stretch.reported_score is None:
             return "opened" if stretch.last_above.number - stretch.start.number + 1 >= self.min_length else None
-        rise = stretch.score - stretch.told_score
-        is_clear = rise > 0 and rise >= MIN_RISE * (stretch.told_score - self.level)
+        rise = stretch.score - stretch.reported_score
+        is_clear = rise > 0 and rise >= MIN_RISE * (stretch.reported_score - self.level)
         # Either way, so that no clock that was set back holds an update for an hour.
-        return "updated" if is_clear and abs(utc_ms - stretch.told_ms) >= MIN_UPDATE_MS else None
+        return "updated" if is_clear and abs(utc_ms - stretch.reported_ms) >= MIN_UPDATE_MS else None
 
 
 @dataclass(frozen=True)

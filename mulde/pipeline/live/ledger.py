@@ -156,20 +156,20 @@ class AlertLedger:
         with self._transaction():
             self._db.execute("UPDATE sessions SET reason = ? WHERE reason = ''", [DIED])
             for alert in (stored.alert for stored in self._stored("state != 'closed'")):
-                last_ms, max_gap_ms = self._last_sign(alert, round(1000 * merge_gap_s))
+                last_ms, max_gap_ms = self._last_activity(alert, round(1000 * merge_gap_s))
                 if last_ms is not None and now_ms - last_ms <= max_gap_ms:
                     continue
                 end_ms = max(alert.end, last_ms or 0)
                 news = {"state": "closed", "revision": alert.revision + 1, "end": end_ms, "cut_short": True}
                 closed.append(alert.model_copy(update=news))
-                told = self._db.execute("SELECT DISTINCT sink FROM outbox WHERE alert = ?", [alert.id])
-                self._record(Revision(closed[-1], tuple(sink for (sink,) in told)))
+                sinks = self._db.execute("SELECT DISTINCT sink FROM outbox WHERE alert = ?", [alert.id]).fetchall()
+                self._record(Revision(closed[-1], tuple(sink for (sink,) in sinks)))
                 machine = self._machine(alert.camera)
                 if alert.kind == "unusual" and machine is not None:
                     self._keep(alert.camera, replace(machine, stretch=None))
         return closed
 
-    def _last_sign(self, alert: Alert, merge_gap_ms: int) -> tuple[int | None, int]:
+    def _last_activity(self, alert: Alert, merge_gap_ms: int) -> tuple[int | None, int]:
         """The last time at which something is known to have kept an open alert open, None where nobody could close it,
         and for how long it lasts without."""
         if alert.kind == "flood":
@@ -180,7 +180,7 @@ class AlertLedger:
             return alert.end, merge_gap_ms
         machine = self._machine(alert.camera)
         stretch = None if machine is None else machine.stretch
-        if stretch is None or stretch.told_score is None or stretch.start.utc_ms != alert.start:
+        if stretch is None or stretch.reported_score is None or stretch.start.utc_ms != alert.start:
             return None, merge_gap_ms
         return max(alert.end, stretch.last_above.utc_ms), merge_gap_ms
 

@@ -23,7 +23,6 @@ CREATE TABLE alerts (
 );
 CREATE INDEX alerts_open ON alerts (number) WHERE state != 'closed';
 CREATE INDEX alerts_end ON alerts (end_ms);
-CREATE INDEX alerts_covered ON alerts (covered_by, end_ms) WHERE covered_by != '';
 CREATE TABLE outbox (
     number INTEGER PRIMARY KEY, alert TEXT NOT NULL, revision INTEGER NOT NULL, sink TEXT NOT NULL, json TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting', tries INTEGER NOT NULL DEFAULT 0, not_before_ms INTEGER NOT NULL DEFAULT 0,

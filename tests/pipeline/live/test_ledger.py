@@ -29,9 +29,9 @@ def alert(revision=1, state=None, *, camera="yard", start=T0, end=None, kind="un
     )  # fmt: skip
 
 
-def machine(start=T0, last=T0, number=7, told_score=8.0):
+def machine(start=T0, last=T0, number=7, reported_score=8.0):
     first = Moment(number - 1, start)
-    return MachineState(number, Stretch(first, first, Moment(number, last), 8.0, told_score, start))
+    return MachineState(number, Stretch(first, first, Moment(number, last), 8.0, reported_score, start))
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_what_was_kept_of_the_machine_tells_how_long_an_alert_lasted(ledger):
     assert [closed.end for closed in ledger.recover(T0 + 606_000, 5.0)] == [T0 + 600_000]
 
 
-@pytest.mark.parametrize("state", [None, MachineState(7), machine(start=T0 - 1), machine(told_score=None)])
+@pytest.mark.parametrize("state", [None, MachineState(7), machine(start=T0 - 1), machine(reported_score=None)])
 def test_an_alert_that_no_machine_would_close_is_closed(ledger, state):
     ledger.record([Revision(alert(), ("hook",))], state)
     assert [closed.cut_short for closed in ledger.recover(T0, 5.0)] == [True]
@@ -280,9 +280,14 @@ def test_others_read_while_one_writes(tmp_path, ledger):
         assert current(reader) == [alert()]
         ledger.record([Revision(alert(2), ("hook",))])
         assert current(reader) == [alert(2)]
+        rows = reader._db.execute("SELECT revision FROM alerts, (VALUES (1), (2))")
+        assert next(rows)["revision"] == 2
+        ledger.record([Revision(alert(3), ("hook",))])  # does not wait for who is in the middle of reading
+        assert next(rows)["revision"] == 2
+        rows.close()
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            reader.record([Revision(alert(3), ("hook",))])
-    assert current(ledger) == [alert(2)]
+            reader.record([Revision(alert(4), ("hook",))])
+    assert current(ledger) == [alert(3)]
 
 
 def test_a_ledger_that_was_not_closed_can_be_read_as_it_lies(tmp_path):
