@@ -146,6 +146,11 @@ class Alert(BaseModel):
             raise ValueError("a score that reaches the level")
         return self
 
+    def next_revision(self, state: AlertState, **fields: Any) -> Alert:
+        """The revision behind this one, with other values of some fields; checked like any."""
+        data = self.model_dump(by_alias=True)
+        return Alert(**{**data, **fields, "state": state, "revision": self.revision + 1})
+
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads, with all fields."""
         return self.model_dump_json(by_alias=True)

@@ -159,9 +159,7 @@ class AlertLedger:
                 last_ms, max_gap_ms = self._last_activity(alert, round(1000 * merge_gap_s))
                 if last_ms is not None and now_ms - last_ms <= max_gap_ms:
                     continue
-                end_ms = max(alert.end, last_ms or 0)
-                news = {"state": "closed", "revision": alert.revision + 1, "end": end_ms, "cut_short": True}
-                closed.append(alert.model_copy(update=news))
+                closed.append(alert.next_revision("closed", end=max(alert.end, last_ms or 0), cut_short=True))
                 sinks = self._db.execute("SELECT DISTINCT sink FROM outbox WHERE alert = ?", [alert.id]).fetchall()
                 self._record(Revision(closed[-1], tuple(sink for (sink,) in sinks)))
                 machine = self._machine(alert.camera)

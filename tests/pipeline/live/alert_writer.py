@@ -42,8 +42,9 @@ def next_position(ledger: AlertLedger, camera: str) -> int:
     return position if state.stretch else position + -position % NUM_REVISIONS
 
 
-def write(folder: Path, number: int, progress: int, kill_at: int | None) -> None:
-    """One run; it says a byte per revision. kill_at: the SQL statement at which it kills itself."""
+def write(folder: Path, number: int, permits: int, progress: int, kill_at: int | None) -> None:
+    """One run; it takes a byte before each revision and gives one behind it. kill_at: the SQL statement at which it
+    kills itself."""
     chance = random.Random(number)
     with AlertLedger.open(folder) as ledger:
         if kill_at is not None:
@@ -56,6 +57,7 @@ def write(folder: Path, number: int, progress: int, kill_at: int | None) -> None
         sender = threading.Thread(target=send, args=(ledger, folder, number, is_over))
         sender.start()
         while left := [camera for camera in CAMERAS if positions[camera] < NUM_ALERTS * NUM_REVISIONS]:
+            os.read(permits, 1)
             camera = chance.choice(left)
             alert, machine = step(camera, positions[camera])
             ledger.record([Revision(alert, SINKS)], machine)
@@ -99,23 +101,26 @@ def kill_over_and_over(folder: Path, num_kills: int) -> None:
     from outside after a number of revisions, wherever it then is. What lies there is checked after each kill."""
     chance = random.Random(11)
     for number in range(num_kills + 1):
-        num_revisions = chance.randint(3, 40)
-        kills_itself = number % 2 == 0 and number < num_kills
-        reader, writer = os.pipe()
+        kill_at = 20 + chance.randint(0, 150) if number % 2 == 0 and number < num_kills else None
+        num_revisions = chance.randint(3, 30) if number % 2 == 1 else len(CAMERAS) * NUM_ALERTS * NUM_REVISIONS
+        permits, grants = os.pipe()
+        progress, gives = os.pipe()
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                write(folder, number, writer, 20 + chance.randint(0, 150) if kills_itself else None)
+                write(folder, number, permits, gives, kill_at)
                 code = 0
             finally:
                 os._exit(code)
-        os.close(writer)
-        if number < num_kills and not kills_itself:
-            assert all(os.read(reader, 1) for _ in range(num_revisions)), "it ended before it was killed"
+        os.close(gives)
+        os.write(grants, b"." * (num_revisions + 1))  # so that it is killed in the middle of the next one
+        if number % 2 == 1:
+            assert all(os.read(progress, 1) for _ in range(num_revisions)), "it ended before it was killed"
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        os.close(reader)
+        for pipe in (permits, grants, progress):
+            os.close(pipe)
         assert os.waitstatus_to_exitcode(status) == (-signal.SIGKILL if number < num_kills else 0)
         check(folder)
 

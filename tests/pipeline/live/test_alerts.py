@@ -101,6 +101,16 @@ def test_a_bad_alert_is_refused_when_it_is_made():
         alert.score = 1.0
 
 
+def test_the_next_revision_has_what_changed_and_is_checked():
+    alert = Alert.from_json(EXAMPLE)
+    changed = alert.next_revision("closed", exemption="x7", end=alert.end + 1)
+    expected = {**json.loads(EXAMPLE), "revision": 3, "exemption": "x7", "end": "2026-11-28T13:56:49.301Z"}
+    assert json.loads(changed.to_json()) == expected
+    for wrong in ({"end": alert.start - 1}, {"score": 1.0}, {"p_value": 2.0}, {"scores": 1.0}, {"camera": "gate"}):
+        with pytest.raises(ValueError, match="1 validation error for Alert"):
+            alert.next_revision("closed", **wrong)
+
+
 def test_the_schema_describes_the_example():
     schema, example = json_schema(), json.loads(EXAMPLE)
     assert set(schema["properties"]) == set(schema["required"]) == set(example)
