@@ -20,6 +20,8 @@ from mulde.names import output_path
 
 T = TypeVar("T")
 _MOST = 1e30  # squares of numbers stay finite, also in float32
+_TABLE = "a table of names and values"
+_EXPECTED = {"missing": "a value", "model_type": _TABLE, "dict_type": _TABLE, "extra_forbidden": "no such field"}
 
 
 class FileModel(BaseModel):
@@ -82,17 +84,30 @@ def validated(data: Any, kind: type[T], name: str = "", *, hint: str | None = No
         value: T = _adapter(cast(Hashable, kind)).validate_python(data)
         return value
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in (name, *first["loc"]) if part != "")
-        missing = first["type"] == "missing"
-        reason = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        expected = "a table of names and values" if first["type"] in ("model_type", "dict_type") else reason
-        raise MuldeError(
-            field or "the whole",
-            expected="a value" if missing else expected,
-            got="none" if missing else reprlib.repr(first["input"]),
-            hint=hint,
-        ) from None
+        raise _refusal(error, name, hint) from None
+
+
+def validated_json(text: str, kind: type[T], name: str) -> T:
+    """JSON text as `kind`, whose fields have exactly their types. Raises MuldeError like `validated`."""
+    try:
+        value: T = _adapter(cast(Hashable, kind)).validate_json(text, strict=True)
+        return value
+    except ValidationError as error:
+        raise _refusal(error, name, None) from None
+
+
+def _refusal(error: ValidationError, name: str, hint: str | None) -> MuldeError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(str(part) for part in (name, *first["loc"]) if part != "")
+    if first["type"] == "json_invalid":
+        return MuldeError(f"{name} is not JSON ({first['msg'].removeprefix('Invalid JSON: ')})", hint=hint)
+    reason = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return MuldeError(
+        field or "the whole",
+        expected=_EXPECTED.get(first["type"], reason),
+        got="none" if first["type"] == "missing" else reprlib.repr(first["input"]),
+        hint=hint,
+    )
 
 
 def known_fields(entry: FileModel) -> dict[str, Any]:

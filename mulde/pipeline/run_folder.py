@@ -8,6 +8,7 @@ scoring:    scores/<video>.csv .parquet  regions/<video>.parquet  events.csv .pa
             figures/<video>.png  thumbnails/<video>/<peak frame>.jpg  normal/<moment>.jpg
 on request: overlays/<video>.mp4  clips/<video>/<peak frame>.mp4 .png  timeline.png  heat_maps/<video>.npy
 pixel_maps/<video>.npy
+live:       alerts.sqlite
 review:     report.html  exemptions.json
 evaluation: metrics.json  truth.json  evaluation/evaluation.html *.png  events_found.csv .parquet
             (of scores made elsewhere, also scores/<video>.csv .parquet and run.json)
@@ -43,7 +44,7 @@ _LIBRARIES = (
 RECORD, SETTINGS, REGIONS, TRUTH, METRICS, REPORT = (
     "run.json", "settings.toml", "regions", "truth.json", "metrics.json", "report.html",
 )  # fmt: skip
-LEDGER = "watched.sqlite"
+LEDGER, ALERTS = "watched.sqlite", "alerts.sqlite"
 THUMBNAILS, NORMAL, OVERLAYS, CLIPS, HEAT_MAPS = "thumbnails", "normal", "overlays", "clips", "heat_maps"
 PIXEL_MAPS = "pixel_maps"
 """Pictures of events, of the reference samples that they name, and what is drawn on request."""
