@@ -83,22 +83,25 @@ class StreamCopy:
             self._partial.unlink(missing_ok=True)
             raise
 
+    def follows(self, packet: StreamPacket) -> bool:
+        """Whether the time stamps of a packet continue those of the file."""
+        dts, pts = _stamps(packet)
+        return dts is not None and pts >= dts and (self._start is None or dts > self._last_dts)
+
     def write(self, packet: StreamPacket) -> bool:
         """Add a packet, and say whether it is in the file now. Raises FileError where the disk takes no more,
         VideoError for a packet that the file format refuses."""
-        source = packet.packet
-        dts, pts = source.dts, source.dts if source.pts is None else source.pts
+        dts, pts = _stamps(packet)
         if self._start is None and not packet.is_key:
             return False
-        has_order = dts is not None and pts >= dts and (self._start is None or dts > self._last_dts)
-        if not has_order or (self._is_broken and not packet.is_key):
+        if not self.follows(packet) or (self._is_broken and not packet.is_key):
             self.num_dropped += 1
             self._is_broken = True
             return False
         self._start = pts if self._start is None else self._start
         self._is_broken, self._last_dts = False, dts
         try:
-            self._container.mux(self._copy(source, pts - self._start, dts - self._start, is_key=packet.is_key))
+            self._container.mux(self._copy(packet, pts - self._start, dts - self._start))
         except import_av().FFmpegError as error:
             self.failure = self._sentence(error)
             raise self.failure from error
@@ -127,10 +130,11 @@ class StreamCopy:
             raise cannot("written", self.path, error) from error
         return self.path
 
-    def _copy(self, source: Any, pts: int, dts: int, *, is_key: bool) -> Any:
+    def _copy(self, packet: StreamPacket, pts: int, dts: int) -> Any:
         """A packet of the file with the same bytes; others may be writing the same source meanwhile."""
+        source = packet.packet
         copy = import_av().Packet(source)
-        copy.time_base, copy.pts, copy.dts, copy.is_keyframe = source.time_base, pts, dts, is_key
+        copy.time_base, copy.pts, copy.dts, copy.is_keyframe = source.time_base, pts, dts, packet.is_key
         if source.duration:
             copy.duration = source.duration
         copy.stream = self._stream
@@ -141,6 +145,13 @@ class StreamCopy:
         if isinstance(cause, OSError) and cause.errno:
             return cannot("written", self.path, cause)
         return VideoError(f"{self.path} cannot be written ({error_text(error)})")
+
+
+def _stamps(packet: StreamPacket) -> tuple[Any, Any]:
+    """When a packet is decoded and shown, in its time base; None without any stamp. Some containers, as AVI, have the
+    first one alone."""
+    source = packet.packet
+    return source.dts, source.dts if source.pts is None else source.pts
 
 
 class _TargetFile:
