@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from pathlib import Path
 
 from mulde.errors import UsageError
 from mulde.media.packets import StreamPacket
 from mulde.media.stream_copy import StreamCopy, StreamTemplate, rescue_all
 from mulde.names import output_path
+from mulde.pipeline.live.utc import HOUR_MS, second_name
 
-HOUR_MS = 3_600_000
 _MAX_SLICES, _MIN_SLICE_MS = 6, 60_000
-
-
-def utc_name(utc_ms: int, pattern: str = "%Y%m%dT%H%M%SZ") -> str:
-    """A moment, in milliseconds of UTC since 1970, as a name that sorts by time: 20261128T135641Z."""
-    return datetime.fromtimestamp(utc_ms // 1000, UTC).strftime(pattern)
 
 
 def recorded_slice(utc_ms: int, share: float) -> tuple[int, int] | None:
@@ -95,5 +89,5 @@ class Recorder:
             return
         self._start_ms, self._end_ms = span
         self._stream = packet.packet.stream
-        path = self.folder / f"{utc_name(utc_ms)}.mp4"
+        path = self.folder / f"{second_name(utc_ms)}.mp4"
         self._copy = StreamCopy(path, StreamTemplate.of(self._stream))

@@ -14,7 +14,7 @@ from mulde.pipeline.live.clips import ClipWriter, FinishedClip, find_clips
 from mulde.pipeline.live.packet_ring import PacketRing
 from mulde.progress import Reporter
 from tests.media.stream_samples import GROUP, RATE, camera, camera_file, decoded
-from tests.pipeline.live import clip_children
+from tests.pipeline.live import children
 from tests.processes import CONTEXT
 
 
@@ -226,6 +226,37 @@ def test_stopping_ends_the_clips_that_are_open(tmp_path, writer, reporter):
     assert reporter.lines == ["yard: the clip of alert yard-1 is cut: the program ended"]
 
 
+def test_a_clip_that_the_disk_refuses_ends_by_itself(tmp_path, reporter):
+    ended = threading.Event()
+    writer, ring = ClipWriter(tmp_path, reporter, on_done=lambda clip: ended.set()), PacketRing(0.0)
+    (tmp_path / "clips").write_text("in the way")
+    writer.open()
+    with camera(camera_file()) as packets:
+        ring.add(packets[0])
+        writer.start("yard-1", "yard", ring)
+        assert ended.wait(60)
+        assert writer.stop(60)
+
+
+def test_an_end_that_the_disk_does_not_take_is_a_cut(tmp_path, reporter, done, monkeypatch):
+    class Full(StreamCopy):
+        def close(self):
+            self._file.error = OSError(28, "No space left on device")
+            return super().close()
+
+    monkeypatch.setattr(clips, "StreamCopy", Full)
+    writer, ring = ClipWriter(tmp_path, reporter, on_done=done.append), PacketRing(0.0)
+    writer.open()
+    with camera(camera_file()) as packets:
+        ring.add(packets[0])
+        writer.start("yard-1", "yard", ring)
+        feed(ring, packets[1:])
+        writer.finish("yard-1", 0.0)
+        writer.stop(60)
+    assert numbers(done[0].path) == list(range(50))
+    assert "yard-1.mp4 cannot be written: No space left" in done[0].cut
+
+
 def test_a_place_that_takes_no_file_fails_one_clip_and_no_other(tmp_path, writer, reporter, done):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "yard").write_text("in the way")
@@ -285,7 +316,7 @@ def test_clips_are_found_by_their_alert_alone(tmp_path):
 
 def test_a_killed_process_leaves_a_clip_that_plays(tmp_path, reporter):
     ready, child_end = CONTEXT.Pipe(duplex=False)
-    child = CONTEXT.Process(target=clip_children.grow_a_clip, args=(camera_file(), tmp_path, 45, child_end))
+    child = CONTEXT.Process(target=children.grow_a_clip, args=(camera_file(), tmp_path, 45, child_end))
     child.start()
     assert ready.poll(120)
     child.kill()
@@ -317,7 +348,7 @@ def test_links_among_the_folders_of_cameras_are_not_followed(tmp_path, reporter)
 @pytest.mark.parametrize("room", [2500, 10])
 def test_a_full_disk_cuts_the_clip_and_keeps_what_it_has(tmp_path, room):
     done, child_end = CONTEXT.Pipe(duplex=False)
-    child = CONTEXT.Process(target=clip_children.fill_the_disk, args=(camera_file(), tmp_path, room, child_end))
+    child = CONTEXT.Process(target=children.fill_the_disk, args=(camera_file(), tmp_path, room, child_end))
     child.start()
     assert done.poll(120)
     (clip,), *counts = done.recv()

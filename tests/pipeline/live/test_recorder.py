@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mulde.errors import FileError, UsageError
 from mulde.pipeline.live import recorder as module
-from mulde.pipeline.live.recorder import HOUR_MS, Recorder, recorded_slice, utc_name
+from mulde.pipeline.live.recorder import Recorder, recorded_slice
+from mulde.pipeline.live.utc import HOUR_MS
 from tests.media.stream_samples import GROUP, camera, camera_file, decoded
 
 HOUR = int(datetime(2026, 11, 28, 13, tzinfo=UTC).timestamp()) * 1000
@@ -45,13 +46,6 @@ def test_a_slice_holds_the_moment_in_one_hour_and_slices_are_the_share(utc_ms, s
     assert sum(end - start for start, end in spans) == pytest.approx(share * HOUR_MS, abs=len(spans))
     span = recorded_slice(utc_ms, share)
     assert span is None or (span[0] <= utc_ms < span[1] and span in spans)
-
-
-def test_names_are_of_utc_and_sort_by_time(monkeypatch):
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    assert utc_name(HOUR + 59_999) == "20261128T130059Z"
-    clock_change = int(datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp()) * 1000
-    assert utc_name(clock_change) < utc_name(clock_change + HOUR_MS) < utc_name(clock_change + 2 * HOUR_MS)
 
 
 def test_hours_follow_each_other_without_a_gap(tmp_path):

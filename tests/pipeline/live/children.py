@@ -1,4 +1,4 @@
-"""What other processes do in the tests of clips: they are killed, or their disk is full."""
+"""What other processes do in the tests of live cameras: they are killed, or their disk is full."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from mulde.pipeline.live.clips import ClipWriter
+from mulde.pipeline.live.hourly_scores import HourlyScores, LiveScore
 from mulde.pipeline.live.packet_ring import PacketRing
 from mulde.progress import Reporter
 from tests.media.stream_samples import camera
@@ -43,3 +44,16 @@ def fill_the_disk(source: Path, root: Path, room: int, done: Connection) -> None
         writer.finish("yard-1", 0.0)
         writer.stop(60)
     done.send((finished, writer.num_written, writer.num_cut, writer.num_failed))
+
+
+def collect_scores(root: Path, hour_ms: int, ready: Connection) -> None:
+    """Flush 20 scores, keep 5 more in memory, and wait for death."""
+    scores = HourlyScores(root, Reporter(quiet=True), lambda: hour_ms, flush_s=3600)
+    scores.set_camera("yard", 2.0, 1.0)
+    scores.open()
+    for number in range(25):
+        scores.add("yard", LiveScore(hour_ms + 500 * number, 1.0, 1.0, {"motion": 1.0}))
+        if number == 19:
+            scores.flush()
+    ready.send(os.getpid())
+    time.sleep(600)
