@@ -104,6 +104,16 @@ def test_a_lost_connection_and_a_camera_whose_time_went_back_begin_another_file(
     ]  # fmt: skip
 
 
+def test_another_stream_whose_stamps_go_on_begins_another_file(tmp_path):
+    with camera(camera_file()) as first, camera(camera_file()) as second:
+        recorder = Recorder(tmp_path, "yard")
+        for n, packet in enumerate([*first[:25], *second[27:]]):
+            recorder.write(packet, HOUR + n * 1000)
+        recorder.end_session()
+    files = sorted((tmp_path / "yard").iterdir())
+    assert [numbers(path) for path in files] == [list(range(25)), list(range(30, 60))]
+
+
 def test_a_clock_that_is_set_back_writes_over_nothing(tmp_path):
     with camera(camera_file()) as packets:
         recorder = Recorder(tmp_path, "yard", 0.2)
