@@ -61,6 +61,24 @@ def test_a_copy_has_the_pictures_of_the_source_from_the_first_key_frame_on(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [("libx264", "ts"), ("libx265", "ts"), ("libx265", "mp4"), ("mjpeg", "avi"), ("libx264", "avi")],
+)
+def test_streams_of_other_codecs_and_transports_are_copied(tmp_path, codec, suffix):
+    """As cameras send: parameters in the stream itself, stamps from anywhere, or those of decoding alone."""
+    options = {"libx265": {"x265-params": "log-level=none:keyint=10"}, "libx264": {"g": "10", "bf": "2"}}.get(codec, {})
+    pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    source = encode(tmp_path / f"s.{suffix}", pictures(30), rate=RATE, codec=codec, pix_fmt=pix_fmt, options=options)
+    with camera(source) as packets:
+        copy = copied(tmp_path / "a.mp4", packets)
+        assert copy.close() == tmp_path / "a.mp4"
+    assert (copy.num_written, copy.num_dropped) == (30, 0)
+    copies = decoded(tmp_path / "a.mp4")
+    assert same(copies, decoded(source))
+    assert copies[0][0] == 0
+
+
 @pytest.mark.parametrize("num_b_frames", [0, 2])
 def test_a_copy_outlives_the_connection_that_its_packets_came_from(tmp_path, num_b_frames):
     source = camera_file(num_b_frames=num_b_frames)

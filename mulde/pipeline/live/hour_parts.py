@@ -172,5 +172,5 @@ def _behind(first: ScoreTrack, second: ScoreTrack) -> ScoreTrack:
             for name, values in first.streams.items()
             if name in second.streams
         },
-        np.concatenate([first.p_value, second.p_value]) if has_p else None,  # type: ignore[list-item]
+        np.concatenate([first.p_value, second.p_value]) if has_p else None,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import Field
 
 from mulde.errors import first_line
+from mulde.filetypes import is_hidden
 from mulde.pipeline.live.clips import CLIP_SUFFIXES
 from mulde.pipeline.live.utc import HOUR_MS, hour_start_ms
 from mulde.pipeline.run_folder import CLIPS
@@ -132,10 +133,8 @@ class Retention:
     def _files(self, folder: Path, suffixes: tuple[str, ...]) -> Iterator[_File]:
         """The files FOLDER/CAMERA/NAME with one of the suffixes."""
         for camera in self._entries(folder):
-            if not camera.is_dir(follow_symlinks=False):
-                continue
             for entry in self._entries(Path(camera.path)):
-                if entry.name.startswith(".") or not entry.name.endswith(suffixes):
+                if is_hidden(entry.name) or not entry.name.endswith(suffixes):
                     continue
                 try:
                     status = entry.stat(follow_symlinks=False)

@@ -142,7 +142,7 @@ def test_a_place_that_is_taken_gives_the_next_and_no_clock_turns_rows_over(tmp_p
     assert places[5] == FramePlace("yard/20261128T12", 0, 0.0)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     st.lists(st.one_of(st.integers(0, 2 * HOUR_MS), st.just("flush"), st.just("kill"), st.just("stop")), max_size=30)
 )

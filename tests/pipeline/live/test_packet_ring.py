@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulde.media.packets import StreamPacket, StreamPicture
@@ -65,6 +65,7 @@ streams = st.lists(
 ).map(packets)
 
 
+@settings(deadline=None)
 @given(streams, st.sampled_from([0.0, 0.3, 1.0, 5.0]), st.integers(50, 400))
 def test_a_ring_begins_at_a_key_frame_and_has_no_gap_and_covers_what_it_can(stream, pre_roll_s, max_bytes):
     """Against a look at all that came: the newest start at a key frame that covers the seconds, or the oldest one that

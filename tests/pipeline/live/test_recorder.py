@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulde.errors import FileError, UsageError
@@ -38,6 +38,7 @@ def test_slices_of_an_hour(share, minutes):
     assert spans == expected
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**42), st.floats(0.01, 1))
 def test_a_slice_holds_the_moment_in_one_hour_and_slices_are_the_share(utc_ms, share):
     hour = utc_ms // HOUR_MS * HOUR_MS

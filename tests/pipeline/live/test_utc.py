@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulde.pipeline.live.utc import HOUR_MS, hour_name, hour_start_ms, second_name
@@ -28,6 +28,7 @@ def test_names_are_of_utc_and_sort_by_time(in_berlin):
     assert names == sorted(set(names))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**42))
 def test_an_hour_is_found_by_its_name(utc_ms):
     assert hour_start_ms(hour_name(utc_ms)) == utc_ms // HOUR_MS * HOUR_MS
