@@ -6,6 +6,8 @@ training:   model.safetensors  normal_moments.parquet  audit.csv .png  tensorboa
 scoring:    scores/<video>.csv .parquet  regions/<video>.parquet  events.csv .parquet .json  event_rows.parquet
             (.event_parts/ while a folder is watched: events that the tables do not hold yet)
             figures/<video>.png  thumbnails/<video>/<peak frame>.jpg  normal/<moment>.jpg
+live:       scores/<camera>/<hour of UTC>.csv .parquet (.score_parts/<camera>/<hour>.jsonl while the hour lasts)
+            clips/<camera>/<alert>.mp4
 on request: overlays/<video>.mp4  clips/<video>/<peak frame>.mp4 .png  timeline.png  heat_maps/<video>.npy
 pixel_maps/<video>.npy
 live:       alerts.sqlite

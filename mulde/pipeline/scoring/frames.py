@@ -127,13 +127,16 @@ def to_frame(track: ScoreTrack, analysed: Analysed | None = None) -> pd.DataFram
     )
 
 
-def write_scores(scored: ScoredVideo, folder: Path) -> Path:
-    """Write `<folder>/<video>.parquet` and `.csv`; the path of the Parquet file."""
+def write_scores(scored: ScoredVideo, folder: Path, further: Mapping[str, Int64] | None = None) -> Path:
+    """Write `<folder>/<video>.parquet` and `.csv`; the path of the Parquet file.
+
+    further: more columns (T,) by name, which `read_scores` leaves out.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = score_path(folder, scored.track.video)
-    frame = to_frame(scored.track, scored.analysed)
+    frame = to_frame(scored.track, scored.analysed).assign(**(further or {}))
     table = pa.Table.from_pandas(frame, preserve_index=False)
     extra = {
         "sigma_frames": scored.sigma_frames,
@@ -155,7 +158,7 @@ def score_path(folder: Path, video: str) -> Path:
 
 def read_scores(folder: Path) -> dict[str, ScoredVideo]:
     """All score tables below a folder, by video. Raises MuldeError when there is none or one is damaged."""
-    scored = [_read_one(path) for path in tables_below(folder)]
+    scored = [read_score_table(path) for path in tables_below(folder)]
     if not scored:
         raise MuldeError(f"no score tables in {folder}", hint="mulde score, or mulde run")
     distinct((video.track.video for video in scored), f"videos of the tables in {folder}")
@@ -175,7 +178,9 @@ _COLUMNS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def _read_one(path: Path) -> ScoredVideo:
+def read_score_table(path: Path) -> ScoredVideo:
+    """The scores of one video. Raises MuldeError for a table that is damaged."""
+
     def further(name: str) -> Kind | None:
         if name == _ANALYSED:
             return "whole"
