@@ -95,12 +95,15 @@ class _CameraStream:
 def _connected(source: StreamSource, clock: Callable[[], float]) -> Any:
     """An open container with a video stream of known size: looked at shortly first, then as long as libav does."""
     for options in (_QUICK, {}):
+        asked_s = clock()
         container = _opened(source, options, clock)
         best = container.streams.best("video")
         if best is not None and best.codec_context is not None and best.codec_context.width:
             return container
         found = sorted({stream.type for stream in container.streams}) or ["nothing"]
         container.close()
+        if clock() - asked_s >= source.open_timeout_s:  # libav takes what it has by then, if only nothing
+            raise _lost(source, "", clock() - asked_s, source.open_timeout_s)
     raise StreamLost(f"{source.shown} sends no picture that can be decoded", got=" and ".join(found))
 
 

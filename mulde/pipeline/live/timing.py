@@ -10,7 +10,7 @@ MAX_JUMP_S = 1.0
 """A stamp that is further off its arrival than this ends the session."""
 _WRAPS_S = (2**32 / 90_000, 2**33 / 90_000, 2**32 / 1000)
 """What the counters of RTP, MPEG-TS and RTMP hold, in seconds."""
-_MAX_WITHOUT_STAMP = 10
+_MAX_WITHOUT_STAMP, _MAX_REPEATED = 10, 3
 _MAX_RATE_ERROR, _RATE_SPAN_S = 0.05, 60
 # The least lag of each second of arrival is kept. The first seconds may hold a backlog, which comes at another rate.
 _FLOOR_S, _NUM_FIRST, _NUM_RECENT = 1.0, 5, 3
@@ -34,10 +34,11 @@ class SessionTimes:
     """The times of the pictures of one session, spaced by their stamps and placed by their arrival.
 
     A picture was taken at its arrival less the least lag between stamps and arrivals seen so far. A least lag that
-    pictures have not come near to for some seconds gives way to a later one: the two clocks drift. Pictures without
-    a stamp, or with that of the one before, are placed by arrival alone; so are all others as soon as many come like
-    that, or as the stamps run more than 5 % faster or slower than the pictures arrive, over 60 s (or are off by that
-    much, 3 s, in fewer): `uses_stamps` is False then, and `remark` says why. Times never decrease.
+    pictures have not come near to for some seconds gives way to a later one: the two clocks drift. A picture with the
+    stamp of the one before is that one, sent again. A picture without a stamp is placed by arrival alone; so are all
+    others as soon as many in a row have none or the same one, or as the stamps run more than 5 % faster or slower than
+    the pictures arrive, over 60 s (or are off by that much, 3 s, in fewer): `uses_stamps` is False then, and `remark`
+    says why. Times never decrease.
     """
 
     def __init__(self, uses_stamps: bool = True) -> None:
@@ -47,7 +48,7 @@ class SessionTimes:
         self._last_stamp: tuple[float, float] | None = None  # with its arrival
         self._unwrapped_s = 0.0
         self._origin_s = self._least_lag_s = 0.0
-        self._num_without_stamp = 0
+        self._num_without_stamp = self._num_repeated = 0
         self._floors: deque[tuple[float, float]] = deque(maxlen=_RATE_SPAN_S + _NUM_RECENT)
         self._recent_lags_s: deque[float] = deque(maxlen=_NUM_RECENT)
         self._num_floors, self._floor_began_s, self._floor = 0, 0.0, (0.0, math.inf)
@@ -55,6 +56,8 @@ class SessionTimes:
     def place(self, stamp_s: float | None, arrived_s: float) -> PictureTime | None:
         """The time of the next picture; None where its stamp jumps, so that the session ends in front of it."""
         stamp_s = self._usable(stamp_s, arrived_s)
+        if self._is_repeated(stamp_s) and self._last is not None:
+            return self._last
         if stamp_s is not None and self._last_stamp is not None:
             last_stamp_s, last_arrived_s = self._last_stamp
             off_s = (stamp_s - last_stamp_s) - (arrived_s - last_arrived_s)
@@ -89,16 +92,16 @@ class SessionTimes:
                 wrap_s = next((wrap for wrap in _WRAPS_S if abs(off_s + wrap) < MAX_JUMP_S), 0.0)
                 self._unwrapped_s += wrap_s
                 stamp_s += wrap_s
-        repeated = stamp_s is not None and self._last_stamp is not None and stamp_s == self._last_stamp[0]
-        if stamp_s is not None and not repeated:
-            self._num_without_stamp = 0
-            return stamp_s
-        self._num_without_stamp += 1
-        if self._num_without_stamp >= _MAX_WITHOUT_STAMP:
-            self._stop_using(
-                "its pictures carry the same time stamp" if repeated else "its pictures carry no time stamps"
-            )
-        return None
+        self._num_without_stamp = self._num_without_stamp + 1 if stamp_s is None else 0
+        self._num_repeated = self._num_repeated + 1 if self._is_repeated(stamp_s) else 0
+        if self._num_without_stamp == _MAX_WITHOUT_STAMP:
+            self._stop_using("its pictures carry no time stamps")
+        elif self._num_repeated == _MAX_REPEATED:
+            self._stop_using("its pictures carry the same time stamp")
+        return stamp_s if self.uses_stamps else None
+
+    def _is_repeated(self, stamp_s: float | None) -> bool:
+        return stamp_s is not None and self._last_stamp is not None and stamp_s == self._last_stamp[0]
 
     def _learn(self, stamp_s: float, arrived_s: float) -> None:
         lag_s = arrived_s - stamp_s
