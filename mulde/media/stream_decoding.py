@@ -43,14 +43,14 @@ class StreamDecoder:
         is_h264 = context.codec.canonical_name == "h264"
         self._numbers = FrameNumberCheck(bytes(context.extradata or b"")) if is_h264 else None
         self._converter = import_av().video.reformatter.VideoReformatter()
-        self._is_trusted, self._key_seen, self._key_stamp = False, False, None
+        self._is_trusted, self._awaits_key, self._key_stamp = False, True, None
 
     def decode(self, packet: Any, arrived_s: float) -> StreamPacket:
         """The packet with what became ready with it. Raises StreamLost for a picture of another size."""
         if packet.is_corrupt or (self._numbers and self._numbers.is_behind_loss(bytes(packet))):
             self._distrust()
-        if packet.is_keyframe and not self._is_trusted and not self._key_seen:
-            self._key_seen, self._key_stamp = True, packet.pts
+        if packet.is_keyframe and self._awaits_key:
+            self._awaits_key, self._key_stamp = False, packet.pts
         return self._ready(packet, arrived_s)
 
     def finish(self, last: StreamPacket) -> StreamPacket:
@@ -79,12 +79,13 @@ class StreamDecoder:
         return StreamPacket(packet, packet is not None and packet.is_keyframe, arrived_s, tuple(good), num_corrupt)
 
     def _distrust(self) -> None:
-        self._is_trusted, self._key_seen, self._key_stamp = False, False, None
+        """A packet is damaged: its picture comes later, behind others that may be sound."""
+        self._is_trusted, self._awaits_key, self._key_stamp = False, True, None
 
     def _trusts(self, picture: Any) -> bool:
         if picture.is_corrupt:
-            self._distrust()
-        elif not self._is_trusted and self._key_seen and picture.key_frame:
+            self._is_trusted = False
+        elif not self._is_trusted and not self._awaits_key and picture.key_frame:
             # A decoder that reorders may still hold a key frame from in front of the damage.
             stamps = (picture.pts, self._key_stamp)
             self._is_trusted = None in stamps or stamps[0] >= stamps[1]
