@@ -16,7 +16,7 @@ from mulde.media.stream_source import StreamSource
 
 # libav looks at 5 s of a stream before it hands out the first packet, which is as old by then.
 _QUICK = {"analyzeduration": "200000"}  # microseconds
-_PACED_FORMATS = ("hls",)
+_PACED_FORMATS, _MAX_AHEAD_S = ("hls",), 2.0
 _REFUSED = {401: "asks for another user or password", 403: "does not allow it to this user", 404: "does not have it"}
 
 
@@ -61,7 +61,7 @@ class _CameraStream:
         self.template = container.streams.best("video")
         self._decoder = StreamDecoder(self.template, source.shown)
         # A playlist names seconds of video at once, which are read at their own pace: all else comes as it is made.
-        self._pacer = Pacer(1.0 if container.format.name in _PACED_FORMATS else 0.0)
+        self._pacer = Pacer(1.0 if container.format.name in _PACED_FORMATS else 0.0, max_ahead_s=_MAX_AHEAD_S)
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -81,11 +81,11 @@ class _CameraStream:
             yield self._decoder.decode(packet, self._clock())
 
     def _next(self, packets: Iterator[Any]) -> Any:
-        asked_s, why = self._clock(), "it ended"
+        asked_s, why = self._clock(), "was lost: it ended"
         try:
             packet = next(packets, None)
         except (import_av().FFmpegError, IndexError) as error:  # IndexError: a stream that appears in the middle
-            packet, why = None, _reason(error)
+            packet, why = None, f"was lost: {_reason(error)}"
         # Raised outside of the `except`: the text of libav's error holds the address with the password.
         if packet is None or not packet.size:
             raise _lost(self._source, why, self._clock() - asked_s, self._source.read_timeout_s)
@@ -120,7 +120,7 @@ def _opened(source: StreamSource, options: dict[str, str], clock: Callable[[], f
             metadata_errors="replace",
         )
     except av.FFmpegError as error:
-        status, why = _http_status(av, error), _reason(error)
+        status, why = _http_status(av, error), f"cannot be opened: {_reason(error)}"
     if status in _REFUSED:
         raise StreamRefused(f"{source.shown}: the server {_REFUSED[status]} ({status})")
     raise _lost(source, why, clock() - asked_s, source.open_timeout_s)
@@ -141,4 +141,4 @@ def _lost(source: StreamSource, why: str, waited_s: float, timeout_s: float) -> 
     # By the clock: a time-out of libav comes with whatever error its innermost call had.
     if waited_s >= timeout_s:
         return StreamTimeout(f"{source.shown} was silent for {waited_s:.1f} s")
-    return StreamLost(f"{source.shown} was lost after {waited_s:.1f} s of silence: {why}")
+    return StreamLost(f"{source.shown} {why}")

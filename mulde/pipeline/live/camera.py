@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from mulde.errors import MuldeError, StreamEnded, StreamRefused, StreamTimeout, first_line
+from mulde.errors import MuldeError, StreamEnded, StreamLost, StreamRefused, StreamTimeout, first_line
 from mulde.media.packets import StreamPacket, StreamPicture
 from mulde.media.stream import Stream, StreamOpener
 from mulde.pipeline.live.frames import FrameSlot, LiveFrame
@@ -214,6 +214,7 @@ class CameraReader:
             for picture in packet.pictures:
                 utc_s = self._take_picture(picture, packet.arrived_s, cutter, stream.camera_time_s)
             self._hand_on(packet, utc_s, cutter.session)
+        raise StreamLost(f"{self.camera} ended")
 
     def _take_picture(
         self, picture: StreamPicture, arrived_s: float, cutter: SessionCutter, camera_time_s: float | None

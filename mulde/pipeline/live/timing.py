@@ -59,9 +59,7 @@ class SessionTimes:
         if self._is_repeated(stamp_s) and self._last is not None:
             return self._last
         if stamp_s is not None and self._last_stamp is not None:
-            last_stamp_s, last_arrived_s = self._last_stamp
-            off_s = (stamp_s - last_stamp_s) - (arrived_s - last_arrived_s)
-            went_back = stamp_s < last_stamp_s and off_s < -MAX_JUMP_S
+            went_back = stamp_s < self._last_stamp[0] - MAX_JUMP_S
             if went_back or arrived_s - stamp_s < self._least_lag_s - MAX_JUMP_S:
                 return None
         if stamp_s is not None:
@@ -185,9 +183,9 @@ class BacklogEnd:
             self._began_s = arrived_s
             return False
         last_stamp_s, last_arrived_s = last
-        if stamp_s is None or last_stamp_s is None or stamp_s <= last_stamp_s:
-            self.is_over = stamp_s is None or last_stamp_s is not None
-        else:
-            self.is_over = arrived_s - last_arrived_s >= (stamp_s - last_stamp_s) / 2
+        if stamp_s is None or last_stamp_s is None:
+            self.is_over = stamp_s is None
+        else:  # one that goes back says nothing of the pace
+            self.is_over = stamp_s >= last_stamp_s and arrived_s - last_arrived_s >= (stamp_s - last_stamp_s) / 2
         self.is_over = self.is_over or arrived_s - (self._began_s or 0.0) > self._MAX_S
         return self.is_over
