@@ -67,6 +67,22 @@ class SourceError(VideoError):
     """A video that the disk did not deliver, or that changed, while it was read: another time it may be read."""
 
 
+class StreamLost(MuldeError):  # noqa: N818 - a state of the world that is expected, not a mistake
+    """A stream that ended, could not be reached or cannot be read. Its text holds no user and no password."""
+
+
+class StreamTimeout(StreamLost):
+    """A stream that was silent for longer than it may be."""
+
+
+class StreamRefused(StreamLost):
+    """A stream that its server does not give to this user (401, 403) or does not have (404)."""
+
+
+class StreamEnded(StreamLost):
+    """A file played as a stream that is over: there is nothing to connect to again."""
+
+
 class ImageError(MuldeError):
     """An image file, a frame or a mask, that cannot be read; the cause is an OSError where the disk refused."""
 

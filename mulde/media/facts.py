@@ -113,7 +113,7 @@ def probe(path: Path, number: int | None, default_rate: Fraction | None) -> Vide
         rate = true_rate(stamps, decoding, usable, time_base, named, default_rate or DEFAULT_RATE)
         if container.format.name in _UNTIMED:
             rate = Rate(rate.value, f"it holds no times, {float(rate.value):g} frames per second are taken")
-        quarter_turns, size_hw = _quarter_turns(first), (int(first.height), int(first.width))
+        quarter_turns, size_hw = quarter_turns_of(first), (int(first.height), int(first.width))
         return VideoFacts(
             size_hw=size_hw[::-1] if quarter_turns % 2 else size_hw,
             quarter_turns=quarter_turns,
@@ -139,7 +139,8 @@ def _is_hidden(stream: Any, packet: Any) -> bool:
     return stream.name == "vp8" and not bytes(packet)[0] & 0x10
 
 
-def _quarter_turns(picture: Any) -> int:
+def quarter_turns_of(picture: Any) -> int:
+    """How many quarter turns, counter-clockwise, bring a decoded picture upright."""
     # libav counts degrees counter-clockwise. Other angles than quarter turns are left alone, as decord does.
     degrees = int(picture.rotation)
     return degrees // 90 % 4 if degrees % 90 == 0 else 0
