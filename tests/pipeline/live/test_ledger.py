@@ -299,6 +299,18 @@ def test_a_ledger_that_was_not_closed_can_be_read_as_it_lies(tmp_path):
         assert current(reader) == [alert()]
 
 
+def test_a_ledger_in_a_folder_that_nobody_may_write_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with AlertLedger.open(tmp_path) as ledger:
+        ledger.record([Revision(alert(), ("hook",))], machine())
+        with AlertLedger.read(tmp_path) as reader:
+            ledger.record([Revision(alert(2), ("hook",))])
+            assert current(reader) == [alert(2)]
+    with AlertLedger.read(tmp_path) as reader:
+        assert current(reader) == [alert(2)]
+        assert [path.name for path in tmp_path.iterdir()] == [ALERTS]  # nothing is written beside it
+
+
 def test_threads_share_a_ledger(tmp_path, ledger):
     def write(camera):
         for i in range(20):
