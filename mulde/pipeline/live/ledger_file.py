@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -69,7 +70,10 @@ def opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
     if not path.is_file() and (path.exists() or not write):
         got = "something else" if path.exists() else "none"
         raise MuldeError(f"ledger {path}", expected="a file", got=got, hint="the folder of a mulde watch")
-    address = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
+    mode = "mode=rwc" if write else "mode=ro"
+    if not write and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        mode += "&immutable=1"  # nobody writes it now, and SQLite could not make the files that it reads with
+    address = f"{path.absolute().as_uri()}?{mode}"
     with closing(
         sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     ) as connection:

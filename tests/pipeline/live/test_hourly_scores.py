@@ -270,6 +270,22 @@ def test_a_disk_that_takes_nothing_is_said_once_and_rows_wait_up_to_a_bound(tmp_
     assert list(read_hour(tmp_path, "gate/20261128T14").scored.track.fused) == [*range(8)]
 
 
+def test_rows_that_come_while_the_disk_fails_are_the_newer_ones(tmp_path, reporter, clock, monkeypatch):
+    scores = collecting(tmp_path, reporter, clock, max_pending=2)
+    scores.add("yard", score(HOUR, 1.0))
+    scores.add("yard", score(HOUR + 500, 2.0))
+
+    def full(path, facts, rows):
+        scores.add("yard", score(HOUR + 1000, 3.0))  # the thread that scores does not wait
+        raise cannot("written", path, OSError(errno.ENOSPC, "full"))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(hourly_scores, "append_rows", full)
+        scores.flush()
+    scores.flush()
+    assert list(read_hour(tmp_path, VIDEO).scored.track.fused) == [2.0, 3.0]
+
+
 def test_a_write_that_fails_half_way_leaves_nothing_of_it(tmp_path, reporter, clock, monkeypatch):
     scores = collecting(tmp_path, reporter, clock)
     scores.add("yard", score(HOUR, 1.0))
