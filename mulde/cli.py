@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from mulde.commands import cache, data, evaluation, models, research, review, stages, tuning
+from mulde.commands import cache, data, evaluation, live, models, research, review, stages, tuning
 from mulde.process import run as run_command
 
 Table = Mapping[str, Callable[..., None]]
@@ -29,6 +29,9 @@ COMMANDS: Table = {
     "report": review.report,
     "feedback": review.feedback,
     "watch-folder": stages.watch_folder,
+    "watch": live.watch,
+    "alerts": live.alerts,
+    "collect": live.collect,
     "tune": tuning.tune,
     "reproduce": research.reproduce,
     "ablate": research.ablate,

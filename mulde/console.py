@@ -31,7 +31,7 @@ def output(width: int) -> PlainConsole:
     return console if console.is_terminal else PlainConsole(width=width)
 
 
-def print_json(rows: Sequence[Mapping[str, Any]]) -> None:
+def print_json(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
     """Print JSON on standard output; names are shown as they are, with any character."""
     text = json.dumps(rows, indent=2, ensure_ascii=False)
     print(_UNFIT_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text))

@@ -54,13 +54,14 @@ def _dump_section(section: BaseModel, name: str, dumps: Any, notes: Mapping[str,
         if isinstance(value, BaseModel):
             tables.append(_dump_section(value, f"{name}.{key}" if name else key, dumps, notes))
             continue
+        table = f"{name}.{key}" if name else key
         field = type(section).model_fields[key]
         plain, comment = section.model_dump(mode="json")[key], f"# {field.description}{_bounds(field.metadata)}"
         if isinstance(plain, dict):
             inner = {k: v for k, v in value.items() if isinstance(v, BaseModel)}  # tables by names that a person gives
             rest = dumps({k: v for k, v in plain.items() if k not in inner})
-            tables.append(f"[{name}.{key}]\n{comment}\n{rest}".strip())
-            tables += [_dump_section(v, f"{name}.{key}.{_toml_key(k)}", dumps, notes) for k, v in inner.items()]
+            tables.append(f"[{table}]\n{comment}\n{rest}".strip())
+            tables += [_dump_section(v, f"{table}.{_toml_key(k)}", dumps, notes) for k, v in inner.items()]
         else:
             lines += [comment, *_note(notes, f"{name}.{key}"), dumps({key: plain}).strip()]
     return "\n\n".join(["\n".join(lines), *tables] if lines else tables) + ("" if name else "\n")

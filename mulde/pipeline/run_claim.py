@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -36,8 +37,9 @@ from mulde.pipeline.run_folder import (
     read_record,
 )
 from mulde.settings_file import load_settings
+from mulde.store.store import lacks_locks
 
-Kind = Literal["train", "score", "run", "watch-folder", "evaluate", "tune"]
+Kind = Literal["train", "score", "run", "watch-folder", "watch", "evaluate", "tune"]
 RUNS = Path("runs")
 _SAME_RUN = ("video.batch_frames", "features.batch_size", "features.precision", "run.source", "run.out")
 """Settings that may differ within a run: they change no scores, or are compared separately. So may paths of weights,
@@ -49,6 +51,26 @@ _OF_EACH_VIDEO = {
     PIXEL_MAPS: (".npy", ".json", ".png"),
 }  # fmt: skip
 _OF_EACH_EVENT = {THUMBNAILS: (".jpg",), CLIPS: (".mp4", ".png")}
+
+
+@contextmanager
+def only_process(out: Path, lock_file: str) -> Iterator[None]:
+    """Hold the run folder against other processes, where the file system has locks. Raises UsageError where one holds
+    it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"another process watches into {out}", hint="another --out, or stop that process") from None
+    except (NotImplementedError, OSError) as error:
+        if not lacks_locks(error):
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def new_run(kind: str) -> Path:
@@ -131,7 +153,7 @@ def _other(
     recorded_kind = kind_of(record, root)
     if recorded_kind != kind:
         return f"that of mulde {recorded_kind}" if recorded_kind != "unknown" else f"without a {RECORD}"
-    if kind == "watch-folder":
+    if kind in ("watch-folder", "watch"):
         return ""  # the ledger knows
     same_sources = record.sources == [absolute_source(source) for source in sources]
     if kind == "train":

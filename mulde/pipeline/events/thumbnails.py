@@ -43,7 +43,7 @@ def write_pictures(
     pictures: dict[int, UInt8] = {}
     for frame, image in wanted_frames(stored.video, plan, of_frame.keys() | kept):
         for event in of_frame.get(frame, []):
-            _write_jpeg(thumbnail(image, event), picture_path(root / THUMBNAILS, event, ".jpg"))
+            write_jpeg(thumbnail(image, event), picture_path(root / THUMBNAILS, event, ".jpg"))
         if frame in kept:
             pictures[frame] = image.copy()  # not the batch that it is part of
     return pictures
@@ -67,13 +67,13 @@ def shown_frame(event: Event) -> int:
     return region.frame_index if region else event.peak_frame
 
 
-def thumbnail(image: UInt8, event: Event) -> UInt8:
-    """A frame (H, W, 3) as a small picture, its longer side at most 320 pixels, with the event's box drawn."""
+def thumbnail(image: UInt8, event: Event, longer_side_px: int = _LONGER_SIDE_PX) -> UInt8:
+    """A frame (H, W, 3) as a small picture, its longer side at most so many pixels, with the event's box drawn."""
     import cv2
 
-    small = shrunk(image, _LONGER_SIDE_PX)
+    small = shrunk(image, longer_side_px)
     small = small.copy() if small is image else small
-    zoom = min(_LONGER_SIDE_PX / max(image.shape[:2]), 1.0)
+    zoom = min(longer_side_px / max(image.shape[:2]), 1.0)
     region = event.reason.region if event.reason else None
     if region is not None:
         x0, y0, x1, y1 = (round(corner * zoom) for corner in region.box_xyxy)
@@ -92,7 +92,8 @@ def thumbnails(events: Iterable[Event], stored: StoredVideo, plan: ExtractionPla
             yield event.event_id, _jpeg(thumbnail(image, event))
 
 
-def _write_jpeg(image: UInt8, path: Path) -> None:
+def write_jpeg(image: UInt8, path: Path) -> None:
+    """Write a picture (H, W, 3), whole or not at all."""
     with atomic_write(path) as partial:
         partial.write_bytes(_jpeg(image))
 

@@ -156,7 +156,7 @@ def _joined(facts: HourFacts, table: HourScores | None, rows: list[ScoreRow]) ->
     if table is not None and before is not None:
         track, num_empty = _behind(before, track), num_empty + table.scored.frames_without_rows
         utc_ms = np.concatenate([table.utc_ms, utc_ms])
-    return HourScores(ScoredVideo(track, facts.sigma_frames, num_empty, facts.rate), utc_ms)
+    return HourScores(ScoredVideo(track, facts.sigma_frames, num_empty, facts.rate, is_causal=True), utc_ms)
 
 
 def _behind(first: ScoreTrack, second: ScoreTrack) -> ScoreTrack:

@@ -24,10 +24,9 @@ from mulde.pipeline.monitoring.ledger import Ledger, Scored
 from mulde.pipeline.monitoring.watcher import Watcher, WatchOptions
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.predictor.scorer import ScoreOptions, Scorer
-from mulde.pipeline.run_claim import claim
+from mulde.pipeline.run_claim import claim, only_process
 from mulde.pipeline.run_folder import LEDGER, RECORD, RunFolder, read_record
 from mulde.records import ScoredVideo
-from mulde.store.store import lacks_locks
 
 LOCK_FILE = ".watch.lock"
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
@@ -97,7 +96,7 @@ def run_watch(
     """
     _check(folder, out)
     out.mkdir(parents=True, exist_ok=True)
-    with _sigterm_as_ctrl_c(), _only_watcher(out):
+    with _sigterm_as_ctrl_c(), only_process(out, LOCK_FILE):
         scorer = Scorer.open(model, changes, session, ScoreOptions(suppressions=suppressions))
         facts = {
             "folder": str(folder.resolve()),
@@ -147,27 +146,6 @@ def _run_folder(out: Path, folder: Path, model: Path, scorer: Scorer, session: S
         made_from=scorer.bundle.made_from,
     )
     return run
-
-
-@contextmanager
-def _only_watcher(out: Path) -> Iterator[None]:
-    """One watcher per run folder, where the file system has locks."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(out / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(
-            f"another process watches a folder into {out}", hint="another --out, or stop that process"
-        ) from None
-    except (NotImplementedError, OSError) as error:
-        if not lacks_locks(error):
-            raise
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -82,11 +82,12 @@ class FrameScorer:
     """Takes frames one by one and gives their results in order, each once nothing that comes later can change it.
 
     delay: how many frames later that is, once as many frames have passed as the features look back. rate: frames per
-    second; None: the rate that the model learnt. Memory holds the frames that the features look at, and the scores
+    second; None: the rate that the model learnt. start_s: where the grid of frames that are looked at begins; None: at
+    the first frame. Memory holds the frames that the features look at, and the scores
     that smoothing looks back to. Raises UsageError for a model whose features need whole videos.
     """
 
-    def __init__(self, predictor: Predictor, rate: float | None = None) -> None:
+    def __init__(self, predictor: Predictor, rate: float | None = None, start_s: float | None = None) -> None:
         _refuse_whole_videos(predictor)
         bundle, plan = predictor.bundle, predictor.plan
         self.predictor, self.delay = predictor, max(map(_delay, plan.extractors), default=0)
@@ -100,7 +101,7 @@ class FrameScorer:
         self._reference = FrameReference.of(normal, stretch_s=moment_s) if normal else None
         self._size_hw: tuple[int, int] | None = None
         self._match = Match()
-        self._num_frames, self._first_s, self._last_s, self._last_number = 0, 0.0, -np.inf, -1
+        self._num_frames, self._start_s, self._last_s, self._last_number = 0, start_s, -np.inf, -1
         self._waiting: deque[_Waiting] = deque()
         self._held: deque[tuple[UInt8, int, float]] = deque()  # kept frames: pictures, numbers and times
         self._num_dropped = self._num_scored = 0  # of the kept frames
@@ -118,7 +119,7 @@ class FrameScorer:
         conversion = self._match.conversion
         number = self._num_frames
         if conversion is not None and conversion.thins:
-            number = int(conversion.numbers(np.array([time_s - self._first_s]))[0])
+            number = int(conversion.numbers(np.array([time_s - (self._start_s or 0.0)]))[0])
         is_kept = number > self._last_number
         self._waiting.append(_Waiting(self._num_frames, time_s, is_kept))
         self._num_frames += 1
@@ -141,7 +142,7 @@ class FrameScorer:
             raise RecordError(f"time of frame {self._num_frames}", expected=expected, got=time_s)
         self._last_s = time_s
         if self._size_hw is None:
-            self._size_hw, self._first_s = image.shape[:2], time_s
+            self._size_hw, self._start_s = image.shape[:2], time_s if self._start_s is None else self._start_s
             self._match = self._matched(shrunk_size(self._size_hw, self.predictor.settings.video.working_size_px))
             if (conversion := self._match.conversion) is not None and conversion.thins:
                 self._frames_per_s = float(conversion.rate)
@@ -233,6 +234,11 @@ def _objects(regions: RegionScores) -> Iterator[ScoredObject]:
 def _delay(extractor: Extractor) -> int:
     """How many frames behind a frame an extractor looks at, once there are enough before it."""
     return int(getattr(extractor, "after_with_past", extractor.after))
+
+
+def scored_rate(predictor: Predictor) -> float:
+    """Frames per second that a model looks at, as far as it can be said without a camera: those that it learnt."""
+    return float(predictor.settings.video.analysis_fps or _rate(predictor, None))
 
 
 def _rate(predictor: Predictor, rate: float | None) -> float:

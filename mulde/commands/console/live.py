@@ -1,0 +1,47 @@
+"""Alerts and their deliveries on the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from mulde.commands.ending import echo
+from mulde.console import print_json
+from mulde.pipeline.live.alerts import json_schema
+from mulde.pipeline.live.ledger import Delivery, StoredAlert
+
+
+def print_alerts(alerts: Sequence[StoredAlert], *, json_: bool) -> None:
+    """One line per alert, or one JSON array."""
+    if json_:
+        echo(json.dumps([{**json.loads(a.alert.to_json()), "covered_by": a.covered_by} for a in alerts], indent=1))
+        return
+    for stored in alerts:
+        alert = json.loads(stored.alert.to_json())
+        length_s = (stored.alert.end - stored.alert.start) / 1000
+        covered = f" (stands behind {stored.covered_by})" if stored.covered_by else ""
+        cut = ", cut short" if stored.alert.cut_short else ""
+        echo(
+            f"{alert['start']}  {alert['camera']}  {alert['state']}{cut}, {length_s:.1f} s  "
+            f"{alert['reason'] or alert['kind']}{covered}  {alert['id']}"
+        )
+    if not alerts:
+        echo("no alerts")
+
+
+def print_deliveries(deliveries: Sequence[Delivery], *, json_: bool) -> None:
+    """One line per delivery, or one JSON array."""
+    if json_:
+        echo(json.dumps([{**asdict(d), "json": json.loads(d.json)} for d in deliveries], indent=1))
+        return
+    for delivery in deliveries:
+        why = f", {delivery.tries} tries" + (f": {delivery.reason}" if delivery.reason else "")
+        echo(f"{delivery.sink}  {delivery.alert} revision {delivery.revision}  {delivery.state}{why}")
+    if not deliveries:
+        echo("nothing is undelivered")
+
+
+def print_schema() -> None:
+    """The JSON schema of an alert."""
+    print_json(json_schema())

@@ -1,0 +1,361 @@
+"""The loop that watches: takes the newest frame of each camera, has it scored, and puts on record what follows."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mulde.devices import one_core_per_call
+from mulde.errors import MuldeError, sentence
+from mulde.files import write_json
+from mulde.media.packets import StreamPacket
+from mulde.media.stream import StreamOpener
+from mulde.pipeline.events.parts import EventParts
+from mulde.pipeline.live.alerting import CameraAlerts
+from mulde.pipeline.live.camera import CameraReader, Clocks
+from mulde.pipeline.live.clips import ClipWriter
+from mulde.pipeline.live.hourly_scores import HourlyScores, LiveScore
+from mulde.pipeline.live.ledger import AlertLedger
+from mulde.pipeline.live.packet_ring import PacketRing
+from mulde.pipeline.live.retention import Keep, Retention, Swept
+from mulde.pipeline.live.scoring import CameraScorer, LiveResult
+from mulde.pipeline.live.status import CameraState, CameraStatus
+from mulde.pipeline.predictor.predictor import Predictor
+from mulde.pipeline.predictor.stream import scored_rate
+from mulde.progress import Reporter
+
+STATE = "live.json"
+"""What the loop is doing, written every other second: who watches the watcher reads it (`mulde watch --check`)."""
+_TURN_S, _TICK_S, _SAY_S, _SWEEP_S = 0.25, 2.0, 60.0, 300.0
+_SILENCE_S = 2.0
+_MAX_LATENCIES = 10_000
+
+
+@dataclass(frozen=True)
+class CameraSpec:
+    """What a camera is watched with.
+
+    model: a name for messages and the record; lossless: every frame is waited for, as of a file; suppressions: feedback
+    of other runs of the camera; settings: what decides whether the camera has to be begun again when the file of
+    cameras is read again.
+    """
+
+    name: str
+    opener: StreamOpener
+    predictor: Predictor
+    model: str
+    model_sha256: str
+    pre_roll_s: float = 5.0
+    post_roll_s: float = 5.0
+    lossless: bool = False
+    suppressions: Path | None = None
+    settings: Any = None
+
+
+@dataclass
+class _Camera:
+    spec: CameraSpec
+    reader: CameraReader
+    ring: PacketRing
+    scorer: CameraScorer
+    alerts: CameraAlerts
+    running: Future[list[LiveResult]] | None = None
+    session: int = 0
+    last_utc_s: float = 0.0
+    num_scored: int = 0
+    state: CameraState | None = None
+    refusal: str = ""
+    last_score: float | None = None
+    is_over: bool = False
+    latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_LATENCIES))
+
+
+class LiveEngine:
+    """Watches cameras until it is told to stop, or until all of them are over. For one thread; scoring takes more.
+
+    threads: frames that are scored at the same time, each with one core. beat: called at every turn of the loop, for a
+    watchdog.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        ledger: AlertLedger,
+        reporter: Reporter,
+        *,
+        threads: int,
+        clocks: Clocks | None = None,
+        keep: Keep | None = None,
+        beat: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.root, self.ledger, self.reporter, self.beat = root, ledger, reporter, beat
+        self.clocks = clocks or Clocks()
+        self.cameras: dict[str, _Camera] = {}
+        self.clips = ClipWriter(root, reporter)
+        self.scores = HourlyScores(root, reporter, self._now_ms)
+        self._retention = Retention(root, keep or Keep())
+        self._sweeping: Future[Swept] | None = None
+        self._ready = threading.Event()
+        self._threads, self._newest_utc_s = threads, 0.0
+        self._first = 0  # the camera that is looked at first: in turns, so that none starves
+
+    def add(self, spec: CameraSpec) -> None:
+        """Begin to watch a camera."""
+        rate = scored_rate(spec.predictor)
+        ring, alarm = PacketRing(spec.pre_roll_s), spec.predictor.alarm
+        if alarm is None:
+            raise MuldeError(
+                f"camera {spec.name}", expected="a model with an alarm level", got=f"none in {spec.model}",
+                hint="train it on more normal video",
+            )  # fmt: skip
+        alerts = CameraAlerts(
+            spec.name,
+            spec.predictor,
+            alarm,
+            self.ledger,
+            self.root,
+            rate,
+            self.reporter,
+            model_sha256=spec.model_sha256,
+            suppressions=spec.suppressions,
+            on_opened=lambda alert: self.clips.start(alert, spec.name, ring),
+            on_closed=lambda alert: self.clips.finish(alert, spec.post_roll_s),
+        )
+        self.scores.set_camera(spec.name, rate, spec.predictor.settings.fusion.smoothing_s * rate)
+
+        def keep(packet: StreamPacket, utc_s: float, session: int) -> None:
+            ring.add(packet)
+
+        reader = CameraReader(
+            spec.name,
+            spec.opener,
+            spec.predictor.settings.video.analysis_fps,
+            lossless=spec.lossless,
+            on_packet=keep,
+            ready=self._ready,
+            clocks=self.clocks,
+        )
+        self.cameras[spec.name] = _Camera(spec, reader, ring, CameraScorer(spec.predictor), alerts)
+        reader.start()
+
+    def remove(self, name: str) -> None:
+        """Stop watching a camera; what is open is closed."""
+        camera = self.cameras.pop(name)
+        camera.reader.stop(0)
+        self._end(camera, "no longer watched")
+
+    def run(self, stop: threading.Event, after_turn: Callable[[], object] = lambda: None) -> None:
+        """Watch until `stop` is set or all cameras are over. after_turn: called between two turns of the loop."""
+        self.clips.open()
+        self.scores.open()
+        ticked = said = swept = -np.inf
+        with (
+            one_core_per_call(),
+            ThreadPoolExecutor(self._threads, "score") as pool,
+            ThreadPoolExecutor(1, "retention") as sweeper,
+        ):
+            try:
+                while not stop.is_set() and not all(camera.is_over for camera in self.cameras.values()):
+                    self._turn(pool)
+                    self.beat()
+                    now_s = self.clocks.monotonic()
+                    if now_s - ticked >= _TICK_S:
+                        ticked = now_s
+                        self._tick()
+                    if now_s - swept >= _SWEEP_S and self._sweeping is None:
+                        swept = now_s
+                        self._sweeping = sweeper.submit(self._retention.sweep, self._now_ms())
+                    if now_s - said >= _SAY_S:
+                        said = now_s
+                        self._say()
+                    after_turn()
+            finally:
+                self._shut()
+
+    def _turn(self, pool: ThreadPoolExecutor) -> None:
+        """Put on record what is done, and hand out the newest frames."""
+        self._ready.wait(_TURN_S)
+        self._ready.clear()
+        cameras = list(self.cameras.values())
+        self._first = (self._first + 1) % max(len(cameras), 1)
+        for camera in cameras[self._first :] + cameras[: self._first]:
+            if camera.running is not None:
+                if not camera.running.done():
+                    continue
+                self._note(camera, camera.running)
+                camera.running = None
+            frame = camera.reader.take(0)
+            if frame is not None:
+                camera.running = pool.submit(camera.scorer.take, frame)
+                camera.running.add_done_callback(lambda _: self._ready.set())
+            elif camera.reader.status().is_finished and not camera.is_over:
+                self._end(camera, "its end")
+
+    def _note(self, camera: _Camera, done: Future[list[LiveResult]]) -> None:
+        try:
+            results = done.result()
+        except Exception as error:  # one camera's; the others go on
+            self.reporter.warn(f"{camera.spec.name}: {sentence(error, camera.spec.name)}")
+            return
+        if camera.scorer.refusal != camera.refusal:
+            camera.refusal = camera.scorer.refusal
+            if camera.refusal:
+                self.reporter.warn(f"{camera.spec.name}: cannot be scored: {camera.refusal}")
+        for result in results:
+            self._record(camera, result)
+
+    def _record(self, camera: _Camera, result: LiveResult) -> None:
+        frame, scored = result.frame, result.scored
+        if frame.session != camera.session:
+            self._begin_session(camera, frame.session)
+        camera.last_utc_s, camera.last_score = frame.utc_s, scored.anomaly_score
+        self._newest_utc_s = max(self._newest_utc_s, frame.utc_s)
+        score = LiveScore(
+            round(frame.utc_s * 1000),
+            scored.fused,
+            scored.anomaly_score,
+            scored.streams,
+            scored.p_value,
+            any(len(table) for table in result.described.tables.values()),
+        )
+        place = self.scores.add(camera.spec.name, score)
+        camera.alerts.take(result, place)
+        camera.num_scored += 1
+        camera.latencies_s.append(self.clocks.monotonic() - frame.arrived_s)
+
+    def _begin_session(self, camera: _Camera, session: int) -> None:
+        self._end_session(camera, "lost")
+        self.gather()
+        camera.session = session
+        try:
+            self.ledger.session_started(camera.spec.name, f"{camera.spec.name}-{session}", session)
+        except sqlite3.Error as error:
+            self.reporter.warn(f"{camera.spec.name}: its session is not on record: {error}")
+
+    def _end_session(self, camera: _Camera, why: str) -> None:
+        if not camera.session:
+            return
+        status = camera.reader.status()
+        counters = {"received": status.num_received, "scored": camera.num_scored, **status.num_skipped}
+        try:
+            self.ledger.session_ended(
+                f"{camera.spec.name}-{camera.session}", round(camera.last_utc_s * 1000), status.reason or why, counters
+            )
+        except sqlite3.Error as error:
+            self.reporter.warn(f"{camera.spec.name}: the end of its session is not on record: {error}")
+        camera.session = 0
+        camera.alerts.end_session()
+
+    def _end(self, camera: _Camera, why: str) -> None:
+        """Score what is left, and close what is open."""
+        if camera.running is not None:
+            self._note(camera, camera.running)
+            camera.running = None
+        with one_core_per_call():
+            left = camera.scorer.end_session()
+        for result in left:
+            self._record(camera, result)
+        camera.alerts.close(round(camera.last_utc_s * 1000))
+        self._end_session(camera, why)
+        camera.ring.end_session()
+        camera.is_over = True
+
+    def _tick(self) -> None:
+        """What time alone changes: states of cameras, alerts of cameras that have fallen silent, old clips."""
+        if self._sweeping is not None and self._sweeping.done():
+            done, self._sweeping = self._sweeping, None
+            self._say_swept(done)
+        for name, camera in self.cameras.items():
+            status = camera.reader.status()
+            if status.state is not camera.state:
+                camera.state = status.state
+                text = f"{name}: {status.state}" + (f": {status.reason}" if status.reason else "")
+                (self.reporter.say if status.state is CameraState.LIVE else self.reporter.warn)(text)
+            silent_s = self.clocks.utc() - camera.last_utc_s
+            gap_s = camera.spec.predictor.settings.alarms.merge_gap_s
+            if camera.last_utc_s and not camera.spec.lossless and silent_s > gap_s + _SILENCE_S:
+                camera.alerts.close(round(camera.last_utc_s * 1000))
+                if status.state is not CameraState.LIVE:
+                    camera.ring.end_session()
+        try:
+            write_json(self.root / STATE, self.state())
+        except OSError as error:
+            self.reporter.warn(f"{self.root / STATE}: {sentence(error, self.root)}")
+
+    def _say_swept(self, done: Future[Swept]) -> None:
+        try:
+            swept = done.result()
+        except OSError as error:
+            self.reporter.warn(f"what is not kept was not removed: {sentence(error, self.root)}")
+            return
+        for problem in swept.problems:
+            self.reporter.warn(problem)
+        if swept.num_clips_removed or swept.num_scores_removed:
+            self.reporter.say(str(swept))
+
+    def state(self) -> dict[str, Any]:
+        """What is watched and how it fares, as plain data."""
+        cameras = {}
+        for name, camera in self.cameras.items():
+            status = camera.reader.status()
+            cameras[name] = {
+                **_plain(status),
+                "refusal": camera.refusal,
+                "num_scored": camera.num_scored,
+                "score": camera.last_score,
+                "level": camera.alerts.machine.level,
+                "alert": next((a.id for k, a in camera.alerts.alerts.items() if k == "unusual"), None),
+                "latency_p95_s": _quantile(camera.latencies_s, 0.95),
+                "num_alerts_waiting": camera.alerts.num_waiting,
+            }
+        return {"schema": 1, "utc_s": time.time(), "cameras": cameras}
+
+    def _say(self) -> None:
+        words = []
+        for name, camera in self.cameras.items():
+            skipped = sum(camera.reader.status().num_skipped.values())
+            words.append(f"{name} {camera.num_scored:,} scored" + (f", {skipped:,} skipped" if skipped else ""))
+        self.reporter.say(f"watch: {'; '.join(words)}")
+
+    def _shut(self) -> None:
+        for camera in self.cameras.values():
+            camera.reader.stop(0)
+        for camera in self.cameras.values():
+            if not camera.is_over:
+                self._end(camera, "the program ended")
+        self.gather()
+        self.clips.stop(2.0)
+        self.scores.stop(2.0)
+        for camera in self.cameras.values():
+            camera.reader.stop(0.5)
+        try:
+            write_json(self.root / STATE, {**self.state(), "ended": True})
+        except OSError as error:
+            self.reporter.warn(f"{self.root / STATE}: {sentence(error, self.root)}")
+
+    def gather(self) -> None:
+        """Bring the tables of events up to date; without a gap, as every other command reads them."""
+        try:
+            EventParts(self.root).gather(lambda events, rows: list(events))  # suppressed as they came
+        except OSError as error:
+            self.reporter.warn(f"the tables of events wait for the disk: {sentence(error, self.root)}")
+
+    def _now_ms(self) -> int:
+        return round(1000 * max(self.clocks.utc(), self._newest_utc_s))
+
+
+def _plain(status: CameraStatus) -> dict[str, Any]:
+    return {**asdict(status), "state": str(status.state)}
+
+
+def _quantile(values: deque[float], share: float) -> float | None:
+    return float(np.quantile(np.array(values), share)) if values else None

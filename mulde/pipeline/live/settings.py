@@ -1,0 +1,115 @@
+"""The file of `mulde watch`: which cameras, with which models, and what is kept of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from mulde.errors import UsageError
+from mulde.files import read_text
+from mulde.names import user_path
+from mulde.pipeline.live.alerts import CameraName
+from mulde.pipeline.live.retention import Keep
+from mulde.section import PathText, Section, Text
+from mulde.settings_file import dump_toml, read_toml, usage_error
+
+_HINT = "run `mulde watch --settings` to list every setting with its default and bounds"
+_MAX_PASSWORD_BYTES = 4096
+
+
+class CameraSettings(Section):
+    url: Text = Field(
+        min_length=1,
+        description="address of the stream, as rtsp://10.0.0.5/stream2, http://..., or /dev/video0; without a password",
+    )
+    user: Text = Field("", description="user name for the camera")
+    password_env: Text = Field("", description="environment variable that holds the password")
+    password_file: PathText = Field("", description="file that holds the password")
+    model: PathText = Field("", description="model of this camera; empty = that of [defaults]")
+    suppressions: PathText = Field("", description="exemptions.json of `mulde feedback`; empty = none")
+    false_alarms_per_hour: float = Field(
+        0.0, ge=0, le=100_000, description="target number of false alarms per hour; 0 = that of [defaults]"
+    )
+    options: dict[Text, Text] = Field({}, description="options of libav, as rtsp_transport")
+
+
+class DefaultSettings(Section):
+    model: PathText = Field("", description="model of the cameras that name none")
+    false_alarms_per_hour: float = Field(
+        0.0,
+        ge=0,
+        le=100_000,
+        description="target number of false alarms per hour and camera; 0 = one, or the lowest number that the normal "
+        "video of the model supports",
+    )
+    max_delay_s: float = Field(
+        2.0, ge=0, le=600, description="longest time by which a model's features may look ahead; others are refused"
+    )
+    pre_roll_s: float = Field(5.0, ge=0, le=120, description="seconds of video before an alert in its clip")
+    post_roll_s: float = Field(5.0, ge=0, le=120, description="seconds of video behind an alert in its clip")
+
+
+class WatchSettings(Section):
+    """What `mulde watch FILE` reads. Paths in it are relative to the file."""
+
+    out: PathText = Field("runs/watch", description="run folder to write, and to continue")
+    defaults: DefaultSettings = Field(DefaultSettings(), description="what holds for every camera")
+    keep: Keep = Field(Keep(), description="what is deleted when")
+    cameras: dict[CameraName, CameraSettings] = Field({}, description="the cameras, each by its name")
+
+
+def read_watch_settings(path: Path) -> WatchSettings:
+    """The settings of a file. Raises UsageError, by name, for what cannot be used, and for a file without cameras."""
+    try:
+        settings = WatchSettings.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise usage_error(error, _HINT) from None
+    if not settings.cameras:
+        raise UsageError(
+            f"cameras in {path}", expected="a table [cameras.NAME] for each camera", got="none", hint=_HINT
+        )
+    folded: dict[str, str] = {}
+    for name in settings.cameras:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            raise UsageError("names of cameras", expected="names that differ in more than case", got=f"{other}, {name}")
+    return _relative_to(settings, path.absolute().parent)
+
+
+def _relative_to(settings: WatchSettings, folder: Path) -> WatchSettings:
+    """The same with every path taken from the folder of the file."""
+    data = settings.model_dump()
+    for table, keys in [
+        (data, ("out",)),
+        (data["defaults"], ("model",)),
+        *((camera, ("password_file", "model", "suppressions")) for camera in data["cameras"].values()),
+    ]:
+        for key in keys:
+            if table[key]:
+                table[key] = str(folder / user_path(table[key]))
+    return WatchSettings.model_validate(data)
+
+
+def password_of(name: str, camera: CameraSettings, environment: Mapping[str, str] = os.environ) -> str:
+    """The password of a camera, empty where it needs none. Raises UsageError where it cannot be had."""
+    if camera.password_env and camera.password_file:
+        raise UsageError(
+            f"camera {name}", expected="password_env or password_file", got="both", hint="leave one of them out"
+        )
+    if camera.password_env:
+        if camera.password_env not in environment:
+            raise UsageError(f"password of camera {name}: environment variable {camera.password_env} is not set")
+        return environment[camera.password_env]
+    if camera.password_file:
+        text = read_text(Path(camera.password_file), max_bytes=_MAX_PASSWORD_BYTES, error=UsageError)
+        return text.removesuffix("\n").removesuffix("\r")
+    return ""
+
+
+def example() -> str:
+    """A file of one camera as TOML, with every setting under its meaning and bounds."""
+    shown = CameraSettings(url="rtsp://10.0.0.5/stream2", user="viewer", password_env="YARD_PASSWORD")
+    defaults = DefaultSettings(model="runs/yard/model.safetensors")
+    return dump_toml(WatchSettings(defaults=defaults, cameras={"yard": shown}))

@@ -1,0 +1,358 @@
+"""`mulde watch`: cameras with their models, one process per run folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from mulde.config import Settings
+from mulde.devices import choose_device, choose_threads
+from mulde.digests import file_digest
+from mulde.errors import MuldeError, UsageError
+from mulde.files import read_json
+from mulde.media.file_stream import FileAsStream
+from mulde.media.stream import StreamOpener, open_stream
+from mulde.media.stream_source import StreamSource
+from mulde.names import user_path
+from mulde.pipeline.live.engine import STATE, CameraSpec, LiveEngine
+from mulde.pipeline.live.ledger import AlertLedger
+from mulde.pipeline.live.retention import Keep
+from mulde.pipeline.live.settings import CameraSettings, WatchSettings, password_of, read_watch_settings
+from mulde.pipeline.model.loading import load_model
+from mulde.pipeline.outcome import Outcome
+from mulde.pipeline.predictor.predictor import Predictor
+from mulde.pipeline.predictor.stream import FrameScorer, scored_rate
+from mulde.pipeline.run_claim import claim, only_process
+from mulde.pipeline.run_folder import RECORD, RunFolder, read_record
+from mulde.progress import Reporter
+
+_ONE = "camera"
+LOCK_FILE = ".live.lock"
+_MAX_AGE_S = 10.0
+"""Of the last turn of the loop, for a process that is well."""
+
+
+@dataclass(frozen=True)
+class OneCamera:
+    """A camera, or a video in its place, that is watched without a file of cameras; 0 false alarms: the default."""
+
+    source: str
+    model: Path
+    false_alarms_per_hour: float = 0.0
+    max_delay_s: float = 2.0
+
+
+@dataclass(frozen=True)
+class _Opened:
+    predictor: Predictor
+    sha256: str
+
+
+class _Models:
+    """Models for cameras, each of them loaded once for all cameras that share it and its rate of false alarms."""
+
+    def __init__(self, device: str, reporter: Reporter) -> None:
+        self._device, self._reporter = device, reporter
+        self._models: dict[tuple[str, float], _Opened] = {}
+
+    def get(self, camera: str, path: Path, false_alarms_per_hour: float, max_delay_s: float) -> _Opened:
+        """Raises MuldeError for a model that cannot be read or cannot watch a camera: its rate of false alarms is not
+        supported, or its features look further ahead than `max_delay_s`."""
+        if not path.is_file():
+            raise UsageError(f"camera {camera}: model {path}", expected="a model.safetensors", got="no such file")
+        key = (file_digest(path), false_alarms_per_hour)
+        if key not in self._models:
+            changes = ["fusion.smoothing=causal"]
+            if false_alarms_per_hour:
+                changes.append(f"alarms.false_alarms_per_hour={false_alarms_per_hour}")
+            predictor = Predictor.open(load_model(path, self._device), path, changes, self._device, self._reporter)
+            self._models[key] = _Opened(predictor, key[0])
+        opened = self._models[key]
+        delay_s = FrameScorer(opened.predictor).delay / scored_rate(opened.predictor)
+        if delay_s > max_delay_s:
+            raise UsageError(
+                f"camera {camera}: the features of {path} look {delay_s:.3g} s ahead",
+                expected=f"at most max_delay_s, {max_delay_s:g} s",
+                hint="a larger max_delay_s, or a model without streams that look ahead",
+            )
+        if delay_s:
+            self._reporter.say(f"{camera}: its model looks ahead, so scores come {delay_s:.3g} s late")
+        return opened
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """The cameras of a command. read: what each of them is watched with, as their file says now; is_file: whether it
+    can say something else later; out: the run folder where nothing else is said."""
+
+    read: Callable[[], dict[str, CameraSpec]]
+    source: str
+    out: Path
+    device: str
+    keep: Keep = Keep()  # noqa: RUF009 - frozen
+    is_file: bool = False
+
+    def specs(self) -> dict[str, CameraSpec]:
+        """Raises UsageError for what cannot be used, and MuldeError for a model that cannot be read."""
+        return self.read()
+
+    @classmethod
+    def of_file(cls, path: Path, device: str, reporter: Reporter) -> Cameras:
+        """Those of a TOML file."""
+        device = choose_device(device)
+        models = _Models(device, reporter)
+
+        def read() -> dict[str, CameraSpec]:
+            settings = read_watch_settings(path)
+            return {name: _spec(name, camera, settings, models) for name, camera in settings.cameras.items()}
+
+        first = read_watch_settings(path)
+        return cls(read, str(path.absolute()), Path(first.out), device, first.keep, is_file=True)
+
+    @classmethod
+    def of_address(cls, one: OneCamera, user: str, password: str, device: str, reporter: Reporter) -> Cameras:
+        """A single one, called `camera`."""
+        source = StreamSource(one.source, user, password)
+        return cls._of_one(one, _ONE, partial(open_stream, source), source.shown, device, reporter)
+
+    @classmethod
+    def of_video(cls, one: OneCamera, speed: float, loop: bool, device: str, reporter: Reporter) -> Cameras:
+        """A video file that is played, called by its name. Raises UsageError where there is none."""
+        path = user_path(one.source)
+        if not path.is_file():
+            raise UsageError(f"--as-live {path}", expected="a video file", got="none")
+        name = re.sub(r"[^A-Za-z0-9_-]", "", path.stem.removeprefix("-").removeprefix("_"))[:64] or _ONE
+        opener = FileAsStream(path, speed, loop).open
+        return cls._of_one(one, name, opener, str(path.absolute()), device, reporter, lossless=True)
+
+    @classmethod
+    def _of_one(
+        cls,
+        one: OneCamera,
+        name: str,
+        opener: StreamOpener,
+        shown: str,
+        device: str,
+        reporter: Reporter,
+        *,
+        lossless: bool = False,
+    ) -> Cameras:
+        device = choose_device(device)
+        models = _Models(device, reporter)
+
+        def read() -> dict[str, CameraSpec]:
+            opened = models.get(name, one.model, one.false_alarms_per_hour, one.max_delay_s)
+            model = str(one.model.absolute())
+            return {name: CameraSpec(name, opener, opened.predictor, model, opened.sha256, lossless=lossless)}
+
+        return cls(read, shown, Path("runs/watch"), device)
+
+
+def _spec(name: str, camera: CameraSettings, settings: WatchSettings, models: _Models) -> CameraSpec:
+    path = camera.model or settings.defaults.model
+    if not path:
+        raise UsageError(f"camera {name}", expected="a model, its own or that of [defaults]", got="none")
+    source = source_of(name, camera)
+    wanted = camera.false_alarms_per_hour or settings.defaults.false_alarms_per_hour
+    opened = models.get(name, Path(path), wanted, settings.defaults.max_delay_s)
+    return CameraSpec(
+        name,
+        partial(open_stream, source),
+        opened.predictor,
+        path,
+        opened.sha256,
+        settings.defaults.pre_roll_s,
+        settings.defaults.post_roll_s,
+        suppressions=Path(camera.suppressions) if camera.suppressions else None,
+        settings=(camera, settings.defaults, source, opened.sha256),
+    )
+
+
+def source_of(name: str, camera: CameraSettings) -> StreamSource:
+    """The address of a camera with its password. Raises UsageError, naming the camera and no password."""
+    try:
+        return StreamSource(camera.url, camera.user, password_of(name, camera), camera.options)
+    except UsageError as error:
+        raise UsageError(f"camera {name}: {error}") from None
+
+
+def sources_of(source: str, user: str, password: str) -> dict[str, StreamSource]:
+    """The addresses of a file of cameras by name, or the one that is given."""
+    if not source.endswith(".toml"):
+        return {_ONE: StreamSource(source, user, password)}
+    return {name: source_of(name, camera) for name, camera in read_watch_settings(user_path(source)).cameras.items()}
+
+
+def run_watch_cameras(
+    cameras: Cameras,
+    out: Path | None,
+    reporter: Reporter,
+    *,
+    command: Sequence[str] = (),
+    stop: threading.Event | None = None,
+) -> Outcome:
+    """Watch cameras into a run folder until `stop` is set, a signal comes or all cameras are over; continues what is
+    there. SIGHUP has a file of cameras read again.
+
+    Raises UsageError for a run folder that holds something else or that another process watches into.
+    """
+    out, specs = out or cameras.out, cameras.specs()
+    claim(out, "watch", [cameras.source], Settings())
+    out.mkdir(parents=True, exist_ok=True)
+    with only_process(out, LOCK_FILE), _service() as notify, _hang_up(cameras.is_file) as asked:
+        _note(out, specs, cameras, command)
+        try:
+            with AlertLedger.open(out) as ledger:
+                gap_s = max(spec.predictor.settings.alarms.merge_gap_s for spec in specs.values())
+                for alert in ledger.recover(round(time.time() * 1000), gap_s):
+                    reporter.say(f"{alert.camera}: alert {alert.id} was open when the last process ended; it is closed")
+                engine = LiveEngine(
+                    out,
+                    ledger,
+                    reporter,
+                    threads=choose_threads(cameras.device),
+                    keep=cameras.keep,
+                    beat=lambda: notify("WATCHDOG=1"),
+                )
+                for spec in specs.values():
+                    engine.add(spec)
+                reporter.say(f"watching {', '.join(specs)}; scores, alerts and clips: {out}")
+                notify("READY=1")
+                with Rereading(engine, cameras.read, asked, reporter) as rereading:
+                    engine.run(stop or threading.Event(), rereading.turn)
+                notify("STOPPING=1")
+                num_alerts = len(ledger.alerts())
+        except sqlite3.Error as error:
+            raise MuldeError(f"ledger of alerts in {out}: {error}", hint="another --out, or a sound disk") from None
+    reporter.say(f"{num_alerts} alert{'s' * (num_alerts != 1)} on record: mulde alerts {out}")
+    return Outcome(len(specs), folder=out)
+
+
+def _note(out: Path, specs: Mapping[str, CameraSpec], cameras: Cameras, command: Sequence[str]) -> None:
+    """What the run folder says of itself; where cameras have several models, settings and level are the first one's."""
+    run = RunFolder(out, command, read_record(out) if (out / RECORD).exists() else None)
+    first = next(iter(specs.values()))
+    run.write_settings(first.predictor.settings)
+    alarm = first.predictor.alarm
+    run.note(
+        kind="watch",
+        sources=[cameras.source],
+        device=cameras.device,
+        model=first.model,
+        model_sha256=first.model_sha256,
+        made_from=first.predictor.bundle.made_from,
+        **({} if alarm is None else {"alarm": alarm.as_record()}),
+    )
+
+
+class Rereading:
+    """Reads the file of cameras again when it is asked to. Reading, which may load models, is done beside the loop."""
+
+    def __init__(
+        self,
+        engine: LiveEngine,
+        read: Callable[[], Mapping[str, CameraSpec]],
+        asked: threading.Event,
+        reporter: Reporter,
+    ) -> None:
+        self._engine, self._read, self._asked, self._reporter = engine, read, asked, reporter
+        self._pool = ThreadPoolExecutor(1, "cameras")
+        self._reading: Future[Mapping[str, CameraSpec]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def turn(self) -> None:
+        """Begin to read, or do what was read."""
+        if self._reading is None:
+            if self._asked.is_set():
+                self._asked.clear()
+                self._reading = self._pool.submit(self._read)
+        elif self._reading.done():
+            done, self._reading = self._reading, None
+            try:
+                self.follow(done.result())
+            except MuldeError as error:
+                self._reporter.warn(f"the cameras stay as they are: {error}")
+
+    def follow(self, specs: Mapping[str, CameraSpec]) -> None:
+        """Begin, change and end cameras; the others go on, and one that was refused is tried again."""
+        engine = self._engine
+        for name in [name for name in engine.cameras if name not in specs]:
+            engine.remove(name)
+            self._reporter.say(f"{name}: no longer watched")
+        for name, spec in specs.items():
+            known = engine.cameras.get(name)
+            if known is not None and known.spec.settings == spec.settings:
+                known.reader.retry()
+                continue
+            if known is not None:
+                engine.remove(name)
+            engine.add(spec)
+            self._reporter.say(f"{name}: {'watched anew' if known is not None else 'watched'}")
+
+
+def check_health(out: Path, now_s: float | None = None) -> tuple[bool, str]:
+    """Whether a process watches into a run folder and its loop turns, and a sentence."""
+    path = out / STATE
+    if not path.is_file():
+        return False, f"nobody watches into {out}"
+    try:
+        state = read_json(path)
+        age_s = (time.time() if now_s is None else now_s) - float(state["utc_s"])
+        cameras: dict[str, Any] = state["cameras"]
+        live = sum(camera["state"] == "live" for camera in cameras.values())
+    except (KeyError, TypeError, ValueError, AttributeError, MuldeError):
+        return False, f"{path} is damaged"
+    if state.get("ended"):
+        return False, "the process has ended"
+    if age_s > _MAX_AGE_S:
+        return False, f"the loop has not turned for {age_s:.0f} s"
+    return True, f"{live} of {len(cameras)} cameras live"
+
+
+@contextmanager
+def _service() -> Iterator[Callable[[str], None]]:
+    """Tells systemd how the process fares (sd_notify), where it asks for that."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        yield lambda text: None
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+
+        def notify(text: str) -> None:
+            try:
+                channel.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
+            except OSError:  # a service manager that is being restarted
+                return
+
+        yield notify
+
+
+@contextmanager
+def _hang_up(wanted: bool) -> Iterator[threading.Event]:
+    """An event that SIGHUP sets while the block runs."""
+    asked = threading.Event()
+    if not wanted or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGHUP"):
+        yield asked
+        return
+    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
