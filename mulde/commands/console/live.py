@@ -15,7 +15,7 @@ from mulde.pipeline.live.ledger import Delivery, StoredAlert
 def print_alerts(alerts: Sequence[StoredAlert], *, json_: bool) -> None:
     """One line per alert, or one JSON array."""
     if json_:
-        echo(json.dumps([{**json.loads(a.alert.to_json()), "covered_by": a.covered_by} for a in alerts], indent=1))
+        print_json([{**json.loads(stored.alert.to_json()), "covered_by": stored.covered_by} for stored in alerts])
         return
     for stored in alerts:
         alert = json.loads(stored.alert.to_json())
@@ -33,7 +33,7 @@ def print_alerts(alerts: Sequence[StoredAlert], *, json_: bool) -> None:
 def print_deliveries(deliveries: Sequence[Delivery], *, json_: bool) -> None:
     """One line per delivery, or one JSON array."""
     if json_:
-        echo(json.dumps([{**asdict(d), "json": json.loads(d.json)} for d in deliveries], indent=1))
+        print_json([{**asdict(delivery), "json": json.loads(delivery.json)} for delivery in deliveries])
         return
     for delivery in deliveries:
         why = f", {delivery.tries} tries" + (f": {delivery.reason}" if delivery.reason else "")

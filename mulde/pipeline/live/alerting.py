@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from mulde.pipeline.live.alerts import (
 from mulde.pipeline.live.hourly_scores import FramePlace
 from mulde.pipeline.live.ledger import AlertLedger, Revision
 from mulde.pipeline.live.recent import RecentFrames
+from mulde.pipeline.live.recording import RevisionQueue
 from mulde.pipeline.live.scoring import LiveResult
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.run_folder import THUMBNAILS
@@ -46,8 +48,6 @@ from mulde.records import Float32, UInt8
 
 PICTURES = "alerts"
 _PICTURE_PX = 640
-_KEEP_MS = 10_000
-"""Between two times that the state of an open stretch is kept, so that a restart knows how long it lasted."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,12 @@ class _Story:
     picture: UInt8 | None
 
 
-@dataclass
-class _Waiting:
-    """Revisions that the disk has not taken yet."""
-
-    revisions: list[Revision]
-    machine: MachineState
-
-
 class CameraAlerts:
     """Raises the alerts of one camera. For one thread.
 
-    rate: frames per second that are looked at. What the ledger does not take waits here and is tried again with the
-    next frame, so a full disk delays alerts and loses none. on_opened, on_closed: called with the id of an alert.
+    rate: frames per second that are looked at. What the ledger does not take waits in `queue` and is tried again
+    with the next frame, so a full disk delays alerts and loses none. on_opened, on_closed: called with the id of an
+    alert, once it is on record.
     """
 
     def __init__(
@@ -97,6 +90,7 @@ class CameraAlerts:
         self._given = tuple(read_suppressions(suppressions)) if suppressions else ()
         self._model = ScoringModel(model_sha256, predictor.normal_index)
         self.recent, self.health = RecentFrames(), tuple[str, ...]()
+        self.clock_offset_s: float | None = None
         rules, level = alarm.rules, alarm.threshold.level
         state = ledger.machine_state(camera) or MachineState()
         self.machine = AlertMachine.resume(state, rules.merge_gap(rate), rules.min_length(rate), level)
@@ -104,23 +98,35 @@ class CameraAlerts:
         self._story: _Story | None = None
         self._places: dict[int, FramePlace] = {}  # of the frames that an open event needs
         self._peak_picture: tuple[int, UInt8] | None = None
-        self._waiting: list[_Waiting] = []
+        self.queue, self._after = RevisionQueue(camera, ledger, reporter), list[Callable[[], object]]()
         self._session, self._base = 0, 0
         self._kept_ms = 0
         self._events: dict[str, tuple[list[Event], dict[str, tuple[str, Float32]]]] = {}
         self._resume()
 
     def _resume(self) -> None:
-        """Go on with what a process before this one left open, and with its flood."""
+        """Go on with what a process before this one left open, and with its flood. An alert of another level is closed,
+        as no score can say when it ends."""
         for stored in self.ledger.open_alerts():
             if stored.alert.camera == self.camera:
                 self.alerts[stored.alert.kind] = stored.alert
-        last_ms = max((alert.start for alert in self.alerts.values()), default=0)
-        since_ms = max(last_ms, 0)
-        raised = [s.alert.start for s in self.ledger.alerts(max(since_ms - HOUR_MS, 0), self.camera)]
+        known = self.alerts.get("unusual")
+        if known is not None and known.level != self.machine.level:
+            self.machine.end()
+            self._record([Revision(known.next_revision("closed", cut_short=True))])
+            del self.alerts["unusual"]
+        elif known is None and self.machine.state.stretch is not None and self.machine.state.stretch.reported_ms:
+            self.machine.end()
+        hour_ago_ms = round(1000 * time.time()) - HOUR_MS
+        raised = [stored.alert for stored in self.ledger.alerts(hour_ago_ms, self.camera)]
         flood = self.alerts.get("flood")
-        known = None if flood is None else Flood(flood.start, flood.end, 1)
-        self.flood = FloodGuard(self.alarm.threshold.expected_per_hour, times_ms=raised, flood=known)
+        since_flood = [] if flood is None else self.ledger.alerts(flood.start, self.camera)
+        covered = sum(stored.covered_by == flood.id for stored in since_flood if flood is not None)
+        self.flood = FloodGuard(
+            self.alarm.threshold.expected_per_hour,
+            times_ms=[alert.start for alert in raised if alert.kind == "unusual"],
+            flood=None if flood is None else Flood(flood.start, flood.end, covered),
+        )
 
     def take(self, result: LiveResult, place: FramePlace) -> None:
         """Take the scores of the next frame, which stands at `place` in the run folder."""
@@ -131,12 +137,12 @@ class CameraAlerts:
         before = self.machine.state.stretch
         changes = self.machine.push(number, utc_ms, score)
         self._remember(number, place, result.described.picture)
-        for change in changes:
-            self._tell(change, frame.utc_s)
-        if not changes:
-            self._keep_now_and_then(utc_ms, was_open=before is not None)
-        self._tell_floods(self.flood.advance(utc_ms))
-        self._record_waiting()
+        revisions = [revision for change in changes for revision in self._revisions(change)]
+        revisions += self._floods(self.flood.advance(utc_ms))
+        is_open, was_open = self.machine.state.stretch is not None, before is not None
+        if not revisions and (is_open or was_open):
+            self.queue.keep(self.machine.state, utc_ms, at_once=is_open != was_open)
+        self._record(revisions)
 
     def end_session(self) -> None:
         """The pictures that are at hand belong to no later one. An open alert goes on where the camera comes back soon
@@ -145,15 +151,15 @@ class CameraAlerts:
 
     def close(self, utc_ms: int) -> None:
         """Close what is open, as no score follows for longer than an alert may pause."""
-        for change in self.machine.end():
-            self._tell(change, utc_ms / 1000)
-        self._tell_floods(self.flood.advance(utc_ms))
-        self._record_waiting()
+        revisions = [revision for change in self.machine.end() for revision in self._revisions(change)]
+        self._record([*revisions, *self._floods(self.flood.advance(utc_ms))])
 
-    @property
-    def num_waiting(self) -> int:
-        """How many revisions the disk has not taken yet."""
-        return sum(len(waiting.revisions) for waiting in self._waiting)
+    def _record(self, revisions: list[Revision]) -> None:
+        """Put revisions on record, and then do what follows from them."""
+        self.queue.put(revisions, self.machine.state)
+        after, self._after = self._after, []
+        for do in after:
+            do()
 
     def _number(self, session: int, number: int) -> int:
         """The number of a frame among all of the camera: the grid of its session, which begins where the clock says,
@@ -178,29 +184,32 @@ class CameraAlerts:
         if number == stretch.peak.number:
             self._peak_picture = number, picture
 
-    def _tell(self, change: Change, utc_s: float) -> None:
-        story = self._told(change)
-        known = self.alerts.get("unusual") if change.state != "opened" else None
-        covered_by = ""
+    def _revisions(self, change: Change) -> list[Revision]:
+        """What goes on record of a change, with its picture written."""
+        story, known = self._told(change), self.alerts.get("unusual")
         if change.state == "opened":
-            self._tell_floods(self.flood.raised(change.start.utc_ms))
+            floods = self._floods(self.flood.raised(change.start.utc_ms))
             covered_by = self.alerts["flood"].id if "flood" in self.alerts else ""
-        alert = self._alert(change, story, known)
+            alert = self._alert(change, story)
+            self.alerts["unusual"] = alert
+            self._write_picture(alert, story)
+            self._after += [
+                partial(self.on_opened, alert.id),
+                partial(self.reporter.say, f"{self.camera}: alert {alert.id}: {alert.reason or 'unusual'}"),
+            ]
+            return [*floods, Revision(alert, (), covered_by)]
+        if known is None:  # it was closed for another level
+            return []
+        alert = known.next_revision(change.state, **self._facts(change, story, known.id))
         self._write_picture(alert, story)
-        self._waiting.append(_Waiting([Revision(alert, (), covered_by)], self.machine.state))
-        self._record_waiting()
-        if change.state == "opened":
-            self.alerts["unusual"] = alert
-            self.on_opened(alert.id)
-            self.reporter.say(f"{self.camera}: alert {alert.id}: {alert.reason or 'unusual'}")
-        elif change.state == "updated":
-            self.alerts["unusual"] = alert
-        else:
-            self.alerts.pop("unusual", None)
-            self.on_closed(alert.id)
+        self.alerts["unusual"] = alert
+        if change.state == "closed":
+            del self.alerts["unusual"]
+            self._after.append(partial(self.on_closed, alert.id))
             if story is not None:
-                self._add_event(story)
+                self._after.append(partial(self._add_event, story))
             self._story = None
+        return [Revision(alert)]
 
     def _told(self, change: Change) -> _Story | None:
         """The event, its reason and its picture, made again where the peak is another one."""
@@ -267,93 +276,78 @@ class CameraAlerts:
             p_value=float(p_value[0]),
         )
 
-    def _alert(self, change: Change, story: _Story | None, known: Alert | None) -> Alert:
-        threshold = self.alarm.threshold
+    def _alert(self, change: Change, story: _Story | None) -> Alert:
         identity = alert_id(self.camera, change.start.utc_ms)
-        facts: dict[str, Any] = {}
-        if story is not None:
-            event, reason = story.event, story.event.reason
-            region = reason.region if reason else None
-            facts = {
-                "p_value": event.p_value,
-                "stream": reason.stream if reason else "",
-                "reason": reason.text if reason else "",
-                "streams": dict(reason.streams) if reason else {},
-                "object": region.what if region else "",
-                "box_xyxy": region.box_xyxy if region else None,
-                "size_hw": self.recent.size_hw,
-                "video": event.video,
-                "peak_frame": event.peak_frame,
-                "picture": f"/alerts/{identity}.jpg" if story.picture is not None else "",
-                "exemption": event.suppression,
-            }
-        elif known is not None:
-            kept = ("p_value", "stream", "reason", "streams", "object", "box_xyxy", "size_hw", "video", "peak_frame")
-            facts = {name: getattr(known, name) for name in (*kept, "picture", "exemption")}
+        threshold = self.alarm.threshold
         return Alert(
             id=identity,
-            revision=1 if known is None else known.revision + 1,
-            state=change.state,
+            revision=1,
+            state="opened",
             kind="unusual",
             camera=self.camera,
             start=change.start.utc_ms,
-            peak=change.peak.utc_ms,
-            end=change.last_above.utc_ms,
-            score=change.score,
             level=threshold.level,
             expected_per_hour=threshold.expected_per_hour,
             clip=f"/alerts/{identity}.mp4",
             health=self.health,
             model_sha256=self.model_sha256,
-            **facts,
+            **self._facts(change, story, identity),
         )
 
-    def _tell_floods(self, changes: list[FloodChange]) -> None:
+    def _facts(self, change: Change, story: _Story | None, identity: str) -> dict[str, Any]:
+        """What a change says anew of an alert; what its peak was is told where that is known."""
+        facts: dict[str, Any] = {
+            "peak": change.peak.utc_ms,
+            "end": change.last_above.utc_ms,
+            "score": change.score,
+            "camera_clock_offset_s": self.clock_offset_s,
+        }
+        if story is None:
+            return facts
+        event, reason = story.event, story.event.reason
+        region = reason.region if reason else None
+        return facts | {
+            "p_value": event.p_value,
+            "stream": reason.stream if reason else "",
+            "reason": reason.text if reason else "",
+            "streams": dict(reason.streams) if reason else {},
+            "object": region.what if region else "",
+            "box_xyxy": region.box_xyxy if region else None,
+            "size_hw": self.recent.size_hw,
+            "video": event.video,
+            "peak_frame": event.peak_frame,
+            "picture": f"/alerts/{identity}.jpg" if story.picture is not None else "",
+            "exemption": event.suppression,
+        }
+
+    def _floods(self, changes: list[FloodChange]) -> list[Revision]:
+        revisions = []
         for change in changes:
             flood, known = change.flood, self.alerts.get("flood")
-            if change.state == "closed" and known is None:
-                continue
-            alert = Alert(
-                id=alert_id(self.camera, flood.start_ms, "flood"),
-                revision=1 if change.state == "opened" or known is None else known.revision + 1,
-                state=change.state,
-                kind="flood",
-                camera=self.camera,
-                start=flood.start_ms,
-                peak=flood.start_ms,
-                end=flood.end_ms,
-                expected_per_hour=self.alarm.threshold.expected_per_hour,
-                reason=f"too many alerts; {flood.num_covered} stand behind this one",
-                model_sha256=self.model_sha256,
-            )
-            self._waiting.append(_Waiting([Revision(alert)], self.machine.state))
-            self.reporter.warn(f"{self.camera}: {alert.reason} ({alert.state})")
+            text = f"too many alerts; {flood.num_covered} stand behind this one"
             if change.state == "opened":
+                alert = Alert(
+                    id=alert_id(self.camera, flood.start_ms, "flood"),
+                    revision=1,
+                    state="opened",
+                    kind="flood",
+                    camera=self.camera,
+                    start=flood.start_ms,
+                    peak=flood.start_ms,
+                    end=flood.end_ms,
+                    expected_per_hour=self.alarm.threshold.expected_per_hour,
+                    reason=text,
+                    model_sha256=self.model_sha256,
+                )
                 self.alerts["flood"] = alert
+            elif known is not None:
+                alert = known.next_revision("closed", end=max(flood.end_ms, known.end), reason=text)
+                del self.alerts["flood"]
             else:
-                self.alerts.pop("flood", None)
-
-    def _record_waiting(self) -> None:
-        while self._waiting:
-            first = self._waiting[0]
-            try:
-                self.ledger.record(first.revisions, first.machine)
-            except sqlite3.Error as error:
-                if len(self._waiting) == 1:
-                    self.reporter.warn(f"{self.camera}: an alert waits for the disk: {error}")
-                return
-            self._waiting.pop(0)
-
-    def _keep_now_and_then(self, utc_ms: int, *, was_open: bool) -> None:
-        is_open = self.machine.state.stretch is not None
-        if (is_open or was_open) and (is_open != was_open or abs(utc_ms - self._kept_ms) >= _KEEP_MS):
-            if self._waiting:
-                return  # what was changed before is recorded first
-            try:
-                self.ledger.keep_machine(self.camera, self.machine.state)
-                self._kept_ms = utc_ms
-            except sqlite3.Error as error:
-                self.reporter.warn(f"{self.camera}: the state of its alerts waits for the disk: {error}")
+                continue
+            self.reporter.warn(f"{self.camera}: {text} ({alert.state})")
+            revisions.append(Revision(alert))
+        return revisions
 
     def _write_picture(self, alert: Alert, story: _Story | None) -> None:
         if story is None or story.picture is None:

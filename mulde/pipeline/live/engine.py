@@ -228,6 +228,7 @@ class LiveEngine:
             any(len(table) for table in result.described.tables.values()),
         )
         place = self.scores.add(camera.spec.name, score)
+        camera.alerts.clock_offset_s = camera.reader.status().clock_offset_s
         camera.alerts.take(result, place)
         camera.num_scored += 1
         camera.latencies_s.append(self.clocks.monotonic() - frame.arrived_s)
@@ -315,7 +316,7 @@ class LiveEngine:
                 "level": camera.alerts.machine.level,
                 "alert": next((a.id for k, a in camera.alerts.alerts.items() if k == "unusual"), None),
                 "latency_p95_s": _quantile(camera.latencies_s, 0.95),
-                "num_alerts_waiting": camera.alerts.num_waiting,
+                "num_alerts_waiting": len(camera.alerts.queue),
             }
         return {"schema": 1, "utc_s": time.time(), "cameras": cameras}
 

@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,8 +26,9 @@ from mulde.media.file_stream import FileAsStream
 from mulde.media.stream import StreamOpener, open_stream
 from mulde.media.stream_source import StreamSource
 from mulde.names import user_path
+from mulde.pipeline.live.alerts import Alert
 from mulde.pipeline.live.engine import STATE, CameraSpec, LiveEngine
-from mulde.pipeline.live.ledger import AlertLedger
+from mulde.pipeline.live.ledger import AlertLedger, Revision
 from mulde.pipeline.live.retention import Keep
 from mulde.pipeline.live.settings import CameraSettings, WatchSettings, password_of, read_watch_settings
 from mulde.pipeline.model.loading import load_model
@@ -216,6 +217,8 @@ def run_watch_cameras(
         try:
             with AlertLedger.open(out) as ledger:
                 gap_s = max(spec.predictor.settings.alarms.merge_gap_s for spec in specs.values())
+                for alert in left_open(ledger, specs):
+                    reporter.say(f"{alert.camera}: alert {alert.id} is closed, as the camera is no longer watched")
                 for alert in ledger.recover(round(time.time() * 1000), gap_s):
                     reporter.say(f"{alert.camera}: alert {alert.id} was open when the last process ended; it is closed")
                 engine = LiveEngine(
@@ -238,6 +241,16 @@ def run_watch_cameras(
             raise MuldeError(f"ledger of alerts in {out}: {error}", hint="another --out, or a sound disk") from None
     reporter.say(f"{num_alerts} alert{'s' * (num_alerts != 1)} on record: mulde alerts {out}")
     return Outcome(len(specs), folder=out)
+
+
+def left_open(ledger: AlertLedger, cameras: Collection[str]) -> list[Alert]:
+    """Close the open alerts of cameras that are not watched any more; they are returned."""
+    closed = []
+    for stored in ledger.open_alerts():
+        if stored.alert.camera not in cameras:
+            closed.append(stored.alert.next_revision("closed", cut_short=True))
+            ledger.record([Revision(closed[-1])])
+    return closed
 
 
 def _note(out: Path, specs: Mapping[str, CameraSpec], cameras: Cameras, command: Sequence[str]) -> None:
