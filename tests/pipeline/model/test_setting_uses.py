@@ -27,8 +27,8 @@ from tests.test_cli import run_main
 READ_OTHERWISE = {"video.stream", "video.frame_rate", "video.match_training", "tracks.tracker"}
 SPEED_ALONE = {"video.batch_frames", "features.batch_size", "features.precision"}
 SEEN_IN_OUTPUT = {
-    "fusion.smoothing_s": 2.0, "alarms.false_alarms_per_hour": 900.0, "alarms.merge_gap_s": 30.0,
-    "alarms.min_length_s": 60.0, "reasons.nearest": 1,
+    "fusion.smoothing_s": 2.0, "fusion.smoothing": "causal", "alarms.false_alarms_per_hour": 900.0,
+    "alarms.merge_gap_s": 30.0, "alarms.min_length_s": 60.0, "reasons.nearest": 1,
 }  # fmt: skip
 
 
