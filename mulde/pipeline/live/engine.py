@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,11 +23,12 @@ from mulde.pipeline.events.parts import EventParts
 from mulde.pipeline.live.alerting import CameraAlerts
 from mulde.pipeline.live.camera import CameraReader, Clocks
 from mulde.pipeline.live.clips import ClipWriter
+from mulde.pipeline.live.frames import LiveFrame
 from mulde.pipeline.live.hourly_scores import HourlyScores, LiveScore
 from mulde.pipeline.live.ledger import AlertLedger
 from mulde.pipeline.live.packet_ring import PacketRing
 from mulde.pipeline.live.retention import Keep, Retention, Swept
-from mulde.pipeline.live.scoring import CameraScorer, LiveResult
+from mulde.pipeline.live.scoring import CameraScorer, LiveResult, score_together
 from mulde.pipeline.live.status import CameraState, CameraStatus
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.predictor.stream import scored_rate
@@ -68,7 +69,7 @@ class _Camera:
     ring: PacketRing
     scorer: CameraScorer
     alerts: CameraAlerts
-    running: Future[list[LiveResult]] | None = None
+    running: Future[dict[str, list[LiveResult]]] | None = None
     session: int = 0
     last_utc_s: float = 0.0
     num_scored: int = 0
@@ -138,7 +139,7 @@ class LiveEngine:
         reader = CameraReader(
             spec.name,
             spec.opener,
-            spec.predictor.settings.video.analysis_fps,
+            rate,  # of a model of every frame, too: frames of a faster camera would mean something else
             lossless=spec.lossless,
             on_packet=keep,
             ready=self._ready,
@@ -187,23 +188,36 @@ class LiveEngine:
         self._ready.clear()
         cameras = list(self.cameras.values())
         self._first = (self._first + 1) % max(len(cameras), 1)
+        taken: dict[int, list[tuple[_Camera, LiveFrame]]] = {}  # by model
         for camera in cameras[self._first :] + cameras[: self._first]:
             if camera.running is not None:
                 if not camera.running.done():
                     continue
-                self._note(camera, camera.running)
-                camera.running = None
+                self._note(camera)
             frame = camera.reader.take(0)
             if frame is not None:
-                camera.running = pool.submit(camera.scorer.take, frame)
-                camera.running.add_done_callback(lambda _: self._ready.set())
+                taken.setdefault(id(camera.spec.predictor), []).append((camera, frame))
             elif camera.reader.status().is_finished and not camera.is_over:
                 self._end(camera, "its end")
+        for of_model in taken.values():
+            size = -(-len(of_model) // self._threads)  # a share for each thread, of cameras that are scored together
+            for first in range(0, len(of_model), size):
+                self._start(pool, of_model[first : first + size])
 
-    def _note(self, camera: _Camera, done: Future[list[LiveResult]]) -> None:
+    def _start(self, pool: ThreadPoolExecutor, taken: Sequence[tuple[_Camera, LiveFrame]]) -> None:
+        running = pool.submit(_score, [(camera.spec.name, camera.scorer, frame) for camera, frame in taken])
+        for camera, _ in taken:
+            camera.running = running
+        running.add_done_callback(lambda _: self._ready.set())
+
+    def _note(self, camera: _Camera) -> None:
+        """Put on record what was scored of a camera."""
+        running, camera.running = camera.running, None
+        if running is None:
+            return
         try:
-            results = done.result()
-        except Exception as error:  # one camera's; the others go on
+            results = running.result().get(camera.spec.name, [])
+        except Exception as error:  # those of some cameras; the others go on
             self.reporter.warn(f"{camera.spec.name}: {sentence(error, camera.spec.name)}")
             return
         if camera.scorer.refusal != camera.refusal:
@@ -258,11 +272,9 @@ class LiveEngine:
 
     def _end(self, camera: _Camera, why: str) -> None:
         """Score what is left, and close what is open."""
-        if camera.running is not None:
-            self._note(camera, camera.running)
-            camera.running = None
+        self._note(camera)
         with one_core_per_call():
-            left = camera.scorer.end_session()
+            left = score_together(camera.scorer.end_session(), camera.spec.predictor)
         for result in left:
             self._record(camera, result)
         camera.alerts.close(round(camera.last_utc_s * 1000))
@@ -352,6 +364,16 @@ class LiveEngine:
 
     def _now_ms(self) -> int:
         return round(1000 * max(self.clocks.utc(), self._newest_utc_s))
+
+
+def _score(taken: Sequence[tuple[str, CameraScorer, LiveFrame]]) -> dict[str, list[LiveResult]]:
+    """The results of frames of cameras that share a model, by camera."""
+    described = {name: scorer.take(frame) for name, scorer, frame in taken}
+    results = score_together([one for each in described.values() for one in each], taken[0][1].predictor)
+    by_camera: dict[str, list[LiveResult]] = {name: [] for name in described}
+    for result in results:
+        by_camera[result.frame.camera].append(result)
+    return by_camera
 
 
 def _plain(status: CameraStatus) -> dict[str, Any]:

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from mulde.errors import MuldeError
 from mulde.pipeline.live.frames import LiveFrame
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.predictor.stream import DescribedFrame, FrameScorer, ScoredFrame
+from mulde.pipeline.scoring.frames import score_described
+
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True)
 class LiveResult:
-    """The scores of a frame of a camera, and what they were made of. image: no longer in `frame`."""
+    """The scores of a frame of a camera, which no longer holds its image, and what they were made of."""
 
     frame: LiveFrame
     scored: ScoredFrame
     described: DescribedFrame
 
 
+@dataclass(frozen=True)
+class Described:
+    """Frames of one camera that wait for their scores, and the scorer that gives the results then."""
+
+    scorer: FrameScorer
+    frames: tuple[LiveFrame, ...]
+    described: tuple[DescribedFrame, ...]
+
+
 class CameraScorer:
-    """Scores the frames of a camera; called by one thread at a time.
+    """Describes the frames of a camera; called by one thread at a time.
 
     No flow and no smoothing runs from one session into the next. `refusal` says why the frames of the running session
     cannot be scored, as when they have another size than the model learnt.
@@ -35,33 +50,45 @@ class CameraScorer:
         self._waiting: deque[LiveFrame] = deque()
         self._last_s = -1.0
 
-    def take(self, frame: LiveFrame) -> list[LiveResult]:
-        """The results that are ready with a frame, in order, those of an earlier session first."""
-        results: list[LiveResult] = []
+    def take(self, frame: LiveFrame) -> list[Described]:
+        """What can be scored with a frame, in order, that of an earlier session first."""
+        described: list[Described] = []
         if frame.session != self._session:
-            results = self.end_session()
+            described = self.end_session()
             self._session, self._last_s, self.refusal = frame.session, -1.0, ""
             self._scorer = FrameScorer(self.predictor, start_s=0.0)
         if self.refusal or self._scorer is None or frame.time_s <= self._last_s:  # sent again
-            return results
+            return described
         self._last_s = frame.time_s
-        self._waiting.append(frame)
         try:
-            for scored in self._scorer.push(frame.image, frame.time_s):
-                results.append(self._result(scored, self._scorer))
+            ready = self._scorer.describe(frame.image, frame.time_s, frame.number)
         except MuldeError as error:
             self.refusal = str(error)
             self._scorer = None
             self._waiting.clear()
-        return results
+            return described
+        self._waiting.append(replace(frame, image=_NOTHING))
+        return described + self._paired(self._scorer, ready)
 
-    def end_session(self) -> list[LiveResult]:
-        """The results that are left, as no frame follows."""
+    def end_session(self) -> list[Described]:
+        """What is left, as no frame follows."""
         scorer, self._scorer = self._scorer, None
-        results = [] if scorer is None else [self._result(scored, scorer) for scored in scorer.flush()]
+        described = [] if scorer is None else self._paired(scorer, scorer.describe_rest())
         self._waiting.clear()
-        return results
+        return described
 
-    def _result(self, scored: ScoredFrame, scorer: FrameScorer) -> LiveResult:
-        assert scorer.described is not None, "it was just scored"
-        return LiveResult(self._waiting.popleft(), scored, scorer.described)
+    def _paired(self, scorer: FrameScorer, ready: list[DescribedFrame]) -> list[Described]:
+        frames = tuple(self._waiting.popleft() for _ in ready)
+        return [Described(scorer, frames, tuple(ready))] if ready else []
+
+
+def score_together(described: Sequence[Described], predictor: Predictor) -> list[LiveResult]:
+    """The results of frames of cameras that share a model, in their order: one call of each density for all rows."""
+    together = [one.tables for each in described for one in each.described]
+    scores = iter(score_described(together, predictor.bundle))
+    results = []
+    for each in described:
+        own = [next(scores) for _ in each.described]
+        scored = each.scorer.results(each.described, own)
+        results += [LiveResult(*one) for one in zip(each.frames, scored, each.described, strict=True)]
+    return results

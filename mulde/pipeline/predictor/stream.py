@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,7 @@ from mulde.images import resized, shrunk, shrunk_size
 from mulde.media.reader import size_changed
 from mulde.pipeline.model.world import Match, World, match
 from mulde.pipeline.predictor.predictor import Predictor
-from mulde.pipeline.scoring.frames import FrameScores, score_frames
+from mulde.pipeline.scoring.frames import FrameScores, score_described
 from mulde.pipeline.scoring.regions import region_scores
 from mulde.records import FeatureTable, Frames, Regions, RegionScores, UInt8, Window
 
@@ -83,8 +83,8 @@ class FrameScorer:
 
     delay: how many frames later that is, once as many frames have passed as the features look back. rate: frames per
     second; None: the rate that the model learnt. start_s: where the grid of frames that are looked at begins; None: at
-    the first frame. Memory holds the frames that the features look at, and the scores
-    that smoothing looks back to. Raises UsageError for a model whose features need whole videos.
+    the first frame. Memory holds the frames that the features look at, and the scores that smoothing looks back to.
+    Raises UsageError for a model whose features need whole videos.
     """
 
     def __init__(self, predictor: Predictor, rate: float | None = None, start_s: float | None = None) -> None:
@@ -105,7 +105,6 @@ class FrameScorer:
         self._waiting: deque[_Waiting] = deque()
         self._held: deque[tuple[UInt8, int, float]] = deque()  # kept frames: pictures, numbers and times
         self._num_dropped = self._num_scored = 0  # of the kept frames
-        self.described: DescribedFrame | None = None  # that of the result which was given last
         self._scores: FrameScores | None = None
         self._regions: RegionScores | None = None
 
@@ -115,11 +114,46 @@ class FrameScorer:
         Raises RecordError for an array of another kind or a time that is not after the last one, VideoError for a frame
         of another size than the first one and for a size or rate that the model cannot be brought to.
         """
+        self._take(image, time_s, None)
+        return self._ready(at_end=False)
+
+    def flush(self) -> Iterator[ScoredFrame]:
+        """The results that are left when no frame comes any more."""
+        return self._ready(at_end=True)
+
+    def describe(self, image: UInt8, time_s: float, number: int) -> list[DescribedFrame]:
+        """Take the next frame, as `push` does, under a number on the grid of frames that are looked at; what those are
+        scored by that can be now. `results` must follow with their scores."""
+        self._take(image, time_s, number)
+        return self.describe_rest(at_end=False)
+
+    def describe_rest(self, *, at_end: bool = True) -> list[DescribedFrame]:
+        """What the frames are scored by that wait; at_end: no frame follows."""
+        described = []
+        while (at_end and self._num_dropped + len(self._held) > self._num_scored) or self._can_score():
+            described.append(self._describe_next())
+        return described
+
+    def results(self, described: Sequence[DescribedFrame], scores: Sequence[FrameScores]) -> Iterator[ScoredFrame]:
+        """The results of frames that were described, and of those behind them that repeat theirs."""
+        yield from self._repeated()
+        for one, score in zip(described, scores, strict=True):
+            frame = self._waiting.popleft()
+            how = self.predictor.bundle.settings.fusion.combine
+            self._scores = score
+            height, width = one.picture.shape[:2]
+            self._regions = region_scores(_NAME, (height, width), score.rows, how) if score.rows else None
+            self._smooth(frame.time_s)
+            yield self._result(frame)
+            yield from self._repeated()
+
+    def _take(self, image: UInt8, time_s: float, number: int | None) -> None:
         image = self._checked(image, time_s)
         conversion = self._match.conversion
-        number = self._num_frames
-        if conversion is not None and conversion.thins:
-            number = int(conversion.numbers(np.array([time_s - (self._start_s or 0.0)]))[0])
+        if number is None:
+            number = self._num_frames
+            if conversion is not None and conversion.thins:
+                number = int(conversion.numbers(np.array([time_s - (self._start_s or 0.0)]))[0])
         is_kept = number > self._last_number
         self._waiting.append(_Waiting(self._num_frames, time_s, is_kept))
         self._num_frames += 1
@@ -127,11 +161,19 @@ class FrameScorer:
             self._last_number = number
             picture = image if conversion is None else resized(image, conversion.size_hw)
             self._held.append((np.array(picture), number, time_s))  # a copy: the caller may reuse the array
-        return self._ready(at_end=False)
 
-    def flush(self) -> Iterator[ScoredFrame]:
-        """The results that are left when no frame comes any more."""
-        return self._ready(at_end=True)
+    def _ready(self, *, at_end: bool) -> Iterator[ScoredFrame]:
+        yield from self._repeated()
+        while (at_end and self._num_dropped + len(self._held) > self._num_scored) or self._can_score():
+            with one_core_per_call():
+                described = [self._describe_next()]
+                scores = score_described([one.tables for one in described], self.predictor.bundle)
+            yield from self.results(described, scores)
+
+    def _repeated(self) -> Iterator[ScoredFrame]:
+        """Of the frames that wait in front of the next one to be scored: they were left out for the rate."""
+        while self._waiting and not self._waiting[0].is_kept:
+            yield self._result(self._waiting.popleft())
 
     def _checked(self, image: UInt8, time_s: float) -> UInt8:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -166,15 +208,6 @@ class FrameScorer:
             self.predictor.reporter.warn(f"{_NAME}: {remark}")
         return how_to_match
 
-    def _ready(self, *, at_end: bool) -> Iterator[ScoredFrame]:
-        while self._waiting and (not self._waiting[0].is_kept or at_end or self._can_score()):
-            frame = self._waiting.popleft()
-            if frame.is_kept:
-                with one_core_per_call():
-                    self._score_next()
-                self._smooth(frame.time_s)
-            yield self._result(frame)
-
     def _ahead(self) -> int:
         """How many frames behind it the next frame needs: the first frames, which have no past, may need more."""
         plan = self.predictor.plan
@@ -183,23 +216,19 @@ class FrameScorer:
     def _can_score(self) -> bool:
         return self._num_dropped + len(self._held) > self._num_scored + self._ahead()
 
-    def _score_next(self) -> None:
-        plan, bundle = self.predictor.plan, self.predictor.bundle
+    def _describe_next(self) -> DescribedFrame:
+        plan = self.predictor.plan
         row = self._num_scored - self._num_dropped
         pictures, numbers, times_s = zip(*list(self._held)[: row + 1 + self._ahead()], strict=True)
         frames = Frames(np.stack(pictures), np.array(numbers, np.int64), np.array(times_s, np.float64))
         window = Window(frames, row, row + 1)
         regions = plan.regions.find(window) if plan.regions else Regions.empty()
         tables = {extractor.name: extractor.extract(window, regions) for extractor in plan.extractors}
-        how = bundle.settings.fusion.combine
-        self._scores = score_frames(tables.__getitem__, window.core_index, bundle.streams, how)
-        rows = self._scores.rows
-        self._regions = region_scores(_NAME, frames.size_hw, rows, how) if rows else None
-        self.described = DescribedFrame(int(numbers[row]), pictures[row], regions, tables)
         self._num_scored += 1
         while self._num_dropped < self._num_scored - plan.before:
             self._held.popleft()
             self._num_dropped += 1
+        return DescribedFrame(int(numbers[row]), pictures[row], regions, tables)
 
     def _smooth(self, time_s: float) -> None:
         """Take the score of the frame that was scored last; those that are left out for the rate repeat its result."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,6 +68,27 @@ def score_frames(
         if table.box_xyxy is not None:
             rows[name] = ScoredRows(table, scores, floor)
     return FrameScores(frames, combine(frames, how), empty, rows)
+
+
+def score_described(frames: Sequence[Mapping[str, FeatureTable]], bundle: Bundle) -> list[FrameScores]:
+    """Score single frames, each given as its rows by stream, of one video or of several. One call of each density takes
+    the rows of all of them; that changes no score, as a row's does not depend on the rows beside it."""
+    if not frames:
+        return []
+    how = bundle.settings.fusion.combine
+    scored: list[dict[str, Float64]] = [{} for _ in frames]
+    rows: list[dict[str, ScoredRows]] = [{} for _ in frames]
+    empty = [True] * len(frames)
+    for name, stream in bundle.streams.items():
+        tables = [tables[name] for tables in frames]
+        of_rows = stream.score_rows(np.concatenate([table.values for table in tables]))
+        ends = np.cumsum([len(table) for table in tables])[:-1]
+        for i, (table, scores) in enumerate(zip(tables, np.split(of_rows, ends), strict=True)):
+            scored[i][name] = np.array([scores.max() if len(scores) else stream.empty_score])
+            empty[i] &= not len(scores)
+            if table.box_xyxy is not None:
+                rows[i][name] = ScoredRows(table, scores, stream.empty_score)
+    return [FrameScores(scored[i], combine(scored[i], how), np.array([empty[i]]), rows[i]) for i in range(len(frames))]
 
 
 def score_video(stored: StoredVideo, bundle: Bundle) -> ScoredVideo:
