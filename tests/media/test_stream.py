@@ -140,6 +140,20 @@ def test_a_server_that_falls_silent_in_mid_stream_is_noticed(server):
                 pass
 
 
+def test_a_camera_is_opened_by_its_first_pictures(server):
+    """By default libav looks at seconds of a stream, which are old when they are delivered."""
+    count = itertools.count()
+
+    def few(unit: bytes) -> bytes:
+        return b"" if unit[:2] == b"$\0" and next(count) >= 15 else unit
+
+    with Proxy(server, few) as proxy:
+        started_s = time.monotonic()
+        with open_stream(camera(proxy.port, open_timeout_s=60)) as stream:
+            assert time.monotonic() - started_s < 30
+            assert len(list(itertools.islice(stream, 10))) == 10
+
+
 @pytest.mark.parametrize("how", ["end", "cut"])
 def test_every_end_is_a_loss(server, how):
     with Proxy(server) as proxy, open_stream(camera(proxy.port, plays=1)) as stream:

@@ -324,11 +324,15 @@ def test_it_can_be_stopped_while_it_waits_to_try_again(end):
 
 
 def test_it_can_be_stopped_while_nobody_takes_its_frames():
-    fake = FakeTime()
-    reader = CameraReader("yard", Opener(FakeStream(fake, steady(10))), 0, lossless=True, clocks=fake.clocks())
+    fake, packets = FakeTime(), []
+    opener = Opener(FakeStream(fake, steady(10)))
+    reader = CameraReader(
+        "yard", opener, 0, lossless=True, on_packet=lambda *_: packets.append(1), clocks=fake.clocks()
+    )
     reader.start()
     wait_until(lambda: reader.status().num_received == 2)
     assert reader.stop(JOIN_S)
+    assert packets == [1]
 
 
 def test_after_a_stop_nothing_is_handed_on():
