@@ -12,7 +12,8 @@ from typing import NamedTuple
 _SLICE, _IDR_SLICE, _SPS = 1, 5, 7  # nal_unit_type, table 7-1
 _WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})  # profile_idc, 7.3.2.1.1
 _START_CODE = b"\0\0\1"
-_HEADER_BYTES = 512  # no sequence parameter set and no start of a slice header is longer
+_HEADER_BYTES = 512  # no sequence parameter set is longer
+_SLICE_BYTES = 32  # and no slice header has frame_num behind these
 
 
 class FrameNumberCheck:
@@ -69,7 +70,7 @@ class _NumberFormat(NamedTuple):
 
     def read_number(self, unit: bytes) -> int:
         """frame_num of a slice (7.3.3). Raises IndexError where the slice ends before it."""
-        bits = _Bits(unit)
+        bits = _Bits(unit[:_SLICE_BYTES])
         for _ in ("first_mb_in_slice", "slice_type", "pic_parameter_set_id"):
             bits.exp_golomb()
         if self.has_colour_planes:

@@ -276,6 +276,33 @@ def test_a_stream_over_http(footage, originals, tmp_path):
             pictures_of(StreamSource(f"http://127.0.0.1:{port}/cam.ts"), 1000)
 
 
+def with_sound(path: Path, num_pictures: int, num_sounds: int) -> bytes:
+    with av.open(str(path), "w") as file:
+        video, sound = file.add_stream("libx264", rate=RATE, options=LIVE), file.add_stream("aac", rate=8000)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        for number in range(num_pictures):
+            file.mux(video.encode(av.VideoFrame.from_ndarray(noisy(number), format="rgb24")))
+        file.mux(video.encode(None))
+        for number in range(num_sounds):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 8000, number * 1024
+            file.mux(sound.encode(frame))
+        file.mux(sound.encode(None))
+    return path.read_bytes()
+
+
+def test_sound_alone_is_silence(tmp_path):
+    seconds = itertools.count()  # the clock: one more each time it is asked
+    with http_server({"cam.ts": with_sound(tmp_path / "cam.ts", 20, 400)}) as port:
+        source = StreamSource(f"http://127.0.0.1:{port}/cam.ts", open_timeout_s=30, read_timeout_s=30)
+        with open_stream(source, clock=lambda: float(next(seconds))) as stream:
+            packets = iter(stream)
+            for _ in range(15):  # the last ones wait for those behind them
+                assert len(next(packets).pictures) == 1
+            with pytest.raises(StreamTimeout, match="was silent for 3"):
+                list(packets)
+
+
 def playlist(*segments: str) -> bytes:
     lines = "".join(f"#EXTINF:3,\n{segment}\n" for segment in segments)
     return f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n{lines}#EXT-X-ENDLIST\n".encode()
@@ -310,6 +337,7 @@ def test_a_playlist_opens_no_file_and_no_address_of_another_kind(footage, tmp_pa
             files = {
                 "live.m3u8": playlist(address),
                 "list.ffconcat": f"ffconcat version 1.0\nfile {address}\n".encode(),
+                "moved.ts": address,
             }
             with http_server(files) as http_port:
                 for name in files:
