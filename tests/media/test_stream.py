@@ -90,17 +90,17 @@ def test_a_camera_delivers_its_pictures_with_their_stamps(server, originals):
         assert stream.template.codec_context.name == "h264"
     assert packets[0].is_key
     assert all(started_s <= a.arrived_s <= b.arrived_s for a, b in itertools.pairwise(packets))
-    pictures = [one for packet in packets for one in packet.pictures]
-    assert len(pictures) == 70
-    assert sum(packet.num_corrupt for packet in packets) == 0
-    # The first has no stamp, the second has 0. The server sends a picture twice now and then.
-    numbers = [0 if one.stamp_s is None else round(one.stamp_s * RATE) + 1 for one in pictures]
-    assert numbers.count(0) <= 2
-    assert set(np.diff(numbers)) <= {0, 1}
-    assert numbers[-1] > 60
-    for number, packet in zip(numbers, packets, strict=True):
-        assert packet.is_key == (number % KEY_EVERY == 0)
-    for number, one in zip(numbers, pictures, strict=True):
+    # The first has no stamp, the second has 0. The server sends a picture twice now and then, which is damage.
+    pictures = [(one, packet.is_key) for packet in packets for one in packet.pictures]
+    numbers = [0 if one.stamp_s is None else round(one.stamp_s * RATE) + 1 for one, _ in pictures]
+    num_corrupt = sum(packet.num_corrupt for packet in packets)
+    assert num_corrupt <= 2 * KEY_EVERY
+    assert len(pictures) == 70 - num_corrupt
+    assert numbers[0] == 0
+    assert numbers[-1] > 57
+    assert num_corrupt or set(np.diff(numbers)) == {1}
+    for number, (one, is_key) in zip(numbers, pictures, strict=True):
+        assert is_key == (number % KEY_EVERY == 0)
         assert one.stamp_s is None or abs(one.stamp_s - (number - 1) / RATE) < 1e-9
         assert one.size_hw == (48, 64)
         np.testing.assert_array_equal(one.load(), originals[number % NUM_PICTURES])

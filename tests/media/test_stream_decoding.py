@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 
 import av
@@ -60,7 +61,12 @@ def originals(coded) -> dict[float, np.ndarray]:
 
 
 def decoded(
-    path: Path, dropped: set[int] = frozenset(), cut: set[int] = frozenset(), emptied: set[int] = frozenset()
+    path: Path,
+    *,
+    dropped: Set[int] = frozenset(),
+    repeated: Set[int] = frozenset(),
+    cut: Set[int] = frozenset(),
+    emptied: Set[int] = frozenset(),
 ) -> list[StreamPacket]:
     with av.open(str(path)) as file:
         stream = file.streams.video[0]
@@ -72,6 +78,8 @@ def decoded(
                 replaced.is_keyframe = packet.is_keyframe
                 packet = replaced
             if number not in dropped:
+                made.append(decoder.decode(packet, float(number)))
+            if number in repeated:
                 made.append(decoder.decode(packet, float(number)))
         made[-1] = decoder.finish(made[-1])
     return made
@@ -98,6 +106,13 @@ def test_behind_a_lost_picture_nothing_is_delivered_until_the_next_key_frame(cod
     assert set(times[: number - 4]) <= got.keys(), "well before the damage"
     assert set(times[KEY_EVERY * (number // KEY_EVERY + 1) :]) <= got.keys(), "from the next key frame on"
     assert len(got) < len(originals)
+
+
+@pytest.mark.parametrize("number", [10, 11, 12, 15, 19])
+def test_a_picture_that_is_sent_twice_leaves_nothing_wrong(coded, originals, number):
+    got = pictures(decoded(coded, repeated={number}))
+    assert all(np.array_equal(got[stamp_s], originals[stamp_s]) for stamp_s in got)
+    assert set(sorted(originals)[KEY_EVERY * (number // KEY_EVERY + 1) :]) <= got.keys()
 
 
 @pytest.mark.parametrize("number", range(1, NUM_PICTURES - 1, 3))
