@@ -22,8 +22,8 @@ class StreamDecoder:
 
     From the first sign of damage on (an error, a picture that its decoder calls corrupt, a packet that was marked so, a
     picture of H.264 that was lost or sent twice) no picture is trusted until the next key frame, as none is in front of
-    the first.
-    `size_hw` is upright; until a picture was decoded it is what the stream's header says. `name` stands in errors.
+    the first. `size_hw` is upright; until a picture was decoded it is what the stream's header says. `name` stands in
+    errors.
     """
 
     def __init__(self, stream: Any, name: str) -> None:
