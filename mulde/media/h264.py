@@ -1,7 +1,7 @@
-"""Lost pictures of an H.264 stream, which libav's decoder covers up without a word.
+"""Pictures of an H.264 stream that were lost or sent twice, which libav's decoder covers up without a word.
 
-Where all of a picture's packets are lost, the decoder predicts the pictures behind it from another one and reports
-nothing. The stream itself says so: its reference pictures are numbered (ITU-T H.264, 7.4.3, frame_num).
+Where all of a picture's packets are lost, or come again, the decoder predicts the pictures behind it from another one
+and reports nothing. The stream itself says so: its reference pictures are numbered (ITU-T H.264, 7.4.3, frame_num).
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import NamedTuple
 _SLICE, _IDR_SLICE, _SPS = 1, 5, 7  # nal_unit_type, table 7-1
 _WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})  # profile_idc, 7.3.2.1.1
 _START_CODE = b"\0\0\1"
-_HEADER_BYTES = 512  # no sequence parameter set and no start of a slice header is longer
+_HEADER_BYTES = 512  # no sequence parameter set is longer
+_MAX_SAME = 8  # so many pictures of one number in a row are of an encoder that does not number them
+_SLICE_BYTES = 32  # and no slice header has frame_num behind these
 
 
 class FrameNumberCheck:
-    """Says of each packet whether a picture in front of it was lost.
+    """Says of each packet whether its picture is predicted from others than those that the decoder has.
 
     `extradata` is what the container says of the stream: an avcC box, where sizes stand before the units of a packet,
     or units with start codes, as in the packets themselves.
@@ -26,10 +28,11 @@ class FrameNumberCheck:
         self._size_bytes = extradata[4] % 4 + 1 if len(extradata) > 6 and extradata[0] == 1 else 0
         self._format: _NumberFormat | None = None
         self._last_reference: int | None = None
+        self._num_same = 0
         for unit in _avcc_parameter_sets(extradata) if self._size_bytes else _units(extradata, 0):
             self._take_parameters(unit)
 
-    def is_behind_loss(self, packet: bytes) -> bool:
+    def is_out_of_order(self, packet: bytes) -> bool:
         """Whether the number of this packet's picture does not follow from the one before."""
         for unit in _units(packet, self._size_bytes):
             if not unit:
@@ -45,14 +48,20 @@ class FrameNumberCheck:
         return False
 
     def _is_gap(self, unit: bytes, is_reference: bool) -> bool:
-        if self._format is None or self._format.gaps_allowed:
+        if self._format is None or self._format.gaps_allowed or self._num_same >= _MAX_SAME:
             return False
         try:
             number = self._format.read_number(unit)
         except IndexError:  # a slice that was cut: the decoder reports that one itself
             return False
+        if number is None:
+            return False
         last, self._last_reference = self._last_reference, number if is_reference else self._last_reference
-        return last is not None and number not in (last, (last + 1) % 2**self._format.num_bits)
+        if last is None or number == (last + 1) % 2**self._format.num_bits:
+            self._num_same = 0
+            return False
+        self._num_same = self._num_same + 1 if number == last else 0
+        return number != last or not self._format.has_fields  # the second field of a picture has its number
 
     def _take_parameters(self, unit: bytes) -> None:
         if unit and unit[0] & 31 == _SPS:
@@ -66,12 +75,15 @@ class _NumberFormat(NamedTuple):
     num_bits: int
     has_colour_planes: bool
     gaps_allowed: bool
+    has_fields: bool
 
-    def read_number(self, unit: bytes) -> int:
-        """frame_num of a slice (7.3.3). Raises IndexError where the slice ends before it."""
-        bits = _Bits(unit)
-        for _ in ("first_mb_in_slice", "slice_type", "pic_parameter_set_id"):
-            bits.exp_golomb()
+    def read_number(self, unit: bytes) -> int | None:
+        """frame_num of a slice (7.3.3), None of one that goes on with a picture. Raises IndexError where it is cut."""
+        bits = _Bits(unit[:_SLICE_BYTES])
+        if bits.exp_golomb() > 0:  # first_mb_in_slice
+            return None
+        bits.exp_golomb()  # slice_type
+        bits.exp_golomb()  # pic_parameter_set_id
         if self.has_colour_planes:
             bits.take(2)
         return bits.take(self.num_bits)
@@ -105,7 +117,10 @@ def _number_format(unit: bytes) -> _NumberFormat:
         for _ in range(min(bits.exp_golomb(), 255)):
             bits.exp_golomb()
     bits.exp_golomb()  # max_num_ref_frames
-    return _NumberFormat(num_bits, has_colour_planes, gaps_allowed=bool(bits.take(1)))
+    gaps_allowed = bool(bits.take(1))
+    bits.exp_golomb()  # pic_width_in_mbs_minus1
+    bits.exp_golomb()  # pic_height_in_map_units_minus1
+    return _NumberFormat(num_bits, has_colour_planes, gaps_allowed, has_fields=not bits.take(1))
 
 
 def _skip_scaling_list(bits: _Bits, size: int) -> None:

@@ -73,7 +73,7 @@ class _CameraStream:
         return None if start_us is None else float(start_us / 1e6)
 
     def __iter__(self) -> Iterator[StreamPacket]:
-        packets = self._container.demux(self.template)
+        packets = self._container.demux()
         while True:
             packet = self._next(packets)
             stamp = packet.pts if packet.dts is None else packet.dts
@@ -81,14 +81,18 @@ class _CameraStream:
             yield self._decoder.decode(packet, self._clock())
 
     def _next(self, packets: Iterator[Any]) -> Any:
-        asked_s, why = self._clock(), "was lost: it ended"
+        """The next packet of the video: others do not count, sound may go on where the pictures stand still."""
+        asked_s, why, packet = self._clock(), "was lost: it ended", None
+        timeout_s = self._source.read_timeout_s
         try:
-            packet = next(packets, None)
+            for packet in packets:
+                if packet.stream_index == self.template.index or self._clock() - asked_s >= timeout_s:
+                    break
         except (import_av().FFmpegError, IndexError) as error:  # IndexError: a stream that appears in the middle
             packet, why = None, f"was lost: {_reason(error)}"
         # Raised outside of the `except`: the text of libav's error holds the address with the password.
-        if packet is None or not packet.size:
-            raise _lost(self._source, why, self._clock() - asked_s, self._source.read_timeout_s)
+        if packet is None or not packet.size or packet.stream_index != self.template.index:
+            raise _lost(self._source, why, self._clock() - asked_s, timeout_s)
         return packet
 
 

@@ -21,8 +21,9 @@ class StreamDecoder:
     """Decodes the packets of one video stream of PyAV, whose decoder it sets up.
 
     From the first sign of damage on (an error, a picture that its decoder calls corrupt, a packet that was marked so, a
-    lost picture of H.264) no picture is trusted until the next key frame, as none is in front of the first.
-    `size_hw` is upright; until a picture was decoded it is what the stream's header says. `name` stands in errors.
+    picture of H.264 that was lost or sent twice) no picture is trusted until the next key frame, as none is in front of
+    the first. `size_hw` is upright; until a picture was decoded it is what the stream's header says. `name` stands in
+    errors.
     """
 
     def __init__(self, stream: Any, name: str) -> None:
@@ -47,7 +48,7 @@ class StreamDecoder:
 
     def decode(self, packet: Any, arrived_s: float) -> StreamPacket:
         """The packet with what became ready with it. Raises StreamLost for a picture of another size."""
-        if packet.is_corrupt or (self._numbers and self._numbers.is_behind_loss(bytes(packet))):
+        if packet.is_corrupt or (self._numbers and self._numbers.is_out_of_order(bytes(packet))):
             self._distrust()
         if packet.is_keyframe and self._awaits_key:
             self._awaits_key, self._key_stamp = False, packet.pts

@@ -21,9 +21,10 @@ class Kind(NamedTuple):
 
 _HTTP_FORMATS = "mpegts,hls,flv,live_flv,mjpeg,mpjpeg,matroska,webm,mov,mp4,h264,hevc"
 # A playlist names further addresses, which are opened under the same list of protocols: never a file.
+_RTSP_OPTIONS = {"rtsp_transport": "tcp", "allowed_media_types": "video"}
 KINDS: Mapping[str, Kind] = {
-    "rtsp": Kind("rtsp", "rtsp,rtp,tcp,udp", {"rtsp_transport": "tcp"}),
-    "rtsps": Kind("rtsp", "rtsp,rtsps,rtp,srtp,tcp,tls", {"rtsp_transport": "tcp"}),
+    "rtsp": Kind("rtsp", "rtsp,rtp,tcp,udp", _RTSP_OPTIONS),
+    "rtsps": Kind("rtsp", "rtsp,rtsps,rtp,srtp,tcp,tls", _RTSP_OPTIONS),
     "rtmp": Kind("flv,live_flv", "rtmp,tcp", {}),
     "rtmps": Kind("flv,live_flv", "rtmps,rtmp,tls,tcp", {}),
     "http": Kind(_HTTP_FORMATS, "http,https,tls,tcp,crypto", {}),

@@ -191,13 +191,16 @@ class Refusal:
 
 
 @contextlib.contextmanager
-def http_server(files: dict[str, bytes]) -> Iterator[int]:
-    """Serves these names; gives its port."""
+def http_server(files: dict[str, bytes | str]) -> Iterator[int]:
+    """Serves these names, of which a text is an address to go to instead; gives its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = files.get(self.path.partition("?")[0].lstrip("/"))
-            self.send_response(404 if content is None else 200)
+            self.send_response(404 if content is None else 302 if isinstance(content, str) else 200)
+            if isinstance(content, str):
+                self.send_header("Location", content)
+                content = b""
             self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()
             with contextlib.suppress(OSError):

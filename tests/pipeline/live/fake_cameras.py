@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -53,17 +54,17 @@ class FakeStream:
     size_hw = (4, 6)
     camera_time_s: float | None = None
 
-    def __init__(self, time: FakeTime, shots: Iterable[Shot], end: Exception | None = None) -> None:
-        self._time, self._shots, self._end = time, shots, end
+    def __init__(self, fake: FakeTime, shots: Iterable[Shot], end: Exception | None = None) -> None:
+        self._fake, self._shots, self._end = fake, shots, end
 
     def __iter__(self) -> Iterator[StreamPacket]:
         for shot in self._shots:
             shot.do()
-            self._time.now_s += shot.after_s
+            self._fake.now_s += shot.after_s
             image = np.full((4, 6, 3), shot.value, np.uint8)
             picture = StreamPicture(shot.stamp_s, (4, 6), lambda image=image: image)
             pictures = (picture,) if shot.has_picture else ()
-            yield StreamPacket(None, shot.value == 0, self._time.now_s, pictures, shot.num_corrupt)
+            yield StreamPacket(None, shot.value == 0, self._fake.now_s, pictures, shot.num_corrupt)
         if self._end is not None:
             raise self._end
 
@@ -86,3 +87,10 @@ class Opener:
 
 def steady(count: int, *, interval_s: float = 0.1, stamp_s: float = 0.0, value: int = 0) -> list[Shot]:
     return [Shot(stamp_s + n * interval_s, interval_s, (value + n) % 250) for n in range(count)]
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float = JOIN_S) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.002)
