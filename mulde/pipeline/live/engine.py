@@ -74,6 +74,7 @@ class _Camera:
     num_scored: int = 0
     state: CameraState | None = None
     refusal: str = ""
+    failure: str = ""
     last_score: float | None = None
     is_over: bool = False
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_LATENCIES))
@@ -193,25 +194,36 @@ class LiveEngine:
                     continue
                 self._note(camera, camera.running)
                 camera.running = None
+            is_finished = camera.reader.status().is_finished  # before: its last frame may come right now
             frame = camera.reader.take(0)
             if frame is not None:
                 camera.running = pool.submit(camera.scorer.take, frame)
                 camera.running.add_done_callback(lambda _: self._ready.set())
-            elif camera.reader.status().is_finished and not camera.is_over:
+            elif is_finished and not camera.is_over:
                 self._end(camera, "its end")
 
     def _note(self, camera: _Camera, done: Future[list[LiveResult]]) -> None:
-        try:
-            results = done.result()
-        except Exception as error:  # one camera's; the others go on
-            self.reporter.warn(f"{camera.spec.name}: {sentence(error, camera.spec.name)}")
-            return
-        if camera.scorer.refusal != camera.refusal:
-            camera.refusal = camera.scorer.refusal
+        self._record_all(camera, done.result())
+        scorer = camera.scorer
+        if scorer.refusal != camera.refusal:
+            camera.refusal = scorer.refusal
             if camera.refusal:
                 self.reporter.warn(f"{camera.spec.name}: cannot be scored: {camera.refusal}")
+        if scorer.failure:
+            self._say_failure(camera, scorer.failure)
+            scorer.failure = ""
+
+    def _record_all(self, camera: _Camera, results: list[LiveResult]) -> None:
         for result in results:
-            self._record(camera, result)
+            try:
+                self._record(camera, result)
+            except Exception as error:  # one camera's; the others go on
+                self._say_failure(camera, str(sentence(error, camera.spec.name)))
+
+    def _say_failure(self, camera: _Camera, failure: str) -> None:
+        if failure != camera.failure:  # the next thousand frames would say the same
+            camera.failure = failure
+            self.reporter.warn(f"{camera.spec.name}: a frame is lost: {failure}")
 
     def _record(self, camera: _Camera, result: LiveResult) -> None:
         frame, scored = result.frame, result.scored
@@ -234,7 +246,7 @@ class LiveEngine:
         camera.latencies_s.append(self.clocks.monotonic() - frame.arrived_s)
 
     def _begin_session(self, camera: _Camera, session: int) -> None:
-        self._end_session(camera, "lost")
+        self._end_session(camera, "another session follows")
         self.gather()
         camera.session = session
         try:
@@ -263,8 +275,7 @@ class LiveEngine:
             camera.running = None
         with one_core_per_call():
             left = camera.scorer.end_session()
-        for result in left:
-            self._record(camera, result)
+        self._record_all(camera, left)
         camera.alerts.close(round(camera.last_utc_s * 1000))
         self._end_session(camera, why)
         camera.ring.end_session()
@@ -336,8 +347,9 @@ class LiveEngine:
         self.gather()
         self.clips.stop(2.0)
         self.scores.stop(2.0)
-        for camera in self.cameras.values():
-            camera.reader.stop(0.5)
+        end_s = time.monotonic() + 0.5
+        for camera in self.cameras.values():  # one that waits for its server ends with the process
+            camera.reader.stop(max(end_s - time.monotonic(), 0))
         try:
             write_json(self.root / STATE, {**self.state(), "ended": True})
         except OSError as error:
@@ -347,8 +359,8 @@ class LiveEngine:
         """Bring the tables of events up to date; without a gap, as every other command reads them."""
         try:
             EventParts(self.root).gather(lambda events, rows: list(events))  # suppressed as they came
-        except OSError as error:
-            self.reporter.warn(f"the tables of events wait for the disk: {sentence(error, self.root)}")
+        except (OSError, MuldeError) as error:
+            self.reporter.warn(f"the tables of events wait: {sentence(error, self.root)}")
 
     def _now_ms(self) -> int:
         return round(1000 * max(self.clocks.utc(), self._newest_utc_s))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mulde.errors import MuldeError
+from mulde.errors import MuldeError, sentence
 from mulde.pipeline.live.frames import LiveFrame
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.predictor.stream import DescribedFrame, FrameScorer, ScoredFrame
@@ -24,12 +25,13 @@ class CameraScorer:
     """Scores the frames of a camera; called by one thread at a time.
 
     No flow and no smoothing runs from one session into the next. `refusal` says why the frames of the running session
-    cannot be scored, as when they have another size than the model learnt.
+    cannot be scored, as when they have another size than the model learnt; `failure` why one could not that nobody
+    foresaw, after which the session is begun again.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        self.refusal = ""
+        self.refusal = self.failure = ""
         self._session = 0
         self._scorer: FrameScorer | None = None
         self._waiting: deque[LiveFrame] = deque()
@@ -41,27 +43,33 @@ class CameraScorer:
         if frame.session != self._session:
             results = self.end_session()
             self._session, self._last_s, self.refusal = frame.session, -1.0, ""
-            self._scorer = FrameScorer(self.predictor, start_s=0.0)
-        if self.refusal or self._scorer is None or frame.time_s <= self._last_s:  # sent again
+        if self.refusal or frame.time_s <= self._last_s:  # the latter: sent again
             return results
         self._last_s = frame.time_s
+        scorer = self._scorer = self._scorer or FrameScorer(self.predictor, start_s=0.0, name=frame.camera)
         self._waiting.append(frame)
-        try:
-            for scored in self._scorer.push(frame.image, frame.time_s):
-                results.append(self._result(scored, self._scorer))
-        except MuldeError as error:
-            self.refusal = str(error)
-            self._scorer = None
-            self._waiting.clear()
+        self._collect(scorer, scorer.push(frame.image, frame.time_s), results)
         return results
 
     def end_session(self) -> list[LiveResult]:
         """The results that are left, as no frame follows."""
         scorer, self._scorer = self._scorer, None
-        results = [] if scorer is None else [self._result(scored, scorer) for scored in scorer.flush()]
+        results: list[LiveResult] = []
+        if scorer is not None:
+            self._collect(scorer, scorer.flush(), results)
         self._waiting.clear()
         return results
 
-    def _result(self, scored: ScoredFrame, scorer: FrameScorer) -> LiveResult:
-        assert scorer.described is not None, "it was just scored"
-        return LiveResult(self._waiting.popleft(), scored, scorer.described)
+    def _collect(self, scorer: FrameScorer, scores: Iterator[ScoredFrame], results: list[LiveResult]) -> None:
+        """Add what is ready; where that fails, what was ready before counts."""
+        try:
+            for scored in scores:
+                assert scorer.described is not None, "it was just scored"
+                results.append(LiveResult(self._waiting.popleft(), scored, scorer.described))
+        except Exception as error:
+            if isinstance(error, MuldeError):
+                self.refusal = str(error)
+            else:
+                self.failure = str(sentence(error, self._waiting[0].camera))
+            self._scorer = None
+            self._waiting.clear()
