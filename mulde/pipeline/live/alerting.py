@@ -20,6 +20,7 @@ from mulde.pipeline.live.alerts import (
     FloodChange,
     FloodGuard,
     MachineState,
+    Moment,
     alert_id,
 )
 from mulde.pipeline.live.event_builder import EventBuilder, LiveEvent
@@ -86,7 +87,9 @@ class CameraAlerts:
         known = self.alerts.get("unusual")
         if known is not None and known.level != self.machine.level:
             self.machine.end()
-            self._record([Revision(known.next_revision("closed", cut_short=True))])
+            closed = known.next_revision("closed", cut_short=True)
+            self._after.append(partial(self.add_cut_short, closed))
+            self._record([Revision(closed)])
             del self.alerts["unusual"]
         elif known is None and self.machine.state.stretch is not None and self.machine.state.stretch.reported_ms:
             self.machine.end()
@@ -116,6 +119,13 @@ class CameraAlerts:
         if not revisions and (is_open or was_open):
             self.queue.keep(self.machine.state, utc_ms, at_once=is_open != was_open)
         self._record(revisions)
+
+    def add_cut_short(self, alert: Alert) -> None:
+        """Add the event of an alert that an earlier process left open, and that is closed on record, to the tables."""
+        start, peak, end = (Moment(0, utc_ms) for utc_ms in (alert.start, alert.peak, alert.end))
+        live = self.builder.build(Change("closed", start, peak, end, alert.score or 0.0), alert)
+        self.builder.forget(None)
+        self.log.add(suppressed(live, alert.exemption))
 
     def end_session(self) -> None:
         """The pictures that are at hand belong to no later one. An open alert goes on where the camera comes back soon

@@ -29,7 +29,7 @@ from mulde.records import Float32
 
 @dataclass
 class _Hour:
-    """All events of an hour with their rows; what of it is not in the run folder yet."""
+    """All events of an hour, with their rows."""
 
     events: list[Event]
     rows: dict[str, tuple[str, Float32]]
@@ -54,7 +54,7 @@ class EventLog:
             self._suppressions = merged
         self._hours: dict[str, _Hour] = {}
         self._waiting: dict[str, LiveEvent] = {}
-        self._problem = ""
+        self._said: set[str] = set()
 
     def suppression(self, live: LiveEvent) -> str:
         """The id of the feedback that says that an event is normal here, which may have come a moment ago; or
@@ -74,10 +74,10 @@ class EventLog:
             try:
                 self._add(live)
             except (OSError, MuldeError) as error:
-                self._say(f"{event_id} is not in the tables of events yet: {sentence(error, self.root)}")
+                self._say("tables", f"{event_id} is not in the tables of events yet: {sentence(error, self.root)}")
                 return
             del self._waiting[event_id]
-            self._problem = ""
+            self._said.discard("tables")
 
     def _add(self, live: LiveEvent) -> None:
         event = live.event
@@ -103,13 +103,14 @@ class EventLog:
     def _known(self) -> Sequence[Suppression]:
         try:
             self._suppressions = suppressions_of(self.root)
+            self._said.discard("feedback")
         except MuldeError as error:  # what was known before goes on
-            self._say(str(error))
+            self._say("feedback", str(error))
         return self._suppressions
 
-    def _say(self, problem: str) -> None:
-        if problem != self._problem:
-            self._problem = problem
+    def _say(self, kind: str, problem: str) -> None:
+        if kind not in self._said:  # until it is over
+            self._said.add(kind)
             self.reporter.warn(f"{self.camera}: {problem}")
 
 
