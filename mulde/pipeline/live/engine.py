@@ -75,6 +75,7 @@ class _Camera:
     num_scored: int = 0
     state: CameraState | None = None
     refusal: str = ""
+    failure: str = ""
     last_score: float | None = None
     is_over: bool = False
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_LATENCIES))
@@ -194,10 +195,11 @@ class LiveEngine:
                 if not camera.running.done():
                     continue
                 self._note(camera)
+            is_finished = camera.reader.status().is_finished  # before: its last frame may come right now
             frame = camera.reader.take(0)
             if frame is not None:
                 taken.setdefault(id(camera.spec.predictor), []).append((camera, frame))
-            elif camera.reader.status().is_finished and not camera.is_over:
+            elif is_finished and not camera.is_over:
                 self._end(camera, "its end")
         for of_model in taken.values():
             size = -(-len(of_model) // self._threads)  # a share for each thread, of cameras that are scored together
@@ -215,17 +217,27 @@ class LiveEngine:
         running, camera.running = camera.running, None
         if running is None:
             return
-        try:
-            results = running.result().get(camera.spec.name, [])
-        except Exception as error:  # those of some cameras; the others go on
-            self.reporter.warn(f"{camera.spec.name}: {sentence(error, camera.spec.name)}")
-            return
-        if camera.scorer.refusal != camera.refusal:
-            camera.refusal = camera.scorer.refusal
+        self._record_all(camera, running.result().get(camera.spec.name, []))
+        scorer = camera.scorer
+        if scorer.refusal != camera.refusal:
+            camera.refusal = scorer.refusal
             if camera.refusal:
                 self.reporter.warn(f"{camera.spec.name}: cannot be scored: {camera.refusal}")
+        if scorer.failure:
+            self._say_failure(camera, scorer.failure)
+            scorer.failure = ""
+
+    def _record_all(self, camera: _Camera, results: list[LiveResult]) -> None:
         for result in results:
-            self._record(camera, result)
+            try:
+                self._record(camera, result)
+            except Exception as error:  # one camera's; the others go on
+                self._say_failure(camera, str(sentence(error, camera.spec.name)))
+
+    def _say_failure(self, camera: _Camera, failure: str) -> None:
+        if failure != camera.failure:  # the next thousand frames would say the same
+            camera.failure = failure
+            self.reporter.warn(f"{camera.spec.name}: a frame is lost: {failure}")
 
     def _record(self, camera: _Camera, result: LiveResult) -> None:
         frame, scored = result.frame, result.scored
@@ -248,7 +260,7 @@ class LiveEngine:
         camera.latencies_s.append(self.clocks.monotonic() - frame.arrived_s)
 
     def _begin_session(self, camera: _Camera, session: int) -> None:
-        self._end_session(camera, "lost")
+        self._end_session(camera, "another session follows")
         self.gather()
         camera.session = session
         try:
@@ -275,8 +287,7 @@ class LiveEngine:
         self._note(camera)
         with one_core_per_call():
             left = score_together(camera.scorer.end_session(), camera.spec.predictor)
-        for result in left:
-            self._record(camera, result)
+        self._record_all(camera, left)
         camera.alerts.close(round(camera.last_utc_s * 1000))
         self._end_session(camera, why)
         camera.ring.end_session()
@@ -348,8 +359,9 @@ class LiveEngine:
         self.gather()
         self.clips.stop(2.0)
         self.scores.stop(2.0)
-        for camera in self.cameras.values():
-            camera.reader.stop(0.5)
+        end_s = time.monotonic() + 0.5
+        for camera in self.cameras.values():  # one that waits for its server ends with the process
+            camera.reader.stop(max(end_s - time.monotonic(), 0))
         try:
             write_json(self.root / STATE, {**self.state(), "ended": True})
         except OSError as error:
@@ -359,8 +371,8 @@ class LiveEngine:
         """Bring the tables of events up to date; without a gap, as every other command reads them."""
         try:
             EventParts(self.root).gather(lambda events, rows: list(events))  # suppressed as they came
-        except OSError as error:
-            self.reporter.warn(f"the tables of events wait for the disk: {sentence(error, self.root)}")
+        except (OSError, MuldeError) as error:
+            self.reporter.warn(f"the tables of events wait: {sentence(error, self.root)}")
 
     def _now_ms(self) -> int:
         return round(1000 * max(self.clocks.utc(), self._newest_utc_s))
@@ -369,8 +381,13 @@ class LiveEngine:
 def _score(taken: Sequence[tuple[str, CameraScorer, LiveFrame]]) -> dict[str, list[LiveResult]]:
     """The results of frames of cameras that share a model, by camera."""
     described = {name: scorer.take(frame) for name, scorer, frame in taken}
-    results = score_together([one for each in described.values() for one in each], taken[0][1].predictor)
     by_camera: dict[str, list[LiveResult]] = {name: [] for name in described}
+    try:
+        results = score_together([one for each in described.values() for one in each], taken[0][1].predictor)
+    except Exception as error:  # a frame of each is lost; the next ones are tried
+        for name, scorer, _ in taken:
+            scorer.fail(error, name)
+        return by_camera
     for result in results:
         by_camera[result.frame.camera].append(result)
     return by_camera

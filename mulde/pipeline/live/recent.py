@@ -8,48 +8,55 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mulde.pipeline.live.hourly_scores import FramePlace
 from mulde.pipeline.predictor.stream import DescribedFrame, ScoredFrame
 from mulde.records import FeatureTable, Regions, ScoredVideo, ScoreTrack, UInt8
 
-ROWS_S, PICTURES_S = 20.0, 3.0
-"""How long rows and pictures are kept: rows are small, and an alert speaks of its peak, which may be seconds ago."""
+PICTURES_S = 3.0
+"""How long pictures are kept; rows are small."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class RecentFrame:
-    """A scored frame. number: its own among all of its camera; frame_index, time_s: where it stands in the video of its
-    hour; picture: (H, W, 3) as it was worked on, None where it is too long ago."""
+    """A scored frame. place: in the video of its hour; picture: (H, W, 3) as it was worked on, None where it is too
+    long ago."""
 
-    number: int
-    frame_index: int
-    time_s: float
+    place: FramePlace
     scored: ScoredFrame
     described: DescribedFrame
     picture: UInt8 | None
 
 
 class RecentFrames:
-    """Frames of one session of a camera, in order.
+    """The frames of one session of a camera in the last span_s seconds, in order.
 
-    What reasons are made from (`mulde.pipeline.events.attribution.DescribedVideo`).
+    What reasons are made from (`mulde.pipeline.events.attribution.DescribedVideo`). As scores are causal, the frames up
+    to a peak are all that its reason needs: a copy made then stays enough, however long the event goes on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, span_s: float) -> None:
+        self.span_s, self.size_hw = span_s, (0, 0)
         self._frames: deque[RecentFrame] = deque()
-        self.size_hw = (0, 0)
 
-    def add(self, number: int, frame_index: int, time_s: float, scored: ScoredFrame, described: DescribedFrame) -> None:
+    def add(self, place: FramePlace, scored: ScoredFrame, described: DescribedFrame) -> None:
         """Add the newest frame; what is too old goes."""
         picture = described.picture
         self.size_hw = (picture.shape[0], picture.shape[1])
         bare = replace(described, picture=np.zeros((0, 0, 3), np.uint8))
-        self._frames.append(RecentFrame(number, frame_index, time_s, scored, bare, picture))
-        while time_s - self._frames[0].time_s > ROWS_S:
+        self._frames.append(RecentFrame(place, scored, bare, picture))
+        while place.time_s - self._frames[0].place.time_s > self.span_s:
             self._frames.popleft()
-        for frame in self._frames:
-            if time_s - frame.time_s <= PICTURES_S:
+        for i, frame in enumerate(self._frames):
+            if place.time_s - frame.place.time_s <= PICTURES_S:
                 break
-            frame.picture = None
+            if frame.picture is not None:
+                self._frames[i] = replace(frame, picture=None)
+
+    def copy(self) -> RecentFrames:
+        """The frames as they are now."""
+        copy = RecentFrames(self.span_s)
+        copy.size_hw, copy._frames = self.size_hw, self._frames.copy()
+        return copy
 
     def clear(self) -> None:
         """Forget all frames, at the end of a session."""
@@ -58,19 +65,15 @@ class RecentFrames:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def find(self, number: int) -> RecentFrame | None:
-        """The frame with this number, None where it is too long ago."""
-        return next((frame for frame in self._frames if frame.number == number), None)
-
     def picture(self, frame_index: int) -> UInt8 | None:
         """The picture (H, W, 3) of a frame of the video of the hour; None where it is too long ago."""
-        return next((frame.picture for frame in self._frames if frame.frame_index == frame_index), None)
+        return next((frame.picture for frame in self._frames if frame.place.frame_index == frame_index), None)
 
     def features(self, extractor: str) -> FeatureTable:
         """The rows of one stream."""
         return _joined(
             [
-                replace(table, frame_index=np.full(len(table), frame.frame_index, np.int64))
+                replace(table, frame_index=np.full(len(table), frame.place.frame_index, np.int64))
                 for frame in self._frames
                 if (table := frame.described.tables.get(extractor)) is not None
             ]
@@ -79,7 +82,7 @@ class RecentFrames:
     def regions(self) -> Regions | None:
         """The boxes."""
         found = [
-            replace(boxes, frame_index=np.full(len(boxes), frame.frame_index, np.int64))
+            replace(boxes, frame_index=np.full(len(boxes), frame.place.frame_index, np.int64))
             for frame in self._frames
             for boxes in (frame.described.regions,)
         ]
@@ -92,8 +95,8 @@ class RecentFrames:
         scores = [frame.scored for frame in frames]
         track = ScoreTrack(
             video,
-            np.array([frame.frame_index for frame in frames], np.int64),
-            np.array([frame.time_s for frame in frames]),
+            np.array([frame.place.frame_index for frame in frames], np.int64),
+            np.array([frame.place.time_s for frame in frames]),
             np.array([score.fused for score in scores]),
             np.array([score.anomaly_score for score in scores]),
             {name: np.array([score.streams[name] for score in scores]) for name in scores[-1].streams},

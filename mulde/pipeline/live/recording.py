@@ -33,6 +33,15 @@ class RevisionQueue:
     def __len__(self) -> int:
         return sum(len(batch.revisions) for batch in self._batches)
 
+    def knows(self, alert_id: str) -> bool:
+        """Whether there is an alert with this id, on record or on its way."""
+        if any(revision.alert.id == alert_id for batch in self._batches for revision in batch.revisions):
+            return True
+        try:
+            return self._ledger.find(alert_id) is not None
+        except sqlite3.Error:  # it is told apart again where it is recorded
+            return False
+
     def put(self, revisions: list[Revision], machine: MachineState) -> None:
         """Record revisions of alerts with the state of the camera's machine behind them, after all before."""
         if revisions:

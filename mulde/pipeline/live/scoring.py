@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mulde.errors import MuldeError
+from mulde.errors import MuldeError, sentence
 from mulde.pipeline.live.frames import LiveFrame
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.predictor.stream import DescribedFrame, FrameScorer, ScoredFrame
@@ -39,12 +39,13 @@ class CameraScorer:
     """Describes the frames of a camera; called by one thread at a time.
 
     No flow and no smoothing runs from one session into the next. `refusal` says why the frames of the running session
-    cannot be scored, as when they have another size than the model learnt.
+    cannot be scored, as when they have another size than the model learnt; `failure` why one could not that nobody
+    foresaw, after which the session is begun again.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        self.refusal = ""
+        self.refusal = self.failure = ""
         self._session = 0
         self._scorer: FrameScorer | None = None
         self._waiting: deque[LiveFrame] = deque()
@@ -56,28 +57,36 @@ class CameraScorer:
         if frame.session != self._session:
             described = self.end_session()
             self._session, self._last_s, self.refusal = frame.session, -1.0, ""
-            self._scorer = FrameScorer(self.predictor, start_s=0.0)
-        if self.refusal or self._scorer is None or frame.time_s <= self._last_s:  # sent again
+        if self.refusal or frame.time_s <= self._last_s:  # the latter: sent again
             return described
         self._last_s = frame.time_s
-        try:
-            ready = self._scorer.describe(frame.image, frame.time_s, frame.number)
-        except MuldeError as error:
-            self.refusal = str(error)
-            self._scorer = None
-            self._waiting.clear()
-            return described
+        scorer = self._scorer = self._scorer or FrameScorer(self.predictor, start_s=0.0, name=frame.camera)
         self._waiting.append(replace(frame, image=_NOTHING))
-        return described + self._paired(self._scorer, ready)
+        return described + self._paired(scorer, lambda: scorer.describe(frame.image, frame.time_s, frame.number))
 
     def end_session(self) -> list[Described]:
         """What is left, as no frame follows."""
         scorer, self._scorer = self._scorer, None
-        described = [] if scorer is None else self._paired(scorer, scorer.describe_rest())
+        described = [] if scorer is None else self._paired(scorer, scorer.describe_rest)
         self._waiting.clear()
         return described
 
-    def _paired(self, scorer: FrameScorer, ready: list[DescribedFrame]) -> list[Described]:
+    def fail(self, error: Exception, camera: str) -> None:
+        """Nothing that waits counts any more: as its frames cannot be scored, or by an error that nobody foresaw."""
+        if isinstance(error, MuldeError):
+            self.refusal = str(error)
+        else:
+            self.failure = str(sentence(error, camera))
+        self._scorer = None
+        self._waiting.clear()
+
+    def _paired(self, scorer: FrameScorer, describe: Callable[[], list[DescribedFrame]]) -> list[Described]:
+        """What is ready with its frames; where that fails, nothing that waits counts any more."""
+        try:
+            ready = describe()
+        except Exception as error:
+            self.fail(error, self._waiting[0].camera)
+            return []
         frames = tuple(self._waiting.popleft() for _ in ready)
         return [Described(scorer, frames, tuple(ready))] if ready else []
 

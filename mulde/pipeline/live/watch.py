@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +27,7 @@ from mulde.pipeline.live.engine import STATE, CameraSpec, LiveEngine
 from mulde.pipeline.live.ledger import AlertLedger, Revision
 from mulde.pipeline.live.retention import Keep
 from mulde.pipeline.live.settings import CameraSettings, WatchSettings, password_of, read_watch_settings
+from mulde.pipeline.live.signals import asked_to_end, asked_to_reread, told_service
 from mulde.pipeline.model.loading import load_model
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.predictor.predictor import Predictor
@@ -212,15 +209,14 @@ def run_watch_cameras(
     out, specs = out or cameras.out, cameras.specs()
     claim(out, "watch", [cameras.source], Settings())
     out.mkdir(parents=True, exist_ok=True)
-    with only_process(out, LOCK_FILE), _service() as notify, _hang_up(cameras.is_file) as asked:
+    with only_process(out, LOCK_FILE), told_service() as notify, asked_to_reread(cameras.is_file) as asked:
         _note(out, specs, cameras, command)
         try:
             with AlertLedger.open(out) as ledger:
                 gap_s = max(spec.predictor.settings.alarms.merge_gap_s for spec in specs.values())
                 for alert in left_open(ledger, specs):
                     reporter.say(f"{alert.camera}: alert {alert.id} is closed, as the camera is no longer watched")
-                for alert in ledger.recover(round(time.time() * 1000), gap_s):
-                    reporter.say(f"{alert.camera}: alert {alert.id} was open when the last process ended; it is closed")
+                recovered = ledger.recover(round(time.time() * 1000), gap_s)
                 engine = LiveEngine(
                     out,
                     ledger,
@@ -229,12 +225,18 @@ def run_watch_cameras(
                     keep=cameras.keep,
                     beat=lambda: notify("WATCHDOG=1"),
                 )
+                engine.gather()
                 for spec in specs.values():
                     engine.add(spec)
+                for alert in recovered:
+                    reporter.say(f"{alert.camera}: alert {alert.id} was open when the last process ended; it is closed")
+                    if alert.kind == "unusual":
+                        engine.cameras[alert.camera].alerts.add_cut_short(alert)
                 reporter.say(f"watching {', '.join(specs)}; scores, alerts and clips: {out}")
                 notify("READY=1")
-                with Rereading(engine, cameras.read, asked, reporter) as rereading:
-                    engine.run(stop or threading.Event(), rereading.turn)
+                stop = stop or threading.Event()
+                with asked_to_end(stop), Rereading(engine, cameras.read, asked, reporter) as rereading:
+                    engine.run(stop, rereading.turn)
                 notify("STOPPING=1")
                 num_alerts = len(ledger.alerts())
         except sqlite3.Error as error:
@@ -337,35 +339,3 @@ def check_health(out: Path, now_s: float | None = None) -> tuple[bool, str]:
     if age_s > _MAX_AGE_S:
         return False, f"the loop has not turned for {age_s:.0f} s"
     return True, f"{live} of {len(cameras)} cameras live"
-
-
-@contextmanager
-def _service() -> Iterator[Callable[[str], None]]:
-    """Tells systemd how the process fares (sd_notify), where it asks for that."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        yield lambda text: None
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-
-        def notify(text: str) -> None:
-            try:
-                channel.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
-            except OSError:  # a service manager that is being restarted
-                return
-
-        yield notify
-
-
-@contextmanager
-def _hang_up(wanted: bool) -> Iterator[threading.Event]:
-    """An event that SIGHUP sets while the block runs."""
-    asked = threading.Event()
-    if not wanted or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGHUP"):
-        yield asked
-        return
-    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set())
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGHUP, before)

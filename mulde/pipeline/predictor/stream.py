@@ -24,8 +24,6 @@ from mulde.pipeline.scoring.frames import FrameScores, score_described
 from mulde.pipeline.scoring.regions import region_scores
 from mulde.records import FeatureTable, Frames, Regions, RegionScores, UInt8, Window
 
-_NAME = "stream"
-
 
 @dataclass(frozen=True)
 class ScoredObject:
@@ -83,13 +81,15 @@ class FrameScorer:
 
     delay: how many frames later that is, once as many frames have passed as the features look back. rate: frames per
     second; None: the rate that the model learnt. start_s: where the grid of frames that are looked at begins; None: at
-    the first frame. Memory holds the frames that the features look at, and the scores that smoothing looks back to.
-    Raises UsageError for a model whose features need whole videos.
+    the first frame. name: for messages. Memory holds the frames that the features look at, and the scores that
+    smoothing looks back to. Raises UsageError for a model whose features need whole videos.
     """
 
-    def __init__(self, predictor: Predictor, rate: float | None = None, start_s: float | None = None) -> None:
+    def __init__(
+        self, predictor: Predictor, rate: float | None = None, start_s: float | None = None, name: str = "stream"
+    ) -> None:
         _refuse_whole_videos(predictor)
-        bundle, plan = predictor.bundle, predictor.plan
+        bundle, plan, self.name = predictor.bundle, predictor.plan, name
         self.predictor, self.delay = predictor, max(map(_delay, plan.extractors), default=0)
         self._rate_is_known, self.rate = rate is not None, _rate(predictor, rate)
         alarms, fusion = bundle.settings.alarms, bundle.settings.fusion
@@ -142,7 +142,7 @@ class FrameScorer:
             how = self.predictor.bundle.settings.fusion.combine
             self._scores = score
             height, width = one.picture.shape[:2]
-            self._regions = region_scores(_NAME, (height, width), score.rows, how) if score.rows else None
+            self._regions = region_scores(self.name, (height, width), score.rows, how) if score.rows else None
             self._smooth(frame.time_s)
             yield self._result(frame)
             yield from self._repeated()
@@ -189,7 +189,7 @@ class FrameScorer:
             if (conversion := self._match.conversion) is not None and conversion.thins:
                 self._frames_per_s = float(conversion.rate)
         if image.shape[:2] != self._size_hw:
-            raise size_changed(Path(_NAME), self._size_hw, image.shape[:2])
+            raise size_changed(Path(self.name), self._size_hw, image.shape[:2])
         return shrunk(image, self.predictor.settings.video.working_size_px)
 
     def _matched(self, size_hw: tuple[int, int]) -> Match:
@@ -197,7 +197,7 @@ class FrameScorer:
         rate = Fraction(self.rate).limit_denominator(100_000)
         how_to_match = match(
             world,
-            Path(_NAME),
+            Path(self.name),
             size_hw,
             rate,
             how,
@@ -205,7 +205,7 @@ class FrameScorer:
             analysis_fps=self.predictor.settings.video.analysis_fps,
         )
         for remark in how_to_match.remarks:
-            self.predictor.reporter.warn(f"{_NAME}: {remark}")
+            self.predictor.reporter.warn(f"{self.name}: {remark}")
         return how_to_match
 
     def _ahead(self) -> int:
