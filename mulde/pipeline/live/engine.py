@@ -305,7 +305,7 @@ class LiveEngine:
                 text = f"{name}: {status.state}" + (f": {status.reason}" if status.reason else "")
                 (self.reporter.say if status.state is CameraState.LIVE else self.reporter.warn)(text)
             silent_s = self.clocks.utc() - camera.last_utc_s
-            gap_s = camera.spec.predictor.settings.alarms.merge_gap_s
+            gap_s = camera.spec.predictor.settings.alarms.merge_gap_s + 2 / scored_rate(camera.spec.predictor)
             if camera.last_utc_s and not camera.spec.lossless and silent_s > gap_s + _SILENCE_S:
                 camera.alerts.close(round(camera.last_utc_s * 1000))
                 if status.state is not CameraState.LIVE:

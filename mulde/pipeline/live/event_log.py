@@ -81,7 +81,9 @@ class EventLog:
 
     def _add(self, live: LiveEvent) -> None:
         event = live.event
-        hour = self._hours.get(event.video) or self._read(event.video)
+        hour = self._hours.get(event.video)
+        if hour is None:  # of the first hour alone: an earlier process cannot have watched a later one
+            hour = _Hour([], {}) if self._hours else self._read(event.video)
         events = [known for known in hour.events if known.event_id != event.event_id]
         rows = dict(hour.rows)
         if live.row is not None and event.reason is not None:
