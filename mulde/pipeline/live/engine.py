@@ -73,7 +73,7 @@ class _Camera:
     last_utc_s: float = 0.0
     num_scored: int = 0
     state: CameraState | None = None
-    refusal: str = ""
+    refused: tuple[int, str] = (0, "")  # the session of which it was said
     failure: str = ""
     last_score: float | None = None
     is_over: bool = False
@@ -205,10 +205,9 @@ class LiveEngine:
     def _note(self, camera: _Camera, done: Future[list[LiveResult]]) -> None:
         self._record_all(camera, done.result())
         scorer = camera.scorer
-        if scorer.refusal != camera.refusal:
-            camera.refusal = scorer.refusal
-            if camera.refusal:
-                self.reporter.warn(f"{camera.spec.name}: cannot be scored: {camera.refusal}")
+        if scorer.refusal and (scorer.session, scorer.refusal) != camera.refused:
+            camera.refused = scorer.session, scorer.refusal
+            self.reporter.warn(f"{camera.spec.name}: cannot be scored: {scorer.refusal}")
         if scorer.failure:
             self._say_failure(camera, scorer.failure)
             scorer.failure = ""
@@ -321,7 +320,7 @@ class LiveEngine:
             status = camera.reader.status()
             cameras[name] = {
                 **_plain(status),
-                "refusal": camera.refusal,
+                "refusal": camera.scorer.refusal,
                 "num_scored": camera.num_scored,
                 "score": camera.last_score,
                 "level": camera.alerts.machine.level,

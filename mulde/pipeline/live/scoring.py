@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from mulde.errors import MuldeError, sentence
 from mulde.pipeline.live.frames import LiveFrame
@@ -24,15 +25,15 @@ class LiveResult:
 class CameraScorer:
     """Scores the frames of a camera; called by one thread at a time.
 
-    No flow and no smoothing runs from one session into the next. `refusal` says why the frames of the running session
-    cannot be scored, as when they have another size than the model learnt; `failure` why one could not that nobody
-    foresaw, after which the session is begun again.
+    No flow and no smoothing runs from one session into the next. `refusal` says why the frames of `session`, the
+    running one, cannot be scored, as when they have another size than the model learnt; `failure` says what went wrong
+    with one that nobody foresaw, behind which the session is begun again.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
         self.refusal = self.failure = ""
-        self._session = 0
+        self.session = 0
         self._scorer: FrameScorer | None = None
         self._waiting: deque[LiveFrame] = deque()
         self._last_s = -1.0
@@ -40,15 +41,15 @@ class CameraScorer:
     def take(self, frame: LiveFrame) -> list[LiveResult]:
         """The results that are ready with a frame, in order, those of an earlier session first."""
         results: list[LiveResult] = []
-        if frame.session != self._session:
+        if frame.session != self.session:
             results = self.end_session()
-            self._session, self._last_s, self.refusal = frame.session, -1.0, ""
+            self.session, self._last_s, self.refusal = frame.session, -1.0, ""
         if self.refusal or frame.time_s <= self._last_s:  # the latter: sent again
             return results
         self._last_s = frame.time_s
         scorer = self._scorer = self._scorer or FrameScorer(self.predictor, start_s=0.0, name=frame.camera)
         self._waiting.append(frame)
-        self._collect(scorer, scorer.push(frame.image, frame.time_s), results)
+        self._collect(scorer, partial(scorer.push, frame.image, frame.time_s), results)
         return results
 
     def end_session(self) -> list[LiveResult]:
@@ -56,14 +57,16 @@ class CameraScorer:
         scorer, self._scorer = self._scorer, None
         results: list[LiveResult] = []
         if scorer is not None:
-            self._collect(scorer, scorer.flush(), results)
+            self._collect(scorer, scorer.flush, results)
         self._waiting.clear()
         return results
 
-    def _collect(self, scorer: FrameScorer, scores: Iterator[ScoredFrame], results: list[LiveResult]) -> None:
+    def _collect(
+        self, scorer: FrameScorer, ready: Callable[[], Iterator[ScoredFrame]], results: list[LiveResult]
+    ) -> None:
         """Add what is ready; where that fails, what was ready before counts."""
         try:
-            for scored in scores:
+            for scored in ready():
                 assert scorer.described is not None, "it was just scored"
                 results.append(LiveResult(self._waiting.popleft(), scored, scorer.described))
         except Exception as error:
