@@ -83,8 +83,8 @@ class _Camera:
 class LiveEngine:
     """Watches cameras until it is told to stop, or until all of them are over. For one thread; scoring takes more.
 
-    threads: frames that are scored at the same time, each with one core. beat: called at every turn of the loop, for a
-    watchdog.
+    threads: frames that are scored at the same time, each with one core. beat: called every other second while the loop
+    turns, for a watchdog.
     """
 
     def __init__(
@@ -167,11 +167,11 @@ class LiveEngine:
             try:
                 while not stop.is_set() and not all(camera.is_over for camera in self.cameras.values()):
                     self._turn(pool)
-                    self.beat()
                     now_s = self.clocks.monotonic()
                     if now_s - ticked >= _TICK_S:
                         ticked = now_s
                         self._tick()
+                        self.beat()
                     if now_s - swept >= _SWEEP_S and self._sweeping is None:
                         swept = now_s
                         self._sweeping = sweeper.submit(self._retention.sweep, self._now_ms())

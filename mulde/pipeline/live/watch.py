@@ -209,7 +209,13 @@ def run_watch_cameras(
     out, specs = out or cameras.out, cameras.specs()
     claim(out, "watch", [cameras.source], Settings())
     out.mkdir(parents=True, exist_ok=True)
-    with only_process(out, LOCK_FILE), told_service() as notify, asked_to_reread(cameras.is_file) as asked:
+    stop = stop or threading.Event()
+    with (
+        only_process(out, LOCK_FILE),
+        told_service() as notify,
+        asked_to_reread(cameras.is_file) as asked,
+        asked_to_end(stop),
+    ):
         _note(out, specs, cameras, command)
         try:
             with AlertLedger.open(out) as ledger:
@@ -234,14 +240,13 @@ def run_watch_cameras(
                         engine.cameras[alert.camera].alerts.add_cut_short(alert)
                 reporter.say(f"watching {', '.join(specs)}; scores, alerts and clips: {out}")
                 notify("READY=1")
-                stop = stop or threading.Event()
-                with asked_to_end(stop), Rereading(engine, cameras.read, asked, reporter) as rereading:
+                with Rereading(engine, cameras.read, asked, reporter) as rereading:
                     engine.run(stop, rereading.turn)
                 notify("STOPPING=1")
                 num_alerts = len(ledger.alerts())
         except sqlite3.Error as error:
             raise MuldeError(f"ledger of alerts in {out}: {error}", hint="another --out, or a sound disk") from None
-    reporter.say(f"{num_alerts} alert{'s' * (num_alerts != 1)} on record: mulde alerts {out}")
+        reporter.say(f"{num_alerts} alert{'s' * (num_alerts != 1)} on record: mulde alerts {out}")
     return Outcome(len(specs), folder=out)
 
 
