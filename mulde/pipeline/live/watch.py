@@ -36,7 +36,7 @@ from mulde.pipeline.run_claim import claim, only_process
 from mulde.pipeline.run_folder import RECORD, RunFolder, read_record
 from mulde.progress import Reporter
 
-_ONE = "camera"
+_ONE, _RUN = "camera", Path("runs/watch")
 LOCK_FILE = ".live.lock"
 _MAX_AGE_S = 10.0
 """Of the last turn of the loop, for a process that is well."""
@@ -155,7 +155,7 @@ class Cameras:
             model = str(one.model.absolute())
             return {name: CameraSpec(name, opener, opened.predictor, model, opened.sha256, lossless=lossless)}
 
-        return cls(read, shown, Path("runs/watch"), device)
+        return cls(read, shown, _RUN, device)
 
 
 def _spec(name: str, camera: CameraSettings, settings: WatchSettings, models: _Models) -> CameraSpec:
@@ -191,6 +191,11 @@ def sources_of(source: str, user: str, password: str) -> dict[str, StreamSource]
     if not source.endswith(".toml"):
         return {_ONE: StreamSource(source, user, password)}
     return {name: source_of(name, camera) for name, camera in read_watch_settings(user_path(source)).cameras.items()}
+
+
+def folder_of(source: str) -> Path:
+    """The run folder that is watched into where nothing else is said."""
+    return Path(read_watch_settings(user_path(source)).out) if source.endswith(".toml") else _RUN
 
 
 def run_watch_cameras(
