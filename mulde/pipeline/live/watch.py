@@ -66,8 +66,8 @@ class _Models:
         self._models: dict[tuple[str, float], _Opened] = {}
 
     def get(self, camera: str, path: Path, false_alarms_per_hour: float, max_delay_s: float) -> _Opened:
-        """Raises MuldeError for a model that cannot be read or cannot watch a camera: its rate of false alarms is not
-        supported, or its features look further ahead than `max_delay_s`."""
+        """Raises MuldeError for a model that cannot be read or cannot watch a camera: it has no alarm level, its rate
+        of false alarms is not supported, or its features look further ahead than `max_delay_s`."""
         if not path.is_file():
             raise UsageError(f"camera {camera}: model {path}", expected="a model.safetensors", got="no such file")
         key = (file_digest(path), false_alarms_per_hour)
@@ -78,6 +78,13 @@ class _Models:
             predictor = Predictor.open(load_model(path, self._device), path, changes, self._device, self._reporter)
             self._models[key] = _Opened(predictor, key[0])
         opened = self._models[key]
+        if opened.predictor.alarm is None:
+            raise UsageError(
+                f"camera {camera}: model {path}",
+                expected="one with an alarm level",
+                got="one without",
+                hint="train it on more normal video",
+            )
         delay_s = FrameScorer(opened.predictor).delay / scored_rate(opened.predictor)
         if delay_s > max_delay_s:
             raise UsageError(
