@@ -42,8 +42,11 @@ def watch(
     user: User = "",
     false_alarms_per_hour: FalseAlarms = None,
     max_delay_s: Annotated[
-        float, typer.Option(min=0, help="Longest time by which the features of one camera's model may look ahead.")
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            min=0, help="Longest time by which the features of one camera's model may look ahead. [default: 2]"
+        ),
+    ] = None,
     as_live: Annotated[
         bool, typer.Option("--as-live", help="Play a video file as if it were a camera; every frame is scored.")
     ] = False,
@@ -79,7 +82,7 @@ def watch(
             echo(line)
         return
     if check:
-        is_well, text = live.check_health(out or Path("runs/watch"))
+        is_well, text = live.check_health(out or live.folder_of(source or ""))
         echo(text)
         raise typer.Exit(0 if is_well else 1)
     if source is None:
@@ -88,10 +91,16 @@ def watch(
     for option, given in only_live.items():
         if given and not as_live:
             raise UsageError(f"{option} has no effect without --as-live", hint=f"leave {option} out, or add --as-live")
+    if user and as_live:
+        raise UsageError("--user has no effect with --as-live", hint="leave it out")
     reporter = new_reporter(quiet)
     is_file = source.endswith(".toml") and not as_live
-    only_one = {"--model": model is not None, "--user": bool(user),
-                "--false-alarms-per-hour": false_alarms_per_hour is not None}  # fmt: skip
+    only_one = {
+        "--model": model is not None,
+        "--user": bool(user),
+        "--false-alarms-per-hour": false_alarms_per_hour is not None,
+        "--max-delay-s": max_delay_s is not None,
+    }
     for option, given in only_one.items():
         if given and is_file:
             raise UsageError(f"{option} has no effect on a file of cameras", hint="set it in the file")
@@ -100,7 +109,8 @@ def watch(
     else:
         if model is None:
             raise UsageError("mulde watch of one camera", expected="its --model", got="none")
-        of_one = live.OneCamera(source, model, false_alarms_per_hour or 0.0, max_delay_s)
+        delay_s = 2.0 if max_delay_s is None else max_delay_s
+        of_one = live.OneCamera(source, model, false_alarms_per_hour or 0.0, delay_s)
         if as_live:
             watching = live.Cameras.of_video(of_one, 1.0 if speed is None else speed, loop, device, reporter)
         else:
@@ -127,7 +137,9 @@ def _password(user: str) -> str:
 
 
 def alerts(
-    run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="Run folder of `mulde watch`.")],
+    run: Annotated[Path, typer.Argument(metavar="[RUN]", parser=path, help="Run folder of `mulde watch`.")] = Path(
+        "runs/watch"
+    ),
     since: Annotated[
         str | None,
         typer.Option(metavar="AGE", help="Only those of the last 24h, 30m or 7d.", show_default=False),

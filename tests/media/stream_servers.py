@@ -218,3 +218,42 @@ def http_server(files: dict[str, bytes | str]) -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join(JOIN_S)
+
+
+class PasswordProxy(Proxy):
+    """A proxy that lets nobody in who does not send a user and a password (Basic); it keeps those that came."""
+
+    def __init__(self, target_port: int) -> None:
+        super().__init__(target_port)
+        self.credentials: list[str] = []
+
+    def _pump(
+        self, source: socket.socket, target: socket.socket, alter: Callable[[bytes], bytes], in_units: bool
+    ) -> None:
+        if in_units:
+            super()._pump(source, target, alter, in_units)
+            return
+        held = b""
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                held += data
+                while unit := _unit(held):
+                    held = held[len(unit) :]
+                    if unit[:1] == b"$" or unit.startswith(b"OPTIONS") or self._knows(unit):
+                        target.sendall(unit)
+                    else:
+                        source.sendall(_challenge(unit))
+        _close(source)
+        _close(target)
+
+    def _knows(self, request: bytes) -> bool:
+        for line in request.split(b"\r\n"):
+            if line.startswith(b"Authorization: Basic "):
+                self.credentials.append(base64.b64decode(line.split()[-1]).decode())
+                return True
+        return False
+
+
+def _challenge(request: bytes) -> bytes:
+    number = next(line for line in request.split(b"\r\n") if line.startswith(b"CSeq"))
+    return b'RTSP/1.0 401 X\r\n%s\r\nWWW-Authenticate: Basic realm="camera"\r\n\r\n' % number

@@ -36,6 +36,8 @@ def _look(spec: CameraSpec) -> tuple[str, bool]:
             size_hw, camera_s = stream.size_hw, stream.camera_time_s
     except MuldeError as error:
         return f"{spec.name}: {error}", False
+    except Exception as error:  # of one camera; its text may hold anything, an address with a password too
+        return f"{spec.name}: unexpected {type(error).__name__}", False
     rate = (len(stamps) - 1) / (stamps[-1] - stamps[0]) if len(stamps) > 1 and stamps[-1] > stamps[0] else None
     facts = [size_text(size_hw), "an unknown rate" if rate is None else f"{rate:.3g} frames a second"]
     facts.append(f"first packet after {opened_s:.2f} s")

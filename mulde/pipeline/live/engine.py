@@ -74,7 +74,7 @@ class _Camera:
     last_utc_s: float = 0.0
     num_scored: int = 0
     state: CameraState | None = None
-    refusal: str = ""
+    refused: tuple[int, str] = (0, "")  # the session of which it was said
     failure: str = ""
     last_score: float | None = None
     is_over: bool = False
@@ -84,8 +84,8 @@ class _Camera:
 class LiveEngine:
     """Watches cameras until it is told to stop, or until all of them are over. For one thread; scoring takes more.
 
-    threads: frames that are scored at the same time, each with one core. beat: called at every turn of the loop, for a
-    watchdog.
+    threads: frames that are scored at the same time, each with one core. beat: called every other second while the loop
+    turns, for a watchdog.
     """
 
     def __init__(
@@ -114,11 +114,7 @@ class LiveEngine:
         """Begin to watch a camera."""
         rate = scored_rate(spec.predictor)
         ring, alarm = PacketRing(spec.pre_roll_s), spec.predictor.alarm
-        if alarm is None:
-            raise MuldeError(
-                f"camera {spec.name}", expected="a model with an alarm level", got=f"none in {spec.model}",
-                hint="train it on more normal video",
-            )  # fmt: skip
+        assert alarm is not None, "a model without a level is refused where it is opened"
         alerts = CameraAlerts(
             spec.name,
             spec.predictor,
@@ -168,11 +164,11 @@ class LiveEngine:
             try:
                 while not stop.is_set() and not all(camera.is_over for camera in self.cameras.values()):
                     self._turn(pool)
-                    self.beat()
                     now_s = self.clocks.monotonic()
                     if now_s - ticked >= _TICK_S:
                         ticked = now_s
                         self._tick()
+                        self.beat()
                     if now_s - swept >= _SWEEP_S and self._sweeping is None:
                         swept = now_s
                         self._sweeping = sweeper.submit(self._retention.sweep, self._now_ms())
@@ -219,10 +215,9 @@ class LiveEngine:
             return
         self._record_all(camera, running.result().get(camera.spec.name, []))
         scorer = camera.scorer
-        if scorer.refusal != camera.refusal:
-            camera.refusal = scorer.refusal
-            if camera.refusal:
-                self.reporter.warn(f"{camera.spec.name}: cannot be scored: {camera.refusal}")
+        if scorer.refusal and (scorer.session, scorer.refusal) != camera.refused:
+            camera.refused = scorer.session, scorer.refusal
+            self.reporter.warn(f"{camera.spec.name}: cannot be scored: {scorer.refusal}")
         if scorer.failure:
             self._say_failure(camera, scorer.failure)
             scorer.failure = ""
@@ -333,7 +328,7 @@ class LiveEngine:
             status = camera.reader.status()
             cameras[name] = {
                 **_plain(status),
-                "refusal": camera.refusal,
+                "refusal": camera.scorer.refusal,
                 "num_scored": camera.num_scored,
                 "score": camera.last_score,
                 "level": camera.alerts.machine.level,

@@ -38,15 +38,15 @@ class Described:
 class CameraScorer:
     """Describes the frames of a camera; called by one thread at a time.
 
-    No flow and no smoothing runs from one session into the next. `refusal` says why the frames of the running session
-    cannot be scored, as when they have another size than the model learnt; `failure` why one could not that nobody
-    foresaw, after which the session is begun again.
+    No flow and no smoothing runs from one session into the next. `refusal` says why the frames of `session`, the
+    running one, cannot be scored, as when they have another size than the model learnt; `failure` says what went wrong
+    with one that nobody foresaw, behind which the session is begun again.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
         self.refusal = self.failure = ""
-        self._session = 0
+        self.session = 0
         self._scorer: FrameScorer | None = None
         self._waiting: deque[LiveFrame] = deque()
         self._last_s = -1.0
@@ -54,9 +54,9 @@ class CameraScorer:
     def take(self, frame: LiveFrame) -> list[Described]:
         """What can be scored with a frame, in order, that of an earlier session first."""
         described: list[Described] = []
-        if frame.session != self._session:
+        if frame.session != self.session:
             described = self.end_session()
-            self._session, self._last_s, self.refusal = frame.session, -1.0, ""
+            self.session, self._last_s, self.refusal = frame.session, -1.0, ""
         if self.refusal or frame.time_s <= self._last_s:  # the latter: sent again
             return described
         self._last_s = frame.time_s

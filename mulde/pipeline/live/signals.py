@@ -19,11 +19,12 @@ def told_service() -> Iterator[Callable[[str], None]]:
         yield lambda text: None
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.setblocking(False)  # one that does not listen must not hold up what it watches over
 
         def notify(text: str) -> None:
             try:
                 channel.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
-            except OSError:  # a service manager that is being restarted
+            except OSError:  # it is being restarted, or behind
                 return
 
         yield notify

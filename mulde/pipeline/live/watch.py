@@ -36,7 +36,7 @@ from mulde.pipeline.run_claim import claim, only_process
 from mulde.pipeline.run_folder import RECORD, RunFolder, read_record
 from mulde.progress import Reporter
 
-_ONE = "camera"
+_ONE, _RUN = "camera", Path("runs/watch")
 LOCK_FILE = ".live.lock"
 _MAX_AGE_S = 10.0
 """Of the last turn of the loop, for a process that is well."""
@@ -66,8 +66,8 @@ class _Models:
         self._models: dict[tuple[str, float], _Opened] = {}
 
     def get(self, camera: str, path: Path, false_alarms_per_hour: float, max_delay_s: float) -> _Opened:
-        """Raises MuldeError for a model that cannot be read or cannot watch a camera: its rate of false alarms is not
-        supported, or its features look further ahead than `max_delay_s`."""
+        """Raises MuldeError for a model that cannot be read or cannot watch a camera: it has no alarm level, its rate
+        of false alarms is not supported, or its features look further ahead than `max_delay_s`."""
         if not path.is_file():
             raise UsageError(f"camera {camera}: model {path}", expected="a model.safetensors", got="no such file")
         key = (file_digest(path), false_alarms_per_hour)
@@ -78,6 +78,13 @@ class _Models:
             predictor = Predictor.open(load_model(path, self._device), path, changes, self._device, self._reporter)
             self._models[key] = _Opened(predictor, key[0])
         opened = self._models[key]
+        if opened.predictor.alarm is None:
+            raise UsageError(
+                f"camera {camera}: model {path}",
+                expected="one with an alarm level",
+                got="one without",
+                hint="train it on more normal video",
+            )
         delay_s = FrameScorer(opened.predictor).delay / scored_rate(opened.predictor)
         if delay_s > max_delay_s:
             raise UsageError(
@@ -155,7 +162,7 @@ class Cameras:
             model = str(one.model.absolute())
             return {name: CameraSpec(name, opener, opened.predictor, model, opened.sha256, lossless=lossless)}
 
-        return cls(read, shown, Path("runs/watch"), device)
+        return cls(read, shown, _RUN, device)
 
 
 def _spec(name: str, camera: CameraSettings, settings: WatchSettings, models: _Models) -> CameraSpec:
@@ -193,6 +200,11 @@ def sources_of(source: str, user: str, password: str) -> dict[str, StreamSource]
     return {name: source_of(name, camera) for name, camera in read_watch_settings(user_path(source)).cameras.items()}
 
 
+def folder_of(source: str) -> Path:
+    """The run folder that is watched into where nothing else is said."""
+    return Path(read_watch_settings(user_path(source)).out) if source.endswith(".toml") else _RUN
+
+
 def run_watch_cameras(
     cameras: Cameras,
     out: Path | None,
@@ -209,7 +221,13 @@ def run_watch_cameras(
     out, specs = out or cameras.out, cameras.specs()
     claim(out, "watch", [cameras.source], Settings())
     out.mkdir(parents=True, exist_ok=True)
-    with only_process(out, LOCK_FILE), told_service() as notify, asked_to_reread(cameras.is_file) as asked:
+    stop = stop or threading.Event()
+    with (
+        only_process(out, LOCK_FILE),
+        told_service() as notify,
+        asked_to_reread(cameras.is_file) as asked,
+        asked_to_end(stop),
+    ):
         _note(out, specs, cameras, command)
         try:
             with AlertLedger.open(out) as ledger:
@@ -234,14 +252,13 @@ def run_watch_cameras(
                         engine.cameras[alert.camera].alerts.add_cut_short(alert)
                 reporter.say(f"watching {', '.join(specs)}; scores, alerts and clips: {out}")
                 notify("READY=1")
-                stop = stop or threading.Event()
-                with asked_to_end(stop), Rereading(engine, cameras.read, asked, reporter) as rereading:
+                with Rereading(engine, cameras.read, asked, reporter) as rereading:
                     engine.run(stop, rereading.turn)
                 notify("STOPPING=1")
                 num_alerts = len(ledger.alerts())
         except sqlite3.Error as error:
             raise MuldeError(f"ledger of alerts in {out}: {error}", hint="another --out, or a sound disk") from None
-    reporter.say(f"{num_alerts} alert{'s' * (num_alerts != 1)} on record: mulde alerts {out}")
+        reporter.say(f"{num_alerts} alert{'s' * (num_alerts != 1)} on record: mulde alerts {out}")
     return Outcome(len(specs), folder=out)
 
 

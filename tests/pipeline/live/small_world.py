@@ -29,6 +29,21 @@ CHANGES = ("fusion.smoothing=causal", "alarms.false_alarms_per_hour=1200", "alar
 """Many alerts in a short video."""
 
 
+class Listener(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.warnings: list[str] = []
+        self.lines: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
 def write_live_world(root: Path) -> Path:
     """The small world, with `scene.mkv` beside it: 8 s in which something happens again and again."""
     write_small_world(root / "world")
