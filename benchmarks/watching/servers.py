@@ -1,4 +1,4 @@
-"""Cameras on loopback: GStreamer's RTSP server in a process of its own, which can be killed, stopped and begun again."""
+"""Cameras on loopback: GStreamer's RTSP server in a process of its own, to be killed, stopped and begun again."""
 
 from __future__ import annotations
 

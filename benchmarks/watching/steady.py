@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,42 @@ def camera_files(footage: Footage, folder: Path, count: int, seconds: float) -> 
     return files
 
 
-@contextmanager
-def watched(
-    folder: Path, files: Mapping[str, Path], model: Path, *, servers: int = 1, record: bool = False
-) -> Iterator[tuple[Watcher, list[CameraServer]]]:
-    """`mulde watch` of these files as cameras, dealt out to so many servers, once each has been scored."""
-    with ExitStack() as stack:
-        shares = [dict(list(files.items())[number::servers]) for number in range(servers)]
-        running = [stack.enter_context(CameraServer(share)) for share in shares]
-        addresses = {name: server.address(name) for server in running for name in server.files}
-        watcher = stack.enter_context(Watcher(folder, addresses, model, record=record))
-        watcher.wait_for_all()
-        yield watcher, running
+@dataclass(frozen=True)
+class Cameras:
+    """What is watched: clips as cameras by name, with the model of all and what sets its alarm level (0: the default).
+    The first `apart` cameras have a server each, the others share one."""
+
+    folder: Path
+    files: Mapping[str, Path]
+    model: Path
+    fps: float
+    false_alarms_per_hour: float = 0.0
+    apart: int = 0
+    record: bool = False
+
+    @contextmanager
+    def watched(self) -> Iterator[tuple[Watcher, list[CameraServer]]]:
+        """`mulde watch` and the servers of its cameras, once a frame of each was scored. It is told to end behind."""
+        names = list(self.files)
+        groups = [[name] for name in names[: self.apart]] + [names[self.apart :]]
+        with ExitStack() as stack:
+            servers = [
+                stack.enter_context(CameraServer({name: self.files[name] for name in group}))
+                for group in groups
+                if group
+            ]
+            addresses = {name: server.address(name) for server in servers for name in server.files}
+            watcher = stack.enter_context(
+                Watcher(
+                    self.folder,
+                    addresses,
+                    self.model,
+                    false_alarms_per_hour=self.false_alarms_per_hour,
+                    record=self.record,
+                )
+            )
+            watcher.wait_for_all()
+            yield watcher, servers
 
 
 def scored_share(scores: Sequence[Mapping[str, Any]], fps: float, from_s: float, to_s: float) -> float:
@@ -47,11 +72,10 @@ def scored_share(scores: Sequence[Mapping[str, Any]], fps: float, from_s: float,
     return sum(from_s <= score["at_s"] < to_s for score in scores) / (fps * (to_s - from_s))
 
 
-def measure(
-    what: str, folder: Path, files: Mapping[str, Path], model: Path, fps: float, seconds: float, limits: Limits
-) -> Result:
+def measure(what: str, watching: Cameras, seconds: float, limits: Limits) -> Result:
     """Watch for so long behind a start of some seconds. limits: those that are promised of it, by name of a figure."""
-    with watched(folder, files, model) as (watcher, _):
+    files, fps = watching.files, watching.fps
+    with watching.watched() as (watcher, _):
         watcher.wait_for_all(3)
         began_s, before = time.time(), watcher.usage()
         time.sleep(seconds)

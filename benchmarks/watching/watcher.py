@@ -69,16 +69,25 @@ class Seen:
 
 class Watcher:
     """`mulde watch` of cameras by name and address, all with one model. As a context it is started, and told to end at
-    the end; `usage` and `log` are for the time between."""
+    the end. false_alarms_per_hour: what sets the alarm level; 0 is the default, many make many alerts."""
 
     def __init__(
-        self, folder: Path, cameras: Mapping[str, str], model: Path, *, record: bool = False, quiet: bool = True
+        self,
+        folder: Path,
+        cameras: Mapping[str, str],
+        model: Path,
+        *,
+        false_alarms_per_hour: float = 0.0,
+        record: bool = False,
     ) -> None:
         self.run, self.log_path, self.recorded = folder / "run", folder / "log.jsonl", folder / "recorded"
         folder.mkdir(parents=True, exist_ok=True)
-        self.cameras, self._quiet, self._record = dict(cameras), quiet, record
+        self.cameras, self._record = dict(cameras), record
         self.file = folder / "cameras.toml"
-        lines = [f"[defaults]\nmodel = {json.dumps(str(model.absolute()))}\n"]
+        lines = [
+            f"[defaults]\nmodel = {json.dumps(str(model.absolute()))}\n"
+            f"false_alarms_per_hour = {false_alarms_per_hour:g}\n"
+        ]
         lines += [f"[cameras.{name}]\nurl = {json.dumps(address)}\n" for name, address in cameras.items()]
         self.file.write_text("\n".join(lines))
         self.process: subprocess.Popen[bytes] | None = None
@@ -98,7 +107,7 @@ class Watcher:
 
     def start(self) -> None:
         record = ["--record", str(self.recorded)] if self._record else []
-        words = ["watch", str(self.file), "--out", str(self.run), "--device", "cpu", *["--quiet"] * self._quiet]
+        words = ["watch", str(self.file), "--out", str(self.run), "--device", "cpu", "--quiet"]
         command = [sys.executable, "-m", "benchmarks.watching.spied", str(self.log_path), *record, "--", *words]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         # Ctrl-C is for the benchmark, which tells the child to end.
