@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from benchmarks.watching.figures import Figure, Result
 from benchmarks.watching.steady import Cameras
 from benchmarks.watching.watcher import Seen
+from mulde.evaluation.conformal import count_events
 from mulde.pipeline.live.alerts import Alert, alert_id
 from mulde.pipeline.live.ledger import AlertLedger
 from mulde.pipeline.model.loading import load_model
@@ -30,16 +32,27 @@ class Stretch:
     is_alone: bool
 
 
-def stretches(scores: Sequence[Mapping[str, Any]], merge_gap_s: float) -> Iterator[Stretch]:
-    """Those of one session of a camera: an obvious computation, which knows nothing of the one that raises alerts."""
+def stretches(scores: Sequence[Mapping[str, Any]], merge_gap: int) -> Iterator[Stretch]:
+    """Those of one session of a camera: an obvious computation, which knows nothing of the one that raises alerts.
+    merge_gap: frames below the level, or without a score, that do not end one."""
     above = [score for score in scores if score["score"] >= score["level"]]
-    gap_ms = 1000 * merge_gap_s
-    edges = [0, *(n + 1 for n, (a, b) in enumerate(pairwise(above)) if b["utc_ms"] - a["utc_ms"] > gap_ms + 1)]
-    for first, end in zip(edges, [*edges[1:], len(above)], strict=True):
+    edges = [n + 1 for n, (a, b) in enumerate(pairwise(above)) if b["number"] - a["number"] - 1 > merge_gap]
+    for first, end in pairwise([0, *edges, len(above)]):
         if first < end:
-            start_ms = above[first]["utc_ms"]
-            is_alone = start_ms - scores[0]["utc_ms"] > gap_ms + 1
-            yield Stretch(above[first]["camera"], start_ms, above[end - 1]["utc_ms"], is_alone)
+            is_alone = above[first]["number"] - scores[0]["number"] > merge_gap + 1
+            yield Stretch(above[first]["camera"], above[first]["utc_ms"], above[end - 1]["utc_ms"], is_alone)
+
+
+def many_alarms_per_hour(model: Path) -> float:
+    """A rate at which scores of normal video are above the level as often as not, so that alerts are many."""
+    bundle = load_model(model).bundle
+    videos, alarms = bundle.smoothed_normal["causal"], bundle.settings.alarms
+    levels = np.quantile(np.concatenate([video.scores for video in videos]), np.linspace(0.05, 0.95, 40))
+    counts = [
+        sum(count_events(video, float(level), alarms.merge_gap_s, alarms.min_length_s) for video in videos)
+        for level in levels
+    ]
+    return 0.8 * max(counts) / sum(video.hours for video in videos)
 
 
 def measure(watching: Cameras, times: int, longest_life_s: float, longest_pause_s: float, seed: int) -> Result:
@@ -63,16 +76,16 @@ def measure(watching: Cameras, times: int, longest_life_s: float, longest_pause_
     with AlertLedger.read(watcher.run) as ledger:
         alerts = [stored.alert for stored in ledger.alerts()]
         num_open = len(ledger.open_alerts())
-    merge_gap_s = load_model(watching.model).bundle.settings.alarms.merge_gap_s
-    return Result("kills", _figures(seen, alerts, merge_gap_s, num_open), {"kills": times, "exit code": code})
+    merge_gap = round(load_model(watching.model).bundle.settings.alarms.merge_gap_s * watching.fps)
+    return Result("kills", _figures(seen, alerts, merge_gap, num_open), {"kills": times, "exit code": code})
 
 
-def _figures(seen: Seen, alerts: Sequence[Alert], merge_gap_s: float, num_open: int) -> tuple[Figure, ...]:
+def _figures(seen: Seen, alerts: Sequence[Alert], merge_gap: int, num_open: int) -> tuple[Figure, ...]:
     unusual = [alert for alert in alerts if alert.kind == "unusual"]
     sessions: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for score in seen.scores:
         sessions.setdefault((score["camera"], score["session"]), []).append(score)
-    expected = [one for scores in sessions.values() for one in stretches(scores, merge_gap_s)]
+    expected = [one for scores in sessions.values() for one in stretches(scores, merge_gap)]
     known, on_record = {alert.id for alert in unusual}, {alert.id for alert in alerts}
     lost = [one for one in expected if not any(_overlaps(alert, one) for alert in unusual)]
     unlike = [one for one in expected if one.is_alone and alert_id(one.camera, one.start_ms) not in known]

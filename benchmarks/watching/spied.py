@@ -1,6 +1,6 @@
 """`mulde watch` in a process that also writes down each score and each alert, once they are where they belong.
 
-    python -m benchmarks.watching.spied LOG [--record FOLDER] -- watch cameras.toml ...
+    python -m benchmarks.watching.spied [--record FOLDER] LOG -- watch cameras.toml ...
 
 LOG gets a line of JSON for every frame when its alerts are on record, and for every revision of an alert when the
 ledger has it; a kill loses no line that was written. With --record what cameras send is kept by stream copy, as `mulde

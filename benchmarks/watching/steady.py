@@ -68,8 +68,9 @@ class Cameras:
 
 
 def scored_share(scores: Sequence[Mapping[str, Any]], fps: float, from_s: float, to_s: float) -> float:
-    """Of the frames that are wanted between two moments: the share that was scored by the second one."""
-    return sum(from_s <= score["at_s"] < to_s for score in scores) / (fps * (to_s - from_s))
+    """Of the frames of a camera that come between two moments, which are whole ones: the share that was scored."""
+    scored = sum(from_s <= score["at_s"] < to_s for score in scores)
+    return min(scored / max(int(fps * (to_s - from_s)), 1), 1.0)
 
 
 def measure(what: str, watching: Cameras, seconds: float, limits: Limits) -> Result:

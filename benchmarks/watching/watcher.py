@@ -23,7 +23,8 @@ PATIENCE_S = 180.0
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process has taken: seconds of CPU, MiB of memory, threads, descriptors."""
+    """What a process has taken: seconds of CPU, MiB of memory, threads, and descriptors but for those of files in its
+    run folder, which come and go with alerts and clips."""
 
     cpu_s: float
     rss_mib: float
@@ -31,7 +32,7 @@ class Usage:
     num_descriptors: int
 
     @classmethod
-    def of(cls, pid: int) -> Usage:
+    def of(cls, pid: int, run: Path) -> Usage:
         place = Path("/proc") / str(pid)
         stat = (place / "stat").read_text().rpartition(")")[2].split()
         pages = int((place / "statm").read_text().split()[1])
@@ -39,8 +40,15 @@ class Usage:
             (int(stat[11]) + int(stat[12])) / _TICKS,
             pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
             len(os.listdir(place / "task")),
-            len(os.listdir(place / "fd")),
+            sum(not _target(link).startswith(str(run.absolute())) for link in (place / "fd").iterdir()),
         )
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # closed since it was listed
+        return ""
 
 
 @dataclass
@@ -108,7 +116,7 @@ class Watcher:
     def start(self) -> None:
         record = ["--record", str(self.recorded)] if self._record else []
         words = ["watch", str(self.file), "--out", str(self.run), "--device", "cpu", "--quiet"]
-        command = [sys.executable, "-m", "benchmarks.watching.spied", str(self.log_path), *record, "--", *words]
+        command = [sys.executable, "-m", "benchmarks.watching.spied", *record, str(self.log_path), "--", *words]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         # Ctrl-C is for the benchmark, which tells the child to end.
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
@@ -132,7 +140,7 @@ class Watcher:
         return Seen.read(self.log_path)
 
     def usage(self) -> Usage:
-        return Usage.of(self.pid)
+        return Usage.of(self.pid, self.run)
 
     def wait_until(self, is_so: Callable[[Seen], bool], what: str, patience_s: float = PATIENCE_S) -> Seen:
         """What was seen once `is_so` holds. Raises RuntimeError where the child ends, or it takes too long."""
