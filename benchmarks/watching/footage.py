@@ -104,16 +104,18 @@ class Scene:
         self._empty = background(size_hw, np.random.default_rng(seed))
 
     def write(
-        self, path: Path, seconds: float, number: int, anomalies: Sequence[tuple[str, float]] = ()
+        self, path: Path, seconds: float, number: int, anomalies: Sequence[tuple[str, float]] = (), size: float = 1.0
     ) -> list[Anomaly]:
-        """Write clip `number` with these kinds of anomalies, each entering at so many seconds; when they are seen."""
+        """Write clip `number` with these kinds of anomalies, each entering at so many seconds and so many times as
+        large as in life; when they are seen."""
         stage = Stage(self.size_hw, float(self.fps), round(seconds * self.fps))
         rng = np.random.default_rng([self.seed, number])
         actors = plan_walkers(stage, rng)
         spans: list[Anomaly] = []
         for kind, start_s in anomalies:
             actor = KINDS[kind](stage, rng)
-            actors.append(replace(actor, first_frame=round(start_s * self.fps), anomalous=True))
+            first, tallness = round(start_s * self.fps), size * actor.tallness
+            actors.append(replace(actor, first_frame=first, tallness=tallness, anomalous=True))
         seen = np.zeros(stage.num_frames, np.bool_)
 
         def frames() -> Iterator[UInt8]:
