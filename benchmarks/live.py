@@ -32,8 +32,8 @@ what is promised of those.
 
 Cameras play the test clips of --footage, a folder with Train/*.mp4 and Test/*.mp4 such as Ped2, encoded as cameras send
 them; without it, a synthetic plaza. The model is trained on the normal clips with default settings at the rate that is
-measured, once for each --work. Each measurement prints a line of JSON and a row for each figure; the exit code is 1 where
-one is beyond its limit. Limits hold on two cores that do nothing else.
+measured, once for each --work. Each measurement prints a line of JSON and a row for each figure; the exit code is 1
+where one is beyond its limit. Limits hold on two cores that do nothing else.
 """
 
 from __future__ import annotations
