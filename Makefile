@@ -9,7 +9,7 @@ STAMP := .venv/installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 UV := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
 
-.PHONY: help demo test test-all test-ray check docs build clean
+.PHONY: help demo test test-all test-ray test-live check docs build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test     set up, then run the tests         (make test ARGS='-k smoothing')"
 	@echo "make test-all set up, then run the long tests as well"
 	@echo "make test-ray set up with Ray, then run the tests of the engine for many machines"
+	@echo "make test-live set up, then run the tests with an RTSP server, which needs GStreamer"
 	@echo "make check    set up, then format, lint and types"
 	@echo "make docs     set up, then build the documentation in site/"
 	@echo "make build    set up, then make the sdist and the wheel in dist/"
@@ -41,6 +42,11 @@ test-ray: export OMP_NUM_THREADS ?= 1
 test-ray: $(STAMP)
 	$(BIN)/python -c 'import ray' 2>/dev/null || $(UV) -e ".[ray]" || $(PIP) -e ".[ray]"
 	$(BIN)/python -m pytest tests/ray $(ARGS)
+
+# Apart, because they need packages of the system, named in tests/live/test_live_servers.py: skipped without.
+test-live: export OMP_NUM_THREADS ?= 1
+test-live: $(STAMP)
+	$(BIN)/python -m pytest tests/live $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
