@@ -67,7 +67,8 @@ class Bench:
         footage = self._footage(1)
         model = self._model(footage, 0.0)
         watching = self._cameras("parity", footage, model, 1, float(footage.fps), seconds)
-        return parity.measure(replace(watching, false_alarms_per_hour=kills.many_alarms_per_hour(model)), seconds)
+        watching = replace(watching, false_alarms_per_hour=kills.many_alarms_per_hour(model))
+        return parity.measure(watching, round(seconds * footage.fps))
 
     def rate(self) -> Result:
         count, fps = self.options.cameras or 8, self.options.fps or 5.0
