@@ -13,8 +13,8 @@ rate     --cameras cameras (8) at --fps (5): the share of the frames that are wa
          with the least; CPU in percent of a core, and memory
 latency  --cameras cameras (4) at --fps (2), many alerts: from the arrival of a picture to its score, and from when a
          picture was taken until the alert that it opens is in the ledger
-frame    CPU per frame: scoring alone (densities, from the features on) and everything, of one camera and of 8 side by
-         side; the same frames in one call, as of a file
+frame    CPU per frame: scoring alone (densities, from the features on) and everything, of one camera and of 8 whose
+         frames are scored together; scoring all frames of one in a single call, as of a file
 servers  the server of one of 4 cameras is killed, and stopped, --times times (10) each, for 1 to --longest seconds
          (60), with --rest seconds (65) between: from when it is there again to the next score of its camera; what the
          others lost; threads and descriptors more than before
@@ -67,7 +67,8 @@ class Bench:
         footage = self._footage(1)
         model = self._model(footage, 0.0)
         watching = self._cameras("parity", footage, model, 1, float(footage.fps), seconds)
-        return parity.measure(replace(watching, false_alarms_per_hour=kills.many_alarms_per_hour(model)), seconds)
+        watching = replace(watching, false_alarms_per_hour=kills.many_alarms_per_hour(model))
+        return parity.measure(watching, round(seconds * footage.fps))
 
     def rate(self) -> Result:
         count, fps = self.options.cameras or 8, self.options.fps or 5.0

@@ -133,12 +133,18 @@ class Scene:
 
 
 def synthetic_footage(
-    work: Path, num_cameras: int, *, normal_clips: int = 10, normal_s: float = 20.0, camera_s: float = 60.0
+    work: Path,
+    num_cameras: int,
+    *,
+    fps: Fraction = Fraction(10),
+    normal_clips: int = 10,
+    normal_s: float = 20.0,
+    camera_s: float = 60.0,
 ) -> Footage:
-    """Plazas at 10 frames a second with an anomaly every 10 s, made where they are not in `work` yet."""
-    fps, scene = Fraction(10), Scene(Fraction(10))
-    normal = [work / "normal" / f"{n:02d}-{normal_s:g}s.mp4" for n in range(normal_clips)]
-    cameras = [work / "cameras" / f"{n:02d}-{camera_s:g}s.mp4" for n in range(num_cameras)]
+    """Plazas with an anomaly every 10 s, made where they are not in `work` yet."""
+    scene = Scene(fps)
+    normal = [work / "normal" / f"{n:02d}-{fps}fps-{normal_s:g}s.mp4" for n in range(normal_clips)]
+    cameras = [work / "cameras" / f"{n:02d}-{fps}fps-{camera_s:g}s.mp4" for n in range(num_cameras)]
     for number, path in enumerate(normal):
         if not path.exists():
             scene.write(path, normal_s, number)

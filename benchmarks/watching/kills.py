@@ -20,6 +20,9 @@ from mulde.pipeline.live.alerts import Alert, alert_id
 from mulde.pipeline.live.ledger import AlertLedger
 from mulde.pipeline.model.loading import load_model
 
+_LAST_FRAMES = 12
+"""That each camera has at least in the end, however slow the machine is."""
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -71,6 +74,7 @@ def measure(watching: Cameras, times: int, longest_life_s: float, longest_pause_
                 "a score of each camera behind a kill",
             )
         time.sleep(longest_life_s)
+        watcher.wait_for_all(max(len(watcher.seen().of(name)) for name in watching.files) + _LAST_FRAMES)
         code = watcher.end()
         seen = watcher.seen()
     with AlertLedger.read(watcher.run) as ledger:

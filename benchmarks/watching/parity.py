@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,13 +35,13 @@ class Pair:
     file: tuple[float, float]
 
 
-def measure(watching: Cameras, seconds: float) -> Result:
-    """Watch the first camera for so long and record it by stream copy from the same connection; then `mulde score
-    --causal` of the recording. Both look at every frame."""
+def measure(watching: Cameras, num_frames: int) -> Result:
+    """Watch the first camera until so many of its frames were scored, and record it by stream copy from the same
+    connection; then `mulde score --causal` of the recording. Both look at every frame."""
     name = next(iter(watching.files))
     watching = replace(watching, files={name: watching.files[name]}, record=True)
     with watching.watched() as (watcher, _):
-        time.sleep(seconds)
+        watcher.wait_for_all(num_frames)
         watcher.end()
         live = watcher.seen().of(name)
     recording = min((watcher.recorded / name).glob("*.mp4"))

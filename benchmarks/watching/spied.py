@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mulde.cli import main as mulde_main
 from mulde.media.packets import StreamPacket
 from mulde.pipeline.live.alerting import CameraAlerts
@@ -70,7 +72,7 @@ def spy_on_scores(note: Callable[..., None]) -> None:
         note(
             what="score", camera=self.camera, session=frame.session, number=frame.number, level=self.machine.level,
             utc_ms=round(1000 * frame.utc_s), score=scored.anomaly_score, fused=scored.fused, latency_s=latency_s,
-            picture=hashlib.blake2b(frame.image, digest_size=8).hexdigest(),
+            picture=hashlib.blake2b(np.ascontiguousarray(result.described.picture), digest_size=8).hexdigest(),
         )  # fmt: skip
 
     CameraAlerts.take = spied  # type: ignore[method-assign]

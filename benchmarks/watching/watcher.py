@@ -156,7 +156,9 @@ class Watcher:
     def wait_for_all(self, count: int = 1) -> Seen:
         """Until each camera has so many scores."""
         return self.wait_until(
-            lambda seen: all(len(seen.of(name)) >= count for name in self.cameras), f"{count} scores of each camera"
+            lambda seen: all(len(seen.of(name)) >= count for name in self.cameras),
+            f"{count} scores of each camera",
+            PATIENCE_S + count,
         )
 
     def state(self) -> dict[str, Any]:
