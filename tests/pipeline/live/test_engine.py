@@ -20,7 +20,7 @@ from mulde.media.stream_source import StreamSource
 from mulde.pipeline.live.alerts import alert_id
 from mulde.pipeline.live.camera import Clocks
 from mulde.pipeline.live.engine import CameraSpec, LiveEngine
-from mulde.pipeline.live.ledger import AlertLedger
+from mulde.pipeline.live.ledger import AlertLedger, Revision
 from mulde.pipeline.predictor.stream import FrameScorer
 from mulde.pipeline.scoring.frames import read_scores
 from tests.api_world import frames_of
@@ -39,6 +39,7 @@ from .small_world import (
     still_clocks,
     watch,
 )
+from .stored_alerts import alert, machine
 
 START_S = 60.0
 LIMIT_S = 120
@@ -288,6 +289,27 @@ def test_one_dead_camera_of_four_stops_no_other(live_world, model10, tmp_path):
     assert {len(track.fused) for track in scores_of(tmp_path / "live").values()} == {80}
     same = {tuple((a.start, a.end, a.score) for a in alerts_of(tmp_path / "live") if a.camera == n) for n in counts}
     assert len(same - {()}) == 1
+
+
+def test_what_was_left_open_ends_where_its_camera_does_not_come_back(model10, tmp_path):
+    is_over, using = threading.Event(), predictor(model10)
+
+    @contextlib.contextmanager
+    def silent():
+        is_over.wait(LIMIT_S)
+        raise ConnectionError("silent")
+        yield
+
+    left = alert(start=HOUR_S * 1000, end=HOUR_S * 1000 + 1000)
+    using = replace(using, alarm=replace(using.alarm, causal=replace(using.alarm.causal, level=left.level)))
+    tmp_path.joinpath("live").mkdir()
+    with AlertLedger.open(tmp_path / "live") as ledger:
+        ledger.record([Revision(left)], machine(HOUR_S * 1000, HOUR_S * 1000 + 1000))
+    with until(tmp_path / "live", [CameraSpec("yard", silent, using, "model", "")]) as run:
+        run(lambda engine: not engine.ledger.open_alerts())
+        is_over.set()
+    (closed,) = alerts_of(tmp_path / "live")
+    assert (closed.id, closed.state, closed.end) == (left.id, "closed", left.end)
 
 
 def test_pictures_of_another_shape_are_said_once_per_session_and_others_go_on(live_world, model10, tmp_path):
