@@ -17,6 +17,7 @@ from mulde.media import write_video
 from mulde.media.stream import open_stream
 from mulde.media.stream_copy import StreamCopy, StreamTemplate
 from mulde.media.stream_source import StreamSource
+from mulde.pipeline.live.alerting import CameraAlerts
 from mulde.pipeline.live.alerts import alert_id
 from mulde.pipeline.live.camera import Clocks
 from mulde.pipeline.live.engine import CameraSpec, LiveEngine
@@ -322,6 +323,24 @@ def test_pictures_of_another_shape_are_said_once_per_session_and_others_go_on(li
     assert len(refusals) == 2, "two sessions, by the full hour"
     assert all(text.startswith("gate: cannot be scored: gate: ") for text in refusals)
     assert {name.partition("/")[0] for name in scores_of(tmp_path / "live")} == {"yard"}
+
+
+def test_an_error_in_the_alerts_of_a_camera_stops_no_other(live_world, model10, tmp_path, monkeypatch):
+    real, said = CameraAlerts.take, Listener()
+
+    def take(self, result, place):
+        if self.camera == "gate" and result.frame.number % 2:
+            raise ZeroDivisionError("a bug")
+        real(self, result, place)
+
+    monkeypatch.setattr(CameraAlerts, "take", take)
+    specs = [played(live_world / "scene.mkv", predictor(model10), name) for name in ("gate", "yard")]
+    watch(tmp_path / "live", specs, still_clocks(), said)
+    assert {name: len(track.fused) for name, track in scores_of(tmp_path / "live").items()} == {
+        f"gate/{HOUR}": 80,
+        f"yard/{HOUR}": 80,
+    }
+    assert sum("a bug" in text for text in said.warnings) == 1
 
 
 def test_an_error_that_nobody_foresaw_costs_its_frames_alone(live_world, model10, tmp_path, monkeypatch):
