@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-from mulde.errors import MuldeError
+from mulde.errors import MuldeError, StreamEnded
 from mulde.pipeline.live.engine import CameraSpec
 from mulde.pipeline.model.world import World, match, size_text
 
@@ -28,11 +29,12 @@ def _look(spec: CameraSpec) -> tuple[str, bool]:
     try:
         with spec.opener() as stream:
             opened_s = time.monotonic() - began_s
-            for packet in stream:
-                stamps += [picture.stamp_s for picture in packet.pictures if picture.stamp_s is not None]
-                is_over = time.monotonic() - began_s - opened_s > _LOOK_S or len(stamps) >= _MAX_PICTURES
-                if is_over and packet.pictures:
-                    break
+            with suppress(StreamEnded):  # a short video
+                for packet in stream:
+                    stamps += [picture.stamp_s for picture in packet.pictures if picture.stamp_s is not None]
+                    is_over = time.monotonic() - began_s - opened_s > _LOOK_S or len(stamps) >= _MAX_PICTURES
+                    if is_over and packet.pictures:
+                        break
             size_hw, camera_s = stream.size_hw, stream.camera_time_s
     except MuldeError as error:
         return f"{spec.name}: {error}", False

@@ -142,7 +142,10 @@ class LiveEngine:
             ready=self._ready,
             clocks=self.clocks,
         )
-        self.cameras[spec.name] = _Camera(spec, reader, ring, CameraScorer(spec.predictor), alerts)
+        # What an earlier process left open ends by silence, too, where the camera does not come back.
+        last_utc_s = max((alert.end / 1000 for alert in alerts.alerts.values()), default=0.0)
+        scorer = CameraScorer(spec.predictor)
+        self.cameras[spec.name] = _Camera(spec, reader, ring, scorer, alerts, last_utc_s=last_utc_s)
         reader.start()
 
     def remove(self, name: str) -> None:
@@ -284,6 +287,8 @@ class LiveEngine:
             left = score_together(camera.scorer.end_session(), camera.spec.predictor)
         self._record_all(camera, left)
         camera.alerts.close(round(camera.last_utc_s * 1000))
+        if len(camera.alerts.queue):
+            self.reporter.warn(f"{camera.spec.name}: the disk did not take all changes of its alerts; they are lost")
         self._end_session(camera, why)
         camera.ring.end_session()
         camera.is_over = True

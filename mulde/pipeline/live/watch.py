@@ -16,7 +16,7 @@ from typing import Any, Self
 from mulde.config import Settings
 from mulde.devices import choose_device, choose_threads
 from mulde.digests import file_digest
-from mulde.errors import MuldeError, UsageError
+from mulde.errors import MuldeError, UsageError, sentence
 from mulde.files import read_json
 from mulde.media.file_stream import FileAsStream
 from mulde.media.stream import StreamOpener, open_stream
@@ -319,8 +319,8 @@ class Rereading:
             done, self._reading = self._reading, None
             try:
                 self.follow(done.result())
-            except MuldeError as error:
-                self._reporter.warn(f"the cameras stay as they are: {error}")
+            except Exception as error:  # those that are watched go on, whatever it is
+                self._reporter.warn(f"the cameras stay as they are: {sentence(error, 'the file of cameras')}")
 
     def follow(self, specs: Mapping[str, CameraSpec]) -> None:
         """Begin, change and end cameras; the others go on, and one that was refused is tried again."""

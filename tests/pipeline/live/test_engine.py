@@ -17,10 +17,11 @@ from mulde.media import write_video
 from mulde.media.stream import open_stream
 from mulde.media.stream_copy import StreamCopy, StreamTemplate
 from mulde.media.stream_source import StreamSource
+from mulde.pipeline.live.alerting import CameraAlerts
 from mulde.pipeline.live.alerts import alert_id
 from mulde.pipeline.live.camera import Clocks
 from mulde.pipeline.live.engine import CameraSpec, LiveEngine
-from mulde.pipeline.live.ledger import AlertLedger
+from mulde.pipeline.live.ledger import AlertLedger, Revision
 from mulde.pipeline.predictor.stream import FrameScorer
 from mulde.pipeline.scoring.frames import read_scores
 from tests.api_world import frames_of
@@ -39,6 +40,7 @@ from .small_world import (
     still_clocks,
     watch,
 )
+from .stored_alerts import alert, machine
 
 START_S = 60.0
 LIMIT_S = 120
@@ -290,6 +292,27 @@ def test_one_dead_camera_of_four_stops_no_other(live_world, model10, tmp_path):
     assert len(same - {()}) == 1
 
 
+def test_what_was_left_open_ends_where_its_camera_does_not_come_back(model10, tmp_path):
+    is_over, using = threading.Event(), predictor(model10)
+
+    @contextlib.contextmanager
+    def silent():
+        is_over.wait(LIMIT_S)
+        raise ConnectionError("silent")
+        yield
+
+    left = alert(start=HOUR_S * 1000, end=HOUR_S * 1000 + 1000)
+    using = replace(using, alarm=replace(using.alarm, causal=replace(using.alarm.causal, level=left.level)))
+    tmp_path.joinpath("live").mkdir()
+    with AlertLedger.open(tmp_path / "live") as ledger:
+        ledger.record([Revision(left)], machine(HOUR_S * 1000, HOUR_S * 1000 + 1000))
+    with until(tmp_path / "live", [CameraSpec("yard", silent, using, "model", "")]) as run:
+        run(lambda engine: not engine.ledger.open_alerts())
+        is_over.set()
+    (closed,) = alerts_of(tmp_path / "live")
+    assert (closed.id, closed.state, closed.end) == (left.id, "closed", left.end)
+
+
 def test_pictures_of_another_shape_are_said_once_per_session_and_others_go_on(live_world, model10, tmp_path):
     images = [image[:, :90] for image, _ in frames_of(live_world / "scene.mkv")]
     write_video(tmp_path / "narrow.mkv", iter(images), 25, crf=0)
@@ -302,15 +325,33 @@ def test_pictures_of_another_shape_are_said_once_per_session_and_others_go_on(li
     assert {name.partition("/")[0] for name in scores_of(tmp_path / "live")} == {"yard"}
 
 
-def test_an_error_that_nobody_foresaw_costs_its_frames_alone(live_world, model10, tmp_path, monkeypatch):
-    real, calls, said = FrameScorer._score_next, iter(range(10_000)), Listener()
+def test_an_error_in_the_alerts_of_a_camera_stops_no_other(live_world, model10, tmp_path, monkeypatch):
+    real, said = CameraAlerts.take, Listener()
 
-    def score(self):
+    def take(self, result, place):
+        if self.camera == "gate" and result.frame.number % 2:
+            raise ZeroDivisionError("a bug")
+        real(self, result, place)
+
+    monkeypatch.setattr(CameraAlerts, "take", take)
+    specs = [played(live_world / "scene.mkv", predictor(model10), name) for name in ("gate", "yard")]
+    watch(tmp_path / "live", specs, still_clocks(), said)
+    assert {name: len(track.fused) for name, track in scores_of(tmp_path / "live").items()} == {
+        f"gate/{HOUR}": 80,
+        f"yard/{HOUR}": 80,
+    }
+    assert sum("a bug" in text for text in said.warnings) == 1
+
+
+def test_an_error_that_nobody_foresaw_costs_its_frames_alone(live_world, model10, tmp_path, monkeypatch):
+    real, calls, said = FrameScorer.describe, iter(range(10_000)), Listener()
+
+    def describe(self, *frame):
         if next(calls) in (10, 11, 30):
             raise ZeroDivisionError("a bug")
-        real(self)
+        return real(self, *frame)
 
-    monkeypatch.setattr(FrameScorer, "_score_next", score)
+    monkeypatch.setattr(FrameScorer, "describe", describe)
     watch(tmp_path / "live", [played(live_world / "scene.mkv", predictor(model10))], still_clocks(), said)
     (live,) = scores_of(tmp_path / "live").values()
     assert 65 <= len(live.fused) < 80

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import signal
 import socket
 import threading
@@ -251,10 +250,26 @@ def test_a_password_is_in_no_byte(server, model10, tmp_path, monkeypatch, kind):
         assert [secret for secret in secrets("viewer") if secret in content] == []
 
 
+def test_collect_keeps_what_it_has_when_it_is_stopped(server, tmp_path):
+    """One camera sends, another is not there: both are named."""
+    out = tmp_path / "normal"
+    lost = f'[cameras.lost]\nurl = "rtsp://127.0.0.1:{free_port()}/x"\n'
+    (tmp_path / "cameras.toml").write_text(f'[cameras.yard]\nurl = "{scene(server)}"\n{lost}')
+    with Command("collect", tmp_path / "cameras.toml", "--out", out, "--share", "1") as process:
+        wait_for(lambda: [path for path in out.glob("yard/.*.part") if path.stat().st_size > 20_000])
+        process.send_signal(signal.SIGTERM)
+        code, said = process.ended()
+    assert code == 128 + signal.SIGTERM, said
+    (path,) = out.rglob("*.mp4")
+    assert path.parent.name == "yard"
+    assert len(list(frames_of(path))) > 5
+    assert not list(out.rglob("*.part"))
+    assert "lost: lost: rtsp://127.0.0.1" in said
+
+
 def test_a_video_is_watched_to_its_end(live_world, model10, tmp_path, mulde):
     words = ["watch", live_world / "scene.mkv", "--model", model10, "--as-live", "--speed", "0", "--device", "cpu"]
     words += ["--out", tmp_path / "run", "--false-alarms-per-hour", "1200"]
     code, out, err = mulde(*words)
     assert (code, out.strip()) == (0, str(tmp_path / "run")), err
     assert mulde("alerts", tmp_path / "run")[1].count("scene-") > 0
-    assert os.environ.get("NOTIFY_SOCKET") is None

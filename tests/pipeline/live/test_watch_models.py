@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mulde.errors import UsageError
 from mulde.media import write_video
 from mulde.pipeline.live import watch as module
 from mulde.pipeline.live.dry_run import look
@@ -142,8 +143,6 @@ def test_models_are_shared_by_cameras(model10):
 
 
 def test_a_file_that_is_read_again_changes_only_what_changed():
-    """What cannot be read leaves all as it is."""
-
     class Engine:
         def __init__(self):
             self.cameras, self.done = {}, []
@@ -175,6 +174,21 @@ def test_a_file_that_is_read_again_changes_only_what_changed():
     engine.done.clear()
     rereading.follow({"c": named["c"]})
     assert engine.done == [("remove", "a"), ("remove", "b")]
+
+
+@pytest.mark.parametrize("error", [UsageError("no camera"), OSError(5, "Input/output error"), ValueError("a bug")])
+def test_a_file_that_cannot_be_read_again_leaves_all_as_it_is(error):
+    def read():
+        raise error
+
+    said, asked = Listener(), threading.Event()
+    asked.set()
+    with Rereading(None, read, asked, said) as rereading:
+        while not said.warnings:
+            rereading.turn()
+    (warning,) = said.warnings
+    assert warning.startswith("the cameras stay as they are: ")
+    assert not asked.is_set()
 
 
 def test_a_video_is_called_by_its_name(live_world, model10, tmp_path):
