@@ -36,7 +36,7 @@ def run(command: Any) -> int:
         if received:
             code = 128 + received[0]
         if received or code == EXIT_STOPPED:
-            say_error("stopped; finished videos are kept. Run the same command again to continue.")
+            say_error("stopped; what is finished is kept. Run the same command again to continue.")
         return code if _flush() else EXIT_PIPE
 
 

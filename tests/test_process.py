@@ -61,7 +61,7 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(tmp_path, number):
         process.send_signal(number)
         _, err = process.communicate(timeout=300)
     assert process.returncode == 128 + number
-    assert err == "error: stopped; finished videos are kept. Run the same command again to continue.\n"
+    assert err == "error: stopped; what is finished is kept. Run the same command again to continue.\n"
     assert not list(tmp_path.iterdir())
 
 

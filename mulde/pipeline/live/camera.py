@@ -133,7 +133,7 @@ class CameraReader:
         next_try_s, last_s = self._next_try_s, self._last_picture_s
         if next_try_s is not None:
             status = replace(status, next_try_in_s=max(0.0, next_try_s - now_s))
-        if status.state is CameraState.LIVE and last_s is not None and now_s - last_s > self._stalled_after_s:
+        if last_s is not None and now_s - last_s > self._stalled_after_s:
             silent_s = now_s - last_s
             status = replace(
                 status,
@@ -163,7 +163,7 @@ class CameraReader:
         opened_s: float | None = None
         try:
             with self._opener() as stream:
-                opened_s = self._clocks.monotonic()
+                opened_s = self._last_picture_s = self._clocks.monotonic()  # from here on one should come
                 self._board.count_connect("ok")
                 self._num_refusals = 0
                 self._read(stream)

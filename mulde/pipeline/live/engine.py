@@ -303,7 +303,8 @@ class LiveEngine:
             if status.state is not camera.state:
                 camera.state = status.state
                 text = f"{name}: {status.state}" + (f": {status.reason}" if status.reason else "")
-                (self.reporter.say if status.state is CameraState.LIVE else self.reporter.warn)(text)
+                is_well = status.state in (CameraState.CONNECTING, CameraState.LIVE)
+                (self.reporter.say if is_well else self.reporter.warn)(text)
             silent_s = self.clocks.utc() - camera.last_utc_s
             gap_s = camera.spec.predictor.settings.alarms.merge_gap_s + 2 / scored_rate(camera.spec.predictor)
             if camera.last_utc_s and not camera.spec.lossless and silent_s > gap_s + _SILENCE_S:

@@ -163,7 +163,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_done(tmp_path):
         process.send_signal(signal.SIGINT)
         code, err = process.ended()
     assert code == 130
-    assert "finished videos are kept" in err
+    assert "what is finished is kept" in err
     assert "Traceback" not in err
     assert all("/.parts-" in name for name in leftovers(store))
 
@@ -176,7 +176,7 @@ def test_ctrl_c_on_a_group_with_workers_ends_all_of_them(tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         code, err = process.ended()
     assert code == 130
-    assert "finished videos are kept" in err
+    assert "what is finished is kept" in err
     assert "Traceback" not in err
     wait_until(lambda: not any(map(running, workers)))
 

@@ -254,6 +254,20 @@ def test_a_camera_without_pictures_is_stalled():
     assert seen[1].reason == "connected, but no picture that can be trusted came for 2.5 s"
 
 
+def test_a_camera_that_never_sent_a_picture_to_trust_is_stalled_too():
+    fake, blocked, seen = FakeTime(), threading.Event(), []
+    damaged = [Shot(0.1 * n, has_picture=False, num_corrupt=1) for n in range(5)]
+    opener = Opener(FakeStream(fake, [*damaged, Shot(1.0, do=lambda: blocked.wait(JOIN_S))]))
+    with CameraReader("yard", opener, 0, clocks=fake.clocks()) as reader:
+        wait_until(lambda: reader.status().num_decode_errors == 5)
+        seen.append(reader.status())
+        fake.now_s += 2.0
+        seen.append(reader.status())
+        blocked.set()
+    assert [status.state for status in seen] == [CameraState.CONNECTING, CameraState.STALLED]
+    assert seen[1].reason == "connected, but no picture that can be trusted came for 2.5 s"
+
+
 def test_the_offset_of_the_cameras_clock_is_told():
     fake = FakeTime()
     stream = FakeStream(fake, steady(10))
