@@ -123,7 +123,9 @@ def watch(
             all_well &= is_well
             echo(line)
         raise typer.Exit(0 if all_well else 1)
-    finish(live.run_watch_cameras(watching, out, reporter, command=sys.argv[1:]), reporter)
+    # An address may carry a token: what is on record has it as messages show it.
+    command = [watching.source if word == source and not (is_file or as_live) else word for word in sys.argv[1:]]
+    finish(live.run_watch_cameras(watching, out, reporter, command=command), reporter)
 
 
 def _password(user: str) -> str:

@@ -28,7 +28,7 @@ from mulde.pipeline.live.hourly_scores import HourlyScores, LiveScore
 from mulde.pipeline.live.ledger import AlertLedger
 from mulde.pipeline.live.packet_ring import PacketRing
 from mulde.pipeline.live.retention import Keep, Retention, Swept
-from mulde.pipeline.live.scoring import CameraScorer, LiveResult, score_together
+from mulde.pipeline.live.scoring import CameraScorer, LiveResult, score_frames_of, score_together
 from mulde.pipeline.live.status import CameraState, CameraStatus
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.predictor.stream import scored_rate
@@ -206,7 +206,7 @@ class LiveEngine:
                 self._start(pool, of_model[first : first + size])
 
     def _start(self, pool: ThreadPoolExecutor, taken: Sequence[tuple[_Camera, LiveFrame]]) -> None:
-        running = pool.submit(_score, [(camera.spec.name, camera.scorer, frame) for camera, frame in taken])
+        running = pool.submit(score_frames_of, [(camera.spec.name, camera.scorer, frame) for camera, frame in taken])
         for camera, _ in taken:
             camera.running = running
         running.add_done_callback(lambda _: self._ready.set())
@@ -377,21 +377,6 @@ class LiveEngine:
 
     def _now_ms(self) -> int:
         return round(1000 * max(self.clocks.utc(), self._newest_utc_s))
-
-
-def _score(taken: Sequence[tuple[str, CameraScorer, LiveFrame]]) -> dict[str, list[LiveResult]]:
-    """The results of frames of cameras that share a model, by camera."""
-    described = {name: scorer.take(frame) for name, scorer, frame in taken}
-    by_camera: dict[str, list[LiveResult]] = {name: [] for name in described}
-    try:
-        results = score_together([one for each in described.values() for one in each], taken[0][1].predictor)
-    except Exception as error:  # a frame of each is lost; the next ones are tried
-        for name, scorer, _ in taken:
-            scorer.fail(error, name)
-        return by_camera
-    for result in results:
-        by_camera[result.frame.camera].append(result)
-    return by_camera
 
 
 def _plain(status: CameraStatus) -> dict[str, Any]:

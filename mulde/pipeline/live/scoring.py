@@ -101,3 +101,18 @@ def score_together(described: Sequence[Described], predictor: Predictor) -> list
         scored = each.scorer.results(each.described, own)
         results += [LiveResult(*one) for one in zip(each.frames, scored, each.described, strict=True)]
     return results
+
+
+def score_frames_of(taken: Sequence[tuple[str, CameraScorer, LiveFrame]]) -> dict[str, list[LiveResult]]:
+    """The results of frames of cameras that share a model, by camera."""
+    described = {name: scorer.take(frame) for name, scorer, frame in taken}
+    by_camera: dict[str, list[LiveResult]] = {name: [] for name in described}
+    try:
+        results = score_together([one for each in described.values() for one in each], taken[0][1].predictor)
+    except Exception as error:  # a frame of each is lost; the next ones are tried
+        for name, scorer, _ in taken:
+            scorer.fail(error, name)
+        return by_camera
+    for result in results:
+        by_camera[result.frame.camera].append(result)
+    return by_camera

@@ -196,3 +196,13 @@ def test_a_video_is_called_by_its_name(live_world, model10, tmp_path):
         (tmp_path / name).touch()
         one = OneCamera(str(tmp_path / name), model10, 1200)
         assert list(Cameras.of_video(one, 0, False, "cpu", Listener()).specs()) == [expected]
+
+
+def test_what_an_address_asks_for_is_not_on_record(mulde, model10, tmp_path, monkeypatch):
+    """The part behind the question mark is often a key."""
+    monkeypatch.setattr(module.LiveEngine, "run", lambda self, stop, after_turn: None)
+    address = "http://127.0.0.1:9/x.ts?token=hunter2"
+    assert mulde("watch", address, "--model", model10, "--device", "cpu", "--out", tmp_path / "run")[0] == 0
+    kept = (tmp_path / "run/run.json").read_text()
+    assert "http://127.0.0.1:9/x.ts" in kept
+    assert "hunter2" not in kept
