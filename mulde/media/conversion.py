@@ -15,7 +15,7 @@ from mulde.images import resized
 from mulde.media.reader import Picture, VideoReader
 from mulde.records import Bool, Float64, Int64, UInt8
 
-_EARLY = 0.1
+EARLY = 0.1
 """The share of the time between two places of a grid by which a frame may come before its own: stamps are rounded, and
 clocks shake."""
 
@@ -44,7 +44,7 @@ class Conversion:
 
         time_s (T,): seconds from the first frame.
         """
-        early = _EARLY if self.every is None else 0.5 / self.every
+        early = EARLY if self.every is None else 0.5 / self.every
         return np.asarray(np.floor(time_s * float(self.rate) + early), np.int64)
 
     def kept(self, time_s: Float64) -> Bool:

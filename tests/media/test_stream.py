@@ -392,5 +392,6 @@ def test_connecting_again_and_again_leaves_nothing_behind(footage, tmp_path):
         deadline = time.monotonic() + 20  # threads of the server end when they notice
         while time.monotonic() < deadline and threading.active_count() > before[0]:
             time.sleep(0.05)
-        assert (threading.active_count(), len(os.listdir("/proc/self/task"))) == before[:2]
+        assert threading.active_count() <= before[0]
+        assert len(os.listdir("/proc/self/task")) <= before[1]  # fewer: another test's may have ended meanwhile
         assert len(os.listdir("/proc/self/fd")) <= before[2]

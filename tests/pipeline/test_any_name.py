@@ -126,7 +126,7 @@ def failing(monkeypatch, module, name, error, *, of="a"):
     [
         (predictor, "score_video", ["b"], ZeroDivisionError("odd")),
         (scorer, "write_regions", ["b"], OSError(errno.EIO, os.strerror(errno.EIO))),
-        (explain, "_explain_video", ["a", "b"], ZeroDivisionError("odd")),
+        (explain, "explain_video", ["a", "b"], ZeroDivisionError("odd")),
         (scorer, "write_pictures", ["a", "b"], RuntimeError("odd")),
     ],
 )

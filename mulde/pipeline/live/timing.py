@@ -6,6 +6,8 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from mulde.media.conversion import EARLY
+
 MAX_JUMP_S = 1.0
 """A stamp that is further off its arrival than this ends the session."""
 _WRAPS_S = (2**32 / 90_000, 2**33 / 90_000, 2**32 / 1000)
@@ -146,7 +148,7 @@ class SessionTimes:
 class WantedFrames:
     """Numbers the pictures of a session on a grid of `fps` per second, 0 for every picture, and says which are wanted.
 
-    A picture's number is floor(time_s * fps + 0.1), so that one that comes a tenth of an interval early still counts
+    The grid is that of files (`mulde.media.Conversion`): a picture that comes a tenth of an interval early still counts
     for its place.
     """
 
@@ -155,7 +157,7 @@ class WantedFrames:
 
     def number(self, time_s: float) -> int | None:
         """The number of the picture at `time_s` since the session's first, None where its place is taken."""
-        number = math.floor(time_s * self._fps + 0.1) if self._fps else self._last + 1
+        number = math.floor(time_s * self._fps + EARLY) if self._fps else self._last + 1
         if number <= self._last:
             return None
         self._last = number
