@@ -202,6 +202,9 @@ class Density(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
     def _rows_to_score(self, X: ArrayLike) -> Rows:
         self._require_fit()
+        has_names = hasattr(self, "feature_names_in_")
+        if type(X) is np.ndarray and X.ndim == 2 and X.shape[1] == self.n_features_in_ and not has_names:
+            return check_rows(X, "rows to score", RecordError)  # half a millisecond less, for each density and frame
         try:
             validate_data(self, X, reset=False, skip_check_array=True)
         except (ValueError, TypeError) as error:  # names or number of columns, unless X is no matrix at all
