@@ -18,7 +18,7 @@ import numpy as np
 
 from mulde.datasets.base import Origin, Video
 from mulde.errors import StoreError, VideoError
-from mulde.media import Snapshot, missing_text
+from mulde.media import Conversion, Snapshot, missing_text
 from mulde.pipeline.extraction.given_boxes import imported_digest, write_own_boxes
 from mulde.pipeline.extraction.plan import ExtractionPlan, decoder_facts, known_rate
 from mulde.pipeline.extraction.tables import Undecoded, write_derived, write_tables
@@ -80,21 +80,27 @@ class StoredVideo:
         return np.ones(self.num_frames, np.bool_) if conversion is None else conversion.kept(self.time_s)
 
     @property
+    def _thinning(self) -> Conversion | None:
+        """What leaves frames without features; None where each has some."""
+        conversion = self.match.conversion
+        return conversion if conversion is not None and conversion.thins else None
+
+    def _numbers(self, thinning: Conversion) -> Int64:
+        """The numbers, on the grid, of the frames with features."""
+        return thinning.numbers(self.time_s[self.described])
+
+    @property
     def described_rate(self) -> Fraction:
         """Frames with features per second."""
-        conversion = self.match.conversion
-        if conversion is None or not conversion.thins:
-            return self.rate
-        return min(self.rate, conversion.rate)
+        return self.rate if self._thinning is None else min(self.rate, self._thinning.rate)
 
     @property
     def analysed(self) -> Analysed | None:
         """Which frames have features, None for all."""
-        conversion = self.match.conversion
-        if conversion is None or not conversion.thins:
+        thinning = self._thinning
+        if thinning is None:
             return None
-        numbers = conversion.numbers(self.time_s[self.described])
-        return Analysed(numbers[self.described_index], float(conversion.rate))
+        return Analysed(self._numbers(thinning)[self.described_index], float(thinning.rate))
 
     @property
     def described_index(self) -> Int64:
@@ -160,20 +166,20 @@ class StoredVideo:
     def grid_numbers(self, frame_index: Int64) -> Int64:
         """For numbers (N,) of the source's frames, those that finders and extractors know them by: of a frame without
         features, that of the next frame with them."""
-        conversion = self.match.conversion
-        if conversion is None or not conversion.thins:
+        thinning = self._thinning
+        if thinning is None:
             return frame_index
-        numbers = conversion.numbers(self.time_s[self.described])
+        numbers = self._numbers(thinning)
         numbers = np.append(numbers, numbers[-1] + 1)
         return np.asarray(numbers[np.searchsorted(self.frame_index[self.described], frame_index)], np.int64)
 
     def _of_source(self, frame_index: Int64) -> Int64:
         """Numbers (N,) of frames with features, as numbers of the source's frames."""
-        conversion = self.match.conversion
-        if conversion is None or not conversion.thins:
+        thinning = self._thinning
+        if thinning is None:
             return frame_index
-        numbers = conversion.numbers(self.time_s[self.described])
-        of_source: Int64 = self.frame_index[self.described][np.searchsorted(numbers, frame_index)]
+        at = np.searchsorted(self._numbers(thinning), frame_index)
+        of_source: Int64 = self.frame_index[self.described][at]
         return of_source
 
     def observed(self) -> ObservedVideo:

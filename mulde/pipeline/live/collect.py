@@ -71,7 +71,7 @@ def run_collect(
                     status = reader.status()
                     if states.get(name) is not status.state:
                         states[name] = status.state
-                        reporter.say(f"{name}: {status.state}" + (f": {status.reason}" if status.reason else ""))
+                        reporter.say(status.text)
     finally:
         for reader in readers.values():
             reader.stop(0)

@@ -298,13 +298,12 @@ class LiveEngine:
         if self._sweeping is not None and self._sweeping.done():
             done, self._sweeping = self._sweeping, None
             self._say_swept(done)
-        for name, camera in self.cameras.items():
+        for camera in self.cameras.values():
             status = camera.reader.status()
             if status.state is not camera.state:
                 camera.state = status.state
-                text = f"{name}: {status.state}" + (f": {status.reason}" if status.reason else "")
                 is_well = status.state in (CameraState.CONNECTING, CameraState.LIVE)
-                (self.reporter.say if is_well else self.reporter.warn)(text)
+                (self.reporter.say if is_well else self.reporter.warn)(status.text)
             silent_s = self.clocks.utc() - camera.last_utc_s
             gap_s = camera.spec.predictor.settings.alarms.merge_gap_s + 2 / scored_rate(camera.spec.predictor)
             if camera.last_utc_s and not camera.spec.lossless and silent_s > gap_s + _SILENCE_S:

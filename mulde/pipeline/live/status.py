@@ -50,6 +50,11 @@ class CameraStatus:
     next_try_in_s: float | None = None
     is_finished: bool = False
 
+    @property
+    def text(self) -> str:
+        """The state, and why, for a line."""
+        return f"{self.camera}: {self.state}" + (f": {self.reason}" if self.reason else "")
+
 
 class StatusBoard:
     """The status as its camera's thread writes it and any thread reads it."""
