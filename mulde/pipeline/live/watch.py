@@ -16,7 +16,7 @@ from typing import Any, Self
 from mulde.config import Settings
 from mulde.devices import choose_device, choose_threads
 from mulde.digests import file_digest
-from mulde.errors import MuldeError, UsageError, sentence
+from mulde.errors import Failure, MuldeError, UsageError, sentence
 from mulde.files import read_json
 from mulde.media.file_stream import FileAsStream
 from mulde.media.stream import StreamOpener, open_stream
@@ -219,6 +219,10 @@ def run_watch_cameras(
     Raises UsageError for a run folder that holds something else or that another process watches into.
     """
     out, specs = out or cameras.out, cameras.specs()
+    for spec in specs.values():
+        if spec.lossless:  # a file that cannot be read never will be: no reason to try again and again
+            with spec.opener():
+                pass
     claim(out, "watch", [cameras.source], Settings())
     out.mkdir(parents=True, exist_ok=True)
     stop = stop or threading.Event()
@@ -259,7 +263,9 @@ def run_watch_cameras(
         except sqlite3.Error as error:
             raise MuldeError(f"ledger of alerts in {out}: {error}", hint="another --out, or a sound disk") from None
         reporter.say(f"{num_alerts} alert{'s' * (num_alerts != 1)} on record: mulde alerts {out}")
-    return Outcome(len(specs), folder=out)
+    unscored = [camera for camera in engine.cameras.values() if camera.spec.lossless and not camera.num_scored]
+    failures = [Failure(camera.spec.name, camera.scorer.refusal or "no frame was scored") for camera in unscored]
+    return Outcome(len(specs) - len(failures), failures, folder=out)
 
 
 def left_open(ledger: AlertLedger, cameras: Collection[str]) -> list[Alert]:

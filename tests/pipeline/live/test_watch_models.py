@@ -206,3 +206,21 @@ def test_what_an_address_asks_for_is_not_on_record(mulde, model10, tmp_path, mon
     kept = (tmp_path / "run/run.json").read_text()
     assert "http://127.0.0.1:9/x.ts" in kept
     assert "hunter2" not in kept
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(b"hi", "is a text file, not a video"), (None, "is cut off")])
+def test_a_file_that_cannot_be_played_is_not_tried_again(mulde, live_world, model10, tmp_path, content, sentence):
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(content or (live_world / "world/test/test01.mp4").read_bytes()[:3000])
+    code, _, err = mulde("watch", path, "--as-live", "--model", model10, "--device", "cpu", "--out", tmp_path / "run")
+    assert code == 1
+    assert sentence in err
+
+
+def test_a_video_of_which_nothing_is_scored_is_no_success(mulde, live_world, model10, tmp_path):
+    images = [image[:, :90] for image, _ in frames_of(live_world / "scene.mkv")]
+    write_video(tmp_path / "narrow.mkv", iter(images[:20]), 25, crf=0)
+    words = ("watch", tmp_path / "narrow.mkv", "--as-live", "--speed", "0", "--model", model10, "--device", "cpu")
+    code, _, err = mulde(*words, "--out", tmp_path / "run")
+    assert code == 1
+    assert "a picture of another shape" in err
