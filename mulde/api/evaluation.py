@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from mulde.api.calls import AnyPath, reporting
 from mulde.api.result import Result
-from mulde.datasets.base import DataChecks, Dataset, Video, listing
-from mulde.datasets.folder.labels import CsvLabels
+from mulde.datasets.base import Dataset, Video, listing
 from mulde.datasets.sources import open_source, parse_source
 from mulde.errors import LabelError, UsageError
 from mulde.evaluation.protocol import Evaluation
 from mulde.pipeline.evaluation.evaluate import evaluate as evaluate_scored
 from mulde.pipeline.evaluation.evaluate import region_pool
-from mulde.pipeline.evaluation.labels import read_labels
+from mulde.pipeline.evaluation.labels import GivenCsv, GivenLabels, read_labels
 from mulde.progress import Reporter
-from mulde.records import Bool, LabelTrack, TruthRegions
+from mulde.records import LabelTrack
 
 Labels = AnyPath | Mapping[str, ArrayLike] | None
 """`"NAME:ROOT"` or a folder for a data set, the path of a labels.csv, or arrays by the names of the videos."""
@@ -78,7 +77,7 @@ def _dataset(result: Result, labels: Labels, reporter: Reporter) -> Dataset:
         raise UsageError("labels", expected="a path, a data set or arrays by name", got=type(labels).__name__)
     name, path = parse_source(str(labels))
     if name is None and path.is_file():
-        return _CsvLabels(tuple(test), path, reporter)
+        return GivenCsv(tuple(test), path, reporter)
     dataset = None if name is None and not path.exists() else open_source(str(labels)).dataset
     if dataset is None:
         got = "a folder without test/" if path.is_dir() else "nothing that is there"
@@ -86,42 +85,7 @@ def _dataset(result: Result, labels: Labels, reporter: Reporter) -> Dataset:
     return dataset
 
 
-class _Given(DataChecks):
-    """The scored videos as a data set whose labels somebody hands over."""
-
-    name, root, notes = "labels", Path(), tuple[str, ...]()
-
-    def __init__(self, test: tuple[Video, ...]) -> None:
-        self.test = test
-
-    def videos(self, split: str) -> tuple[Video, ...]:
-        return self.test if split == "test" else ()
-
-    def masks(self, video: Video) -> Iterator[Bool] | None:
-        return None
-
-    def regions(self, video: Video) -> TruthRegions | None:
-        return None
-
-
-class _CsvLabels(_Given):
-    def __init__(self, test: tuple[Video, ...], path: Path, reporter: Reporter) -> None:
-        super().__init__(test)
-        self._table = CsvLabels(path)
-        if self._table.faults:
-            raise self._table.faults[0]
-        scored, named = {video.name for video in test}, set(self._table.named.values())
-        unknown = sorted(named - scored)
-        if unknown and not scored & named:
-            raise LabelError(f"{path}", expected=f"lines of {listing(sorted(scored))}", got=f"of {listing(unknown)}")
-        if unknown:
-            reporter.warn(f"{path} also has lines of videos that were not scored: {listing(unknown)}")
-
-    def labels(self, video: Video, num_frames: int) -> LabelTrack | None:
-        return self._table.track(video, num_frames)
-
-
-class _ArrayLabels(_Given):
+class _ArrayLabels(GivenLabels):
     def __init__(self, test: tuple[Video, ...], arrays: Mapping[str, NDArray[Any]]) -> None:
         super().__init__(test)
         self._arrays = arrays

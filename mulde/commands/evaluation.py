@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mulde.commands.ending import finish
-from mulde.commands.options import Compat, Labels, Quiet, new_reporter, path
+from mulde.commands.options import Compat, Quiet, RunLabels, new_reporter, path
 from mulde.errors import UsageError
 
 Bootstrap = Annotated[
@@ -51,7 +51,7 @@ def evaluate(
         typer.Argument(metavar="[RUN]", parser=path, help="Run folder written by `mulde score` or `mulde run`."),
     ] = None,
     scores: Scores = None,
-    labels: Labels = None,
+    labels: RunLabels = None,
     skipped_frames: Skipped = None,
     lower_is_anomalous: Annotated[
         bool, typer.Option("--lower-is-anomalous", help="With --scores: lower scores are more anomalous, e.g. a PSNR.")

@@ -113,6 +113,15 @@ Labels = Annotated[
     str | None,
     typer.Option(metavar="NAME:ROOT", help="Data set with the labels. [default: the data set that was scored]"),
 ]
+RunLabels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME:ROOT|FILE.csv",
+        help="Data set with the labels, or, of a run, a CSV of video,start_s,end_s or video,start_frame,end_frame. "
+        "[default: the data set that was scored]",
+        show_default=False,
+    ),
+]
 FalseAlarms = Annotated[
     float | None,
     typer.Option(

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from pathlib import Path
 
-from mulde.datasets.base import Dataset, Video, with_times
+from mulde.datasets.base import DataChecks, Dataset, Video, listing, with_times
+from mulde.datasets.folder.labels import CsvLabels
 from mulde.datasets.sources import VideoCollection
 from mulde.errors import LabelError, MuldeError, UsageError, sentence
 from mulde.progress import Reporter
-from mulde.records import LabelTrack, ScoredVideo
+from mulde.records import Bool, LabelTrack, ScoredVideo, TruthRegions
 
 
 def labelled_dataset(videos: VideoCollection, source: str) -> Dataset:
     """The data set that `source` names. Raises UsageError where it names loose videos, which have no labels."""
     if videos.dataset is None:
-        raise UsageError(f"labels from {source}", expected="a data set with labels, as NAME:ROOT", got="loose videos")
+        raise UsageError(f"labels from {source}", expected="a data set as NAME:ROOT, or a CSV file", got="loose videos")
     return videos.dataset
+
+
+def labels_of_run(path: Path, scored: Mapping[str, ScoredVideo], reporter: Reporter) -> Dataset:
+    """The labels in a CSV of the videos of a run, whatever they were scored from: a live run has no file of them.
+
+    Seconds are those of the run's own tables.
+    """
+    # Nothing is read from the path of a video here; it only may be no folder, which would have no times.
+    return GivenCsv(tuple(Video(name, "test", path) for name in sorted(scored)), path, reporter)
 
 
 def labels_to_draw(
@@ -65,3 +76,40 @@ def _with_rate(video: Video, scored: ScoredVideo) -> Video:
         return video
     rate, track = Fraction(scored.rate).limit_denominator(100_000), scored.track
     return with_times(video, rate, track.frame_index, track.time_s, int(track.frame_index[-1]) + 1)
+
+
+class GivenLabels(DataChecks):
+    """The scored videos as a data set whose labels somebody hands over."""
+
+    name, root, notes = "labels", Path(), tuple[str, ...]()
+
+    def __init__(self, test: tuple[Video, ...]) -> None:
+        self.test = test
+
+    def videos(self, split: str) -> tuple[Video, ...]:
+        return self.test if split == "test" else ()
+
+    def masks(self, video: Video) -> Iterator[Bool] | None:
+        return None
+
+    def regions(self, video: Video) -> TruthRegions | None:
+        return None
+
+
+class GivenCsv(GivenLabels):
+    """Labels of scored videos in a CSV; a video without a line is normal."""
+
+    def __init__(self, test: tuple[Video, ...], path: Path, reporter: Reporter) -> None:
+        super().__init__(test)
+        self._table = CsvLabels(path)
+        if self._table.faults:
+            raise self._table.faults[0]
+        scored, named = {video.name for video in test}, set(self._table.named.values())
+        unknown = sorted(named - scored)
+        if unknown and not scored & named:
+            raise LabelError(f"{path}", expected=f"lines of {listing(sorted(scored))}", got=f"of {listing(unknown)}")
+        if unknown:
+            reporter.warn(f"{path} also has lines of videos that were not scored: {listing(unknown)}")
+
+    def labels(self, video: Video, num_frames: int) -> LabelTrack | None:
+        return self._table.track(video, num_frames)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mulde.config import Settings
 from mulde.datasets.base import Dataset
-from mulde.datasets.sources import absolute_source, open_source
+from mulde.datasets.sources import absolute_source, open_source, parse_source
 from mulde.errors import UsageError
 from mulde.evaluation.protocol import NUM_RESAMPLES, Evaluation
 from mulde.files import read_text, write_json
@@ -18,7 +18,7 @@ from mulde.names import valid_text
 from mulde.pipeline.evaluation.evaluate import evaluate, region_pool
 from mulde.pipeline.evaluation.events_found import EventsFound, write_events_found
 from mulde.pipeline.evaluation.foreign_scores import ForeignScores, read_foreign_scores
-from mulde.pipeline.evaluation.labels import labelled_dataset, read_labels
+from mulde.pipeline.evaluation.labels import labelled_dataset, labels_of_run, read_labels
 from mulde.pipeline.evaluation.pixel_figures import pixel_figures
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.run_claim import claim
@@ -66,15 +66,22 @@ def run_evaluate(
             raise UsageError(f"{root}: scores of {len(sources)} sources", hint="--labels NAME:ROOT")
         source = sources[0]
     check_single_run(root)
-    footage = open_source(source)
-    for note in footage.notes:
-        reporter.say(note)
-    dataset = labelled_dataset(footage, source)
+    name, path = parse_source(source)
+    is_csv = name is None and path.suffix.lower() == ".csv"
+    dataset = None if is_csv else _dataset(source, reporter)
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
+    dataset = dataset or labels_of_run(path, scored, reporter)
     labels = read_labels(dataset, scored)
     evaluation = write_evaluation(root, scored, labels, dataset, reporter, bootstrap=bootstrap, compat=compat)
     events_found = write_events_found(root, scored, labels, reporter) if events else None
     return Evaluated(len(scored), evaluations={0: evaluation}, events_found=events_found)
+
+
+def _dataset(source: str, reporter: Reporter) -> Dataset:
+    footage = open_source(source)
+    for note in footage.notes:
+        reporter.say(note)
+    return labelled_dataset(footage, source)
 
 
 def run_evaluate_scores(
@@ -100,10 +107,7 @@ def run_evaluate_scores(
         raise UsageError(f"--scores {path}", expected="a file or folder of scores", got="a path that does not exist")
     if folder.resolve().is_relative_to(path.resolve()):
         raise UsageError(f"--out {folder}", expected="a folder outside the scores", got="one inside them")
-    footage = open_source(source)
-    for note in footage.notes:
-        reporter.say(note)
-    dataset, settings = labelled_dataset(footage, source), Settings()
+    dataset, settings = _dataset(source, reporter), Settings()
     scored, notes = read_foreign_scores(foreign, dataset.videos("test"), settings.fusion.smoothing_s, reporter)
     for note in notes:
         reporter.say(note)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -274,3 +275,31 @@ def test_a_video_is_watched_to_its_end(live_world, model10, tmp_path, mulde):
     code, out, err = mulde(*words)
     assert (code, out.strip()) == (0, str(tmp_path / "run")), err
     assert mulde("alerts", tmp_path / "run")[1].count("scene-") > 0
+
+
+def test_a_live_run_is_evaluated_against_a_csv_of_its_hours(live_world, model10, tmp_path, mulde):
+    """Labels that are where the scores are high have an AUC of 1, and their opposite one of 0."""
+    run = tmp_path / "run"
+    words = ["watch", live_world / "scene.mkv", "--model", model10, "--as-live", "--speed", "0", "--device", "cpu"]
+    code, _, err = mulde(*words, "--out", run, "--false-alarms-per-hour", "1200")
+    assert code == 0, err
+    hours = {path.relative_to(run / "scores").with_suffix("").as_posix(): path for path in run.rglob("scene/*.parquet")}
+    tables = {video: pd.read_parquet(path) for video, path in hours.items()}
+    level = np.median(np.concatenate([table["smoothed"] for table in tables.values()]))
+    for name, auc in (("high", 1.0), ("low", 0.0)):
+        rows = ["video,start_s,end_s"]
+        for video, table in tables.items():
+            is_anomalous = (table["smoothed"] > level) == (name == "high")
+            rows += [f"{video},{time_s - 0.01},{time_s + 0.01}" for time_s in table["time_s"][is_anomalous]]
+        (tmp_path / f"{name}.csv").write_text("\n".join(rows) + "\n")
+        code, _, err = mulde("evaluate", run, "--labels", tmp_path / f"{name}.csv", "--bootstrap", "0")
+        assert code == 0, err
+        figures = json.loads((run / "metrics.json").read_text())
+        by_smoothing = {row["smoothing"]: row["result"] for row in figures["rows"]}
+        assert by_smoothing["causal"]["micro_auc"] == auc
+    (tmp_path / "other.csv").write_text("video,start_s,end_s\nyard/20200101T00,1,2\n")
+    code, _, err = mulde("evaluate", run, "--labels", tmp_path / "other.csv")
+    assert code == 1
+    assert "other.csv" in err
+    assert "yard/20200101T00" in err
+    assert "Traceback" not in err
