@@ -184,7 +184,7 @@ class PredictionRows:
 
     def fingerprint(self) -> Fingerprint:
         settings = self._maps.settings
-        facts = {"extractor": self.name, "version": 2, "model": settings.model, "maps": list(_read(settings))}
+        facts = {"extractor": self.name, "version": 3, "model": settings.model, "maps": list(_read(settings))}
         return facts | self._maps.source
 
     @property

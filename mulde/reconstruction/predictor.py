@@ -57,9 +57,11 @@ class PredictionOptions(Section):
 class PredictionModel(NetworkModel["_Net"]):
     """Foresees a frame from the four before it.
 
-    Its maps: the mean absolute error of a pixel's colours (0 to 2), the difference of image gradients, and the lengths
-    of the coarse and of the fine offset in pixels. Training stops nowhere before its last step; the weights of the
-    lowest squared error and gradient difference on held-out clips are kept.
+    Its maps: the mean absolute error of a pixel's colours (0 to 2) and the difference of image gradients, each of the
+    network or of the frame before, whichever is nearer, and the lengths of the coarse and of the fine offset in pixels.
+    What stays as it was needs no foresight: in another light than it learnt, a network draws a whole picture wrong, and
+    its errors alone would say how a clip is lit before they say what happens in it. Training stops nowhere before its
+    last step; the weights of the lowest squared error and gradient difference on held-out clips are kept.
     """
 
     kind = "pdm"
@@ -99,7 +101,8 @@ class PredictionModel(NetworkModel["_Net"]):
             frames = as_tensor(clips[some], self.device)
             made, frame = net.predict(frames), frames[:, -1]
             offsets = [lengths(field) * self.side / 2 for field in made.deformation]
-            maps[some, :2] = error_maps(made.fine, frame)
+            stays = error_maps(frames[:, NUM_PAST - 1], frame)
+            maps[some, :2] = np.minimum(error_maps(made.fine, frame), stays)
             maps[some, 2:] = torch.stack(offsets, dim=1).cpu().numpy()
         return maps
 

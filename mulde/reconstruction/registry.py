@@ -30,7 +30,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "side_width": 16,
             "pyramid_width": 16,
             "crop_px": 128,
-            "max_steps": 4000,
+            "max_steps": 1500,
             "precision": "auto",
         },
     },

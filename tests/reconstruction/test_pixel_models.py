@@ -120,6 +120,18 @@ def test_something_that_appears_is_unusual_where_it_is(model, clips):
         assert (inside.mean(axis=(1, 2)) > 3 * before[:, channel].mean(axis=(1, 2))).all()
 
 
+def test_errors_of_a_prediction_are_at_most_those_of_the_frame_before(fitted):
+    """What stands still is foreseen in any light, also one in which the network is wrong everywhere."""
+    clips = np.stack(list(islice(walks("pdm", range(20, 21)), 6)))
+    dark = clips // 4
+    stays = fitted["copy"].maps(dark[:, -2:])
+    maps = fitted["pdm"].maps(dark)[:, :2]
+    assert (maps <= stays).all()
+    assert (maps < stays).any()  # the network foresees something too
+    still = np.repeat(dark[:, -1:], 5, axis=1)
+    np.testing.assert_array_equal(fitted["pdm"].maps(still)[:, :2], 0)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [np.zeros((1, 3, 64, 64, 3), np.uint8), np.zeros((1, 9, 64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)],
