@@ -15,7 +15,9 @@ _SCRIPTS = ("elements.js", "keys.js", "list.js", "marking.js", "painting.js")
 
 def script(own: Iterable[Path]) -> str:
     """The script of a page: what pages share, then its own files."""
-    return "(() => {\n'use strict';\n" + "\n".join(map(_text, (*(_SHARED / name for name in _SCRIPTS), *own))) + "})();\n"
+    return (
+        "(() => {\n'use strict';\n" + "\n".join(map(_text, (*(_SHARED / name for name in _SCRIPTS), *own))) + "})();\n"
+    )
 
 
 def style(own: Iterable[Path]) -> str:

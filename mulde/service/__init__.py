@@ -1,1 +1,1 @@
-"""What a browser and programs can ask of a run: its page, its alerts, its cameras."""
+"""The service of a run: its cameras, scores and alerts over HTTP, for a page, for programs and for Prometheus."""

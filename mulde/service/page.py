@@ -7,9 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from mulde.report import assets, templating
-from typing import Literal
+from mulde.service.schema import Mode
 
-Mode = Literal["live", "review"]
 
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = ("connection.js", "picture.js", "scores.js", "tiles.js", "alerts.js", "alert.js", "camera.js", "app.js")
