@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+
+WAIT_S = 120.0
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -34,7 +36,7 @@ def chromium():
 
 def until(page, condition: str, arg: object = None) -> None:
     """Waits for a condition, asked from outside: the page's policy lets no tool evaluate text inside it."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + WAIT_S
     while not page.evaluate(condition, arg):
         assert time.monotonic() < deadline, condition
         page.wait_for_timeout(20)

@@ -9,7 +9,6 @@ from pathlib import Path
 from mulde.report import assets, templating
 from mulde.service.schema import Mode
 
-
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = ("connection.js", "picture.js", "scores.js", "tiles.js", "alerts.js", "alert.js", "camera.js", "app.js")
 

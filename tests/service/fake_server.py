@@ -21,7 +21,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+HOUR_MS, DAY_MS, VIDEO_MS = 3_600_000, 86_400_000, 20_000
 
 
 def utc_text(utc_ms: int) -> str:
@@ -118,8 +118,8 @@ class FakeService:
         return {"alerts": found, "next": None}
 
     def scores_json(self, query: dict[str, str]) -> dict:
-        end = int(query.get("to", self.clock()))
-        start = int(query.get("from", end - HOUR_MS))
+        end = int(query.get("to", self.clock() if self.mode == "live" else VIDEO_MS))
+        start = int(query.get("from", end - HOUR_MS if self.mode == "live" else 0))
         points = int(query["points"])
         bins = [None] * points
         for one in self.scores.get(query["camera"], []):
@@ -149,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
     def json(self, data: object, status: int = 200) -> None:
         self.answer(status, json.dumps(data).encode())
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         parts = urlsplit(self.path)
         path = unquote(parts.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -203,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(event)
         self.service.clients.remove(mine)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         service, path = self.service, unquote(self.path)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         service.posts.append((path, body))

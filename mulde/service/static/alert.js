@@ -97,6 +97,7 @@ class AlertDetail {
     if (alert.stream) add('Stream', shown(alert.stream));
     if (alert.kind && alert.kind !== 'unusual') add('Kind', alert.kind);
     if (alert.health?.length) add('Picture', alert.health.map(shown).join(', '));
+    if (alert.covered_by) add('Part of', shown(alert.covered_by));
     if (alert.exemption) add('Suppressed by', shown(alert.exemption));
     const notes = [isOpen(alert) ? '▲ Still going on.' : '', alert.cut_short ? 'Cut short: the process ended while it was going on.' : '', this.marked()].filter(Boolean);
     return element(
@@ -110,7 +111,7 @@ class AlertDetail {
   }
 
   marked() {
-    const { mark, marked_by: who, marked_utc_ms: when, marked_why: why } = this.alert;
+    const { mark, marked_by: who, marked_utc_ms: when, why } = this.alert;
     if (!mark) return '';
     return `Marked as ${mark}${who ? ` by ${shown(who)}` : ''}${when ? `, ${moments(when, this.time.now())}` : ''}${why ? `: ${shown(why)}` : ''}.`;
   }

@@ -12,6 +12,7 @@ class App {
     this.isCountOld = false;
     this.isLoaded = false;
     this.silence = '';
+    this.problems = [];
     this.server = new Server(() => (this.heardAt = moment()));
     this.pump = new PicturePump(() => (this.heardAt = moment()));
     this.cameras = new Map();
@@ -106,6 +107,7 @@ class App {
       this.cameras = new Map(cameras.map((camera) => [camera.name, camera]));
       this.isLoaded = true;
       this.tiles.show(cameras);
+      this.showProblems();
       const filter = byId('filter-camera');
       const { value } = filter;
       filter.replaceChildren(filter.options[0], ...cameras.map(({ name }) => element('option', { value: name, dir: 'auto' }, shown(name))));
@@ -139,7 +141,14 @@ class App {
       set('watching-of', counts.cameras === 1 ? 'video' : 'videos');
       set('alerts-today-text', counts.alerts_today === 1 ? 'alert' : 'alerts');
     }
-    const all = [...problems, storage.problem].filter(Boolean).map(shown);
+    this.problems = [...problems, storage.problem];
+    this.showProblems();
+  }
+
+  // What is wrong with the run, but what a tile says already.
+  showProblems() {
+    const onTiles = new Set([...this.cameras.values()].map((camera) => `${camera.name}: ${camera.text}`));
+    const all = [...new Set(this.problems)].filter((text) => text && !onTiles.has(text)).map(shown);
     const box = byId('problems');
     if (all.join('\n') !== box.dataset.all) box.replaceChildren(...all.map((text) => element('li', { className: 'note' }, text)));
     box.dataset.all = all.join('\n');

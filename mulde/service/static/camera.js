@@ -41,7 +41,7 @@ class CameraView {
     const back = element('a', { href: '#', className: 'back' }, this.isLive ? '← All cameras' : '← All videos', element('kbd', {}, 'Esc'));
     this.state = element('span', { className: 'state' });
     this.what = element('p', { className: 'reason' });
-    this.strip = element('canvas', { className: 'day', role: 'img' });
+    this.strip = element('canvas', { className: 'day', role: 'img', ariaLabel: 'Scores, not loaded yet' });
     this.strip.addEventListener('click', (event) => this.clicked(event));
     this.stripNote = element('p', { className: 'hint' });
     this.facts = element('div', { className: 'words' });
