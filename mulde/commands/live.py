@@ -167,6 +167,27 @@ def _service(
     return settings, listen is not None or "listen" in of_file.model_fields_set
 
 
+def serve(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", parser=path, help="Run folder of `mulde score`, `mulde run` or `mulde watch`."),
+    ],
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the page is.")] = "127.0.0.1:8765",
+    token_file: TokenFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Serve the page of a run: its events to review, its scores, its cameras.
+
+    What is marked on it is kept in the run folder, and events that are normal become suppressions, as with `mulde
+    feedback`. `mulde watch` serves the page of its cameras by itself.
+    """
+    from mulde.pipeline.live.service_settings import ServiceSettings
+    from mulde.service.run import run_serve
+
+    settings = ServiceSettings(listen=listen, token_file="" if token_file is None else str(token_file))
+    run_serve(run, settings, new_reporter(quiet))
+
+
 def _password(user: str) -> str:
     if PASSWORD in os.environ:
         return os.environ[PASSWORD]

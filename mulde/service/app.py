@@ -22,6 +22,7 @@ from mulde.service.gate import Hosts, TokenGate
 from mulde.service.guard import Guard
 from mulde.service.health import health_routes
 from mulde.service.login import login_routes
+from mulde.service.metrics import metric_routes
 from mulde.service.routes import add_routes
 from mulde.service.source import Refusal, RunSource
 from mulde.service.stream import EventStream, stream_routes
@@ -56,8 +57,10 @@ def new_app(source: RunSource, gate: TokenGate | None, hosts: Hosts, stream: Eve
         telemetry=_NO_TELEMETRY,
     )
     add_routes(app, source)
-    for router in (file_routes(source), stream_routes(stream), health_routes(source), login_routes(gate)):
-        app.include_router(router)
+    for routes in (file_routes, health_routes, metric_routes):
+        app.include_router(routes(source))
+    app.include_router(stream_routes(stream))
+    app.include_router(login_routes(gate))
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from mulde.pipeline.live.alert_book import AlertBook, BookedAlert, as_json
-from mulde.pipeline.live.alerting import PICTURES
-from mulde.pipeline.live.clips import find_clips
+import numpy as np
+
+from mulde.pipeline.events.suppression import ScoringModel
+from mulde.pipeline.live.alert_book import AlertBook
+from mulde.pipeline.live.alerts import Alert
 from mulde.pipeline.live.status import CameraState
 from mulde.pipeline.live.utc import HOUR_MS
 from mulde.pipeline.live.view import CameraView, LiveView
+from mulde.pipeline.model.loading import load_normal_index
 from mulde.service.bins import MAX_SPAN_MS, HourTables, binned
+from mulde.service.booked_alerts import BookedAlerts
+from mulde.service.normal_marks import NormalMarks
 from mulde.service.schema import (
     AlertPage,
     Camera,
@@ -28,13 +33,30 @@ from mulde.service.schema import (
     ScoreBins,
     Storage,
 )
-from mulde.service.source import AlertFiles, AlertJson, AlertQuery, Picture, Refusal, ScoreNow
+from mulde.service.source import AlertFiles, AlertJson, AlertQuery, Picture, Refusal, ScoreNow, Watched
 from mulde.service.storage import clips_bytes
 from mulde.service.wording import camera_text, needs_a_hand
 
 MAX_SILENCE_S = 10.0
 """Since the last turn of the loop, for a process that is well."""
 _CHECK_S, _DAY_MS = 5.0, 24 * HOUR_MS
+
+
+def model_of_views(view: LiveView) -> Callable[[Alert], ScoringModel]:
+    """What scored an alert: the model of its camera, where it is still the same."""
+    known: dict[str, ScoringModel] = {}
+
+    def model_of(alert: Alert) -> ScoringModel:
+        camera = view.cameras().get(alert.camera)
+        sha256 = alert.model_sha256
+        if camera is None or camera.model_sha256 != sha256:
+            return ScoringModel(sha256, None)
+        if sha256 not in known:
+            known.clear()
+            known[sha256] = ScoringModel(sha256, load_normal_index(Path(camera.model)))
+        return known[sha256]
+
+    return model_of
 
 
 def picture_is_old(utc_ms: int, fps: float, now_ms: int) -> bool:
@@ -47,14 +69,25 @@ class LiveSource:
 
     mode: Mode = "live"
 
-    def __init__(self, root: Path, view: LiveView, book: AlertBook) -> None:
-        self.root, self.name, self._view, self._book = root, root.resolve().name, view, book
+    def __init__(self, root: Path, view: LiveView, book: AlertBook, normal: NormalMarks) -> None:
+        self.root, self.name, self._view, self._book, self._normal = root, root.resolve().name, view, book, normal
+        self.watched = Watched(view, book)
+        self._booked = BookedAlerts(root, book, normal, self._now_ms)
         self._hours, self._lock = HourTables(root), threading.Lock()
-        self._checked: tuple[float, str] = (-_CHECK_S, "")
-        self._utc: Callable[[], float] = view.clocks.utc
+        self._checked: tuple[float, str] = (-np.inf, "")
+
+    @classmethod
+    @contextmanager
+    def open(cls, root: Path, view: LiveView) -> Iterator[LiveSource]:
+        """The run that is watched into a folder, with a thread for what is marked as normal."""
+        with (
+            AlertBook.open(root, write=True) as book,
+            NormalMarks(root, book, model_of_views(view), tables=False) as normal,
+        ):
+            yield cls(root, view, book, normal)
 
     def _now_ms(self) -> int:
-        return round(1000 * self._utc())
+        return round(1000 * self._view.clocks.utc())
 
     # --- cameras
 
@@ -136,55 +169,31 @@ class LiveSource:
     # --- alerts
 
     def alerts(self, query: AlertQuery) -> AlertPage:
-        found = self._book.alerts(
-            camera=query.camera,
-            state=query.state,
-            mark=query.mark,
-            since_ms=query.since_ms,
-            before=query.before,
-            limit=query.limit + 1,
-        )
-        shown = found[: query.limit]
-        return AlertPage(
-            alerts=[as_json(booked) for booked in shown],
-            next=str(shown[-1].number) if len(found) > len(shown) else None,
-        )
+        return self._booked.page(query)
 
     def alert(self, alert_id: str) -> AlertJson | None:
-        booked = self._book.find(alert_id)
-        return None if booked is None else as_json(booked)
+        return self._booked.find(alert_id)
 
     def files(self, alert_id: str) -> AlertFiles | None:
-        booked = self._book.find(alert_id)
-        if booked is None:
-            return None
-        alert = booked.alert
-        clips = find_clips(self.root, alert.camera, alert.id)
-        return AlertFiles(self.root / PICTURES / f"{alert.id}.jpg", clips[0] if clips else None)
+        return self._booked.files(alert_id)
 
     def mark(self, alert_id: str, request: MarkRequest) -> AlertJson | None:
-        booked: BookedAlert | None = self._book.find(alert_id)
-        if booked is None:
-            return None
-        self._book.mark(alert_id, request.mark, request.who, request.why, self._now_ms())
-        return self.alert(alert_id)
+        return self._booked.mark(alert_id, request)
 
     def last_change(self) -> int:
         return self._book.last_change()
 
     def changes(self, after: int, limit: int) -> list[tuple[int, AlertJson]]:
-        return [(number, as_json(booked)) for number, booked in self._book.changes(after, limit)]
+        return self._booked.changes(after, limit)
 
     # --- as a whole
 
     def overview(self) -> Overview:
         cameras, now_ms = self.cameras(), self._now_ms()
         midnight_ms = now_ms // _DAY_MS * _DAY_MS
-        outbox: dict[str, int] = {}
-        for (sink, state), count in self._book.outbox().items():
-            outbox[sink] = outbox.get(sink, 0) + (count if state == "waiting" else 0)
         unwell = self.unwell()
-        problems = [unwell] * bool(unwell) + [f"{camera.name}: {camera.text}" for camera in cameras if camera.text]
+        problems = [text for text in (unwell, self._normal.problem) if text]
+        problems += [f"{camera.name}: {camera.text}" for camera in cameras if camera.text]
         return Overview(
             mode=self.mode,
             run=self.name,
@@ -197,7 +206,7 @@ class LiveSource:
                 alerts_today=self._book.num_since(midnight_ms),
                 expected_today=self._expected(midnight_ms, now_ms),
             ),
-            outbox=outbox,
+            outbox=self._book.waiting(),
             storage=self._storage(unwell),
             problems=problems,
         )
@@ -226,7 +235,7 @@ class LiveSource:
 
     def _unwritable(self) -> str:
         """Looked at now and then, as it writes to the disk."""
-        now_s = time.monotonic()
+        now_s = self._view.clocks.monotonic()
         with self._lock:
             checked_s, problem = self._checked
             if now_s - checked_s < _CHECK_S:

@@ -5,16 +5,19 @@ Only what it calls needs the extra `mulde[live]`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
 
-from mulde.errors import UsageError, first_line
-from mulde.pipeline.live.alert_book import AlertBook
+from mulde.errors import MuldeError, UsageError, first_line
 from mulde.pipeline.live.service_settings import ServiceSettings, read_token
+from mulde.pipeline.live.signals import asked_to_end
 from mulde.pipeline.live.view import LiveView
+from mulde.pipeline.run_folder import ALERTS, check_single_run
 from mulde.progress import Reporter
+from mulde.service.source import RunSource
 
 _LIBRARIES = ("fastapi", "uvicorn", "prometheus_client")
 
@@ -64,12 +67,50 @@ def beside_watch(settings: ServiceSettings, reporter: Reporter, *, asked: bool) 
         from mulde.service.live_source import LiveSource
         from mulde.service.server import serving
 
-        with (
-            AlertBook.open(root, write=True) as book,
-            serving(LiveSource(root, view, book), settings, listener) as address,
-        ):
+        with LiveSource.open(root, view) as source, serving(source, settings, listener) as address:
             reporter.say(f"page: {address}")
             yield
 
     with listener:
         yield beside
+
+
+@contextmanager
+def opened_run(run: Path) -> Iterator[RunSource]:
+    """What is shown of a run folder: of a watched one its cameras, of another one its videos.
+
+    Raises UsageError for a folder that is neither, MuldeError where files of it are damaged.
+    """
+    from mulde.service.folder_source import FolderSource
+    from mulde.service.review_source import ReviewSource
+
+    if (run / ALERTS).is_file():
+        with FolderSource.open_folder(run) as source:
+            yield source
+        return
+    check_single_run(run)
+    if not (run / "scores").is_dir():
+        raise UsageError(f"run folder {run}", expected="the --out of mulde watch, score or run", got="no scores in it")
+    yield ReviewSource(run)
+
+
+def run_serve(run: Path, settings: ServiceSettings, reporter: Reporter, stop: threading.Event | None = None) -> None:
+    """Serve the page of a run folder until `stop` is set or a signal comes.
+
+    Raises UsageError for a folder without a run, an address that cannot be had or a token that cannot be used, and
+    MuldeError without the extra `mulde[live]`.
+    """
+    if lacking := missing_libraries():
+        raise MuldeError(lacking)
+    from mulde.service.server import listening, serving
+
+    read_token(settings)
+    stop = stop or threading.Event()
+    with (
+        listening(settings.listen) as listener,
+        opened_run(run) as source,
+        asked_to_end(stop),
+        serving(source, settings, listener) as address,
+    ):
+        reporter.say(f"page of {run}: {address}")
+        stop.wait()

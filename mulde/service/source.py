@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mulde.errors import MuldeError
+from mulde.pipeline.live.alert_book import AlertBook
+from mulde.pipeline.live.view import LiveView
 from mulde.records import UInt8
 from mulde.service.schema import AlertPage, Camera, MarkFilter, MarkRequest, Mode, Overview, ScoreBins, StateFilter
 
@@ -63,6 +65,14 @@ class ScoreNow:
     level: float | None
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What figures of cameras are made from."""
+
+    view: LiveView
+    book: AlertBook
+
+
 class RunSource(Protocol):
     """A run. Any thread may call, several at a time; sqlite3.Error and OSError where the disk fails."""
 
@@ -72,6 +82,10 @@ class RunSource(Protocol):
     def name(self) -> str: ...
     @property
     def root(self) -> Path: ...
+    @property
+    def watched(self) -> Watched | None:
+        """None of a run of videos."""
+
     def overview(self) -> Overview: ...
     def cameras(self) -> list[Camera]: ...
     def camera(self, name: str) -> Camera | None: ...

@@ -118,11 +118,22 @@ class AlertBook:
             )
         )
 
-    def outbox(self) -> dict[tuple[str, str], int]:
-        """How many deliveries there are, by sink and state."""
+    def waiting(self) -> dict[str, int]:
+        """How many deliveries wait, by sink."""
         with self._lock:
-            rows = self._db.execute("SELECT sink, state, count(*) FROM outbox GROUP BY sink, state").fetchall()
-        return {(sink, state): count for sink, state, count in rows}
+            rows = self._db.execute("SELECT sink, sum(state = 'waiting') FROM outbox GROUP BY sink").fetchall()
+        return {sink: count for sink, count in rows}
+
+    def deliveries(self) -> dict[tuple[str, str], int]:
+        """How many tries there were of deliveries that are on record, by sink and outcome: acknowledged, failed,
+        given_up."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT sink, sum(state = 'acknowledged'), sum(tries) - sum(state = 'acknowledged'), "
+                "sum(state = 'given_up') FROM outbox GROUP BY sink"
+            ).fetchall()
+        outcomes = ("acknowledged", "failed", "given_up")
+        return {(sink, name): count for sink, *counts in rows for name, count in zip(outcomes, counts, strict=True)}
 
     def num_by_kind(self) -> dict[tuple[str, str], int]:
         """How many alerts there are, by camera and kind."""

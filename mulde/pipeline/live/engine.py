@@ -399,6 +399,8 @@ def _view(camera: _Camera) -> CameraView:
         camera.alerts.alarm.threshold.expected_per_hour,
         len(camera.alerts.queue),
         tuple(HealthNote(kind, kind) for kind in camera.alerts.health),
+        model=camera.spec.model,
+        model_sha256=camera.spec.model_sha256,
     )
 
 
