@@ -164,7 +164,7 @@ class CameraView {
     try {
       const [scores, alerts] = await Promise.all([this.server.get(`api/scores?${query}`), this.alertsOf(name)]);
       if (asked !== this.asked || !this.isOpen) return;
-      this.scores = new Scores(scores);
+      this.scores = new Scores(scores, this.camera.fps_wanted);
       this.alerts = alerts;
       this.paint();
     } catch (error) {

@@ -2,8 +2,19 @@
 
 // The bins of one camera: [utc_ms, lowest, highest] or null, each `binMs` long, the first at `fromMs`.
 class Scores {
-  constructor({ from_utc_ms: fromMs, to_utc_ms: toMs, level, bins }) {
+  // fps: of the frames that have scores; between two of them in a row nothing is missing, however fine the bins are.
+  constructor({ from_utc_ms: fromMs, to_utc_ms: toMs, level, bins }, fps = null) {
     Object.assign(this, { fromMs, level, bins, binMs: (toMs - fromMs) / Math.max(bins.length, 1) });
+    if (fps > 0) this.bridge(1500 / fps);
+  }
+
+  bridge(gapMs) {
+    let last = -1;
+    for (let i = 0; i < this.bins.length; i++) {
+      if (this.bins[i] === null) continue;
+      if (last >= 0 && (i - last - 1) * this.binMs <= gapMs) this.bins.fill(this.bins[last], last + 1, i);
+      last = i;
+    }
   }
 
   get toMs() {

@@ -58,7 +58,7 @@ class Tile {
   async load(server) {
     this.isAsked = true;
     try {
-      this.scores = new Scores(await server.get(`api/scores?camera=${encodeURIComponent(this.camera.name)}&points=${STRIP_POINTS}`));
+      this.scores = new Scores(await server.get(`api/scores?camera=${encodeURIComponent(this.camera.name)}&points=${STRIP_POINTS}`), this.camera.fps_wanted);
       this.paint();
     } catch {
       this.isAsked = false; // asked again with the next turn

@@ -6,10 +6,11 @@ import pytest
 
 from tests import browser
 from tests.browser import chromium  # noqa: F401
-from tests.service.fake_server import FakeService, Serving, alert, camera
+from tests.service.page.fake_server import FakeService, Serving, alert, camera
 
 NOW_MS = 1_796_047_220_000  # 2026-11-30 14:00:20
-EXPECTED = "the server responded with a status of"  # of pictures that are old, and of what a test has refused
+EXPECTED = ("the server responded with a status of", "net::ERR_")
+"""Of pictures that are old, of what a test has refused, and of a server that is gone."""
 
 
 @pytest.fixture
@@ -25,16 +26,13 @@ def service() -> FakeService:
 
 
 @pytest.fixture
-def opened(chromium):  # noqa: F811
-    """Opens the page of a service. At the end, no error may have been written to the console or thrown, but those of
+def visited(chromium):  # noqa: F811
+    """Opens an address in a new page. At the end, no error may have been written to the console or thrown, but those of
     answers that are refusals, and nothing may have been asked of anyone else. With `at_ms` the browser's clock stands
     still, at this time, and moves with `page.clock.run_for`."""
-    contexts, servers, complaints = [], [], []
+    contexts, complaints = [], []
 
-    def open_page(service: FakeService, *, at_ms: int | None = None, width: int = 1400, path: str = "", **options):
-        serving = Serving(service)
-        servers.append(serving)
-        serving.__enter__()
+    def visit(address: str, *, at_ms: int | None = None, width: int = 1400, path: str = "", **options):
         context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -44,19 +42,32 @@ def opened(chromium):  # noqa: F811
             page.clock.pause_at(at_ms / 1000)
 
         def on_console(message):
-            if message.type in ("error", "warning") and EXPECTED not in message.text and not service.is_gone:
+            if message.type in ("error", "warning") and not any(text in message.text for text in EXPECTED):
                 complaints.append(message.text)
 
         page.on("console", on_console)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda one: one.url.startswith(serving.address) or complaints.append(one.url))
-        page.goto(serving.address + path)
+        page.on("request", lambda one: one.url.startswith(address) or complaints.append(one.url))
+        page.goto(address + path)
         page.wait_for_selector("html[data-ready]")
         return page
 
-    yield open_page
+    yield visit
     for context in contexts:
         context.close()
+    assert not complaints
+
+
+@pytest.fixture
+def opened(visited):
+    """Opens the page of a fake service."""
+    servers = []
+
+    def open_page(service: FakeService, **options):
+        servers.append(Serving(service))
+        servers[-1].__enter__()
+        return visited(servers[-1].address, **options)
+
+    yield open_page
     for serving in servers:
         serving.__exit__()
-    assert not complaints

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.browser import until, violations
-from tests.service.conftest import NOW_MS
-from tests.service.fake_server import DAY_MS, FakeService, alert, camera
+from tests.service.page.conftest import NOW_MS
+from tests.service.page.fake_server import DAY_MS, FakeService, alert, camera
 
 NASTY = "<img src=x onerror=\"document.title='broken'\"></script><b>"
 
@@ -194,6 +194,22 @@ def test_scores_of_a_strip_are_the_lowest_and_the_highest_of_their_time(opened, 
         }"""
     )
     assert found == [3000, [None, [4999, 4, 4], None, [6100, 9, 9]]]
+
+
+@pytest.mark.parametrize(("fps", "gaps"), [(10, []), (25, [1, 2, 4, 5, 6]), (None, [1, 2, 4, 5, 6])])
+def test_bins_that_are_finer_than_frames_are_no_gaps(opened, service, fps, gaps):
+    page = opened(service)
+    until(page, "mulde.app.tiles.byName.get('yard').scores !== null")
+    found = page.evaluate(
+        """fps => {
+          const bins = [[0, 1, 1], null, null, [120, 2, 2], null, null, null, [280, 3, 3], null];
+          const scores = new (mulde.app.tiles.byName.get('yard').scores.constructor)(
+            { from_utc_ms: 0, to_utc_ms: 360, level: 6, bins }, fps);
+          return scores.bins.map((bin, i) => bin === null ? i : -1).filter((i) => i >= 0);
+        }""",
+        fps,
+    )
+    assert found == [*gaps, 8]
 
 
 def test_a_strip_is_hatched_where_nothing_was_seen(opened, service):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.browser import until
-from tests.service.conftest import NOW_MS
+from tests.service.page.conftest import NOW_MS
 
 IS_OLD = "name => mulde.app.tiles.byName.get(name).picture.box.classList.contains('old')"
 HAS_PICTURE = "name => mulde.app.tiles.byName.get(name).picture.takenMs !== null"
@@ -110,7 +110,7 @@ def test_a_browser_whose_clock_is_wrong_judges_by_the_server_s(opened, service, 
 
 
 def test_a_picture_without_its_time_is_not_shown(opened, service, monkeypatch):
-    from tests.service import fake_server
+    from tests.service.page import fake_server
 
     plain = fake_server.Handler.answer
     monkeypatch.setattr(

@@ -1,0 +1,73 @@
+"""The page before the real service, whose clock stands still, in a real browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from mulde.pipeline.live.status import CameraState
+from tests.browser import until
+from tests.service.served_runs import client_of, watched_run
+
+IS_OLD = "name => mulde.app.tiles.byName.get(name).picture.box.classList.contains('old')"
+
+
+@pytest.fixture
+def run(tmp_path):
+    with watched_run(tmp_path / "watch") as run:
+        run.record(1, 2, 3, reason="runs")
+        run.picture("yard")
+        run.show("gate", CameraState.LOST, reason="connection closed")
+        yield run
+
+
+@pytest.fixture
+def page(run, visited):
+    with client_of(run.source) as client:
+        page = visited(str(client.base_url))
+        yield page
+        page.context.close()
+
+
+def test_cameras_and_alerts_are_shown_and_come_as_they_happen(page, run):
+    until(page, "!mulde.app.tiles.byName.get('yard').picture.box.classList.contains('old')")
+    assert page.evaluate(IS_OLD, "gate")
+    assert page.text_content("#watching-of") == "of 2 watching"
+    assert "connection closed" in page.text_content(".tile.is-lost .what")
+    assert page.locator("#list .row").count() == 3
+    (fresh,) = run.record(9, reason="fresh")
+    until(page, "document.querySelectorAll('#list .row').length === 4")
+    until(page, "document.getElementById('to-look-at').textContent === '4'")
+    run.show("gate", CameraState.LIVE)
+    until(page, "document.querySelector('.tile.is-lost') === null")
+    assert fresh in page.evaluate("mulde.app.alerts.listed.map(one => one.id)")
+
+
+def test_marks_and_pauses_are_on_record(page, run):
+    page.keyboard.press("s")
+    until(page, "document.querySelector('#list .tag').textContent.includes('✓ seen')")
+    marked = page.evaluate("mulde.app.alerts.listed[0].id")
+    assert run.source.alert(marked)["mark"] == "seen"
+    page.keyboard.press("u")
+    until(page, "!document.querySelector('#list .tag').textContent.includes('✓')")
+    assert run.source.alert(marked)["mark"] == ""
+    page.click(".tile .name >> nth=0")
+    page.click("#camera button:text-is('Pause')")
+    until(page, "document.querySelector('#camera .large').textContent.startsWith('paused until')")
+    assert run.view.paused_until("yard") is not None
+    page.click("#camera button:text-is('Resume')")
+    until(page, "document.querySelector('#camera .large').hidden")
+    assert run.view.paused_until("yard") is None
+
+
+def test_a_loop_that_hangs_leaves_no_bright_picture(page, run):
+    until(page, "!mulde.app.tiles.byName.get('yard').picture.box.classList.contains('old')")
+    run.clock.pass_(30.0)  # no picture has come
+    until(page, "mulde.app.tiles.byName.get('yard').picture.box.classList.contains('old')")
+    until(page, "document.querySelector('#problems')?.textContent.includes('has not turned')")
+
+
+def test_scores_of_the_day_are_drawn(page, run):
+    for i in range(50):
+        run.view.scored("yard", round(1000 * run.clock.utc_s) - 1000 * i, 2.5, 0.1)
+    page.evaluate("location.hash = 'camera/yard'")
+    until(page, "document.querySelector('.day')?.getAttribute('aria-label').includes('highest score 2.5') ?? false")
