@@ -10,11 +10,20 @@ from fastapi.responses import FileResponse
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from mulde.pipeline.run_folder import REPORT
 from mulde.service.routes import missing
 from mulde.service.schema import Problem
 from mulde.service.source import RunSource
 
-_TYPES = {".jpg": "image/jpeg", ".mp4": "video/mp4", ".mkv": "video/x-matroska"}
+_TYPES = {".jpg": "image/jpeg", ".mp4": "video/mp4", ".mkv": "video/x-matroska", ".html": "text/html"}
+
+
+_REPORT_POLICY = (
+    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; media-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""A report has its script inside, which its own policy names. Here it is kept apart from the page: whatever lies there
+under this name, it can ask the service for nothing."""
 
 
 def file_routes(source: RunSource) -> APIRouter:
@@ -31,6 +40,13 @@ def file_routes(source: RunSource) -> APIRouter:
         """From some seconds before it to some seconds behind it."""
         found = source.files(alert_id)
         return _file(source.root, found.clip if found else None, f"{alert_id}.mp4")
+
+    @router.get("/report.html", response_class=FileResponse, responses=responses, summary="The report of the run")
+    def report() -> _File:
+        """As `mulde report` made it last."""
+        answer = _file(source.root, source.root / REPORT, REPORT)
+        answer.headers["Content-Security-Policy"] = _REPORT_POLICY
+        return answer
 
     return router
 

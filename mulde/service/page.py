@@ -21,9 +21,10 @@ class Asset:
     media_type: str
 
 
-def render(run: str, mode: Mode) -> str:
-    """The page of a run as HTML; it loads what `asset` has and asks the service for everything else."""
-    return templating.render("page.html", "mulde.service", run=run, mode=mode)
+def render(run: str, mode: Mode, *, has_report: bool = False) -> str:
+    """The page of a run as HTML; it loads what `asset` has and asks the service for everything else. has_report:
+    whether `/report.html` is there."""
+    return templating.render("page.html", "mulde.service", run=run, mode=mode, has_report=has_report)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from mulde.pipeline.run_folder import REPORT
 from mulde.service import page
 from mulde.service.pictures import grey_jpeg, jpeg
 from mulde.service.schema import (
@@ -51,7 +52,7 @@ def _page_routes(source: RunSource) -> APIRouter:
 
     @router.get("/", response_class=HTMLResponse, summary="The page")
     def index() -> HTMLResponse:
-        return HTMLResponse(page.render(source.name, source.mode))
+        return HTMLResponse(page.render(source.name, source.mode, has_report=(source.root / REPORT).is_file()))
 
     @router.get("/static/{name:path}", response_class=Response, responses=_MISSING, summary="A file of the page")
     def static(name: str) -> Response:

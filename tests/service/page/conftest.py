@@ -29,10 +29,13 @@ def service() -> FakeService:
 def visited(chromium):  # noqa: F811
     """Opens an address in a new page. At the end, no error may have been written to the console or thrown, but those of
     answers that are refusals, and nothing may have been asked of anyone else. With `at_ms` the browser's clock stands
-    still, at this time, and moves with `page.clock.run_for`."""
+    still, at this time, and moves with `page.clock.run_for`. `expects`: an error that the test provokes."""
     contexts, complaints = [], []
 
-    def visit(address: str, *, at_ms: int | None = None, width: int = 1400, path: str = "", **options):
+    def visit(
+        address: str, *, at_ms: int | None = None, width: int = 1400, path: str = "", expects: str = "", **options
+    ):
+        expected = (*EXPECTED, expects) if expects else EXPECTED
         context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -42,7 +45,7 @@ def visited(chromium):  # noqa: F811
             page.clock.pause_at(at_ms / 1000)
 
         def on_console(message):
-            if message.type in ("error", "warning") and not any(text in message.text for text in EXPECTED):
+            if message.type in ("error", "warning") and not any(text in message.text for text in expected):
                 complaints.append(message.text)
 
         page.on("console", on_console)

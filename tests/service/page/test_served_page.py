@@ -71,3 +71,18 @@ def test_scores_of_the_day_are_drawn(page, run):
         run.view.scored("yard", round(1000 * run.clock.utc_s) - 1000 * i, 2.5, 0.1)
     page.evaluate("location.hash = 'camera/yard'")
     until(page, "document.querySelector('.day')?.getAttribute('aria-label').includes('highest score 2.5') ?? false")
+
+
+def test_the_report_of_the_run_is_a_link_and_can_ask_the_service_for_nothing(run, visited):
+    with client_of(run.source) as client:
+        assert "report.html" not in client.get("/").text
+        assert client.get("/report.html").status_code == 404
+        script = "fetch('/api/overview').then(() => { document.title = 'came through'; }, () => { document.title = 'kept out'; })"
+        (run.root / "report.html").write_text(f"<title>a</title><script>{script}</script>", encoding="utf-8")
+        answer = client.get("/report.html")
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "sandbox allow-scripts allow-downloads;" in answer.headers["content-security-policy"]
+        page = visited(str(client.base_url), expects="Content Security Policy")
+        page.click("#report")
+        until(page, "document.title === 'kept out'")
+        page.context.close()
