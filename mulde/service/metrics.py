@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -79,10 +80,9 @@ class RunCollector(Collector):
         known = None if watched is None else watched.view.clips_bytes()
         num_bytes = clips_bytes(self._source.root) if known is None else known
         yield _gauge("mulde_clips_bytes", "What clips take on the disk.", [], [((), num_bytes)])
-        try:
+        free: Samples = []
+        with suppress(OSError):
             free = [((), shutil.disk_usage(self._source.root).free)]
-        except OSError:
-            free = []
         yield _gauge("mulde_storage_free_bytes", "Free on the disk with the run folder.", [], free)
 
 
@@ -160,14 +160,12 @@ def _of_pictures(cameras: dict[str, CameraView]) -> Iterator[Metric]:
         for name, drift in drifts.items()
         for stream, value in dict(drift.get("evidence", {})).items()
     ]
-    yield _gauge(
-        "mulde_drift_evidence", "How far the days speak against the reference.", ["camera", "stream"], evidence
-    )
+    yield _gauge("mulde_drift_evidence", "Evidence of days against the reference.", ["camera", "stream"], evidence)
     thresholds = [((name,), drift.get("threshold")) for name, drift in drifts.items()]
     yield _gauge("mulde_drift_threshold", "Evidence from which drift is reported.", ["camera"], thresholds)
 
 
-Samples = list[tuple[tuple[str, ...], Any]]
+Samples = Iterable[tuple[Sequence[str], Any]]
 """Values of labels with the value of a sample; None where there is none."""
 
 
