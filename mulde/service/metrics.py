@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,16 +33,16 @@ class _Rising:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last: dict[tuple[str, ...], int] = {}
-        self._gone: dict[tuple[str, ...], int] = {}
+        self._last: dict[tuple[str, str], int] = {}
+        self._gone: dict[tuple[str, str], int] = {}
 
-    def __call__(self, key: tuple[str, ...], count: int) -> int:
+    def __call__(self, counts: Mapping[tuple[str, str], int]) -> list[tuple[tuple[str, str], int]]:
         with self._lock:
-            last = self._last.get(key, 0)
-            if count < last:
-                self._gone[key] = self._gone.get(key, 0) + last - count
-            self._last[key] = count
-            return count + self._gone.get(key, 0)
+            for key in {**self._last, **counts}:
+                count, last = counts.get(key, 0), self._last.get(key, 0)
+                self._gone[key] = self._gone.get(key, 0) + max(last - count, 0)
+                self._last[key] = count
+            return [(key, count + self._gone[key]) for key, count in self._last.items()]
 
 
 class RunCollector(Collector):
@@ -71,7 +71,7 @@ class RunCollector(Collector):
             ["camera"],
             [((name,), view.expected_per_hour) for name, view in cameras.items()],
         )
-        tried = [(key, self._rising(key, count)) for key, count in watched.book.deliveries().items()]
+        tried = self._rising(watched.book.deliveries())
         yield _counter("mulde_deliveries", "Tries to deliver alerts, by outcome.", ["sink", "outcome"], tried)
         waiting = [((sink,), count) for sink, count in watched.book.waiting().items()]
         yield _gauge("mulde_outbox_alerts", "Deliveries that wait.", ["sink"], waiting)
