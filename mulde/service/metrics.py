@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -32,16 +33,16 @@ class _Rising:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last: dict[tuple[str, ...], int] = {}
-        self._gone: dict[tuple[str, ...], int] = {}
+        self._last: dict[tuple[str, str], int] = {}
+        self._gone: dict[tuple[str, str], int] = {}
 
-    def __call__(self, key: tuple[str, ...], count: int) -> int:
+    def __call__(self, counts: Mapping[tuple[str, str], int]) -> list[tuple[tuple[str, str], int]]:
         with self._lock:
-            last = self._last.get(key, 0)
-            if count < last:
-                self._gone[key] = self._gone.get(key, 0) + last - count
-            self._last[key] = count
-            return count + self._gone.get(key, 0)
+            for key in {**self._last, **counts}:
+                count, last = counts.get(key, 0), self._last.get(key, 0)
+                self._gone[key] = self._gone.get(key, 0) + max(last - count, 0)
+                self._last[key] = count
+            return [(key, count + self._gone[key]) for key, count in self._last.items()]
 
 
 class RunCollector(Collector):
@@ -70,7 +71,7 @@ class RunCollector(Collector):
             ["camera"],
             [((name,), view.expected_per_hour) for name, view in cameras.items()],
         )
-        tried = [(key, self._rising(key, count)) for key, count in watched.book.deliveries().items()]
+        tried = self._rising(watched.book.deliveries())
         yield _counter("mulde_deliveries", "Tries to deliver alerts, by outcome.", ["sink", "outcome"], tried)
         waiting = [((sink,), count) for sink, count in watched.book.waiting().items()]
         yield _gauge("mulde_outbox_alerts", "Deliveries that wait.", ["sink"], waiting)
@@ -79,10 +80,9 @@ class RunCollector(Collector):
         known = None if watched is None else watched.view.clips_bytes()
         num_bytes = clips_bytes(self._source.root) if known is None else known
         yield _gauge("mulde_clips_bytes", "What clips take on the disk.", [], [((), num_bytes)])
-        try:
+        free: Samples = []
+        with suppress(OSError):
             free = [((), shutil.disk_usage(self._source.root).free)]
-        except OSError:
-            free = []
         yield _gauge("mulde_storage_free_bytes", "Free on the disk with the run folder.", [], free)
 
 
@@ -160,14 +160,12 @@ def _of_pictures(cameras: dict[str, CameraView]) -> Iterator[Metric]:
         for name, drift in drifts.items()
         for stream, value in dict(drift.get("evidence", {})).items()
     ]
-    yield _gauge(
-        "mulde_drift_evidence", "How far the days speak against the reference.", ["camera", "stream"], evidence
-    )
+    yield _gauge("mulde_drift_evidence", "Evidence of days against the reference.", ["camera", "stream"], evidence)
     thresholds = [((name,), drift.get("threshold")) for name, drift in drifts.items()]
     yield _gauge("mulde_drift_threshold", "Evidence from which drift is reported.", ["camera"], thresholds)
 
 
-Samples = list[tuple[tuple[str, ...], Any]]
+Samples = Iterable[tuple[Sequence[str], Any]]
 """Values of labels with the value of a sample; None where there is none."""
 
 

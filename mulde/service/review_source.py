@@ -162,7 +162,7 @@ class ReviewSource:
 
     def alerts(self, query: AlertQuery) -> AlertPage:
         """Nothing is open, and since_ms means nothing here."""
-        found, last = [], None
+        found, last = list[AlertJson](), None
         for place, (alert_id, event) in enumerate(self._known_events().items()):
             if query.before is not None and place < query.before:
                 continue
@@ -227,12 +227,11 @@ class ReviewSource:
                 return None
             before = self._marks.get(event.event_id)
             was_normal = before is not None and before.mark == "normal"
-            who, how = request.who or SOMEBODY, {"why": request.why, "tables": True}
+            act = mark_normal if request.mark == "normal" else unmark_normal if was_normal else None
             try:
-                if request.mark == "normal":
-                    mark_normal(self.root, event.event_id, self._scoring_model(), who=who, **how)
-                elif was_normal:
-                    unmark_normal(self.root, event.event_id, self._scoring_model(), who=who, **how)
+                if act is not None:
+                    who = request.who or SOMEBODY
+                    act(self.root, event.event_id, self._scoring_model(), who=who, why=request.why, tables=True)
                 self._keep(event.event_id, before, request)
             except OSError as error:
                 problem = f"{self.root} cannot be written"

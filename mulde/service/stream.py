@@ -14,6 +14,7 @@ import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -36,9 +37,9 @@ _STATE = {"name", "state", "since_utc_ms", "health", "level", "alert", "picture_
 class EventStream:
     """Looks for what is new, and hands it to all clients. For one event loop."""
 
-    def __init__(self, source: RunSource, *, poll_s: float = POLL_S, heartbeat_s: float = HEARTBEAT_S) -> None:
-        self._source, self._poll_s, self._heartbeat_s = source, poll_s, heartbeat_s
-        self._events: deque[bytes] = deque(maxlen=MAX_EVENTS)
+    def __init__(self, source: RunSource) -> None:
+        self._source = source
+        self._events: deque[tuple[int, bytes]] = deque(maxlen=MAX_EVENTS)  # with the change, 0 of none
         self._count = 0  # of all events that there were
         self._change = 0  # the last one that is among the events
         self._news = asyncio.Event()
@@ -52,9 +53,9 @@ class EventStream:
         """Look for what is new until the task is cancelled."""
         self._change = await self._in_thread(self._source.last_change, 0)
         while True:
-            await asyncio.sleep(self._poll_s)
+            await asyncio.sleep(POLL_S)
             self._add(*await self._in_thread(self._changed, ([], self._change)))
-            self._add(await self._in_thread(self._now, []), self._change)
+            self._add([(0, event) for event in await self._in_thread(self._now, [])], self._change)
 
     async def _in_thread(self, function: Callable[[], Any], otherwise: Any) -> Any:
         try:
@@ -62,11 +63,11 @@ class EventStream:
         except (sqlite3.Error, OSError, MuldeError):  # /healthz says it; the next time it may be there
             return otherwise
 
-    def _changed(self) -> tuple[list[bytes], int]:
-        events, change = list[bytes](), self._change
+    def _changed(self) -> tuple[list[tuple[int, bytes]], int]:
+        events, change = list[tuple[int, bytes]](), self._change
         if self._source.last_change() > change:
             for number, alert in self._source.changes(change, _PAGE):
-                events.append(_event("alert", alert, number))
+                events.append((number, _event("alert", alert, number)))
                 change = number
         return events, change
 
@@ -95,7 +96,7 @@ class EventStream:
                 events.append(_event("score", fields))
         return events
 
-    def _add(self, events: list[bytes], change: int) -> None:
+    def _add(self, events: list[tuple[int, bytes]], change: int) -> None:
         if not events:
             return
         self._events.extend(events)
@@ -114,7 +115,7 @@ class EventStream:
         try:
             place, upto = self._count, self._change
             yield b"retry: 2000\n\n"
-            after = upto if last_id is None else last_id
+            after = upto if last_id is None else min(last_id, upto)  # a later one is of another ledger
             while after < upto:
                 missed = await self._in_thread(partial(self._source.changes, after, _PAGE), [])
                 if not missed:
@@ -122,26 +123,28 @@ class EventStream:
                 for number, alert in missed:
                     yield _event("alert", alert, number)
                     after = number
-            yield f"id: {max(after, upto)}\n\n".encode()
+            yield f"id: {after}\n\n".encode()
             for camera in await self._in_thread(self._source.cameras, []):
                 yield _state(camera)
-            async for event in self._from(place):
+            async for event in self._from(place, after):
                 yield event
         finally:
             self.num_clients -= 1
 
-    async def _from(self, place: int) -> AsyncIterator[bytes]:
+    async def _from(self, place: int, after: int) -> AsyncIterator[bytes]:
         while not self.is_closed:
             first = self._count - len(self._events)
             if place < first:  # it was too slow; it comes back with its last id
                 return
             if place < self._count:
-                events = b"".join(list(self._events)[place - first :])
+                events = islice(self._events, place - first, None)
+                new = b"".join(event for number, event in events if not 0 < number <= after)
                 place = self._count
-                yield events
+                if new:
+                    yield new
                 continue
             try:
-                await asyncio.wait_for(self._news.wait(), self._heartbeat_s)
+                await asyncio.wait_for(self._news.wait(), HEARTBEAT_S)
             except TimeoutError:
                 yield b": \n\n"
 

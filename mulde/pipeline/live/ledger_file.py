@@ -53,9 +53,12 @@ COMMIT;
 """
 _TRIGGER = """
 CREATE TRIGGER IF NOT EXISTS {table}_{event} AFTER {event} ON {table} BEGIN
-    INSERT OR REPLACE INTO changes VALUES ({row}, (SELECT ifnull(max(number), 0) + 1 FROM changes));
+    UPDATE changes SET number = (SELECT max(number) + 1 FROM changes) WHERE alert = {row};
+    INSERT INTO changes SELECT {row}, (SELECT ifnull(max(number), 0) + 1 FROM changes)
+        WHERE NOT EXISTS (SELECT 1 FROM changes WHERE alert = {row});
 END;
 """
+# Not INSERT OR REPLACE: within a trigger, what the outer statement says of conflicts holds.
 _TRIGGERS = (
     ("alerts", "INSERT", "new.id"), ("alerts", "UPDATE", "new.id"), ("marks", "INSERT", "new.alert"),
     ("marks", "UPDATE", "new.alert"), ("marks", "DELETE", "old.alert"),

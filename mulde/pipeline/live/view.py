@@ -44,8 +44,8 @@ class CameraView:
     status: of its connection; refusal: why its pictures cannot be scored, or empty; fps_wanted: frames per second that
     are to be scored; alert: the id of the open one; latency_p95_s: from the arrival of a picture to its score;
     expected_per_hour: false alarms; num_waiting: changes of alerts that the disk has not taken; health_figures: by the
-    part of their metric's name behind `mulde_health_`; drift: what is known of it, None where it is not watched; model: a
-    path.
+    part of their metric's name behind `mulde_health_`; drift: what is known of it, None where it is not watched;
+    model: a path.
     """
 
     name: str
