@@ -16,9 +16,13 @@ import shutil
 import statistics
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from tests.browser import FLAGS, NAMES
 from tests.service.page.fake_server import HOUR_MS, FakeService, Serving, alert, camera
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 LIMITS_MS = {"paint": 1000.0, "ready": 1000.0}
 _TIMES = """() => ({
@@ -43,7 +47,7 @@ def busy_service(num_cameras: int, num_alerts: int) -> FakeService:
     )
 
 
-def measure(browser, address: str) -> dict[str, float]:
+def measure(browser: Browser, address: str) -> dict[str, float]:
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     page = context.new_page()
     page.goto(address)

@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-
 WAIT_S = 120.0
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (

@@ -36,7 +36,8 @@ def test_a_glance_says_how_things_are(opened, service):
     page = opened(service)
     for name, text in [
         ("to-look-at", "4"), ("watching", "2"), ("watching-of", "of 3 watching"), ("need-a-hand", "1"),
-        ("need-a-hand-text", "needs a hand"), ("alerts-today", "4"), ("alerts-today-text", "alerts today, 3.5 promised"),
+        ("need-a-hand-text", "needs a hand"), ("alerts-today", "4"),
+        ("alerts-today-text", "alerts today, 3.5 promised"),
         ("outbox", "3"), ("free", "812 GB"),
     ]:  # fmt: skip
         assert page.text_content(f"#{name}") == text

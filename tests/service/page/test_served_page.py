@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mulde.pipeline.live.status import CameraState
+from mulde.service.review_source import ReviewSource
+from mulde.service.source import AlertQuery
 from tests.browser import until
 from tests.service.served_runs import client_of, watched_run
 
@@ -77,7 +79,8 @@ def test_the_report_of_the_run_is_a_link_and_can_ask_the_service_for_nothing(run
     with client_of(run.source) as client:
         assert "report.html" not in client.get("/").text
         assert client.get("/report.html").status_code == 404
-        script = "fetch('/api/overview').then(() => { document.title = 'came through'; }, () => { document.title = 'kept out'; })"
+        script = "const say = (text) => () => { document.title = text; };"
+        script += "fetch('/api/overview').then(say('came through'), say('kept out'))"
         (run.root / "report.html").write_text(f"<title>a</title><script>{script}</script>", encoding="utf-8")
         answer = client.get("/report.html")
         assert answer.headers["content-type"].startswith("text/html")
@@ -86,3 +89,23 @@ def test_the_report_of_the_run_is_a_link_and_can_ask_the_service_for_nothing(run
         page.click("#report")
         until(page, "document.title === 'kept out'")
         page.context.close()
+
+
+def test_events_of_videos_are_marked_where_they_are_listed(scored_run, visited):
+    source = ReviewSource(scored_run)
+    num_events = len(source.alerts(AlertQuery(limit=200)).alerts)
+    assert num_events > 1
+    with client_of(source) as client:
+        page = visited(str(client.base_url))
+        until(page, "mulde.app.tiles.byName.get('scene').scores !== null")
+        assert page.locator("#list .row").count() == num_events
+        assert "scene" in page.text_content("#list .row-place >> nth=0")
+        until(page, "document.querySelector('#alert .stage img')?.naturalWidth > 0")
+        page.keyboard.press("s")
+        until(page, "document.querySelector('#list .tag').textContent.includes('✓ seen')")
+        page.click(".tile .name")
+        alerts = f"'{num_events} alerts'"
+        until(page, f"document.querySelector('.day')?.getAttribute('aria-label').includes({alerts}) ?? false")
+        page.context.close()
+    marks = [one["mark"] for one in ReviewSource(scored_run).alerts(AlertQuery(limit=200)).alerts]
+    assert sorted(marks) == [""] * (num_events - 1) + ["seen"]
