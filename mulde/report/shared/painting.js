@@ -34,7 +34,7 @@ function timeGrid(context, colour, { from, to, left, right, top, bottom }, x, wo
     context.fillStyle = colour('line');
     context.fillRect(place - 0.5, top, 1, bottom - top);
     context.fillStyle = colour('soft');
-    context.fillText(words(at, step), Math.min(Math.max(place, left + 14), right - 14), bottom + 5);
+    context.fillText(words(at, step), Math.min(Math.max(place, left + 16), right - 16), bottom + 5);
   }
 }
 

@@ -92,7 +92,7 @@ class AlertDetail {
     const facts = [];
     const add = (name, value) => value !== null && value !== undefined && value !== '' && facts.push([name, value]);
     if (alert.p_value !== undefined) add('p-value', alert.p_value === null ? null : probability(alert.p_value));
-    if (typeof alert.score === 'number') add('Score', typeof alert.level === 'number' ? `${short(alert.score)} of ${short(alert.level)}` : short(alert.score));
+    if (typeof alert.score === 'number') add('Score', typeof alert.level === 'number' ? `${short(alert.score)} (level ${short(alert.level)})` : short(alert.score));
     if (alert.object) add('Object', shown(alert.object));
     if (alert.stream) add('Stream', shown(alert.stream));
     if (alert.kind && alert.kind !== 'unusual') add('Kind', alert.kind);

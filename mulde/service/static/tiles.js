@@ -40,7 +40,7 @@ class Tile {
   say(silence = '') {
     this.silence = silence;
     const { camera } = this;
-    const score = camera.score === null ? '' : `score ${short(camera.score)}${camera.level === null ? '' : ` of ${short(camera.level)}`}`;
+    const score = camera.score === null ? '' : `score ${short(camera.score)}${camera.level === null ? '' : `, level ${short(camera.level)}`}`;
     const words = silence || camera.text || camera.health.map((one) => one.text).join(' · ') || score;
     if (this.what.textContent !== words) this.what.textContent = words;
     this.what.classList.toggle('wrong', Boolean(silence || camera.text || camera.health.length));
