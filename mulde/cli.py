@@ -30,6 +30,7 @@ COMMANDS: Table = {
     "feedback": review.feedback,
     "watch-folder": stages.watch_folder,
     "watch": live.watch,
+    "serve": live.serve,
     "alerts": live.alerts,
     "collect": live.collect,
     "tune": tuning.tune,

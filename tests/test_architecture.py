@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pipeline.events",),
     ("pipeline.predictor", "pipeline.evaluation", "pipeline.tuning"),
     ("pipeline.review", "pipeline.monitoring", "pipeline.live", "pipeline.data_check"),
-    ("pipeline.stages",),
+    ("pipeline.stages", "service"),
     ("pipeline.experiments",),
     ("api", "commands"),
     ("cli",),

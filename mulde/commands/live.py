@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mulde.commands.ending import echo, finish
 from mulde.commands.options import Device, FalseAlarms, Json, Quiet, new_reporter, path
 from mulde.errors import UsageError
+
+if TYPE_CHECKING:
+    from mulde.pipeline.live.service_settings import ServiceSettings
 
 PASSWORD = "MULDE_CAMERA_PASSWORD"
 
@@ -35,6 +38,16 @@ User = Annotated[
 ]
 
 
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path,
+        help="File with the token that lets people in; needed where --listen is no loopback address.",
+        show_default=False,
+    ),
+]
+
+
 def watch(
     source: Cameras = None,
     model: Model = None,
@@ -55,6 +68,16 @@ def watch(
         typer.Option(min=0, help="With --as-live: how fast; 0 as fast as it can be scored.", show_default=False),
     ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="With --as-live: begin again at the end.")] = False,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where one camera's page is; a file says it in [service]. [default: 127.0.0.1:8765]",
+            show_default=False,
+        ),
+    ] = None,
+    token_file: TokenFile = None,
+    no_service: Annotated[bool, typer.Option("--no-service", help="Serve no page.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Connect to each camera once, say what it sends, and stop.")
     ] = False,
@@ -74,6 +97,7 @@ def watch(
     address.
     """
     from mulde.pipeline.live import watch as live
+    from mulde.service.run import beside_watch
 
     if settings:
         from mulde.pipeline.live.settings import example
@@ -100,6 +124,8 @@ def watch(
         "--user": bool(user),
         "--false-alarms-per-hour": false_alarms_per_hour is not None,
         "--max-delay-s": max_delay_s is not None,
+        "--listen": listen is not None,
+        "--token-file": token_file is not None,
     }
     for option, given in only_one.items():
         if given and is_file:
@@ -125,7 +151,41 @@ def watch(
         raise typer.Exit(0 if all_well else 1)
     # An address may carry a token: what is on record has it as messages show it.
     command = [watching.source if word == source and not (is_file or as_live) else word for word in sys.argv[1:]]
-    finish(live.run_watch_cameras(watching, out, reporter, command=command), reporter)
+    settings_, asked = _service(watching.service, listen, token_file, no_service)
+    with beside_watch(settings_, reporter, asked=asked) as beside:
+        finish(live.run_watch_cameras(watching, out, reporter, command=command, beside=beside), reporter)
+
+
+def _service(
+    of_file: ServiceSettings, listen: str | None, token_file: Path | None, is_off: bool
+) -> tuple[ServiceSettings, bool]:
+    """Where the page is, and whether somebody chose that."""
+    if is_off and (listen is not None or token_file is not None):
+        raise UsageError("--no-service", expected="neither --listen nor --token-file with it", hint="leave it out")
+    changes = {"listen": "" if is_off else listen, "token_file": None if token_file is None else str(token_file)}
+    settings = of_file.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    return settings, listen is not None or "listen" in of_file.model_fields_set
+
+
+def serve(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", parser=path, help="Run folder of `mulde score`, `mulde run` or `mulde watch`."),
+    ],
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the page is.")] = "127.0.0.1:8765",
+    token_file: TokenFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Serve the page of a run: its events to review, its scores, its cameras.
+
+    What is marked on it is kept in the run folder, and events that are normal become suppressions, as with `mulde
+    feedback`. `mulde watch` serves the page of its cameras by itself.
+    """
+    from mulde.pipeline.live.service_settings import ServiceSettings
+    from mulde.service.run import run_serve
+
+    settings = ServiceSettings(listen=listen, token_file="" if token_file is None else str(token_file))
+    run_serve(run, settings, new_reporter(quiet))
 
 
 def _password(user: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from mulde.errors import RecordError
 from mulde.events import Event
 from mulde.records import ScoreTrack
+from mulde.report import assets
 from mulde.report.page_pictures import fitted
 from mulde.report.page_scores import (
     Grid,
@@ -29,7 +30,7 @@ from mulde.report.page_scores import (
 from mulde.report.templating import render
 
 MAX_BYTES = 24_000_000  # of a page without clips
-_SCRIPTS = ("data.js", "events.js", "event_labels.js", "list.js", "curve.js", "detail.js", "app.js")
+_SCRIPTS = ("data.js", "events.js", "event_labels.js", "curve.js", "detail.js", "app.js")
 _SCHEMA = 1
 _ALLOWANCE = 400_000  # bytes of markup, tables and quotes
 _SHARE_OF_NORMAL = 0.25  # of the bytes of pictures, at most
@@ -112,7 +113,9 @@ def build_page(report: ReportPage, advance: Callable[[int], None] = lambda amoun
         "payload": deflated(_json(payload).encode()),
         "scores": packed(np.concatenate([np.zeros(0, np.uint16), *numbers])),
     }
-    style, script = _template("report.css"), _script()
+    templates = Path(__file__).parent / "templates"
+    style = assets.style([templates / "report.css"])
+    script = assets.script([templates / name for name in _SCRIPTS])
     taken = _ALLOWANCE + sum(map(len, (style, script, *content.values(), *(text for _, text in report.texts))))
     return render(
         "report.html",
@@ -265,14 +268,6 @@ def _json(data: object) -> str:
 
 def _base64(data: bytes | None) -> str | None:
     return None if data is None else base64.b64encode(data).decode("ascii")
-
-
-def _template(name: str) -> str:
-    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
-
-
-def _script() -> str:
-    return "(() => {\n'use strict';\n" + "\n".join(_template(name) for name in _SCRIPTS) + "})();\n"
 
 
 def _policy(style: str, script: str) -> str:

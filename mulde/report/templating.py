@@ -9,12 +9,12 @@ from typing import Any
 from mulde.names import shown
 
 
-def render(template: str, **content: Any) -> str:
-    """One of `templates/` with its content."""
+def render(template: str, room: str = "mulde.report", /, **content: Any) -> str:
+    """One of the `templates/` of a room with its content."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
-        loader=PackageLoader("mulde.report"),
+        loader=PackageLoader(room),
         autoescape=True,
         finalize=shown,
         undefined=StrictUndefined,

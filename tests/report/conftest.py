@@ -1,9 +1,7 @@
-"""A real Chromium for the tests of the page, and pages that complain when anything in them does."""
+"""Pages in a browser that complain when anything in them does."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,34 +10,13 @@ import pytest
 from mulde.events import Event, EventRegion, Reason, ReferenceSample
 from mulde.records import ScoreTrack
 from mulde.report.page import ReportEvent, ReportPage, ReportVideo, build_page
+from tests.browser import chromium  # noqa: F401
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 RATE = 25.0
 
 
-@pytest.fixture(scope="session")
-def chromium():
-    """One browser for all tests; without one they are skipped, with MULDE_REQUIRE_BROWSER=1 they fail."""
-    absent = pytest.fail if os.environ.get("MULDE_REQUIRE_BROWSER") == "1" else pytest.skip
-    path = os.environ.get("MULDE_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        absent(f"needs a browser: {', '.join(NAMES)}, or its path in MULDE_CHROMIUM")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        absent("needs playwright")
-    with sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def opened(chromium, tmp_path):
+def opened(chromium, tmp_path):  # noqa: F811
     """Opens a report in a new page. At the end, no error may have been written to the console or thrown, and nothing
     may have been asked of any network."""
     contexts, complaints = [], []

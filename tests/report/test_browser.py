@@ -6,7 +6,6 @@ import csv
 import functools
 import importlib.util
 import io
-import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,17 +16,10 @@ import pytest
 from mulde.evaluation.events import find_events
 from mulde.records import Frames
 from mulde.report.page import ReportEvent, ReportPage, SuppressedEvent, build_page
+from tests.browser import until, violations
 from tests.report.conftest import RATE, event, scored
 
 NASTY = "<img src=x onerror=\"document.title='broken'\"></script><script>document.title='broken'</script>"
-
-
-def until(page, condition: str, arg: object = None) -> None:
-    """Waits for a condition, asked from outside: the page's policy lets no tool evaluate text inside it."""
-    deadline = time.monotonic() + 120
-    while not page.evaluate(condition, arg):
-        assert time.monotonic() < deadline, condition
-        page.wait_for_timeout(20)
 
 
 def rows(page) -> list[str]:
@@ -410,23 +402,15 @@ def test_names_from_outside_stay_text(opened, small):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(opened, small, scheme):
-    from axe_playwright_python.sync_playwright import Axe
-
     suppressed = [SuppressedEvent("1", "gate@210", "proposed", "ada", "2026-01-02T03:04:05Z", "a van", ("gate@210",))]
     page = opened(replace(small, suppressions=suppressed), color_scheme=scheme)
-    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
     page.keyboard.press("i")
-
-    def check(what: str) -> None:
-        found = Axe().run(page, options=options).response["violations"]
-        assert not found, (what, [(one["id"], [node["html"] for node in one["nodes"]]) for one in found])
-
     everything = "document.querySelectorAll('main, .list').forEach(one => { one.hidden = false; })"
     page.click("button:has-text('Videos')")
     page.evaluate(everything)
-    check("all parts at once")
+    assert not violations(page), "all parts at once"
     page.click("#help")
-    check("help")
+    assert not violations(page), "help"
 
 
 def test_ten_thousand_events_scroll_in_a_handful_of_rows(opened, small):

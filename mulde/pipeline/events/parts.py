@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mulde.errors import MuldeError
 from mulde.events import Event, sorted_events
 from mulde.files import atomic_write, write_csv, write_json, write_text
 from mulde.pipeline.events.tables import (
@@ -81,6 +82,16 @@ class EventParts:
             (folder / _PART).unlink()  # first: a part without this file does not count
         shutil.rmtree(journal.parent)
         return count
+
+    def waiting(self) -> tuple[list[Event], EventRows]:
+        """The events of the parts with their rows; none where the tables take them in at this moment."""
+        try:
+            _, events, rows = self._read(self._folders())
+        except MuldeError:
+            if self._folders():
+                raise
+            return [], {}
+        return events, rows
 
     def _folders(self) -> list[Path]:
         return sorted(path.parent for path in (self.root / PARTS).glob(f"[0-9]*/{_PART}"))

@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from mulde.pipeline.live.ledger import AlertLedger
 from mulde.pipeline.live.packet_ring import PacketRing
 from mulde.pipeline.live.retention import Keep, Retention, Swept
 from mulde.pipeline.live.scoring import CameraScorer, LiveResult, score_frames_of, score_together
-from mulde.pipeline.live.status import CameraState, CameraStatus
+from mulde.pipeline.live.status import CameraState
+from mulde.pipeline.live.view import CameraView, HealthNote, LiveView
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.predictor.stream import scored_rate
 from mulde.progress import Reporter
@@ -80,12 +82,17 @@ class _Camera:
     is_over: bool = False
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_LATENCIES))
 
+    @property
+    def open_alert(self) -> str | None:
+        """The id of the unusual one that is open."""
+        return next((alert.id for kind, alert in self.alerts.alerts.items() if kind == "unusual"), None)
+
 
 class LiveEngine:
     """Watches cameras until it is told to stop, or until all of them are over. For one thread; scoring takes more.
 
     threads: frames that are scored at the same time, each with one core. beat: called every other second while the loop
-    turns, for a watchdog.
+    turns, for a watchdog. view: what others see of it.
     """
 
     def __init__(
@@ -98,9 +105,11 @@ class LiveEngine:
         clocks: Clocks | None = None,
         keep: Keep | None = None,
         beat: Callable[[], object] = lambda: None,
+        view: LiveView | None = None,
     ) -> None:
         self.root, self.ledger, self.reporter, self.beat = root, ledger, reporter, beat
         self.clocks = clocks or Clocks()
+        self.view = view or LiveView(self.clocks)
         self.cameras: dict[str, _Camera] = {}
         self.clips = ClipWriter(root, reporter)
         self.scores = HourlyScores(root, reporter, self._now_ms)
@@ -125,7 +134,7 @@ class LiveEngine:
             self.reporter,
             model_sha256=spec.model_sha256,
             suppressions=spec.suppressions,
-            on_opened=lambda alert: self.clips.start(alert, spec.name, ring),
+            on_opened=partial(self._on_opened, spec.name, ring),
             on_closed=lambda alert: self.clips.finish(alert, spec.post_roll_s),
         )
         self.scores.set_camera(spec.name, rate, spec.predictor.settings.fusion.smoothing_s * rate)
@@ -147,6 +156,10 @@ class LiveEngine:
         scorer = CameraScorer(spec.predictor)
         self.cameras[spec.name] = _Camera(spec, reader, ring, scorer, alerts, last_utc_s=last_utc_s)
         reader.start()
+
+    def _on_opened(self, name: str, ring: PacketRing, alert: str) -> None:
+        self.clips.start(alert, name, ring)
+        self.view.alert_opened(name, self.clocks.utc() - self.cameras[name].last_utc_s)
 
     def remove(self, name: str) -> None:
         """Stop watching a camera; what is open is closed."""
@@ -184,6 +197,7 @@ class LiveEngine:
 
     def _turn(self, pool: ThreadPoolExecutor) -> None:
         """Put on record what is done, and hand out the newest frames."""
+        self.view.turned()
         self._ready.wait(_TURN_S)
         self._ready.clear()
         cameras = list(self.cameras.values())
@@ -197,6 +211,7 @@ class LiveEngine:
             is_finished = camera.reader.status().is_finished  # before: its last frame may come right now
             frame = camera.reader.take(0)
             if frame is not None:
+                self.view.picture_came(frame)
                 taken.setdefault(id(camera.spec.predictor), []).append((camera, frame))
             elif is_finished and not camera.is_over:
                 self._end(camera, "its end")
@@ -253,9 +268,15 @@ class LiveEngine:
         )
         place = self.scores.add(camera.spec.name, score)
         camera.alerts.clock_offset_s = camera.reader.status().clock_offset_s
-        camera.alerts.take(result, place)
+        if self.view.paused_until(camera.spec.name) is None:
+            camera.alerts.take(result, place)
+        elif camera.alerts.machine.state.stretch is not None:  # a pause has begun
+            camera.alerts.close(score.utc_ms)
+            camera.alerts.end_session()
         camera.num_scored += 1
-        camera.latencies_s.append(self.clocks.monotonic() - frame.arrived_s)
+        latency_s = self.clocks.monotonic() - frame.arrived_s
+        camera.latencies_s.append(latency_s)
+        self.view.scored(camera.spec.name, score.utc_ms, scored.anomaly_score, latency_s)
 
     def _begin_session(self, camera: _Camera, session: int) -> None:
         self._end_session(camera, "another session follows")
@@ -310,10 +331,7 @@ class LiveEngine:
                 camera.alerts.close(round(camera.last_utc_s * 1000))
                 if status.state is not CameraState.LIVE:
                     camera.ring.end_session()
-        try:
-            write_json(self.root / STATE, self.state())
-        except OSError as error:
-            self.reporter.warn(f"{self.root / STATE}: {sentence(error, self.root)}")
+        self._show()
 
     def _say_swept(self, done: Future[Swept]) -> None:
         try:
@@ -321,27 +339,19 @@ class LiveEngine:
         except OSError as error:
             self.reporter.warn(f"what is not kept was not removed: {sentence(error, self.root)}")
             return
+        self.view.swept(swept)
         for problem in swept.problems:
             self.reporter.warn(problem)
         if swept.num_clips_removed or swept.num_scores_removed:
             self.reporter.say(str(swept))
 
-    def state(self) -> dict[str, Any]:
-        """What is watched and how it fares, as plain data."""
-        cameras = {}
-        for name, camera in self.cameras.items():
-            status = camera.reader.status()
-            cameras[name] = {
-                **_plain(status),
-                "refusal": camera.scorer.refusal,
-                "num_scored": camera.num_scored,
-                "score": camera.last_score,
-                "level": camera.alerts.machine.level,
-                "alert": next((a.id for k, a in camera.alerts.alerts.items() if k == "unusual"), None),
-                "latency_p95_s": _quantile(camera.latencies_s, 0.95),
-                "num_alerts_waiting": len(camera.alerts.queue),
-            }
-        return {"schema": 1, "utc_s": time.time(), "cameras": cameras}
+    def _show(self, *, ended: bool = False) -> None:
+        """Let others see how the cameras fare."""
+        self.view.show([_view(camera) for camera in self.cameras.values()])
+        try:
+            write_json(self.root / STATE, {**self.view.as_json(), **({"ended": True} if ended else {})})
+        except OSError as error:
+            self.reporter.warn(f"{self.root / STATE}: {sentence(error, self.root)}")
 
     def _say(self) -> None:
         words = []
@@ -362,10 +372,7 @@ class LiveEngine:
         end_s = time.monotonic() + 0.5
         for camera in self.cameras.values():  # one that waits for its server ends with the process
             camera.reader.stop(max(end_s - time.monotonic(), 0))
-        try:
-            write_json(self.root / STATE, {**self.state(), "ended": True})
-        except OSError as error:
-            self.reporter.warn(f"{self.root / STATE}: {sentence(error, self.root)}")
+        self._show(ended=True)
 
     def gather(self) -> None:
         """Bring the tables of events up to date; without a gap, as every other command reads them."""
@@ -378,8 +385,23 @@ class LiveEngine:
         return round(1000 * max(self.clocks.utc(), self._newest_utc_s))
 
 
-def _plain(status: CameraStatus) -> dict[str, Any]:
-    return {**asdict(status), "state": str(status.state)}
+def _view(camera: _Camera) -> CameraView:
+    return CameraView(
+        camera.spec.name,
+        camera.reader.status(),
+        camera.scorer.refusal,
+        scored_rate(camera.spec.predictor),
+        camera.num_scored,
+        camera.last_score,
+        camera.alerts.machine.level,
+        camera.open_alert,
+        _quantile(camera.latencies_s, 0.95),
+        camera.alerts.alarm.threshold.expected_per_hour,
+        len(camera.alerts.queue),
+        tuple(HealthNote(kind, kind) for kind in camera.alerts.health),
+        model=camera.spec.model,
+        model_sha256=camera.spec.model_sha256,
+    )
 
 
 def _quantile(values: deque[float], share: float) -> float | None:

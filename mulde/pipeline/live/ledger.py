@@ -275,6 +275,11 @@ class AlertLedger:
     def _keep(self, camera: str, state: MachineState) -> None:
         self._db.execute("INSERT OR REPLACE INTO machines VALUES (?, ?)", (camera, state.to_json()))
 
+    def pauses(self) -> dict[str, int]:
+        """Until when cameras raise no alerts, as somebody asked (`AlertBook.pause`)."""
+        with self._lock:
+            return {camera: until_ms for camera, until_ms in self._db.execute("SELECT camera, until_ms FROM pauses")}
+
     def session_started(self, camera: str, session_id: str, start_ms: int) -> None:
         """Raises sqlite3.IntegrityError for the id of another session."""
         with self._transaction():

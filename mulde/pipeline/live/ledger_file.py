@@ -39,6 +39,34 @@ PRAGMA user_version = {_VERSION};
 COMMIT;
 """
 
+_MARKS = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS marks (
+    alert TEXT PRIMARY KEY, mark TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL, marked_ms INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS pauses (camera TEXT PRIMARY KEY, until_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS checks (number INTEGER PRIMARY KEY, utc_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS changes (alert TEXT PRIMARY KEY, number INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS changes_number ON changes (number);
+{}
+COMMIT;
+"""
+_TRIGGER = """
+CREATE TRIGGER IF NOT EXISTS {table}_{event} AFTER {event} ON {table} BEGIN
+    UPDATE changes SET number = (SELECT max(number) + 1 FROM changes) WHERE alert = {row};
+    INSERT INTO changes SELECT {row}, (SELECT ifnull(max(number), 0) + 1 FROM changes)
+        WHERE NOT EXISTS (SELECT 1 FROM changes WHERE alert = {row});
+END;
+"""
+# Not INSERT OR REPLACE: within a trigger, what the outer statement says of conflicts holds.
+_TRIGGERS = (
+    ("alerts", "INSERT", "new.id"), ("alerts", "UPDATE", "new.id"), ("marks", "INSERT", "new.alert"),
+    ("marks", "UPDATE", "new.alert"), ("marks", "DELETE", "old.alert"),
+)  # fmt: skip
+_ADDED = _MARKS.format("".join(_TRIGGER.format(table=table, event=event, row=row) for table, event, row in _TRIGGERS))
+"""What people say of alerts, and the number of the last change of each: tables that the first version did not have and
+that a program of that version leaves alone."""
+
 _TEXT, _WHOLE, _WHOLE_OR_NONE = "'text'", "'integer'", "'integer', 'null'"
 _KINDS = {
     "alerts": {
@@ -55,6 +83,11 @@ _KINDS = {
         **{"start_ms": _WHOLE, "end_ms": _WHOLE_OR_NONE},
     },
     "machines": {"camera": _TEXT, "state": _TEXT},
+}
+_ADDED_KINDS = {
+    "marks": {**dict.fromkeys(("alert", "mark", "who", "why"), _TEXT), "marked_ms": _WHOLE},
+    "pauses": {"camera": _TEXT, "until_ms": _WHOLE},
+    "changes": {"alert": _TEXT, "number": _WHOLE},
 }
 _STATES = {"alerts": get_args(AlertState), "outbox": get_args(DeliveryState)}
 
@@ -84,10 +117,18 @@ def opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version != _VERSION:
             raise MuldeError(f"ledger {path}", expected=f"version {_VERSION}", got=version)
+        if write and not has_marks(connection):
+            connection.executescript(_ADDED)
         # Every commit is on the disk before anyone is told of what it holds.
         connection.execute("PRAGMA synchronous = FULL")
         _check(connection, path)
         yield connection
+
+
+def has_marks(connection: sqlite3.Connection) -> bool:
+    """Whether a ledger has the tables of marks and pauses, which one of an older version does not."""
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'changes'"
+    return connection.execute(query).fetchone() is not None
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
@@ -95,7 +136,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise MuldeError(f"ledger {path} is damaged ({verdict})", hint="another --out")
-    for table, kinds in _KINDS.items():
+    for table, kinds in {**_KINDS, **(_ADDED_KINDS if has_marks(connection) else {})}.items():
         wrong = [f"typeof({column}) NOT IN ({kind})" for column, kind in kinds.items()]
         if table in _STATES:
             wrong.append(f"state NOT IN ({', '.join(map(repr, _STATES[table]))})")

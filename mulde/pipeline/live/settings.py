@@ -13,6 +13,7 @@ from mulde.files import read_text
 from mulde.names import user_path
 from mulde.pipeline.live.alerts import CameraName
 from mulde.pipeline.live.retention import Keep
+from mulde.pipeline.live.service_settings import ServiceSettings
 from mulde.section import PathText, Section, Text
 from mulde.settings_file import dump_toml, read_toml, usage_error
 
@@ -58,6 +59,7 @@ class WatchSettings(Section):
     out: PathText = Field("runs/watch", description="run folder to write, and to continue")
     defaults: DefaultSettings = Field(DefaultSettings(), description="what holds for every camera")
     keep: Keep = Field(Keep(), description="what is deleted when")
+    service: ServiceSettings = Field(ServiceSettings(), description="where the page is, and who is let in")
     cameras: dict[CameraName, CameraSettings] = Field({}, description="the cameras, each by its name")
 
 
@@ -84,6 +86,7 @@ def _relative_to(settings: WatchSettings, folder: Path) -> WatchSettings:
     for table, keys in [
         (data, ("out",)),
         (data["defaults"], ("model",)),
+        (data["service"], ("token_file",)),
         *((camera, ("password_file", "model", "suppressions")) for camera in data["cameras"].values()),
     ]:
         for key in keys:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +27,10 @@ from mulde.pipeline.live.alerts import Alert
 from mulde.pipeline.live.engine import STATE, CameraSpec, LiveEngine
 from mulde.pipeline.live.ledger import AlertLedger, Revision
 from mulde.pipeline.live.retention import Keep
+from mulde.pipeline.live.service_settings import ServiceSettings
 from mulde.pipeline.live.settings import CameraSettings, WatchSettings, password_of, read_watch_settings
 from mulde.pipeline.live.signals import asked_to_end, asked_to_reread, told_service
+from mulde.pipeline.live.view import LiveView
 from mulde.pipeline.model.loading import load_model
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.predictor.predictor import Predictor
@@ -100,7 +103,7 @@ class _Models:
 @dataclass(frozen=True)
 class Cameras:
     """The cameras of a command. read: what each of them is watched with, as their file says now; is_file: whether it
-    can say something else later; out: the run folder where nothing else is said."""
+    can say something else later; out: the run folder where nothing else is said; service: where their page is."""
 
     read: Callable[[], dict[str, CameraSpec]]
     source: str
@@ -108,6 +111,7 @@ class Cameras:
     device: str
     keep: Keep = Keep()  # noqa: RUF009 - frozen
     is_file: bool = False
+    service: ServiceSettings = ServiceSettings()  # noqa: RUF009 - frozen
 
     def specs(self) -> dict[str, CameraSpec]:
         """Raises UsageError for what cannot be used, and MuldeError for a model that cannot be read."""
@@ -124,7 +128,7 @@ class Cameras:
             return {name: _spec(name, camera, settings, models) for name, camera in settings.cameras.items()}
 
         first = read_watch_settings(path)
-        return cls(read, str(path.absolute()), Path(first.out), device, first.keep, is_file=True)
+        return cls(read, str(path.absolute()), Path(first.out), device, first.keep, True, first.service)
 
     @classmethod
     def of_address(cls, one: OneCamera, user: str, password: str, device: str, reporter: Reporter) -> Cameras:
@@ -212,9 +216,11 @@ def run_watch_cameras(
     *,
     command: Sequence[str] = (),
     stop: threading.Event | None = None,
+    beside: Callable[[Path, LiveView], AbstractContextManager[object]] | None = None,
 ) -> Outcome:
     """Watch cameras into a run folder until `stop` is set, a signal comes or all cameras are over; continues what is
-    there. SIGHUP has a file of cameras read again.
+    there. SIGHUP has a file of cameras read again. beside: what goes on with the run folder and its view meanwhile, as
+    the page.
 
     Raises UsageError for a run folder that holds something else or that another process watches into.
     """
@@ -239,6 +245,9 @@ def run_watch_cameras(
                 for alert in left_open(ledger, specs):
                     reporter.say(f"{alert.camera}: alert {alert.id} is closed, as the camera is no longer watched")
                 recovered = ledger.recover(round(time.time() * 1000), gap_s)
+                view = LiveView()
+                for camera, until_ms in ledger.pauses().items():
+                    view.pause(camera, until_ms)
                 engine = LiveEngine(
                     out,
                     ledger,
@@ -246,6 +255,7 @@ def run_watch_cameras(
                     threads=choose_threads(cameras.device),
                     keep=cameras.keep,
                     beat=lambda: notify("WATCHDOG=1"),
+                    view=view,
                 )
                 engine.gather()
                 for spec in specs.values():
@@ -256,7 +266,10 @@ def run_watch_cameras(
                         engine.cameras[alert.camera].alerts.add_cut_short(alert)
                 reporter.say(f"watching {', '.join(specs)}; scores, alerts and clips: {out}")
                 notify("READY=1")
-                with Rereading(engine, cameras.read, asked, reporter) as rereading:
+                with (
+                    Rereading(engine, cameras.read, asked, reporter) as rereading,
+                    nullcontext() if beside is None else beside(out, view),
+                ):
                     engine.run(stop, rereading.turn)
                 notify("STOPPING=1")
                 num_alerts = len(ledger.alerts())

@@ -82,7 +82,7 @@ def run_feedback(
     """
     if undo and (apply or labels is not None):
         raise UsageError("--undo", expected="neither labels nor --apply with it", hint="one command after the other")
-    reviewed, now = read_reviewed(run), _utc(datetime.now(UTC))
+    reviewed, now = read_reviewed(run), utc_text(datetime.now(UTC))
     if undo:
         return _undo(run, reviewed, undo, Undone(who or _user(), now, why), reporter)
     if labels is not None:
@@ -114,7 +114,7 @@ def _event_label(row: Mapping[str, str], source: str) -> EventLabel:
         raise UsageError(source, expected=f"mark {NORMAL} or {REVIEWED}", got=repr(cells["mark"]))
     try:
         start_frame, end_frame = whole_number(cells["start_frame"]), whole_number(cells["end_frame"])
-        labelled_at = _utc(datetime.fromisoformat(cells["marked_at"])) if cells["marked_at"] else ""
+        labelled_at = utc_text(datetime.fromisoformat(cells["marked_at"])) if cells["marked_at"] else ""
     except (ValueError, OverflowError) as error:
         raise UsageError(source, expected="frame numbers and an ISO 8601 time", got=error) from None
     is_normal = cells["mark"] == NORMAL
@@ -166,11 +166,12 @@ def _with_proposals(
     applied = [suppression for suppression in reviewed.suppressions if not suppression.proposed]
     first_id = next_id(applied)
     new = [label for label in labels if label.event_id not in suppressed]
-    proposals = [_proposal(str(first_id + i), label, reviewed, who, why, now) for i, label in enumerate(new)]
+    proposals = [proposal_of(str(first_id + i), label, reviewed, who, why, now) for i, label in enumerate(new)]
     return replace(reviewed, suppressions=(*applied, *proposals))
 
 
-def _proposal(number: str, label: EventLabel, reviewed: Reviewed, who: str, why: str, now: str) -> Suppression:
+def proposal_of(number: str, label: EventLabel, reviewed: Reviewed, who: str, why: str, now: str) -> Suppression:
+    """What a label would suppress, as a proposal."""
     stream, row = reviewed.rows.get(label.event_id, ("", None))
     (event,) = (event for event in reviewed.events if event.event_id == label.event_id)
     return Suppression(
@@ -263,7 +264,7 @@ def _by_number(number: str) -> tuple[int, str]:
     return int(number) if number.isdecimal() else 0, number
 
 
-def _utc(time: datetime) -> str:
+def utc_text(time: datetime) -> str:
     """The time in UTC, to the second; one without a zone is taken to be in UTC."""
     aware = time if time.tzinfo else time.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat(timespec="seconds")

@@ -298,7 +298,7 @@ class App {
     const event = this.eventOf(i);
     if (kind === 'normal' && !event) return;
     if (kind === 'normal' && why === null) {
-      this.detail.ask();
+      askWhy();
       return;
     }
     const { found, data } = this;
@@ -376,10 +376,7 @@ class App {
   }
 
   pressed(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || byId('help-dialog').open || byId('review').hidden) return;
-    if (event.target.closest('input, select, textarea, video')) return;
-    if (event.key === ' ' && event.target.closest('button')) return;
-    if (event.key.length === 1 && !byId('keys-on').checked) return;
+    if (!isCommand(event, byId('keys-on').checked) || byId('help-dialog').open || byId('review').hidden) return;
     const inVideos = event.target.id === 'videos';
     const move = (by) => (inVideos ? this.openVideo(this.videoList.selected + by) : this.select(this.row < 0 ? 0 : this.row + by));
     const next = () => move(1);
@@ -392,9 +389,7 @@ class App {
       Home: () => this.select(0), End: () => this.select(this.order.length - 1),
       '+': () => this.curve.zoom(0.5), '-': () => this.curve.zoom(2), 0: () => this.curve.look(0, this.curve.video.num_frames),
     };
-    if (!(event.key in actions)) return;
-    event.preventDefault();
-    actions[event.key]();
+    act(event, actions);
   }
 
   fillEvent(row, index) {
@@ -441,31 +436,12 @@ class App {
 
 const LEVELS = 2000;
 
-function duration(seconds) {
-  if (seconds < 90) return `${short(seconds, 2)} s`;
-  if (seconds < 5400) return `${short(seconds / 60, 2)} min`;
-  return `${short(seconds / 3600)} h`;
-}
-
 // Items in the order of their keys, whole numbers; equal keys keep their order. Key and place are one number each, so
 // that the browser sorts without asking.
 function sorted(items, keys) {
   const most = 2 ** 21;
   const both = Float64Array.from(keys, (key, i) => key * most + i).sort();
   return Int32Array.from(both, (one) => items[((one % most) + most) % most]);
-}
-
-function makeEventRow() {
-  const parts = {
-    image: element('img', { alt: '', className: 'thumb', decoding: 'async', hidden: true }),
-    reason: element('div', { className: 'row-reason' }),
-    place: element('div', { className: 'row-place' }),
-    numbers: element('span', {}),
-    tag: element('span', { className: 'tag' }),
-  };
-  const frame = element('div', { className: 'frame' }, parts.image);
-  const row = element('div', {}, frame, element('div', { className: 'row-text' }, parts.reason, parts.place, element('div', { className: 'row-numbers' }, parts.numbers, parts.tag)));
-  return Object.assign(row, { parts });
 }
 
 function makeVideoRow() {

@@ -1,11 +1,9 @@
 // The curve of a video on a canvas: its score with alarms and truth, below it the streams, below that all of it.
 
 const DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3], [4, 4], [12, 4]];
-const TIME_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200];
 const LEFT = 44;
 const RIGHT = 10;
 const LEAST_FRAMES = 12;
-const SMALL = '11px system-ui, sans-serif';
 
 class Curve {
   // hover(position or null), seek(position) tell what the pointer does.
@@ -207,9 +205,8 @@ class Curve {
     context.beginPath();
     context.rect(LEFT, 0, this.width, panels.bottom + 1);
     context.clip();
-    context.fillStyle = colour('alarm');
-    for (let x = LEFT; x < LEFT + this.width; x += 10) context.fillRect(x, level - 0.75, 6, 1.5);
-    this.bars(context, colour, bars);
+    levelLine(context, colour, LEFT, LEFT + this.width, level);
+    alarmBars(context, colour, this.stretches, (at) => this.x(at), { left: LEFT, right: LEFT + this.width, ...bars });
     this.pointers(context, colour, top, panels.bottom);
     context.restore();
     this.heights(context, colour, panels, level);
@@ -250,87 +247,24 @@ class Curve {
     const [start, end] = this.view;
     const last = this.video.num_frames - 1;
     const time = (position) => this.video.time(Math.min(Math.max(Math.floor(position), 0), last));
-    const [from, to] = [time(start), time(end)];
-    const step = TIME_STEPS.find((one) => ((to - from) / one) * 74 < this.width) || 86400;
-    context.textAlign = 'center';
-    context.textBaseline = 'top';
-    for (let at = Math.ceil(from / step) * step; at <= to + 1e-9; at += step) {
-      const x = Math.round(this.x(this.video.positionAt(at))) + 0.5;
-      if (x < LEFT || x > LEFT + this.width) continue;
-      context.fillStyle = colour('line');
-      context.fillRect(x - 0.5, top, 1, bottom - top);
-      context.fillStyle = colour('soft');
-      context.fillText(clock(at, step < 1 ? 1 : 0), Math.min(x, LEFT + this.width - 14), bottom + 5);
-    }
+    const bounds = { from: time(start), to: time(end), left: LEFT, right: LEFT + this.width, top, bottom };
+    timeGrid(context, colour, bounds, (at) => this.x(this.video.positionAt(at)), (at, step) => clock(at, step < 1 ? 1 : 0));
   }
 
   truth(context, colour, top, height) {
     for (const [startFrame, endFrame] of this.video.truth) {
       const x = this.x(this.video.positionOfFrame(startFrame));
       const width = Math.max(this.x(this.video.positionOfFrame(endFrame)) - x, 1);
-      context.fillStyle = colour('truth');
-      context.fillRect(x, top, width, height);
-      context.save();
-      context.beginPath();
-      context.rect(x, top, width, height);
-      context.clip();
-      context.strokeStyle = colour('truth-line');
-      context.lineWidth = 1;
-      context.beginPath();
-      const first = Math.max(x - height, LEFT - height);
-      for (let at = first - (first % 9); at < Math.min(x + width, LEFT + this.width); at += 9) {
-        context.moveTo(at, top + height);
-        context.lineTo(at + height, top);
-      }
-      context.stroke();
-      context.restore();
+      hatched(context, { x, width, top, height }, colour('truth'), colour('truth-line'), LEFT, LEFT + this.width);
     }
   }
 
   score(context, area, line, { top, height }) {
     const y = (number) => top + height - this.share(number) * height;
-    const path = new Path2D();
-    const below = new Path2D();
-    let [first, last] = [null, LEFT];
-    columns(this.data, this.video, ...this.view, LEFT, this.width, (x, high) => {
-      if (first === null) {
-        first = x;
-        path.moveTo(x, y(high));
-        below.moveTo(x, top + height);
-      }
-      path.lineTo(x, y(high)); // the highest of its frames: a short alarm must not vanish in a long video
-      below.lineTo(x, y(high));
-      last = x;
-    });
-    below.lineTo(last, top + height);
-    below.closePath();
-    context.fillStyle = area;
-    context.fill(below);
-    context.strokeStyle = line;
-    context.lineWidth = 1.4;
-    context.lineJoin = 'round';
-    context.stroke(path);
-  }
-
-  // The alarms at the level: full bars, those that are suppressed hollow, the selected one framed.
-  bars(context, colour, { top, height }) {
-    let drawn = -1;
-    for (const one of this.stretches) {
-      const x = this.x(one.start);
-      const width = Math.max(this.x(one.end) - x, 2);
-      if (x > LEFT + this.width || x + width < LEFT) continue;
-      if (x + width < drawn + 0.5 && !one.selected) continue; // in the pixels of the one before
-      drawn = x + width;
-      context.fillStyle = context.strokeStyle = colour('alarm');
-      context.lineWidth = 1.5;
-      if (one.suppressed) context.strokeRect(x + 0.75, top + 4.75, Math.max(width - 1.5, 1), height - 7.5);
-      else context.fillRect(x, top + 4, width, height - 6);
-      if (one.selected) {
-        context.strokeStyle = colour('ink');
-        context.lineWidth = 2;
-        context.strokeRect(x - 2, top + 2, width + 4, height - 2);
-      }
-    }
+    const points = [];
+    // The highest of the frames of a column: a short alarm must not vanish in a long video.
+    columns(this.data, this.video, ...this.view, LEFT, this.width, (x, high) => points.push([x, y(high)]));
+    areaUnder(context, points, top + height, area, line);
   }
 
   streams(context, colour, { top, height }) {
@@ -441,24 +375,4 @@ function outline(context, data, video, levelNumber, left, width, height, colour)
     context.fillStyle = high >= levelNumber ? colour('alarm') : colour('faint');
     context.fillRect(x - bar / 2, height - tall, bar, tall);
   });
-}
-
-// Colours of the page by name, for drawings.
-function colours(canvas) {
-  const style = getComputedStyle(canvas);
-  const known = new Map();
-  return (name) => {
-    if (!known.has(name)) known.set(name, style.getPropertyValue(`--${name}`).trim());
-    return known.get(name);
-  };
-}
-
-// The drawing of a canvas as sharp as the screen, in CSS pixels.
-function sized(canvas, wide = canvas.clientWidth, high = canvas.clientHeight) {
-  const ratio = window.devicePixelRatio || 1;
-  const [width, height] = [Math.round(wide * ratio), Math.round(high * ratio)];
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  const context = canvas.getContext('2d');
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  return context;
 }

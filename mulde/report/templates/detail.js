@@ -138,48 +138,17 @@ class Detail {
   }
 
   labelling(event, label) {
-    const button = (kind, text, key, title) => {
-      const one = element('button', { type: 'button', title }, text, element('kbd', {}, key));
-      one.setAttribute('aria-pressed', label?.mark === kind);
-      one.addEventListener('click', () => this.label(kind));
-      return one;
-    };
-    const clear = element('button', { type: 'button', disabled: !label }, 'Clear', element('kbd', {}, 'u'));
-    clear.addEventListener('click', () => this.label(null));
-    const normal = button('normal', 'This is normal', 'i', 'It and similar events should raise no alarm: mulde feedback');
-    normal.disabled = !event;
+    const marks = [
+      { mark: 'reviewed', text: 'Reviewed', key: 'r', title: 'I have seen it' },
+      { mark: 'normal', text: 'This is normal', key: 'i', title: 'It and similar events should raise no alarm: mulde feedback', disabled: !event },
+      { mark: null, text: 'Clear', key: 'u', disabled: !label },
+    ];
     const why = label?.why ? element('p', { className: 'hint' }, `Why normal: ${label.why}`) : null;
     return element(
       'div', { className: 'labelling' },
-      element('div', { className: 'buttons' }, button('reviewed', 'Reviewed', 'r', 'I have seen it'), normal, clear), this.form(), why,
+      element('div', { className: 'buttons' }, ...markButtons(marks, label?.mark, (mark) => this.label(mark))),
+      whyForm('Label as normal', (text) => this.label('normal', text)), why,
     );
-  }
-
-  // Asks why something is normal, in the page.
-  form() {
-    const input = element('input', { id: 'why', type: 'text', autocomplete: 'off', placeholder: 'as: delivery van, comes every day' });
-    const cancel = element('button', { type: 'button' }, 'Cancel');
-    const form = element(
-      'form', { id: 'why-form', hidden: true }, element('label', { htmlFor: 'why' }, 'Why is this normal? (may stay empty)'),
-      element('div', { className: 'buttons' }, input, element('button', { type: 'submit', className: 'main' }, 'Label as normal'), cancel),
-    );
-    cancel.addEventListener('click', () => (form.hidden = true));
-    form.addEventListener('keydown', (event) => {
-      if (event.key === 'Escape') form.hidden = true;
-    });
-    form.addEventListener('submit', (event) => {
-      event.preventDefault();
-      form.hidden = true;
-      this.label('normal', input.value.trim());
-    });
-    return form;
-  }
-
-  ask() {
-    const form = byId('why-form');
-    if (!form) return;
-    form.hidden = false;
-    byId('why').focus();
   }
 
   evidence({ reason }) {

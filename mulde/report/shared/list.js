@@ -80,3 +80,17 @@ class VirtualList {
     this.fill(row, index);
   }
 }
+
+// The row of an event: picture, sentence, place, numbers, and what a person said of it.
+function makeEventRow() {
+  const parts = {
+    image: element('img', { alt: '', className: 'thumb', decoding: 'async', hidden: true }),
+    reason: element('div', { className: 'row-reason' }),
+    place: element('div', { className: 'row-place' }),
+    numbers: element('span', {}),
+    tag: element('span', { className: 'tag' }),
+  };
+  const frame = element('div', { className: 'frame' }, parts.image);
+  const row = element('div', {}, frame, element('div', { className: 'row-text' }, parts.reason, parts.place, element('div', { className: 'row-numbers' }, parts.numbers, parts.tag)));
+  return Object.assign(row, { parts });
+}
