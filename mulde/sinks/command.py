@@ -22,7 +22,7 @@ class CommandSink(Sink):
     MULDE_PICTURE, and MULDE_TEST=1 for a test. What it writes on standard error is seen; exit code 0 acknowledges.
     `stop` ends it. Raises UsageError where there is no such program."""
 
-    def __init__(self, settings: CommandSettings, *, stop: threading.Event) -> None:
+    def __init__(self, settings: CommandSettings, stop: threading.Event) -> None:
         self._settings, self._stop = settings, stop
         if shutil.which(settings.command[0]) is None:
             raise UsageError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,3 +77,20 @@ class Sink(ABC):
 
     def close(self) -> None:  # noqa: B027
         """Let go of the receiver, within half a second."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a receiver is opened with.
+
+    stop: set when the process ends, so that nobody waits; wake: called when a receiver has something to do; reached:
+    called when one can be reached that could not; warn: takes a sentence; on_command: takes the name of a camera and
+    the seconds of its pause, 0 to resume; is_test: for one message, beside a process that may be running.
+    """
+
+    stop: threading.Event
+    wake: Callable[[], object] = lambda: None
+    reached: Callable[[], object] = lambda: None
+    warn: Callable[[str], object] = lambda text: None
+    on_command: Callable[[str, float], object] = lambda camera, seconds: None
+    is_test: bool = False

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mulde.errors import first_line
+from mulde.errors import UsageError, first_line
 from mulde.sinks.home_assistant import config_topic, discovery
-from mulde.sinks.message import Message, Sink, SinkError
+from mulde.sinks.message import Message, Sink, SinkError, Surroundings
 from mulde.sinks.settings import MqttSettings
 
 ONLINE, OFFLINE = b"online", b"offline"
@@ -29,7 +29,7 @@ _CONNECT_S, _ACKNOWLEDGE_S, _CLOSE_S, _STEP_S = 3.0, 10.0, 0.3, 0.1
 _KEEPALIVE_S = 30
 _MAX_RECONNECT_S = 30
 _MAX_QUEUED = 10_000
-_FIGURES = ("fps", "score", "drift")
+_FIGURES = ("since", "fps", "score", "drift")
 _PAUSE = re.compile(r"pause (\d{1,6})([smh])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -55,41 +55,38 @@ class _Retained:
 
 
 class MqttSink(Sink):
-    """A client that connects by itself, again and again; wake: called, in a thread of the client, when there is
-    something to do. on_command: told of the name of a camera and the seconds of its pause, 0 to resume. client: of
-    paho, to be replaced in tests."""
+    """A client that connects by itself, again and again, from the first turn or message on. client: of paho, to be
+    replaced in tests. Raises UsageError for certificates that cannot be used."""
 
     def __init__(
         self,
         settings: MqttSettings,
         password: str,
+        around: Surroundings,
         *,
-        stop: threading.Event,
-        wake: Callable[[], object] = lambda: None,
-        on_command: Callable[[str, float], object] | None = None,
-        warn: Callable[[str], object] = lambda text: None,
-        is_test: bool = False,
         client: Any = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings, self._stop, self._wake, self._warn, self._clock = settings, stop, wake, warn, clock
-        self._on_command, self._is_test = on_command, is_test
+        self._settings, self._around, self._clock = settings, around, clock
         self._port = settings.port or (8883 if settings.tls else 1883)
         self._problem = f"broker {settings.host}:{self._port}: no answer"
         self._lock, self._connected, self._changed = threading.Lock(), threading.Event(), threading.Event()
         self._connection, self._acknowledged = 0, set[int]()
         self._topics: dict[str, _Retained] = {}
         self._cameras: dict[str, tuple[tuple[object, ...], float]] | None = None  # what was shown, and when
-        self._strangers: set[str] = set()  # retained by an earlier process
+        self._strangers: set[str] = set()  # whose state an earlier process left
         self._under_way: tuple[tuple[str, int], set[int]] | None = None
-        self._client = client or _new_client(settings, password, is_test, self._note_problem)
-        self._begin()
+        self._has_begun = False
+        self._client = client or _new_client(settings, password, around.is_test, self._note_problem)
 
     def _begin(self) -> None:
+        if self._has_begun:
+            return
+        self._has_begun = True
         client = self._client
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_publish, client.on_message = self._on_publish, self._on_message
-        if not self._is_test:
+        if not self._around.is_test:
             client.will_set(self._topic("status"), OFFLINE, qos=1, retain=True)
             self._topics[self._topic("status")] = _Retained(ONLINE)
         client.connect_async(self._settings.host, self._port, _KEEPALIVE_S)
@@ -102,6 +99,7 @@ class MqttSink(Sink):
 
     def deliver(self, message: Message) -> None:
         """Publish the picture, then the alert, and wait until the broker has both."""
+        self._begin()
         self._wait(self._connected.is_set, _CONNECT_S)
         if not self._connected.is_set():
             raise SinkError(self._problem, "reconnect")
@@ -121,7 +119,7 @@ class MqttSink(Sink):
 
     def _wait(self, is_so: Callable[[], bool], timeout_s: float) -> None:
         end_s = time.monotonic() + timeout_s
-        while not is_so() and not self._stop.is_set() and time.monotonic() < end_s:
+        while not is_so() and not self._around.stop.is_set() and time.monotonic() < end_s:
             self._changed.wait(_STEP_S)
             self._changed.clear()
 
@@ -143,7 +141,7 @@ class MqttSink(Sink):
                     self._want(config_topic(self._settings, name), json.dumps(discovery(self._settings, name)).encode())
             self._forget((known.keys() | self._strangers) - cameras.keys())
             self._strangers.clear()
-        self._wake()
+        self._around.wake()
 
     def _want(self, topic: str, payload: bytes) -> None:
         self._topics.setdefault(topic, _Retained(payload)).wanted = payload
@@ -157,6 +155,7 @@ class MqttSink(Sink):
     def turn(self) -> None:
         """Bring the topics that are retained up to date, one message each at a time: with two under way, the older one
         could arrive last after a reconnect."""
+        self._begin()
         for topic, kept in self._due():
             kept.mid = self._publish(topic, kept.sent or b"", retain=True)
 
@@ -179,12 +178,14 @@ class MqttSink(Sink):
         return due
 
     def close(self) -> None:
-        if self._connected.is_set() and not self._is_test:
+        if self._connected.is_set() and not self._around.is_test:
             mid = self._publish(self._topic("status"), OFFLINE, retain=True)
             end_s = time.monotonic() + _CLOSE_S
             while mid not in self._acknowledged and self._connected.is_set() and time.monotonic() < end_s:
                 self._changed.wait(_CLOSE_S / 10)
                 self._changed.clear()
+        if not self._has_begun:
+            return
         self._client.disconnect()
         # Its thread may be in the middle of a connect, which can take longer than a program that ends may wait.
         end = threading.Thread(target=self._client.loop_stop, daemon=True)
@@ -197,16 +198,17 @@ class MqttSink(Sink):
         if reason.is_failure:
             self._note_problem(str(reason))
             return
-        wanted = [] if self._is_test else [(self._topic("+", "state"), 0)]
-        if self._settings.home_assistant and not self._is_test:
+        wanted = [] if self._around.is_test else [(self._topic("+", "state"), 0)]
+        if self._settings.home_assistant and not self._around.is_test:
             wanted.append((f"{self._settings.discovery_topic}/status", 0))
-        if self._on_command is not None and not self._is_test:
+        if self._settings.commands and not self._around.is_test:
             # QoS 0: a broker keeps no such message for later, when nobody wants the pause any more.
             wanted.append((self._topic("+", "set"), 0))
         if wanted:
             client.subscribe(wanted)
         self._connection += 1
         self._connected.set()
+        self._around.reached()
         self._tell()
 
     def _on_disconnect(self, client: Any, userdata: object, flags: object, reason: Any, properties: object) -> None:
@@ -226,12 +228,12 @@ class MqttSink(Sink):
         camera, _, what = message.topic.removeprefix(f"{self._settings.topic}/").partition("/")
         if what == "state" and message.retain and message.payload:
             self._note_stranger(camera)
-        elif what == "set" and not message.retain and self._on_command is not None:
+        elif what == "set" and not message.retain and self._settings.commands:
             seconds = parse_command(message.payload[:100].decode("utf-8", "replace").strip())
             if seconds is None:
-                self._warn(f"{message.topic}: expected `pause 1h` or `resume`, got something else")
+                self._around.warn(f"{message.topic}: expected `pause 1h` or `resume`, got something else")
             else:
-                self._on_command(camera, seconds)
+                self._around.on_command(camera, seconds)
 
     def _send_again(self) -> None:
         """Discovery and states, for a Home Assistant that has just begun."""
@@ -254,7 +256,7 @@ class MqttSink(Sink):
 
     def _tell(self) -> None:
         self._changed.set()
-        self._wake()
+        self._around.wake()
 
 
 def _new_client(settings: MqttSettings, password: str, is_test: bool, on_problem: Callable[[str], object]) -> Any:
@@ -282,5 +284,9 @@ def _new_client(settings: MqttSettings, password: str, is_test: bool, on_problem
     if settings.user:
         client.username_pw_set(settings.user, password)
     if settings.tls:
-        client.tls_set(ca_certs=settings.ca_file or None, cert_reqs=ssl.CERT_REQUIRED)
+        try:
+            client.tls_set(ca_certs=settings.ca_file or None, cert_reqs=ssl.CERT_REQUIRED)
+        except (OSError, ValueError) as error:
+            problem = f"ca_file of sink {settings.title}: {first_line(error)}"
+            raise UsageError(problem, expected="certificates (PEM)") from None
     return client

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mulde.errors import MuldeError
 from mulde.secret import read_secret
-from mulde.sinks.message import Sink
+from mulde.sinks.message import Sink, Surroundings
 from mulde.sinks.settings import AppriseSettings, CommandSettings, MqttSettings, SinkSettings, WebhookSettings
 
 _LIBRARIES = {"mqtt": "paho.mqtt", "webhook": "httpx", "apprise": "apprise"}
@@ -27,22 +26,6 @@ class SinkSpec:
     @property
     def name(self) -> str:
         return self.settings.title
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a receiver is opened with.
-
-    stop: set when the process ends, so that nobody waits; wake: called when a receiver has something to do; warn: takes
-    a sentence; on_command: takes the name of a camera and the seconds of its pause, 0 to resume; is_test: for one
-    message, beside a process that may be running.
-    """
-
-    stop: threading.Event
-    wake: Callable[[], object] = lambda: None
-    warn: Callable[[str], object] = lambda text: None
-    on_command: Callable[[str, float], object] = lambda camera, seconds: None
-    is_test: bool = False
 
 
 def spec_of(settings: SinkSettings, environment: Mapping[str, str] = os.environ) -> SinkSpec:
@@ -76,15 +59,7 @@ def open_sink(spec: SinkSpec, around: Surroundings) -> Sink:
         case MqttSettings():
             from mulde.sinks.mqtt import MqttSink
 
-            return MqttSink(
-                settings,
-                secrets.get("password", ""),
-                stop=around.stop,
-                wake=around.wake,
-                on_command=around.on_command if settings.commands else None,
-                warn=around.warn,
-                is_test=around.is_test,
-            )
+            return MqttSink(settings, secrets.get("password", ""), around)
         case WebhookSettings():
             from mulde.sinks.webhook import WebhookSink
 
@@ -96,4 +71,4 @@ def open_sink(spec: SinkSpec, around: Surroundings) -> Sink:
         case CommandSettings():
             from mulde.sinks.command import CommandSink
 
-            return CommandSink(settings, stop=around.stop)
+            return CommandSink(settings, around.stop)

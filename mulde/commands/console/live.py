@@ -9,7 +9,8 @@ from dataclasses import asdict
 from mulde.commands.ending import echo
 from mulde.console import print_json
 from mulde.pipeline.live.alerts import json_schema
-from mulde.pipeline.live.ledger import Delivery, StoredAlert
+from mulde.pipeline.live.ledger import StoredAlert
+from mulde.pipeline.live.outbox import Delivery, OutboxCount
 
 
 def print_alerts(alerts: Sequence[StoredAlert], *, json_: bool) -> None:
