@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,10 +30,10 @@ class NotifySink(Sink):
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # which logs addresses
         self._settings, self._apprise = settings, apprise
         self._secrets = _secret_parts(urls)
-        self._said = _Said()
         self._servers = []
         for number, url in enumerate(urls.split(), 1):
-            with self._said:
+            with _LOG.heard(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of what its plug-ins import
                 server = apprise.Apprise.instantiate(url)
             if server is None:
                 raise UsageError(
@@ -49,53 +51,65 @@ class NotifySink(Sink):
         """Send an alert to the addresses that do not have it yet."""
         if message.key != self._key:
             self._key, self._reached = message.key, set()
+        problems = {}
         for number, server in enumerate(self._servers):
-            if number not in self._reached and self._send(server, message):
+            if number in self._reached:
+                continue
+            is_sent, why = self._send(server, message)
+            if is_sent:
                 self._reached.add(number)
-        if missing := [number for number in range(len(self._servers)) if number not in self._reached]:
-            kinds = ", ".join(sorted({str(self._servers[number].service_name) for number in missing}))
-            why = without_secrets(self._said.last, *self._secrets)
-            raise SinkError(f"{kinds}: {why or 'not sent'}", "message")
+            else:
+                problems[str(server.service_name)] = without_secrets(why, *self._secrets) or "not sent"
+        if problems:
+            raise SinkError("; ".join(f"{kind}: {why}" for kind, why in problems.items()), "message")
 
-    def _send(self, server: Any, message: Message) -> bool:
+    def _send(self, server: Any, message: Message) -> tuple[bool, str]:
         one = self._apprise.Apprise()
         one.add(server)
         picture = message.picture if self._settings.picture else None
         is_over = message.alert["state"] == "closed"
         kind = self._apprise.NotifyType.INFO if is_over else self._apprise.NotifyType.WARNING
-        with self._said:
-            return bool(
-                one.notify(
-                    body=body(message),
-                    title=title(message),
-                    notify_type=kind,
-                    body_format=self._apprise.NotifyFormat.TEXT,
-                    attach=str(picture) if picture is not None and picture.is_file() else None,
-                )
+        with _LOG.heard() as heard:
+            is_sent = one.notify(
+                body=body(message),
+                title=title(message),
+                notify_type=kind,
+                body_format=self._apprise.NotifyFormat.TEXT,
+                attach=str(picture) if picture is not None and picture.is_file() else None,
             )
+        return bool(is_sent), "".join(heard)
 
 
-class _Said(logging.Handler):
-    """The last warning that Apprise logs in this thread, while it is entered. Nothing of it reaches other logs: its
-    lines hold addresses."""
+class _Log(logging.Filter):
+    """Keeps all that Apprise logs out of every log, because its lines hold addresses, and the last warning for whoever
+    listens. It sends in threads of its own, so nobody hears anything while two listen."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.last, self._thread = "", 0
+        super().__init__()
+        self._lock, self._listeners = threading.Lock(), list[list[str]]()
 
-    def __enter__(self) -> None:
-        self.last, self._thread = "", threading.get_ident()
-        logger = logging.getLogger("apprise")
-        logger.setLevel(logging.WARNING)
-        logger.propagate = False
-        logger.addHandler(self)
+    @contextmanager
+    def heard(self) -> Iterator[list[str]]:
+        """A list that has the last warning, once there is one."""
+        heard: list[str] = []
+        logging.getLogger("apprise").addFilter(self)  # once, however often
+        with self._lock:
+            self._listeners.append(heard)
+        try:
+            yield heard
+        finally:
+            with self._lock:
+                self._listeners = [other for other in self._listeners if other is not heard]
 
-    def __exit__(self, *error: object) -> None:
-        logging.getLogger("apprise").removeHandler(self)
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            with self._lock:
+                if len(self._listeners) == 1:
+                    self._listeners[0][:] = [" ".join(record.getMessage().split())[:200].rstrip(".")]
+        return False
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self.last = " ".join(record.getMessage().split())[:200].rstrip(".")
+
+_LOG = _Log()
 
 
 def _secret_parts(urls: str) -> Iterable[str]:

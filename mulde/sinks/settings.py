@@ -110,7 +110,7 @@ def _is_secret(url: str) -> bool:
     return "@" in parts.netloc or bool(parts.query or parts.fragment)
 
 
-def checked(sinks: Sequence[Any]) -> None:
+def check_sinks(sinks: Sequence[Any]) -> None:
     """Raises UsageError for sinks of one name, and for settings that have no effect."""
     names: set[str] = set()
     for sink in sinks:

@@ -13,29 +13,27 @@ from typing import Any, Self
 
 import numpy as np
 
-from mulde.errors import MuldeError
+from mulde.errors import MuldeError, UsageError
 from mulde.pipeline.events.thumbnails import write_jpeg
 from mulde.pipeline.live.alerts import Alert, alert_id, utc_text
 from mulde.pipeline.live.camera import Clocks
 from mulde.pipeline.live.ledger import AlertLedger
-from mulde.pipeline.live.sink_worker import SinkStatus, SinkWorker, ended
+from mulde.pipeline.live.sink_worker import OnCommand, SinkStatus, SinkWorker, ended
 from mulde.progress import Reporter
 from mulde.sinks.message import Message, Surroundings
 from mulde.sinks.opening import SinkSpec, open_sink
+from mulde.sinks.settings import MqttSettings
 
 _RATE_S = 30.0
 _STOP_S = 0.5
 TEST_CAMERA = "mulde-test"
-
-OnCommand = Callable[[str, float], object]
 
 
 class Deliveries:
     """Brings every sink what it is to have, each in a thread of its own: one that is dead holds up nobody.
 
     It says whom the ledger is to tell of what (`recipients`), and is told of what was recorded (`wake`) and how the
-    cameras fare (`show`). on_command: takes the name of a camera and for how many seconds it is to pause, 0 to resume;
-    it is called in other threads.
+    cameras fare (`show`). on_command: pauses cameras; None where they cannot be paused.
     """
 
     def __init__(
@@ -44,7 +42,7 @@ class Deliveries:
         root: Path,
         reporter: Reporter,
         *,
-        on_command: OnCommand,
+        on_command: OnCommand | None = None,
         clocks: Clocks | None = None,
     ) -> None:
         self._ledger, self._root, self._reporter = ledger, root, reporter
@@ -70,11 +68,10 @@ class Deliveries:
         return workers
 
     def _open(self, spec: SinkSpec) -> SinkWorker:
-        stop = threading.Event()
-        worker = SinkWorker(spec, self._ledger, self._root, self._reporter, self._clocks, stop)
-        around = Surroundings(stop, worker.wake, worker.reached, self._reporter.warn, self._on_command)
-        worker.sink = open_sink(spec, around)
-        return worker
+        if isinstance(spec.settings, MqttSettings) and spec.settings.commands and self._on_command is None:
+            raise UsageError(f"sink {spec.name}: commands has no effect, as cameras cannot be paused here")
+        on_command = self._on_command or (lambda camera, seconds: None)
+        return SinkWorker(spec, self._ledger, self._root, self._reporter, self._clocks, on_command=on_command)
 
     def follow(self, workers: Mapping[str, SinkWorker]) -> None:
         """Begin, change and end sinks; the others go on."""
@@ -83,8 +80,7 @@ class Deliveries:
         self._workers = dict(workers)
         ended(gone, _STOP_S)
         for worker in new:
-            if worker.sink is not None:
-                worker.sink.show(self._shown)
+            worker.sink.show(self._shown)
             worker.start()
         for name, count in self._ledger.outbox_counts().items():
             if name not in workers and count.num_waiting:
@@ -116,8 +112,7 @@ class Deliveries:
         """Take in how the cameras fare, as `LiveEngine.state` says it. It never waits."""
         self._shown = self._states.of(state)
         for worker in self._workers.values():
-            if worker.sink is not None:
-                worker.sink.show(self._shown)
+            worker.sink.show(self._shown)
 
     def status(self) -> list[SinkStatus]:
         """Every sink as it is now; what waits is in `AlertLedger.outbox_counts`."""
@@ -163,7 +158,7 @@ def _finite(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def test_sinks(specs: Sequence[SinkSpec], utc: Callable[[], float] = time.time) -> Iterator[tuple[str, bool]]:
+def send_test(specs: Sequence[SinkSpec], utc: Callable[[], float] = time.time) -> Iterator[tuple[str, bool]]:
     """Send one alert that is marked as a test to each sink; what became of it in a line, and whether it was
     acknowledged."""
     with tempfile.TemporaryDirectory() as folder:

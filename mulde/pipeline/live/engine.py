@@ -85,7 +85,7 @@ class LiveEngine:
     """Watches cameras until it is told to stop, or until all of them are over. For one thread; scoring takes more.
 
     threads: frames that are scored at the same time, each with one core. beat: called every other second while the loop
-    turns, for a watchdog.
+    turns, for a watchdog. observe: given `state` as often, and once more at the end; it must not wait.
     """
 
     def __init__(
@@ -98,8 +98,9 @@ class LiveEngine:
         clocks: Clocks | None = None,
         keep: Keep | None = None,
         beat: Callable[[], object] = lambda: None,
+        observe: Callable[[dict[str, Any]], object] = lambda state: None,
     ) -> None:
-        self.root, self.ledger, self.reporter, self.beat = root, ledger, reporter, beat
+        self.root, self.ledger, self.reporter, self.beat, self.observe = root, ledger, reporter, beat, observe
         self.clocks = clocks or Clocks()
         self.cameras: dict[str, _Camera] = {}
         self.clips = ClipWriter(root, reporter)
@@ -310,6 +311,7 @@ class LiveEngine:
                 camera.alerts.close(round(camera.last_utc_s * 1000))
                 if status.state is not CameraState.LIVE:
                     camera.ring.end_session()
+        self.observe(self.state())
         try:
             write_json(self.root / STATE, self.state())
         except OSError as error:
@@ -362,6 +364,7 @@ class LiveEngine:
         end_s = time.monotonic() + 0.5
         for camera in self.cameras.values():  # one that waits for its server ends with the process
             camera.reader.stop(max(end_s - time.monotonic(), 0))
+        self.observe(self.state())
         try:
             write_json(self.root / STATE, {**self.state(), "ended": True})
         except OSError as error:

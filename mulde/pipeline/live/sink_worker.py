@@ -15,9 +15,11 @@ from mulde.pipeline.live.alerts import HOUR_MS, Alert
 from mulde.pipeline.live.camera import Clocks
 from mulde.pipeline.live.outbox import WITHHELD, Delivery, Outbox
 from mulde.progress import Reporter
-from mulde.sinks.message import Message, Sink, SinkError
-from mulde.sinks.opening import SinkSpec
+from mulde.sinks.message import Message, Sink, SinkError, Surroundings
+from mulde.sinks.opening import SinkSpec, open_sink
 
+OnCommand = Callable[[str, float], object]
+"""Takes the name of a camera and for how many seconds it is to pause, 0 to resume; it is called in other threads."""
 OUTCOMES = ("acknowledged", "failed", "given_up")
 _BATCH = 16
 _POLL_S, _DISK_S = 5.0, 5.0
@@ -41,17 +43,24 @@ class SinkWorker:
 
     An alert of which the first message would be one more than the sink's at_most_per_hour is given up with all of its
     revisions; one that the receiver knows is told to its end. `turn` is all that the thread does, and can be called
-    without it.
+    without it. on_command: as in `Surroundings`. Raises MuldeError for a sink that cannot be used.
     """
 
     def __init__(
-        self, spec: SinkSpec, outbox: Outbox, root: Path, reporter: Reporter, clocks: Clocks, stop: threading.Event
+        self,
+        spec: SinkSpec,
+        outbox: Outbox,
+        root: Path,
+        reporter: Reporter,
+        clocks: Clocks,
+        *,
+        on_command: OnCommand = lambda camera, seconds: None,
+        opener: Callable[[SinkSpec, Surroundings], Sink] = open_sink,
     ) -> None:
         self.spec, self.status = spec, SinkStatus(spec.name, spec.settings.kind)
         self._outbox, self._root, self._reporter, self._clocks = outbox, root, reporter, clocks
-        self.sink: Sink | None = None
-        self.stop_event = stop
-        self._woken, self._is_draining = threading.Event(), False
+        self._woken, self._is_draining, self._stop = threading.Event(), False, threading.Event()
+        self.sink = opener(spec, Surroundings(self._stop, self.wake, self.reached, reporter.warn, on_command))
         self._hold_until_s, self._num_failures, self._said = 0.0, 0, ""
         self._unwritten: Callable[[], None] | None = None
         # A daemon: a receiver can be silent for longer than a program that ends may wait.
@@ -74,6 +83,11 @@ class SinkWorker:
         self._is_draining = True
         self._woken.set()
 
+    def stop(self) -> None:
+        """End at once: a receiver that is waited for is not waited for any longer."""
+        self._stop.set()
+        self._woken.set()
+
     def join(self, timeout_s: float) -> bool:
         """Whether the thread has ended within a time."""
         if self._thread.ident is not None:
@@ -89,15 +103,13 @@ class SinkWorker:
             except Exception as error:  # the next turn may go well, and nobody else would deliver
                 self._warn(f"sink {self.spec.name}: unexpected {type(error).__name__}")
                 wait_s = _DISK_S
-            if self.stop_event.is_set() or (was_draining and wait_s > 0):
+            if self._stop.is_set() or (was_draining and wait_s > 0):
                 break
             self._clocks.wait(self._woken, wait_s)
-        if self.sink is not None:
-            self.sink.close()
+        self.sink.close()
 
     def turn(self) -> float:
         """Deliver what is due; for how many seconds there is nothing to do then, unless it is woken."""
-        assert self.sink is not None, "it is opened before it is started"
         self.sink.turn()
         if (hold_s := self._hold_until_s - self._clocks.monotonic()) > 0:
             return hold_s
@@ -106,16 +118,17 @@ class SinkWorker:
                 self._write(self._unwritten)
             deliveries = self._outbox.pending(self.spec.name, self._now_ms(), _BATCH)
             for delivery in deliveries:
-                if self.stop_event.is_set() or (wait_s := self._deliver(delivery)):
+                if self._stop.is_set() or (wait_s := self._deliver(delivery)):
                     return wait_s
         except sqlite3.Error as error:
+            if self._stop.is_set():  # the ledger may be closed by now; what is not on record is sent again
+                return _DISK_S
             self._warn(f"sink {self.spec.name}: deliveries wait for the disk: {error}")
             return _DISK_S
         return 0.0 if deliveries else _POLL_S
 
     def _deliver(self, delivery: Delivery) -> float:
         """For how many seconds the sink is to be left alone then."""
-        assert self.sink is not None
         try:
             if self._is_withheld(delivery):
                 self._settle("given_up", lambda: self._outbox.give_up(delivery, self._now_ms(), WITHHELD))
@@ -204,7 +217,6 @@ def ended(workers: list[SinkWorker], timeout_s: float) -> None:
         worker.drain()
     for worker in workers:
         if not worker.join(max(end_s - time.monotonic(), 0)):
-            worker.stop_event.set()
-            worker.wake()
+            worker.stop()
     for worker in workers:
         worker.join(max(end_s + 0.5 - time.monotonic(), 0))
