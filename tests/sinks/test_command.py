@@ -14,7 +14,6 @@ from mulde.errors import UsageError
 from mulde.sinks.command import CommandSink
 from mulde.sinks.message import SinkError
 from mulde.sinks.settings import CommandSettings
-
 from tests.pipeline.live.fake_cameras import wait_until
 
 from .receivers import message
@@ -99,7 +98,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_a_program_that_is_not_there(tmp_path):
-    with pytest.raises(UsageError, match="command of sink command: expected a program that can be run, got .*none"):
+    with pytest.raises(UsageError, match=r"command of sink command: expected a program that can be run, got .*none"):
         CommandSink(CommandSettings(command=(str(tmp_path / "none"),)), threading.Event())
     path = program(tmp_path, "")
     sink = CommandSink(CommandSettings(command=(path,)), threading.Event())

@@ -19,7 +19,7 @@ from .receivers import message
 
 @dataclass
 class Mqtt:
-    settings: MqttSettings = MqttSettings()
+    settings: MqttSettings = field(default_factory=MqttSettings)
     is_test: bool = False
     client: FakeClient = field(default_factory=FakeClient)
     now_s: float = 1000.0

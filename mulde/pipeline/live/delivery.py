@@ -18,7 +18,7 @@ from mulde.pipeline.events.thumbnails import write_jpeg
 from mulde.pipeline.live.alerts import Alert, alert_id, utc_text
 from mulde.pipeline.live.camera import Clocks
 from mulde.pipeline.live.ledger import AlertLedger
-from mulde.pipeline.live.sink_worker import OnCommand, SinkStatus, SinkWorker, ended
+from mulde.pipeline.live.sink_worker import OnCommand, SinkOpener, SinkStatus, SinkWorker, ended
 from mulde.progress import Reporter
 from mulde.sinks.message import Message, Surroundings
 from mulde.sinks.opening import SinkSpec, open_sink
@@ -44,9 +44,10 @@ class Deliveries:
         *,
         on_command: OnCommand | None = None,
         clocks: Clocks | None = None,
+        opener: SinkOpener = open_sink,
     ) -> None:
         self._ledger, self._root, self._reporter = ledger, root, reporter
-        self._on_command, self._clocks = on_command, clocks or Clocks()
+        self._on_command, self._clocks, self._opener = on_command, clocks or Clocks(), opener
         self._workers: dict[str, SinkWorker] = {}
         self._states = CameraStates()
         self._shown: Mapping[str, Mapping[str, Any]] = {}
@@ -70,8 +71,15 @@ class Deliveries:
     def _open(self, spec: SinkSpec) -> SinkWorker:
         if isinstance(spec.settings, MqttSettings) and spec.settings.commands and self._on_command is None:
             raise UsageError(f"sink {spec.name}: commands has no effect, as cameras cannot be paused here")
-        on_command = self._on_command or (lambda camera, seconds: None)
-        return SinkWorker(spec, self._ledger, self._root, self._reporter, self._clocks, on_command=on_command)
+        return SinkWorker(
+            spec,
+            self._ledger,
+            self._root,
+            self._reporter,
+            self._clocks,
+            on_command=self._on_command or (lambda camera, seconds: None),
+            opener=self._opener,
+        )
 
     def follow(self, workers: Mapping[str, SinkWorker]) -> None:
         """Begin, change and end sinks; the others go on."""

@@ -20,6 +20,7 @@ from mulde.sinks.opening import SinkSpec, open_sink
 
 OnCommand = Callable[[str, float], object]
 """Takes the name of a camera and for how many seconds it is to pause, 0 to resume; it is called in other threads."""
+SinkOpener = Callable[[SinkSpec, Surroundings], Sink]
 OUTCOMES = ("acknowledged", "failed", "given_up")
 _BATCH = 16
 _POLL_S, _DISK_S = 5.0, 5.0
@@ -55,7 +56,7 @@ class SinkWorker:
         clocks: Clocks,
         *,
         on_command: OnCommand = lambda camera, seconds: None,
-        opener: Callable[[SinkSpec, Surroundings], Sink] = open_sink,
+        opener: SinkOpener = open_sink,
     ) -> None:
         self.spec, self.status = spec, SinkStatus(spec.name, spec.settings.kind)
         self._outbox, self._root, self._reporter, self._clocks = outbox, root, reporter, clocks
@@ -155,11 +156,13 @@ class SinkWorker:
             return 0.0
         self.status.problem = reason
         self._warn(f"sink {self.spec.name}: {reason}; alerts wait")
-        hold_s = max(self._wait_s(self._num_failures), error.wait_s)
+        if error.retry == "message":  # the others go first, and where one of these fails too it is not the message
+            hold_s = self._wait_s(self._num_failures - 1) if self._num_failures else 0.0
+            own_s = max(self._wait_s(delivery.tries), error.wait_s)
+        else:
+            hold_s, own_s = max(self._wait_s(self._num_failures), error.wait_s), 0.0
         self._num_failures += 1
         self._hold_until_s = self._clocks.monotonic() + hold_s
-        # A message that fails by itself lets the others go first.
-        own_s = max(self._wait_s(delivery.tries), error.wait_s) if error.retry == "message" else 0.0
         not_before_ms = now_ms + round(1000 * own_s)
         self._settle("failed", lambda: self._outbox.failed(delivery, now_ms, not_before_ms, reason))
         return hold_s
