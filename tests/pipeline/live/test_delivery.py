@@ -414,7 +414,7 @@ def test_what_waits_for_a_sink_that_is_gone_is_said_and_kept(ledger, deliveries)
     assert deliveries._reporter.warnings == ["deliveries that wait for sink gone, which is not in the file: 1"]
     deliveries.follow(deliveries.opened([hook("gone")]))
     wait_until(lambda: settled(ledger))
-    assert deliveries.sinks["gone"].keys() == [(alert().id, 1)]
+    assert deliveries.sinks["gone"].ids() == [(alert().id, 1)]
 
 
 def test_commands_where_no_camera_can_be_paused_have_no_effect(ledger, tmp_path):
