@@ -212,9 +212,9 @@ class MqttSink(Sink):
         self._tell()
 
     def _on_disconnect(self, client: Any, userdata: object, flags: object, reason: Any, properties: object) -> None:
+        if self._connected.is_set():  # else it was refused, which is known better
+            self._note_problem("the connection is lost")
         self._connected.clear()
-        if reason.is_failure:
-            self._note_problem(str(reason))
         self._tell()
 
     def _on_publish(self, client: Any, userdata: object, mid: int, reason: object, properties: object) -> None:
