@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
 import logging
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -45,10 +45,22 @@ def test_a_receiver_gets_the_json_with_a_signature_that_it_can_check(receiver):
     assert (path, headers["Content-Type"]) == (PATH, "application/json")
     assert Alert.from_json(body.decode()) == Alert.from_json(sent.json)
     assert "Mulde-Test" not in headers
-    # As docs/live.md tells receivers to check it.
-    fields = dict(part.split("=") for part in headers["Mulde-Signature"].split(","))
-    expected = hmac.new(SECRET.encode(), fields["t"].encode() + b"." + body, hashlib.sha256).hexdigest()
-    assert fields == {"t": "1795874201", "sha256": expected}
+    header, is_genuine = headers["Mulde-Signature"], as_documented()
+    assert header.startswith("t=1795874201,sha256=")
+    assert is_genuine(header, body, SECRET, 10**10)
+    assert not is_genuine(header, body, SECRET, 0)
+    assert not is_genuine(header, body + b" ", SECRET, 10**10)
+    assert not is_genuine(header, body, "another", 10**10)
+    assert not is_genuine(header.replace("t=1", "t=2"), body, SECRET, 10**10)
+
+
+def as_documented():
+    """The function of docs/live.md by which receivers check a signature."""
+    text = (Path(__file__).parents[2] / "docs/live.md").read_text(encoding="utf-8")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def is_genuine" in block]
+    names: dict[str, object] = {}
+    exec(code, names)
+    return names["is_genuine"]
 
 
 def test_a_test_is_marked_and_without_a_key_nothing_is_signed(receiver):
