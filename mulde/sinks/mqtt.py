@@ -25,7 +25,7 @@ ONLINE, OFFLINE = b"online", b"offline"
 MAX_PAUSE_S = 7 * 86_400
 _EVERY_S = 10.0
 """Between two states of a camera that differ in figures alone."""
-_CONNECT_S, _ACKNOWLEDGE_S, _CLOSE_S, _STEP_S = 3.0, 10.0, 0.3, 0.1
+_CONNECT_S, _ACKNOWLEDGE_S, _CLOSE_S, _STEP_S = 3.0, 10.0, 0.2, 0.1
 _KEEPALIVE_S = 30
 _MAX_RECONNECT_S = 30
 _MAX_QUEUED = 10_000
@@ -178,19 +178,28 @@ class MqttSink(Sink):
         return due
 
     def close(self) -> None:
-        if self._connected.is_set() and not self._around.is_test:
-            mid = self._publish(self._topic("status"), OFFLINE, retain=True)
-            end_s = time.monotonic() + _CLOSE_S
-            while mid not in self._acknowledged and self._connected.is_set() and time.monotonic() < end_s:
-                self._changed.wait(_CLOSE_S / 10)
-                self._changed.clear()
+        """Bring what is retained to its end, `offline` last, as far as the broker takes it in a moment."""
         if not self._has_begun:
             return
+        if not self._around.is_test:
+            self._settle()
+            with self._lock:
+                self._want(self._topic("status"), OFFLINE)
+            self._settle()
         self._client.disconnect()
         # Its thread may be in the middle of a connect, which can take longer than a program that ends may wait.
         end = threading.Thread(target=self._client.loop_stop, daemon=True)
         end.start()
         end.join(_CLOSE_S)
+
+    def _settle(self) -> None:
+        end_s = time.monotonic() + _CLOSE_S
+        while self._connected.is_set() and time.monotonic() < end_s:
+            self._changed.clear()
+            self.turn()
+            if all(kept.mid is None for kept in self._topics.values()):
+                return
+            self._changed.wait(_CLOSE_S / 10)
 
     # --- in the thread of the client
 

@@ -64,6 +64,21 @@ def test_the_will_is_offline_and_online_is_retained():
     assert not mqtt.client.is_running
 
 
+def test_the_last_state_of_a_camera_is_there_before_offline():
+    mqtt = Mqtt().connected()
+    mqtt.client.acknowledges = False
+    mqtt.sink.show({"yard": state(alert="yard-1")})
+    mqtt.sink.turn()
+    mqtt.sink.show({"yard": state()})
+    mqtt.client.answer()
+    mqtt.client.acknowledges = True
+    mqtt.client.sent.clear()
+    mqtt.sink.close()
+    assert mqtt.client.topics() == ["mulde/yard/state", "mulde/status"]
+    assert mqtt.client.state()["alert"] is None
+    assert mqtt.client.retained["mulde/status"] == b"offline"
+
+
 def test_an_alert_is_published_behind_its_picture_and_neither_is_retained(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"jpeg")
     mqtt, sent = Mqtt().connected(), message(picture=tmp_path / "a.jpg")
