@@ -50,7 +50,7 @@ class Deliveries:
         self._on_command, self._clocks, self._opener = on_command, clocks or Clocks(), opener
         self._workers: dict[str, SinkWorker] = {}
         self._states = CameraStates()
-        self._shown: Mapping[str, Mapping[str, Any]] = {}
+        self._shown: Mapping[str, Mapping[str, Any]] | None = None
         ledger.recipients, ledger.on_recorded = self.recipients, self.wake
 
     def __enter__(self) -> Self:
@@ -88,8 +88,11 @@ class Deliveries:
         self._workers = dict(workers)
         ended(gone, _STOP_S)
         for worker in new:
-            worker.sink.show(self._shown)
+            if self._shown is not None:  # else nobody knows yet which cameras there are
+                worker.sink.show(self._shown)
             worker.start()
+        if new:
+            self._reporter.say(f"alerts go to {', '.join(workers)}")
         for name, count in self._ledger.outbox_counts().items():
             if name not in workers and count.num_waiting:
                 self._reporter.warn(
@@ -118,9 +121,9 @@ class Deliveries:
 
     def show(self, state: Mapping[str, Any]) -> None:
         """Take in how the cameras fare, as `LiveEngine.state` says it. It never waits."""
-        self._shown = self._states.of(state)
+        self._shown = shown = self._states.of(state)
         for worker in self._workers.values():
-            worker.sink.show(self._shown)
+            worker.sink.show(shown)
 
     def status(self) -> list[SinkStatus]:
         """Every sink as it is now; what waits is in `AlertLedger.outbox_counts`."""

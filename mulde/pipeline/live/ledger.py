@@ -26,7 +26,8 @@ DIED = "the process died"
 """Why a session ended that nobody ended."""
 
 Recipients = Callable[[Alert, tuple[str, ...]], Sequence[str]]
-"""The names of the sinks that are told of a revision, given those that have any revision of the alert in the outbox."""
+"""The names of the sinks that are told of a revision, given those that have any revision of the alert in the outbox. It
+is called within the transaction, so it must not use the ledger."""
 
 
 @dataclass(frozen=True)

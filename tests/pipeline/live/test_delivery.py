@@ -439,6 +439,7 @@ def engine_state(utc_s=1000.0, **cameras):
 
 def test_sinks_are_shown_cameras_and_a_new_one_too(deliveries):
     deliveries.follow(deliveries.opened([hook("a")]))
+    assert deliveries.sinks["a"].shown == [], "not that there are none"
     deliveries.show(engine_state(yard={"alert": "yard-1", "health": ["image_too_dark"]}))
     deliveries.follow(deliveries.opened([hook("a"), hook("b")]))
     expected = {
