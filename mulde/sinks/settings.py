@@ -26,19 +26,20 @@ Name = Annotated[str, Field(pattern="^([A-Za-z0-9][A-Za-z0-9_-]{0,63})?$")]
 
 
 class _Sink(Section):
+    kind: str
     name: Name = Field("", description="what deliveries are counted under; empty = the kind")
     only: tuple[Kind, ...] = Field((), description="kinds of alerts that are sent; empty = all")
     states: tuple[State, ...] = Field(
         ("opened", "updated", "closed"), description="states of an alert that are sent", min_length=1
     )
     at_most_per_hour: int = Field(
-        0, ge=0, le=3600, description="alerts of which one hour may bring the first message; 0 = no limit"
+        0, ge=0, le=3600, description="alerts that are sent per hour, with all their updates and ends; 0 = no limit"
     )
 
     @property
     def title(self) -> str:
         """The name of the sink in the ledger, in messages and in figures."""
-        return self.name or str(self.kind)  # type: ignore[attr-defined]
+        return self.name or self.kind
 
 
 class MqttSettings(_Sink):

@@ -141,6 +141,9 @@ def test_a_broker_that_refuses_says_why():
     assert mqtt.num_reached == 0
     mqtt.client.connect()
     assert mqtt.num_reached == 1
+    mqtt.client.lose()
+    with pytest.raises(SinkError, match="the connection is lost"):
+        mqtt.sink.deliver(message())
 
 
 def test_states_are_retained_at_once_where_facts_change_and_seldom_where_figures_do():
