@@ -17,7 +17,7 @@ help:
 	@echo "make test     set up, then run the tests         (make test ARGS='-k smoothing')"
 	@echo "make test-all set up, then run the long tests as well"
 	@echo "make test-ray set up with Ray, then run the tests of the engine for many machines"
-	@echo "make test-live set up, then run the tests with an RTSP server, which needs GStreamer"
+	@echo "make test-live set up, then run the tests with an RTSP server and a broker, which need GStreamer and mosquitto"
 	@echo "make check    set up, then format, lint and types"
 	@echo "make docs     set up, then build the documentation in site/"
 	@echo "make build    set up, then make the sdist and the wheel in dist/"
@@ -43,7 +43,7 @@ test-ray: $(STAMP)
 	$(BIN)/python -c 'import ray' 2>/dev/null || $(UV) -e ".[ray]" || $(PIP) -e ".[ray]"
 	$(BIN)/python -m pytest tests/ray $(ARGS)
 
-# Apart, because they need packages of the system, named in tests/live/test_live_servers.py: skipped without.
+# Apart, because they need packages of the system, named in the files of tests/live: skipped without.
 test-live: export OMP_NUM_THREADS ?= 1
 test-live: $(STAMP)
 	$(BIN)/python -m pytest tests/live $(ARGS)

@@ -4,8 +4,8 @@
     python -m benchmarks.live rate --footage PED2 --fps 2 --detector yolov8n_int8_openvino_model
     python -m benchmarks.live day --hours 24
 
-From the root of the checkout. All but `frame` and `day` need GStreamer's RTSP server, on Debian the packages
-gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-good, gstreamer1.0-plugins-bad and python3-gi.
+From the root of the checkout. All but `frame`, `day` and `deliveries` need GStreamer's RTSP server, on Debian the
+packages gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-good, gstreamer1.0-plugins-bad and python3-gi.
 
 parity   a camera is recorded by stream copy while it is watched, and the recording scored by `mulde score --causal`:
          largest difference of a score, and alerts (by id) that only one of them raises
@@ -24,6 +24,9 @@ kills    `mulde watch` of 4 cameras with many alerts is killed --times times (20
 day      --hours (24) of 4 cameras at --fps (2), as fast as they can be scored, with anomalies at known times: slope of
          the memory behind the first hour with its 95 % bound, threads, descriptors, anomalies that have no alert or
          several, false alarms beside the interval that their level promises
+deliveries  alerts of 4 cameras to mosquitto (Debian: mosquitto), which is away at the start, at the end and in between,
+         from a process that is killed --times times (20): revisions that did not arrive, that arrived twice or in
+         disorder, alerts that did not end, retained topics that are wrong behind a new start of either side
 corrupt  a camera behind a proxy that drops 1 % of the RTP packets, for --seconds: scored frames whose picture is none
          of the camera's, bit for bit, and whether the process lives
 
@@ -45,7 +48,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.watching import corruption, day, frame, kills, outages, parity, steady
+from benchmarks.watching import corruption, day, deliveries, frame, kills, outages, parity, steady
 from benchmarks.watching.figures import Result
 from benchmarks.watching.footage import Footage, given_footage, settings_of, synthetic_footage, trained
 
@@ -126,6 +129,11 @@ class Bench:
         watching = self._cameras("corrupt", footage, self._model(footage, fps), 1, fps, seconds)
         return corruption.measure(watching, footage.cameras[0], seconds, self.options.drop, self.options.seed)
 
+    def deliveries(self) -> Result:
+        folder = self.work / "deliveries"
+        shutil.rmtree(folder, ignore_errors=True)
+        return deliveries.measure(folder.absolute(), self.options.alerts, self.options.times or 20, self.options.seed)
+
     def _footage(self, count: int) -> Footage:
         if self.options.footage is not None:
             return given_footage(self.options.footage, self.work, count)
@@ -148,6 +156,7 @@ class Bench:
 MEASUREMENTS: dict[str, Callable[[Bench], Result]] = {
     "parity": Bench.parity, "rate": Bench.rate, "latency": Bench.latency, "frame": Bench.frame,
     "servers": Bench.servers, "kills": Bench.kills, "day": Bench.day, "corrupt": Bench.corrupt,
+    "deliveries": Bench.deliveries,
 }  # fmt: skip
 
 
@@ -169,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--hours", type=float, default=24.0, help="of a day; below 1 with less footage")
     made.add_argument("--frames", type=int, default=100, help="of each camera, for frame")
     made.add_argument("--drop", type=float, default=0.01, help="share of RTP packets that is dropped")
+    made.add_argument("--alerts", type=int, default=50, help="of all cameras, for deliveries")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--out", type=Path, help="file that the lines of JSON are added to")
     return made

@@ -48,11 +48,15 @@ def dump_toml(settings: BaseModel, notes: Mapping[str, str] | None = None) -> st
     return json_text(_dump_section(settings, "", tomli_w.dumps, notes or {}))
 
 
-def _dump_section(section: BaseModel, name: str, dumps: Any, notes: Mapping[str, str]) -> str:
-    lines, tables = [*([f"[{name}]"] if name else []), *_note(notes, name)], []
+def _dump_section(section: BaseModel, name: str, dumps: Any, notes: Mapping[str, str], header: str = "[{}]") -> str:
+    lines, tables = [*([header.format(name)] if name else []), *_note(notes, name)], []
     for key, value in section:
         if isinstance(value, BaseModel):
             tables.append(_dump_section(value, f"{name}.{key}" if name else key, dumps, notes))
+            continue
+        if isinstance(value, tuple) and value and all(isinstance(part, BaseModel) for part in value):
+            table = f"{name}.{key}" if name else key
+            tables += [_dump_section(part, table, dumps, notes, "[[{}]]") for part in value]
             continue
         table = f"{name}.{key}" if name else key
         field = type(section).model_fields[key]
@@ -83,16 +87,17 @@ def _bounds(metadata: Sequence[object]) -> str:
     return f" ({', '.join(bounds)})" if bounds else ""
 
 
-def usage_error(error: ValidationError, hint: str) -> UsageError:
-    """The sentence for the first setting that cannot be used as given."""
+def usage_error(error: ValidationError, hint: str, *, hides: str = "") -> UsageError:
+    """The sentence for the first setting that cannot be used as given; hides: a table whose values are not shown."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
+    shows = bool(key) and first["loc"][0] != hides  # else all of the settings: the sentence names the one
     reason = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     expected = {"extra_forbidden": "an existing setting", "model_type": "a table", "dict_type": "a table"}
     return UsageError(
         f"setting {key}" if key else "settings",
         expected=expected.get(first["type"], reason),
-        got=reprlib.repr(first["input"]) if key else None,  # else all of the settings: the sentence names the one
+        got=reprlib.repr(first["input"]) if shows else None,
         hint=hint,
     )
 

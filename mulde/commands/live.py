@@ -84,6 +84,12 @@ def watch(
     check: Annotated[
         bool, typer.Option("--check", help="Say whether a process watches into --out and is well: exit code 0 or 1.")
     ] = False,
+    test_sinks: Annotated[
+        bool,
+        typer.Option(
+            "--test-sinks", help="Send one test alert to each sink of the file, say what became of it, and stop."
+        ),
+    ] = False,
     settings: Annotated[
         bool, typer.Option("--settings", help="Print an example of a file of cameras, with every setting, and stop.")
     ] = False,
@@ -119,6 +125,8 @@ def watch(
         raise UsageError("--user has no effect with --as-live", hint="leave it out")
     reporter = new_reporter(quiet)
     is_file = source.endswith(".toml") and not as_live
+    if test_sinks:
+        raise typer.Exit(_test_sinks(source, is_file))
     only_one = {
         "--model": model is not None,
         "--user": bool(user),
@@ -188,6 +196,20 @@ def serve(
     run_serve(run, settings, new_reporter(quiet))
 
 
+def _test_sinks(source: str, is_file: bool) -> int:
+    from mulde.pipeline.live.delivery import send_test
+    from mulde.pipeline.live.watch import sinks_of_file
+
+    specs = sinks_of_file(path(source)) if is_file else ()
+    if not specs:
+        raise UsageError(f"--test-sinks of {source}", expected="a file with [[sinks]]", got="none")
+    all_well = True
+    for line, is_well in send_test(specs):
+        all_well &= is_well
+        echo(line)
+    return 0 if all_well else 1
+
+
 def _password(user: str) -> str:
     if PASSWORD in os.environ:
         return os.environ[PASSWORD]
@@ -228,7 +250,7 @@ def alerts(
     since_ms = 0 if since is None else milliseconds_ago(since)
     with AlertLedger.read(run) as ledger:
         if undelivered:
-            print_deliveries(ledger.undelivered(), json_=json_)
+            print_deliveries(ledger.undelivered(), ledger.outbox_counts(), json_=json_)
         else:
             print_alerts(ledger.alerts(since_ms, camera), json_=json_)
 

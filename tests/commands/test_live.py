@@ -79,7 +79,7 @@ def test_words_that_cannot_be_used(mulde, tmp_path, monkeypatch, words, sentence
 def test_the_example_is_a_file_of_cameras(mulde, tmp_path):
     code, out, _ = mulde("watch", "--settings")
     assert code == 0
-    assert set(tomllib.loads(out)) == {"out", "defaults", "keep", "cameras"}
+    assert set(tomllib.loads(out)) == {"out", "defaults", "keep", "cameras", "sinks"}
     (tmp_path / "cameras.toml").write_text(out)
     assert "YARD_PASSWORD is not set" in refused(mulde("watch", "cameras.toml"))
 
@@ -120,7 +120,13 @@ def test_alerts_are_listed(mulde, ledger, monkeypatch):
     listed = json.loads(mulde("alerts", ".", "--json", "--camera", "gate")[1])
     assert [(entry["id"], entry["covered_by"]) for entry in listed] == [("gate-20261127T135641300Z", "")]
     code, out, _ = mulde("alerts", ".", "--undelivered")
-    assert (code, out) == (0, "hook  yard-20261128T135641300Z revision 1  waiting, 0 tries\n")
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            "hook: waiting 1 since 2026-11-28T13:56:42.300Z, given up 0",
+            "hook  yard-20261128T135641300Z revision 1  waiting, 0 tries",
+        ],
+    )
     (delivery,) = json.loads(mulde("alerts", ".", "--undelivered", "--json")[1])
     assert delivery["json"]["id"] == "yard-20261128T135641300Z"
 

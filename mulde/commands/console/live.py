@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from mulde.commands.ending import echo
 from mulde.console import print_json
-from mulde.pipeline.live.alerts import json_schema
-from mulde.pipeline.live.ledger import Delivery, StoredAlert
+from mulde.pipeline.live.alerts import json_schema, utc_text
+from mulde.pipeline.live.ledger import StoredAlert
+from mulde.pipeline.live.outbox import Delivery, OutboxCount
 
 
 def print_alerts(alerts: Sequence[StoredAlert], *, json_: bool) -> None:
@@ -30,11 +31,14 @@ def print_alerts(alerts: Sequence[StoredAlert], *, json_: bool) -> None:
         echo("no alerts")
 
 
-def print_deliveries(deliveries: Sequence[Delivery], *, json_: bool) -> None:
-    """One line per delivery, or one JSON array."""
+def print_deliveries(deliveries: Sequence[Delivery], counts: Mapping[str, OutboxCount], *, json_: bool) -> None:
+    """One line per sink and one per delivery, or one JSON array of deliveries."""
     if json_:
         print_json([{**asdict(delivery), "json": json.loads(delivery.json)} for delivery in deliveries])
         return
+    for sink, count in counts.items():
+        since = "" if count.oldest_ms is None else f" since {utc_text(count.oldest_ms)}"
+        echo(f"{sink}: waiting {count.num_waiting}{since}, given up {count.num_given_up}")
     for delivery in deliveries:
         why = f", {delivery.tries} tries" + (f": {delivery.reason}" if delivery.reason else "")
         echo(f"{delivery.sink}  {delivery.alert} revision {delivery.revision}  {delivery.state}{why}")

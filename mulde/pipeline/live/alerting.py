@@ -170,7 +170,7 @@ class CameraAlerts:
                 partial(self.on_opened, alert.id),
                 partial(self.reporter.say, f"{self.camera}: alert {alert.id}: {alert.reason or 'unusual'}"),
             ]
-            revisions = [*floods, Revision(alert, (), covered_by)]
+            revisions = [*floods, Revision(alert, covered_by=covered_by)]
         else:
             alert = known.next_revision(change.state, **self._facts(change, live, known.id, known.start))
             revisions = [Revision(alert)]

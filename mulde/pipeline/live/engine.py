@@ -92,7 +92,8 @@ class LiveEngine:
     """Watches cameras until it is told to stop, or until all of them are over. For one thread; scoring takes more.
 
     threads: frames that are scored at the same time, each with one core. beat: called every other second while the loop
-    turns, for a watchdog. view: what others see of it.
+    turns, for a watchdog. view: what others see of it; observe: given the same as plain data as often, and once more at
+    the end; it must not wait.
     """
 
     def __init__(
@@ -106,8 +107,9 @@ class LiveEngine:
         keep: Keep | None = None,
         beat: Callable[[], object] = lambda: None,
         view: LiveView | None = None,
+        observe: Callable[[dict[str, Any]], object] = lambda state: None,
     ) -> None:
-        self.root, self.ledger, self.reporter, self.beat = root, ledger, reporter, beat
+        self.root, self.ledger, self.reporter, self.beat, self.observe = root, ledger, reporter, beat, observe
         self.clocks = clocks or Clocks()
         self.view = view or LiveView(self.clocks)
         self.cameras: dict[str, _Camera] = {}
@@ -348,8 +350,10 @@ class LiveEngine:
     def _show(self, *, ended: bool = False) -> None:
         """Let others see how the cameras fare."""
         self.view.show([_view(camera) for camera in self.cameras.values()])
+        state = self.view.as_json()
+        self.observe(state)
         try:
-            write_json(self.root / STATE, {**self.view.as_json(), **({"ended": True} if ended else {})})
+            write_json(self.root / STATE, {**state, **({"ended": True} if ended else {})})
         except OSError as error:
             self.reporter.warn(f"{self.root / STATE}: {sentence(error, self.root)}")
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,21 +17,27 @@ from pathlib import Path
 from mulde.errors import RecordError
 from mulde.names import valid_text
 from mulde.pipeline.live.alerts import HOUR_MS, Alert, AlertState, MachineState
-from mulde.pipeline.live.ledger_file import DeliveryState, opened
+from mulde.pipeline.live.ledger_file import opened
+from mulde.pipeline.live.outbox import Outbox
 from mulde.pipeline.run_folder import ALERTS
 from mulde.typed import Count, validated_json
 
 DIED = "the process died"
 """Why a session ended that nobody ended."""
 
+Recipients = Callable[[Alert, tuple[str, ...]], Sequence[str]]
+"""The names of the sinks that are told of a revision, given those that have any revision of the alert in the outbox. It
+is called within the transaction, so it must not use the ledger."""
+
 
 @dataclass(frozen=True)
 class Revision:
-    """What is to be recorded of an alert, and who is told. covered_by: the id of the flood alert that stands for it, or
-    empty; of its first revision it holds for all, and nobody is told of any."""
+    """What is to be recorded of an alert, and who is told; None for those that the ledger's `recipients` names.
+    covered_by: the id of the flood alert that stands for it, or empty; of its first revision it holds for all, and
+    nobody is told of any."""
 
     alert: Alert
-    sinks: tuple[str, ...] = ()
+    sinks: tuple[str, ...] | None = None
     covered_by: str = ""
 
 
@@ -42,23 +47,6 @@ class StoredAlert:
 
     alert: Alert
     covered_by: str
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One revision of an alert for one sink. tried_ms: when it was last tried or settled, None before; reason: why that
-    failed. json: the alert as it was then."""
-
-    number: int
-    alert: str
-    revision: int
-    sink: str
-    json: str
-    state: DeliveryState
-    tries: int
-    not_before_ms: int
-    tried_ms: int | None
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -74,16 +62,20 @@ class Session:
     counters: Mapping[str, int]
 
 
-class AlertLedger:
+class AlertLedger(Outbox):
     """The alerts of a run folder. One process writes; its threads may share this object. Any others read.
 
     Methods raise sqlite3.Error where the disk fails or is full, and then nothing of the call is written: the same call
     can be made again. Times are UTC in milliseconds since 1970.
+
+    recipients: who is told of a revision that does not say so itself; on_recorded: called, by the thread that recorded
+    them, when revisions are on the disk. Both are set before anything is recorded.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
-        self._lock = threading.Lock()
+        super().__init__(connection)
+        self.recipients: Recipients = lambda alert, told: told
+        self.on_recorded: Callable[[], object] = lambda: None
 
     @classmethod
     @contextmanager
@@ -118,6 +110,7 @@ class AlertLedger:
                 self._record(revision)
             if machine is not None:
                 self._keep(cameras.pop(), machine)
+        self.on_recorded()
 
     def _record(self, revision: Revision) -> None:
         alert, text = revision.alert, revision.alert.to_json()
@@ -140,10 +133,8 @@ class AlertLedger:
             (alert.id, alert.camera, alert.state, alert.revision, alert.end, covered_by, text),
         )
         if not covered_by:
-            self._db.executemany(
-                "INSERT INTO outbox (alert, revision, sink, json) VALUES (?, ?, ?, ?)",
-                [(alert.id, alert.revision, sink, text) for sink in revision.sinks],
-            )
+            sinks = self.recipients(alert, self._told(alert.id)) if revision.sinks is None else revision.sinks
+            self._post(alert.id, alert.revision, text, sinks)
 
     def recover(self, now_ms: int, merge_gap_s: float) -> list[Alert]:
         """Put in order what a process left that died; to be called once, before anything is recorded.
@@ -160,8 +151,9 @@ class AlertLedger:
                 if last_ms is not None and now_ms - last_ms <= max_gap_ms:
                     continue
                 closed.append(alert.next_revision("closed", end=max(alert.end, last_ms or 0), cut_short=True))
-                sinks = self._db.execute("SELECT DISTINCT sink FROM outbox WHERE alert = ?", [alert.id]).fetchall()
-                self._record(Revision(closed[-1], tuple(sink for (sink,) in sinks)))
+                told = self._told(alert.id)
+                sinks = self.recipients(closed[-1], told)
+                self._record(Revision(closed[-1], tuple(sink for sink in sinks if sink in told)))
                 machine = self._machine(alert.camera)
                 if alert.kind == "unusual" and machine is not None:
                     self._keep(alert.camera, replace(machine, stretch=None))
@@ -206,54 +198,6 @@ class AlertLedger:
     def _stored(self, condition: str, values: Mapping[str, object] | None = None) -> list[StoredAlert]:
         rows = self._db.execute(f"SELECT json, covered_by FROM alerts WHERE {condition} ORDER BY number", values or {})
         return [StoredAlert(Alert.from_json(text), covered_by) for text, covered_by in rows.fetchall()]
-
-    # --- the outbox
-
-    def pending(self, sink: str, now_ms: int, limit: int) -> list[Delivery]:
-        """The deliveries that a sink is to make now, in the order in which they were recorded, at most `limit`.
-
-        A revision waits until the earlier ones of its alert are settled, so that no receiver sees an alert close before
-        it opens.
-        """
-        # A try in the future: the clock was set back since, and not_before_ms says nothing.
-        return self._deliveries(
-            "sink = :sink AND state = 'waiting' AND (not_before_ms <= :now OR tried_ms > :now) AND NOT EXISTS ("
-            "SELECT 1 FROM outbox AS earlier WHERE earlier.alert = outbox.alert AND earlier.sink = outbox.sink "
-            "AND earlier.state = 'waiting' AND earlier.revision < outbox.revision) ORDER BY number LIMIT :limit",
-            {"sink": sink, "now": now_ms, "limit": limit},
-        )
-
-    def undelivered(self) -> list[Delivery]:
-        """Those that wait and those that were given up, in the order in which they were recorded."""
-        return self._deliveries("state != 'acknowledged' ORDER BY number", {})
-
-    def acknowledge(self, delivery: Delivery, now_ms: int) -> None:
-        """The receiver has it."""
-        self._settle(delivery, state="acknowledged", tries=delivery.tries + 1, tried_ms=now_ms, reason="")
-
-    def failed(self, delivery: Delivery, now_ms: int, not_before_ms: int, reason: str) -> None:
-        """Count a failed try; the next one is made at `not_before_ms`."""
-        self._settle(
-            delivery,
-            tries=delivery.tries + 1,
-            tried_ms=now_ms,
-            not_before_ms=not_before_ms,
-            reason=valid_text(reason),
-        )
-
-    def give_up(self, delivery: Delivery, now_ms: int, reason: str) -> None:
-        """It is never tried again."""
-        self._settle(delivery, state="given_up", tried_ms=now_ms, reason=valid_text(reason))
-
-    def _settle(self, delivery: Delivery, **values: object) -> None:
-        columns = ", ".join(f"{name} = ?" for name in values)
-        with self._transaction():
-            self._db.execute(f"UPDATE outbox SET {columns} WHERE number = ?", (*values.values(), delivery.number))
-
-    def _deliveries(self, condition: str, values: Mapping[str, object]) -> list[Delivery]:
-        with self._lock:
-            rows = self._db.execute(f"SELECT * FROM outbox WHERE {condition}", values).fetchall()
-        return [Delivery(**row) for row in rows]
 
     # --- cameras
 
@@ -316,15 +260,3 @@ class AlertLedger:
                 [before_ms],
             )
             self._db.execute("DELETE FROM sessions WHERE reason != '' AND ifnull(end_ms, start_ms) < ?", [before_ms])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # SQLite has ended it by itself where the disk is full
-                    self._db.execute("ROLLBACK")
-                raise

@@ -9,16 +9,25 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from mulde.errors import UsageError
-from mulde.files import read_text
 from mulde.names import user_path
 from mulde.pipeline.live.alerts import CameraName
 from mulde.pipeline.live.retention import Keep
 from mulde.pipeline.live.service_settings import ServiceSettings
+from mulde.secret import read_secret
 from mulde.section import PathText, Section, Text
 from mulde.settings_file import dump_toml, read_toml, usage_error
+from mulde.sinks.opening import SinkSpec, spec_of
+from mulde.sinks.settings import (
+    AppriseSettings,
+    CommandSettings,
+    MqttSettings,
+    SinkSettings,
+    WebhookSettings,
+    check_sinks,
+    refuse_secrets,
+)
 
 _HINT = "run `mulde watch --settings` to list every setting with its default and bounds"
-_MAX_PASSWORD_BYTES = 4096
 
 
 class CameraSettings(Section):
@@ -61,14 +70,19 @@ class WatchSettings(Section):
     keep: Keep = Field(Keep(), description="what is deleted when")
     service: ServiceSettings = Field(ServiceSettings(), description="where the page is, and who is let in")
     cameras: dict[CameraName, CameraSettings] = Field({}, description="the cameras, each by its name")
+    sinks: tuple[SinkSettings, ...] = Field((), description="where alerts are sent")
 
 
 def read_watch_settings(path: Path) -> WatchSettings:
     """The settings of a file. Raises UsageError, by name, for what cannot be used, and for a file without cameras."""
+    data = read_toml(path)
+    refuse_secrets(data.get("sinks"))
     try:
-        settings = WatchSettings.model_validate(read_toml(path))
+        settings = WatchSettings.model_validate(data)
     except ValidationError as error:
-        raise usage_error(error, _HINT) from None
+        # What was written for a sink may be secret, whatever key it stands under.
+        raise usage_error(error, _HINT, hides="sinks") from None
+    check_sinks(settings.sinks)
     if not settings.cameras:
         raise UsageError(
             f"cameras in {path}", expected="a table [cameras.NAME] for each camera", got="none", hint=_HINT
@@ -92,27 +106,32 @@ def _relative_to(settings: WatchSettings, folder: Path) -> WatchSettings:
         for key in keys:
             if table[key]:
                 table[key] = str(folder / user_path(table[key]))
+    for sink in data["sinks"]:
+        for key in [key for key, value in sink.items() if key.endswith("_file") and value]:
+            sink[key] = str(folder / user_path(sink[key]))
+        if "/" in (sink.get("command") or ("",))[0]:  # else it is looked for where programs are
+            sink["command"] = (str(folder / user_path(sink["command"][0])), *sink["command"][1:])
     return WatchSettings.model_validate(data)
 
 
 def password_of(name: str, camera: CameraSettings, environment: Mapping[str, str] = os.environ) -> str:
     """The password of a camera, empty where it needs none. Raises UsageError where it cannot be had."""
-    if camera.password_env and camera.password_file:
-        raise UsageError(
-            f"camera {name}", expected="password_env or password_file", got="both", hint="leave one of them out"
-        )
-    if camera.password_env:
-        if camera.password_env not in environment:
-            raise UsageError(f"password of camera {name}: environment variable {camera.password_env} is not set")
-        return environment[camera.password_env]
-    if camera.password_file:
-        text = read_text(Path(camera.password_file), max_bytes=_MAX_PASSWORD_BYTES, error=UsageError)
-        return text.removesuffix("\n").removesuffix("\r")
-    return ""
+    return read_secret(f"camera {name}", "password", camera.password_env, camera.password_file, environment) or ""
+
+
+def sinks_of(settings: WatchSettings) -> tuple[SinkSpec, ...]:
+    """The sinks with what is secret of them. Raises UsageError where that cannot be had."""
+    return tuple(map(spec_of, settings.sinks))
 
 
 def example() -> str:
     """A file of one camera as TOML, with every setting under its meaning and bounds."""
     shown = CameraSettings(url="rtsp://10.0.0.5/stream2", user="viewer", password_env="YARD_PASSWORD")
     defaults = DefaultSettings(model="runs/yard/model.safetensors")
-    return dump_toml(WatchSettings(defaults=defaults, cameras={"yard": shown}))
+    sinks = (
+        MqttSettings(home_assistant=True),
+        WebhookSettings(url_env="HOOK", secret_env="HOOK_SECRET"),
+        AppriseSettings(urls_env="APPRISE", at_most_per_hour=6),
+        CommandSettings(command=("/usr/local/bin/alert",)),
+    )
+    return dump_toml(WatchSettings(defaults=defaults, cameras={"yard": shown}, sinks=sinks))

@@ -7,28 +7,30 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from mulde.config import Settings
 from mulde.devices import choose_device, choose_threads
 from mulde.digests import file_digest
-from mulde.errors import Failure, MuldeError, UsageError, sentence
+from mulde.errors import Failure, MuldeError, UsageError
 from mulde.files import read_json
 from mulde.media.file_stream import FileAsStream
 from mulde.media.stream import StreamOpener, open_stream
 from mulde.media.stream_source import StreamSource
 from mulde.names import user_path
-from mulde.pipeline.live.alerts import Alert
+from mulde.pipeline.live.alert_book import AlertBook
+from mulde.pipeline.live.alerts import Alert, utc_text
+from mulde.pipeline.live.delivery import Deliveries
 from mulde.pipeline.live.engine import STATE, CameraSpec, LiveEngine
 from mulde.pipeline.live.ledger import AlertLedger, Revision
+from mulde.pipeline.live.rereading import Rereading
 from mulde.pipeline.live.retention import Keep
 from mulde.pipeline.live.service_settings import ServiceSettings
-from mulde.pipeline.live.settings import CameraSettings, WatchSettings, password_of, read_watch_settings
+from mulde.pipeline.live.settings import CameraSettings, WatchSettings, password_of, read_watch_settings, sinks_of
 from mulde.pipeline.live.signals import asked_to_end, asked_to_reread, told_service
 from mulde.pipeline.live.view import LiveView
 from mulde.pipeline.model.loading import load_model
@@ -38,6 +40,7 @@ from mulde.pipeline.predictor.stream import FrameScorer, scored_rate
 from mulde.pipeline.run_claim import claim, only_process
 from mulde.pipeline.run_folder import RECORD, RunFolder, read_record
 from mulde.progress import Reporter
+from mulde.sinks.opening import SinkSpec
 
 _ONE, _RUN = "camera", Path("runs/watch")
 LOCK_FILE = ".live.lock"
@@ -102,8 +105,9 @@ class _Models:
 
 @dataclass(frozen=True)
 class Cameras:
-    """The cameras of a command. read: what each of them is watched with, as their file says now; is_file: whether it
-    can say something else later; out: the run folder where nothing else is said; service: where their page is."""
+    """The cameras of a command. read: what each of them is watched with, as their file says now; read_sinks: where
+    their alerts are sent, likewise; is_file: whether it can say something else later; out: the run folder where nothing
+    else is said; service: where their page is."""
 
     read: Callable[[], dict[str, CameraSpec]]
     source: str
@@ -112,6 +116,7 @@ class Cameras:
     keep: Keep = Keep()  # noqa: RUF009 - frozen
     is_file: bool = False
     service: ServiceSettings = ServiceSettings()  # noqa: RUF009 - frozen
+    read_sinks: Callable[[], tuple[SinkSpec, ...]] = tuple
 
     def specs(self) -> dict[str, CameraSpec]:
         """Raises UsageError for what cannot be used, and MuldeError for a model that cannot be read."""
@@ -128,7 +133,8 @@ class Cameras:
             return {name: _spec(name, camera, settings, models) for name, camera in settings.cameras.items()}
 
         first = read_watch_settings(path)
-        return cls(read, str(path.absolute()), Path(first.out), device, first.keep, True, first.service)
+        read_sinks = partial(sinks_of_file, path)
+        return cls(read, str(path.absolute()), Path(first.out), device, first.keep, True, first.service, read_sinks)
 
     @classmethod
     def of_address(cls, one: OneCamera, user: str, password: str, device: str, reporter: Reporter) -> Cameras:
@@ -204,6 +210,11 @@ def sources_of(source: str, user: str, password: str) -> dict[str, StreamSource]
     return {name: source_of(name, camera) for name, camera in read_watch_settings(user_path(source)).cameras.items()}
 
 
+def sinks_of_file(path: Path) -> tuple[SinkSpec, ...]:
+    """Where alerts of a file of cameras are sent. Raises UsageError for what cannot be used."""
+    return sinks_of(read_watch_settings(path))
+
+
 def folder_of(source: str) -> Path:
     """The run folder that is watched into where nothing else is said."""
     return Path(read_watch_settings(user_path(source)).out) if source.endswith(".toml") else _RUN
@@ -231,7 +242,7 @@ def run_watch_cameras(
                 pass
     claim(out, "watch", [cameras.source], Settings())
     out.mkdir(parents=True, exist_ok=True)
-    stop = stop or threading.Event()
+    stop, view = stop or threading.Event(), LiveView()
     with (
         only_process(out, LOCK_FILE),
         told_service() as notify,
@@ -240,12 +251,12 @@ def run_watch_cameras(
     ):
         _note(out, specs, cameras, command)
         try:
-            with AlertLedger.open(out) as ledger:
+            with AlertLedger.open(out) as ledger, _deliveries(ledger, out, view, reporter) as deliveries:
+                deliveries.follow(deliveries.opened(cameras.read_sinks()))
                 gap_s = max(spec.predictor.settings.alarms.merge_gap_s for spec in specs.values())
                 for alert in left_open(ledger, specs):
                     reporter.say(f"{alert.camera}: alert {alert.id} is closed, as the camera is no longer watched")
                 recovered = ledger.recover(round(time.time() * 1000), gap_s)
-                view = LiveView()
                 for camera, until_ms in ledger.pauses().items():
                     view.pause(camera, until_ms)
                 engine = LiveEngine(
@@ -256,6 +267,7 @@ def run_watch_cameras(
                     keep=cameras.keep,
                     beat=lambda: notify("WATCHDOG=1"),
                     view=view,
+                    observe=deliveries.show,
                 )
                 engine.gather()
                 for spec in specs.values():
@@ -267,7 +279,7 @@ def run_watch_cameras(
                 reporter.say(f"watching {', '.join(specs)}; scores, alerts and clips: {out}")
                 notify("READY=1")
                 with (
-                    Rereading(engine, cameras.read, asked, reporter) as rereading,
+                    Rereading(engine, cameras.read, asked, reporter, cameras.read_sinks, deliveries) as rereading,
                     nullcontext() if beside is None else beside(out, view),
                 ):
                     engine.run(stop, rereading.turn)
@@ -279,6 +291,25 @@ def run_watch_cameras(
     unscored = [camera for camera in engine.cameras.values() if camera.spec.lossless and not camera.num_scored]
     failures = [Failure(camera.spec.name, camera.scorer.refusal or "no frame was scored") for camera in unscored]
     return Outcome(len(specs) - len(failures), failures, folder=out)
+
+
+def _deliveries(ledger: AlertLedger, out: Path, view: LiveView, reporter: Reporter) -> Deliveries:
+    """Deliveries whose receivers may pause cameras, as the page may."""
+
+    def pause(camera: str, seconds: float) -> None:
+        if camera not in view.cameras():
+            reporter.warn(f"a camera that is to pause: expected one of {', '.join(view.cameras())}, got {camera}")
+            return
+        until_ms = round(1000 * (view.clocks.utc() + seconds))
+        view.pause(camera, until_ms)
+        try:
+            with AlertBook.open(out, write=True) as book:
+                book.pause(camera, until_ms)
+        except (MuldeError, sqlite3.Error) as error:
+            reporter.warn(f"{camera}: its pause is not on record, and ends with this process: {error}")
+        reporter.say(f"{camera}: paused until {utc_text(until_ms)}" if seconds else f"{camera}: goes on")
+
+    return Deliveries(ledger, out, reporter, on_command=pause)
 
 
 def left_open(ledger: AlertLedger, cameras: Collection[str]) -> list[Alert]:
@@ -306,56 +337,6 @@ def _note(out: Path, specs: Mapping[str, CameraSpec], cameras: Cameras, command:
         made_from=first.predictor.bundle.made_from,
         **({} if alarm is None else {"alarm": alarm.as_record()}),
     )
-
-
-class Rereading:
-    """Reads the file of cameras again when it is asked to. Reading, which may load models, is done beside the loop."""
-
-    def __init__(
-        self,
-        engine: LiveEngine,
-        read: Callable[[], Mapping[str, CameraSpec]],
-        asked: threading.Event,
-        reporter: Reporter,
-    ) -> None:
-        self._engine, self._read, self._asked, self._reporter = engine, read, asked, reporter
-        self._pool = ThreadPoolExecutor(1, "cameras")
-        self._reading: Future[Mapping[str, CameraSpec]] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def turn(self) -> None:
-        """Begin to read, or do what was read."""
-        if self._reading is None:
-            if self._asked.is_set():
-                self._asked.clear()
-                self._reading = self._pool.submit(self._read)
-        elif self._reading.done():
-            done, self._reading = self._reading, None
-            try:
-                self.follow(done.result())
-            except Exception as error:  # those that are watched go on, whatever it is
-                self._reporter.warn(f"the cameras stay as they are: {sentence(error, 'the file of cameras')}")
-
-    def follow(self, specs: Mapping[str, CameraSpec]) -> None:
-        """Begin, change and end cameras; the others go on, and one that was refused is tried again."""
-        engine = self._engine
-        for name in [name for name in engine.cameras if name not in specs]:
-            engine.remove(name)
-            self._reporter.say(f"{name}: no longer watched")
-        for name, spec in specs.items():
-            known = engine.cameras.get(name)
-            if known is not None and known.spec.settings == spec.settings:
-                known.reader.retry()
-                continue
-            if known is not None:
-                engine.remove(name)
-            engine.add(spec)
-            self._reporter.say(f"{name}: {'watched anew' if known is not None else 'watched'}")
 
 
 def check_health(out: Path, now_s: float | None = None) -> tuple[bool, str]:

@@ -363,3 +363,20 @@ def test_an_error_that_nobody_foresaw_costs_its_frames_alone(live_world, model10
     assert set(live.time_s) < set(whole.time_s)
     expected = whole.fused[np.searchsorted(whole.time_s, live.time_s[late])]
     np.testing.assert_allclose(live.fused[late], expected, rtol=0, atol=1e-6)
+
+
+def test_who_observes_sees_alerts_open_and_none_at_the_end(live_world, model10, tmp_path, monkeypatch):
+    monkeypatch.setattr("mulde.pipeline.live.engine._TICK_S", 0.0)
+    seen = []
+    (tmp_path / "live").mkdir()
+    with AlertLedger.open(tmp_path / "live") as ledger:
+        engine = LiveEngine(
+            tmp_path / "live", ledger, Listener(), threads=1, clocks=still_clocks(), observe=seen.append
+        )
+        engine.add(played(live_world / "scene.mkv", predictor(model10)))
+        engine.run(threading.Event())
+        known = {stored.alert.id for stored in ledger.alerts()}
+    shown = [state["cameras"]["yard"]["alert"] for state in seen]
+    assert {alert for alert in shown if alert} <= known
+    assert any(shown)
+    assert shown[-1] is None

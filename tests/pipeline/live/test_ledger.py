@@ -7,6 +7,7 @@ import pytest
 from mulde.errors import RecordError
 from mulde.pipeline.live.alerts import Alert, MachineState
 from mulde.pipeline.live.ledger import DIED, AlertLedger, Revision, Session, StoredAlert
+from mulde.pipeline.live.outbox import WITHHELD, OutboxCount
 from tests.pipeline.live.stored_alerts import T0, alert, current, machine
 
 
@@ -234,3 +235,59 @@ def test_sessions_are_on_record(ledger):
     assert [session.reason for session in ledger.sessions()] == ["lost", DIED, DIED]
     with pytest.raises(sqlite3.IntegrityError):
         ledger.session_started("yard", "yard-1", T0)
+
+
+# --- what waits, and for whom
+
+
+def test_what_waits_is_counted_for_each_sink_and_read_in_pages(ledger):
+    assert (ledger.outbox_counts(), ledger.undelivered(limit=3)) == ({}, [])
+    for n in range(5):
+        ledger.record([Revision(alert(start=T0 + 1000 * n), ("hook", "mqtt"))])
+    first, second = ledger.pending("hook", T0, 2)
+    ledger.acknowledge(first, T0)
+    ledger.give_up(second, T0, "status 404")
+    for delivery in ledger.pending("mqtt", T0, 9):
+        ledger.acknowledge(delivery, T0)
+    assert ledger.outbox_counts() == {"hook": OutboxCount(3, 1, alert(start=T0 + 2000).end)}
+    pages, after = [], 0
+    while page := ledger.undelivered(after, 3):
+        pages.append(len(page))
+        after = page[-1].number
+    assert pages == [3, 1]
+    assert ledger.undelivered() == ledger.undelivered(0, 100)
+
+
+def test_recipients_are_asked_with_those_who_know_the_alert(ledger):
+    asked, recorded = [], []
+
+    def recipients(one, told):
+        asked.append((one.revision, told))
+        return ["hook", "mqtt"][: one.revision]
+
+    ledger.recipients, ledger.on_recorded = recipients, lambda: recorded.append(ledger.find(alert().id).alert.revision)
+    for one in (alert(), alert(2), alert(3, "closed")):
+        ledger.record([Revision(one)])
+    assert asked == [(1, ()), (2, ("hook",)), (3, ("hook", "mqtt"))]
+    assert recorded == [1, 2, 3], "when it is on the disk"
+    assert [len(waiting(ledger, sink)) for sink in ("hook", "mqtt")] == [1, 1]
+    assert len(ledger.deliveries_of("hook", alert().id)) == 3
+    assert len(ledger.deliveries_of("mqtt", alert().id)) == 2
+
+
+def test_first_messages_and_what_was_withheld_since_the_last(ledger):
+    for n in range(4):
+        ledger.record([Revision(alert(start=T0 + n), ("hook",))])
+    ledger.record([Revision(alert(2), ("hook",))])
+    one, two, three, four = ledger.pending("hook", T0, 9)
+    ledger.acknowledge(one, T0 + 10)
+    (update,) = [d for d in ledger.pending("hook", T0, 9) if d.revision == 2]
+    ledger.acknowledge(update, T0 + 20)
+    assert ledger.first_told("hook", T0) == [T0 + 10]
+    assert ledger.first_told("hook", T0 + 11) == []
+    assert ledger.first_told("mqtt", T0) == []
+    for delivery in (two, three):
+        ledger.give_up(delivery, T0 + 30, WITHHELD)
+    assert (ledger.num_withheld("hook"), ledger.num_withheld("mqtt")) == (2, 0)
+    ledger.acknowledge(four, T0 + 40)
+    assert ledger.num_withheld("hook") == 0

@@ -12,7 +12,8 @@ from mulde.errors import UsageError
 from mulde.media import write_video
 from mulde.pipeline.live import watch as module
 from mulde.pipeline.live.dry_run import look
-from mulde.pipeline.live.watch import Cameras, OneCamera, Rereading
+from mulde.pipeline.live.rereading import Rereading
+from mulde.pipeline.live.watch import Cameras, OneCamera
 from mulde.pipeline.predictor import stream
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.scoring.frames import read_scores
