@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from mulde.health.picture import Thumbnail
-from mulde.health.reference import HealthReference, RegimeReference, regime_of, shares
+from mulde.health.reference import HealthReference, Regime, RegimeReference, regime_of, shares
 from mulde.health.view import SWAY_PX, Sight
 from mulde.images import resized
 
@@ -28,6 +28,8 @@ class HealthMeasures:
     360 wide, None where no shift brings it to the reference; background_ratio: share of the reference's edges that are
     where they belong; sharpness_ratio: fine detail in relation to coarse detail, 1 as in the reference; covered_share:
     of the parts of the picture that show nothing of the reference. None where there is no reference for it.
+    is_compared: whether there is a view to compare with; regime: None where it is too dark to say; regime_is_new: the
+    reference has the other one alone.
     """
 
     brightness: float
@@ -38,6 +40,8 @@ class HealthMeasures:
     sharpness_ratio: float | None = None
     covered_share: float | None = None
     is_compared: bool = False
+    regime: Regime | None = None
+    regime_is_new: bool = False
 
 
 def measure(picture: Thumbnail, reference: HealthReference | None) -> HealthMeasures:
@@ -67,7 +71,18 @@ def measure(picture: Thumbnail, reference: HealthReference | None) -> HealthMeas
         wrong = _wrong_elsewhere(sight, known, shift, lost)
     else:
         wrong = _wrong(sight, own, Thumbnail(grey, picture.coloured), shift, lost)
-    return HealthMeasures(brightness, wrong, ratio, shift, sight.background, sight.sharpness, lost, True)
+    return HealthMeasures(
+        brightness,
+        wrong,
+        ratio,
+        shift,
+        sight.background,
+        sight.sharpness,
+        lost,
+        True,
+        regime,
+        own is None and regime is not None,
+    )
 
 
 def _has_shape(picture: Thumbnail, known: RegimeReference) -> bool:

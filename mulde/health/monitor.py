@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -112,6 +113,14 @@ class HealthMonitor:
         is_same = last is not None and np.array_equal(last.grey, picture.grey) and self._tells_frozen
         self.frozen = self.frozen.after(utc_ms, is_same)
         return self.conditions
+
+    def resume(self, kinds: Sequence[HealthKind], since_ms: int) -> None:
+        """Go on from what was wrong when an earlier monitor ended."""
+        of_picture = next((kind for kind in kinds if kind != "frozen"), None)
+        if of_picture is not None:
+            self.picture = PictureState(kind=of_picture, since_ms=since_ms)
+        if "frozen" in kinds:
+            self.frozen = FrozenState(is_frozen=True, since_ms=since_ms)
 
     def light_changed(self) -> None:
         """The light has just changed all at once: what was measured before says nothing of what is now."""

@@ -25,7 +25,6 @@ _EDGE_SHARE, _STAYS = 0.15, 0.8
 _MIN_BACKGROUND = 0.6
 _MIN_USUAL = 0.35
 _LOST = 0.5
-_NOTHING = float("nan")
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,9 @@ class RegimeReference:
     """The view in one regime, and what is usual in it.
 
     image (H, W) uint8: the median of pictures; edges (H, W) bool: that stay; usual (GRID) float32: the correlation that
-    each cell seldom falls below, 0 where it says nothing. Of pictures that were compared with others, (N,) float32
-    each: background, lost, sharpness, as `Sight` and `lost_cells` have them, and dark and bright, the shares of such
-    pixels; brightness: the median grey level.
+    each cell seldom falls below, 0 where it says nothing. Of pictures that were compared with others, float32 (N,)
+    each: background, lost, sharpness (of those that have one), as `Sight` and `lost_cells` say them, and dark and
+    bright, the shares of such pixels; brightness: the median grey level.
     """
 
     image: UInt8
@@ -105,7 +104,6 @@ class RegimeReference:
 
 
 def _low(values: Float32) -> float:
-    values = values[~np.isnan(values)]
     return float(np.quantile(values, 0.01)) if len(values) else 0.0
 
 
@@ -175,7 +173,7 @@ def _learn_regime(samples: Sequence[Sample]) -> RegimeReference:
         usual=np.where(usual >= _MIN_USUAL, usual, 0).astype(np.float32),
         background=np.array([sight.background for sight in sights], np.float32),
         lost=np.zeros(0, np.float32),
-        sharpness=np.array([_NOTHING if s.sharpness is None else s.sharpness for s in sights], np.float32),
+        sharpness=np.array([s.sharpness for s in sights if s.sharpness is not None], np.float32),
         dark=dark,
         bright=bright,
         brightness=float(np.median(pictures.mean(axis=(1, 2)))),

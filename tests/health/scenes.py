@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -12,6 +14,7 @@ SIZE_HW = (240, 360)
 NOISE = np.random.default_rng(0).normal(0, 1, (700, 920, 3)).astype(np.float32)
 
 
+@lru_cache
 def place(seed: int = 1) -> np.ndarray:
     """The empty plaza, (240, 360, 3) RGB."""
     return background(SIZE_HW, np.random.default_rng(seed))
@@ -54,9 +57,7 @@ def in_grey(image: np.ndarray) -> np.ndarray:
 
 def reference_of(image: np.ndarray, count: int = 24, gains: tuple[float, ...] = (0.8, 1.0, 1.2)) -> HealthReference:
     """Of pictures of a place in changing light, of four videos."""
-    samples = [
-        Sample(n % 4, thumbnail(noisy(image, n, gains[n % len(gains)])), is_still=False) for n in range(count)
-    ]
+    samples = [Sample(n % 4, thumbnail(noisy(image, n, gains[n % len(gains)])), is_still=False) for n in range(count)]
     reference = learn_reference(samples)
     assert reference is not None
     return reference

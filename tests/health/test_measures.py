@@ -73,9 +73,7 @@ def test_the_sharpness_of_a_blur_is_that_of_its_transfer_function():
     last = 1.1
     for sigma in (0.5, 1.0, 2.0):
         kept = np.exp(-2 * (np.pi * sigma * length) ** 2)
-        expected = (power * kept)[fine].sum() / power[fine].sum() / (
-            (power * kept)[coarse].sum() / power[coarse].sum()
-        )
+        expected = (power * kept)[fine].sum() / power[fine].sum() / ((power * kept)[coarse].sum() / power[coarse].sum())
         found = view.look(np.clip(blurred(image.astype(np.float64), sigma), 0, 255).round().astype(np.uint8)).sharpness
         assert found == pytest.approx(expected, rel=0.1, abs=0.01)
         assert found < last
@@ -110,9 +108,7 @@ def test_a_regime_that_was_never_learnt_is_held_to_its_place_alone():
 
 def test_each_regime_has_its_own_reference():
     night = noisy(in_grey(place()[:, ::1]), 0, 0.4)
-    samples = [
-        Sample(n % 4, thumbnail(noisy(image, n))) for image in (PLACE, night) for n in range(12)
-    ]
+    samples = [Sample(n % 4, thumbnail(noisy(image, n))) for image in (PLACE, night) for n in range(12)]
     reference = learn_reference(samples)
     assert set(reference.regimes) == {"colour", "grey"}
     assert look(night, reference).brightness_ratio == pytest.approx(1, abs=0.05)

@@ -72,7 +72,8 @@ def test_what_was_before_a_pause_does_not_count():
     for n in range(11):
         state = state.after(1000 * n, "moved")
     state = state.after(200_000, "moved")
-    assert state.kind is None and len(state.checks) == 1
+    assert state.kind is None
+    assert len(state.checks) == 1
 
 
 def test_a_state_outlives_a_pause():
@@ -107,7 +108,8 @@ def test_the_same_picture_for_half_a_minute_is_frozen():
     still = noisy(PLACE, 1)
     seen = watched(HealthMonitor(REFERENCE), [noisy(PLACE, 0)] + [still] * 40)
     kinds = [[condition.kind for condition in conditions] for conditions in seen]
-    assert kinds[30] == [] and kinds[31] == ["frozen"]
+    assert kinds[30] == []
+    assert kinds[31] == ["frozen"]
     assert seen[35][0].since_ms == 1000
 
 

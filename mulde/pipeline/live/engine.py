@@ -24,6 +24,7 @@ from mulde.pipeline.live.alerting import CameraAlerts
 from mulde.pipeline.live.camera import CameraReader, Clocks
 from mulde.pipeline.live.clips import ClipWriter
 from mulde.pipeline.live.frames import LiveFrame
+from mulde.pipeline.live.health import CameraHealth
 from mulde.pipeline.live.hourly_scores import HourlyScores, LiveScore
 from mulde.pipeline.live.ledger import AlertLedger
 from mulde.pipeline.live.packet_ring import PacketRing
@@ -45,9 +46,9 @@ _MAX_LATENCIES = 10_000
 class CameraSpec:
     """What a camera is watched with.
 
-    model: a name for messages and the record; lossless: every frame is waited for, as of a file; suppressions: feedback
-    of other runs of the camera; settings: what decides whether the camera has to be begun again when the file of
-    cameras is read again.
+    model: a name for messages and the record; lossless: every frame is waited for, as of a file; mute_when_moved: then
+    nobody is told of what is unusual; suppressions: feedback of other runs of the camera; settings: what decides
+    whether the camera has to be begun again when the file of cameras is read again.
     """
 
     name: str
@@ -58,6 +59,7 @@ class CameraSpec:
     pre_roll_s: float = 5.0
     post_roll_s: float = 5.0
     lossless: bool = False
+    mute_when_moved: bool = True
     suppressions: Path | None = None
     settings: Any = None
 
@@ -69,6 +71,7 @@ class _Camera:
     ring: PacketRing
     scorer: CameraScorer
     alerts: CameraAlerts
+    health: CameraHealth
     running: Future[dict[str, list[LiveResult]]] | None = None
     session: int = 0
     last_utc_s: float = 0.0
@@ -145,7 +148,8 @@ class LiveEngine:
         # What an earlier process left open ends by silence, too, where the camera does not come back.
         last_utc_s = max((alert.end / 1000 for alert in alerts.alerts.values()), default=0.0)
         scorer = CameraScorer(spec.predictor)
-        self.cameras[spec.name] = _Camera(spec, reader, ring, scorer, alerts, last_utc_s=last_utc_s)
+        health = CameraHealth(spec.predictor.bundle.health, alerts, self.root, self.reporter, spec.mute_when_moved)
+        self.cameras[spec.name] = _Camera(spec, reader, ring, scorer, alerts, health, last_utc_s=last_utc_s)
         reader.start()
 
     def remove(self, name: str) -> None:
@@ -196,7 +200,9 @@ class LiveEngine:
                 self._note(camera)
             is_finished = camera.reader.status().is_finished  # before: its last frame may come right now
             frame = camera.reader.take(0)
-            if frame is not None:
+            if frame is not None and camera.health.take(frame):
+                self._blank(camera)
+            elif frame is not None:
                 taken.setdefault(id(camera.spec.predictor), []).append((camera, frame))
             elif is_finished and not camera.is_over:
                 self._end(camera, "its end")
@@ -204,6 +210,11 @@ class LiveEngine:
             size = -(-len(of_model) // self._threads)  # a share for each thread, of cameras that are scored together
             for first in range(0, len(of_model), size):
                 self._start(pool, of_model[first : first + size])
+
+    def _blank(self, camera: _Camera) -> None:
+        """Leave a frame out; no flow and no smoothing runs over it."""
+        camera.reader.count_skipped("light")
+        self._record_all(camera, score_together(camera.scorer.end_session(), camera.spec.predictor))
 
     def _start(self, pool: ThreadPoolExecutor, taken: Sequence[tuple[_Camera, LiveFrame]]) -> None:
         running = pool.submit(score_frames_of, [(camera.spec.name, camera.scorer, frame) for camera, frame in taken])
@@ -287,6 +298,7 @@ class LiveEngine:
             left = score_together(camera.scorer.end_session(), camera.spec.predictor)
         self._record_all(camera, left)
         camera.alerts.close(round(camera.last_utc_s * 1000))
+        camera.health.close()
         if len(camera.alerts.queue):
             self.reporter.warn(f"{camera.spec.name}: the disk did not take all changes of its alerts; they are lost")
         self._end_session(camera, why)
@@ -333,6 +345,7 @@ class LiveEngine:
             status = camera.reader.status()
             cameras[name] = {
                 **_plain(status),
+                **camera.health.state(),
                 "refusal": camera.scorer.refusal,
                 "num_scored": camera.num_scored,
                 "score": camera.last_score,

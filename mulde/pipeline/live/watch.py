@@ -180,6 +180,7 @@ def _spec(name: str, camera: CameraSettings, settings: WatchSettings, models: _M
         opened.sha256,
         settings.defaults.pre_roll_s,
         settings.defaults.post_roll_s,
+        mute_when_moved=settings.defaults.mute_when_moved,
         suppressions=Path(camera.suppressions) if camera.suppressions else None,
         settings=(camera, settings.defaults, source, opened.sha256),
     )
