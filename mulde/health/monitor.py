@@ -45,7 +45,7 @@ class PictureState:
 
     def after(self, utc_ms: int, wrong: HealthKind | None) -> PictureState:
         """The state behind one more check."""
-        kept = self.checks if not self.checks or utc_ms - self.checks[-1][0] <= MAX_PAUSE_MS else ()
+        kept = self.checks if self.checks and 0 <= utc_ms - self.checks[-1][0] <= MAX_PAUSE_MS else ()
         checks = (*kept, (utc_ms, wrong))[-WINDOW:]
         found = [(time_ms, kind) for time_ms, kind in checks if kind is not None]
         kind, since_ms, right = self.kind, self.since_ms, 0
@@ -105,13 +105,11 @@ class HealthMonitor:
         """Check a picture; what is wrong then."""
         last, last_ms = self._last, self._last_ms
         self._last, self._last_ms = picture, utc_ms
-        if last_ms is not None and not 0 <= utc_ms - last_ms <= MAX_PAUSE_MS:
-            last, self.frozen = None, replace(self.frozen, same_ms=None)
-            self.picture = replace(self.picture, checks=())
         self.measures = measure(picture, self.reference)
         self.picture = self.picture.after(utc_ms, self.measures.wrong)
-        is_same = last is not None and np.array_equal(last.grey, picture.grey) and self._tells_frozen
-        self.frozen = self.frozen.after(utc_ms, is_same)
+        is_same = last is not None and np.array_equal(last.grey, picture.grey)
+        is_close = last_ms is not None and 0 <= utc_ms - last_ms <= MAX_PAUSE_MS
+        self.frozen = self.frozen.after(utc_ms, is_same and is_close and self._tells_frozen)
         return self.conditions
 
     def resume(self, kinds: Sequence[HealthKind], since_ms: int) -> None:

@@ -16,8 +16,8 @@ from mulde.records import Bool, Float32, Float64, UInt8
 
 Regime = Literal["colour", "grey"]
 REGIMES: tuple[Regime, ...] = ("colour", "grey")
-MIN_PICTURES = 8
-"""Fewer pictures of a regime make no reference."""
+MIN_PICTURES, MIN_SIDE_PX = 8, 16
+"""Fewer pictures of a regime, or smaller ones, make no reference."""
 DARK = 25
 """Grey levels at or below it show nothing."""
 _MIN_EDGES = 200
@@ -135,7 +135,7 @@ def shares(grey: UInt8) -> tuple[float, float]:
 
 
 def learn_reference(samples: Sequence[Sample]) -> HealthReference | None:
-    """The reference of normal pictures; None without enough of them.
+    """The reference of normal pictures; None without enough of them, or of such that are too small.
 
     Pictures of another size than most are left out. What is usual is measured on pictures of other videos than those
     that they are compared with, or of another part where there is one video.
@@ -143,6 +143,8 @@ def learn_reference(samples: Sequence[Sample]) -> HealthReference | None:
     if not samples:
         return None
     ((size_hw, _),) = Counter(sample.picture.grey.shape for sample in samples).most_common(1)
+    if min(size_hw) < MIN_SIDE_PX:
+        return None
     fitting = [sample for sample in samples if sample.picture.grey.shape == size_hw]
     regimes: dict[Regime, RegimeReference] = {}
     for regime in REGIMES:

@@ -135,6 +135,16 @@ def test_a_few_pictures_make_no_reference(count):
     assert learn_reference([Sample(0, thumbnail(noisy(PLACE, n))) for n in range(count)]) is None
 
 
+@pytest.mark.parametrize("size_hw", [(1, 1), (4, 6), (15, 400), (16, 16), (40, 24)])
+def test_small_pictures_are_measured_or_make_no_reference(size_hw):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (*size_hw, 3)).astype(np.uint8) for _ in range(9)]
+    reference = learn_reference([Sample(n % 2, thumbnail(image)) for n, image in enumerate(images)])
+    assert (reference is None) == (min(thumbnail(images[0]).grey.shape) < 16)
+    assert look(images[0], reference).wrong is None
+    assert look(images[0]).is_compared is False
+
+
 def test_what_is_learnt_does_not_depend_on_the_order_of_pictures_within_videos():
     samples = [Sample(n % 4, thumbnail(noisy(PLACE, n, 0.8 + 0.02 * n))) for n in range(16)]
     one, other = learn_reference(samples).regimes["colour"], learn_reference(samples[::-1]).regimes["colour"]

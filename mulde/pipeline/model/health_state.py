@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mulde.density.state import take
 from mulde.health.picture import THUMBNAIL_PX
-from mulde.health.reference import REGIMES, HealthReference, Regime, RegimeReference
+from mulde.health.reference import MIN_SIDE_PX, REGIMES, HealthReference, Regime, RegimeReference
 from mulde.health.view import GRID
 
-_MAX_PICTURES, _MIN_SIDE = 10_000, 16
+_MAX_PICTURES = 10_000
 _PICTURES = ("background", "lost", "sharpness", "dark", "bright")
 
 
@@ -61,7 +61,7 @@ def health_from_state(facts: HealthFacts, tensors: Mapping[str, NDArray[Any]]) -
 
 def _regime(prefix: str, facts: RegimeFacts, tensors: dict[str, NDArray[Any]]) -> RegimeReference:
     image = take(tensors, f"{prefix}image", np.uint8, (None, None))
-    if not all(_MIN_SIDE <= side <= THUMBNAIL_PX for side in image.shape):
+    if not all(MIN_SIDE_PX <= side <= THUMBNAIL_PX for side in image.shape):
         raise ValueError(f"a reference of camera health of {image.shape}")
     edges = take(tensors, f"{prefix}edges", np.uint8, image.shape)
     usual = take(tensors, f"{prefix}usual", np.float32, GRID)
