@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulde.health import HealthMonitor, HealthReference, thumbnail
@@ -36,6 +36,7 @@ def by_rules(checks):
         yield state, since
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(KINDS, st.integers(1, 40)), max_size=12))
 def test_a_state_follows_the_rules(stretches):
     checks = [kind for kind, count in stretches for _ in range(count)]
@@ -45,6 +46,7 @@ def test_a_state_follows_the_rules(stretches):
         assert (state.kind, state.since_ms) == (expected[0], 1000 * expected[1])
 
 
+@settings(deadline=None)
 @given(st.lists(KINDS, min_size=1, max_size=80))
 def test_a_state_changes_only_by_enough_checks(checks):
     state, changes = PictureState(), []
@@ -83,6 +85,7 @@ def test_a_state_outlives_a_pause():
     assert state.after(10_000_000, None).kind == "moved"
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=8))
 def test_frozen_is_half_a_minute_of_the_same_picture(stretches):
     same = [is_same for is_same, count in stretches for _ in range(count)]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulde.pipeline.training.exclusions import Exclusions
@@ -19,6 +19,7 @@ def video(name, num_frames, rate=10):
     return SimpleNamespace(video=SimpleNamespace(name=name), frame_index=np.arange(num_frames), rate=Fraction(rate))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 300), max_size=6), st.integers(1, 60))
 def test_pictures_are_spread_over_all_frames_with_one_a_second_later(lengths, most):
     videos = [video(str(n), length) for n, length in enumerate(lengths)]
