@@ -16,7 +16,7 @@ HealthKind = Literal["moved", "covered", "blurred", "dark", "bright", "frozen"]
 KINDS: tuple[HealthKind, ...] = ("moved", "covered", "blurred", "dark", "bright", "frozen")
 _SAME_SHAPE_PX = 2
 _DISPLACED, _FLAT, _IN_PLACE = 0.4, 0.3, 0.3
-_ALL, _BLANK = 0.5, 0.03
+_ALL, _BLANK, _KEPT = 0.5, 0.03, 0.15
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,12 @@ def _wrong_elsewhere(sight: Sight, known: RegimeReference, shift: float | None, 
     if shift is not None and shift > SWAY_PX:
         return "moved"
     cells = known.lost_cells(sight.likeness)
-    return "covered" if lost >= _ALL and float(np.median(sight.activity[cells])) < _BLANK else None
+    if lost >= _ALL and float(np.median(sight.activity[cells])) < _BLANK:
+        return "covered"
+    # A coloured cover makes a grey picture one in colour; what it leaves free is as ever, unlike at night.
+    kept = (known.usual > 0) & ~cells & ~np.isnan(sight.likeness)
+    is_as_ever = kept.mean() >= _KEPT and float(np.median((sight.likeness / np.maximum(known.usual, 1e-3))[kept])) >= 1
+    return "covered" if lost >= known.max_lost and is_as_ever else None
 
 
 def _wrong(

@@ -106,6 +106,16 @@ def test_a_regime_that_was_never_learnt_is_held_to_its_place_alone():
     assert look(in_grey(shifted(PLACE, 20, 0))).wrong == "moved"
 
 
+def test_a_coloured_cover_before_a_grey_camera_is_seen():
+    night = in_grey(PLACE)
+    reference = reference_of(night)
+    assert list(reference.regimes) == ["grey"]
+    cover = covered(noisy(night, 50), 0, 0, 1, 0.5)
+    cover[:, :180] = (200, 40, 30)
+    assert look(cover, reference).wrong == "covered"
+    assert look(noisy(night, 51), reference).wrong is None
+
+
 def test_each_regime_has_its_own_reference():
     night = noisy(in_grey(place()[:, ::1]), 0, 0.4)
     samples = [Sample(n % 4, thumbnail(noisy(image, n))) for image in (PLACE, night) for n in range(12)]
