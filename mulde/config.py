@@ -308,6 +308,19 @@ class ReasonSettings(Section):
     nearest: int = Field(3, ge=0, le=100, description="number of most similar reference samples that an event names")
 
 
+class HealthSettings(Section):
+    pictures: int = Field(
+        240,
+        ge=0,
+        le=10_000,
+        description="number of training pictures that the camera's health is held against: moved, covered, blurred; "
+        "0 = none, and then that is not told",
+    )
+    compare: bool = Field(
+        True, description="say where pictures of a scored video do not look where the training footage looked"
+    )
+
+
 class RunSettings(Section):
     source: Text = Field("", description="for `mulde run`: NAME:ROOT of a data set, or a folder with train/ and test/")
     out: PathText = Field("", description="run folder to write; empty: runs/<name of the source>")
@@ -327,6 +340,7 @@ class Settings(Section):
     fusion: FusionSettings = FusionSettings()
     alarms: AlarmSettings = AlarmSettings()
     reasons: ReasonSettings = ReasonSettings()
+    health: HealthSettings = HealthSettings()
     run: RunSettings = RunSettings()
 
     @property

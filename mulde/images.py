@@ -17,6 +17,7 @@ from mulde.files import write_bytes
 MAX_PIXELS = 10**8
 """Larger pictures are taken for a damaged or hostile header; 8K has 33 million pixels."""
 MAX_FILE_BYTES = 2**29
+_MIN_CHROMA, _CHROMA_SHARE, _BLACK = 12, 0.95, 16
 _FORMATS = "PNG, JPEG, BMP, TIFF, WebP, GIF or PNM"
 
 Channels = Literal["stored", "bgr", "grey"]
@@ -80,6 +81,18 @@ def shrunk(image: NDArray[Any], longer_px: int) -> NDArray[Any]:
     """An image whose longer side has at most `longer_px` pixels; the image itself where it has no more."""
     height, width = image.shape[:2]
     return resized(image, shrunk_size((height, width), longer_px))
+
+
+def is_coloured(image: NDArray[np.uint8]) -> bool | None:
+    """Whether a picture (H, W) or (H, W, 3) has colour: a twentieth of its pixels is 12 levels from grey or more. None
+    where it is too dark to say."""
+    if image.ndim == 2:
+        return False
+    few = image[::4, ::4]
+    if few.max() < _BLACK:
+        return None
+    chroma = few.max(axis=-1).astype(np.int16) - few.min(axis=-1)
+    return bool(np.quantile(chroma, _CHROMA_SHARE) >= _MIN_CHROMA)
 
 
 def import_cv2() -> Any:

@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("console", "images", "typed", "section", "secret"),
     ("checkpoint", "devices", "events", "process", "progress", "records"),
     ("parquet", "reconstruction"),
-    ("media", "datasets", "extractors", "density", "evaluation", "store", "sinks"),
+    ("media", "datasets", "extractors", "density", "evaluation", "health", "store", "sinks"),
     ("report", "config"),
     ("settings_file",),
     ("pipeline.outcome", "pipeline.run_folder", "pipeline.model"),

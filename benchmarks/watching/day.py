@@ -26,8 +26,9 @@ from mulde.devices import choose_threads
 from mulde.digests import file_digest
 from mulde.media.file_stream import FileAsStream
 from mulde.pipeline.live.alerts import Alert
-from mulde.pipeline.live.engine import CameraSpec, LiveEngine
+from mulde.pipeline.live.engine import LiveEngine
 from mulde.pipeline.live.ledger import AlertLedger
+from mulde.pipeline.live.watched import CameraSpec
 from mulde.pipeline.model.loading import load_model
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.progress import Reporter

@@ -33,16 +33,15 @@ from mulde.names import user_path
 from mulde.pipeline.extraction.boxes_alone import settings_without_pixels
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.model import loading
-from mulde.pipeline.model.loading import TrainedModel
 from mulde.pipeline.model.weights import NETWORKS, remember
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.pipeline.predictor.stream import FrameScorer, ScoredFrame
 from mulde.pipeline.scoring.threshold import learn_threshold
 from mulde.pipeline.stages import fit_bundle, say_mixtures
 from mulde.pipeline.training.exclusions import Exclusions, check_exclusions, read_exclusions
+from mulde.pipeline.training.finish import finish_model
 from mulde.pipeline.training.fit import check_density
 from mulde.pipeline.training.networks import check_networks, train_networks, untrained_streams, with_weights
-from mulde.pipeline.training.reference_samples import make_normal_index
 from mulde.progress import Reporter
 from mulde.records import ScoredVideo, UInt8
 from mulde.settings_file import load_settings
@@ -108,9 +107,9 @@ def train(
             extraction, plan, chosen = train_networks(extraction, plan, chosen, networks.path, seed, session, excluded)
         with TemporaryDirectory(prefix="mulde-") as folder:
             bundle = fit_bundle(extraction.done, world, chosen, plan, Path(folder), seed, session, excluded)
-        index = make_normal_index(extraction.done, bundle, plan, seed=seed, reporter=reporter)
+        trained = finish_model(extraction.done, bundle, plan, seed=seed, reporter=reporter)
         scoring = ExtractionPlan(chosen, session.device, world=world)
-        return Model(Predictor.trained(TrainedModel(bundle, index), scoring, reporter), networks)
+        return Model(Predictor.trained(trained, scoring, reporter), networks)
 
 
 def load_model(

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from mulde.errors import VideoError
-from mulde.images import MAX_PIXELS
-from mulde.media.colour import is_coloured
+from mulde.images import MAX_PIXELS, is_coloured
 from mulde.media.container import DecodeDamage, open_stream, packets, pictures
 from mulde.media.rate import NO_STAMP, Rate, steady_rate, true_rate
 from mulde.media.reader import DEFAULT_RATE

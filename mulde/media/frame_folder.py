@@ -12,8 +12,7 @@ import numpy as np
 
 from mulde.errors import ImageError, VideoError
 from mulde.filetypes import list_frames
-from mulde.images import import_cv2, read_image, resized, shrunk_size
-from mulde.media.colour import is_coloured
+from mulde.images import import_cv2, is_coloured, read_image, resized, shrunk_size
 from mulde.media.content_hash import no_images
 from mulde.media.reader import (
     DEFAULT_RATE,

@@ -23,7 +23,7 @@ from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
-from mulde.pipeline.model.loading import TrainedModel, save_normal_index
+from mulde.pipeline.model.loading import TrainedModel
 from mulde.pipeline.model.world import World, mixtures, world_of
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.predictor.scorer import ScoreOptions, Scorer
@@ -34,9 +34,9 @@ from mulde.pipeline.run_folder import (
     RunRecord,
 )
 from mulde.pipeline.training.exclusions import Exclusions, check_exclusions, read_exclusions
+from mulde.pipeline.training.finish import finish_model
 from mulde.pipeline.training.fit import CHECKPOINTS, check_density, train
 from mulde.pipeline.training.networks import check_networks, train_networks, untrained_streams
-from mulde.pipeline.training.reference_samples import make_normal_index
 from mulde.progress import Reporter
 from mulde.records import LabelTrack
 
@@ -118,10 +118,10 @@ def _train(
     shutil.rmtree(folder.root / CHECKPOINTS, ignore_errors=True)
     folder.note(training=bundle.training.as_json(), made_from=bundle.made_from)
     with folder.stage("normal moments"):
-        index = make_normal_index(videos, bundle, plan, seed=seed, reporter=session.reporter)
-        save_normal_index(index, folder.model)
+        model = finish_model(videos, bundle, plan, seed=seed, reporter=session.reporter)
+        model.save(folder.model)
     session.reporter.say(f"model: {folder.model}")
-    return TrainedModel(bundle, index)
+    return model
 
 
 def fit_bundle(

@@ -34,7 +34,7 @@ from mulde.pipeline.scoring.threshold import AlarmRule
 from mulde.progress import Reporter
 
 PICTURES = "alerts"
-_PICTURE_PX = 640
+PICTURE_PX = 640
 
 
 class CameraAlerts:
@@ -43,7 +43,8 @@ class CameraAlerts:
     rate: frames per second that are looked at. What the ledger does not take waits in `queue` and is tried again
     with the next frame, so a full disk delays alerts and loses none. suppressions: feedback of other runs. on_opened,
     on_closed: called with the id of an alert, once it is on record, or waits to be. Raises MuldeError for feedback that
-    cannot be read.
+    cannot be read. health: what is wrong with the picture; muted_by: the id of the alert because of which nobody is
+    told of those that are raised, or empty.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class CameraAlerts:
         self.camera, self.alarm, self.ledger, self.root = camera, alarm, ledger, root
         self.rate, self.reporter, self.model_sha256 = rate, reporter, model_sha256
         self.on_opened, self.on_closed = on_opened, on_closed
-        self.health = tuple[str, ...]()
+        self.health, self.muted_by, self.num_muted = tuple[str, ...](), "", 0
         self.clock_offset_s: float | None = None
         self.builder = EventBuilder(camera, predictor, alarm, rate, reporter)
         model = ScoringModel(model_sha256, predictor.normal_index)
@@ -127,6 +128,10 @@ class CameraAlerts:
         self.builder.forget(None)
         self.log.add(suppressed(live, alert.exemption))
 
+    def record(self, revisions: list[Revision]) -> None:
+        """Put revisions of the camera's alerts of other kinds on record, behind those that wait."""
+        self._record(revisions)
+
     def end_session(self) -> None:
         """The pictures that are at hand belong to no later one. An open alert goes on where the camera comes back soon
         enough, which the next score or `close` shows."""
@@ -163,12 +168,14 @@ class CameraAlerts:
         live = self.builder.build(change, known)
         live = suppressed(live, self.log.suppression(live))
         if known is None:
-            floods = self._floods(self.flood.raised(change.start.utc_ms))
-            covered_by = self.alerts["flood"].id if "flood" in self.alerts else ""
+            floods = [] if self.muted_by else self._floods(self.flood.raised(change.start.utc_ms))
+            covered_by = self.muted_by or (self.alerts["flood"].id if "flood" in self.alerts else "")
+            self.num_muted += bool(self.muted_by)
             alert = self._alert(change, live)
+            what = f"muted alert {alert.id}, as the camera has moved" if self.muted_by else f"alert {alert.id}"
             self._after += [
                 partial(self.on_opened, alert.id),
-                partial(self.reporter.say, f"{self.camera}: alert {alert.id}: {alert.reason or 'unusual'}"),
+                partial(self.reporter.say, f"{self.camera}: {what}: {alert.reason or 'unusual'}"),
             ]
             revisions = [*floods, Revision(alert, covered_by=covered_by)]
         else:
@@ -257,7 +264,7 @@ class CameraAlerts:
         if live.picture is None:
             return
         try:
-            write_jpeg(thumbnail(live.picture, live.event, _PICTURE_PX), self.root / PICTURES / f"{alert.id}.jpg")
+            write_jpeg(thumbnail(live.picture, live.event, PICTURE_PX), self.root / PICTURES / f"{alert.id}.jpg")
             self._has_no_room = False
         except OSError as error:  # a full disk takes no picture, and the alert goes on
             if not self._has_no_room:

@@ -89,8 +89,9 @@ class Alert(BaseModel):
     given for every `unusual` alert; expected_per_hour: false alarms at this level. stream, reason, streams, object,
     box_xyxy (pixels of pictures of size_hw): as in `mulde.events.Reason`. video, peak_frame: where the run folder has
     the peak. picture, clip: addresses below that of the page. exemption: the id of the one that covers it. health: what
-    was wrong with the camera's picture. cut_short: the process died while the alert was open, so `end` is the last that
-    is known. Text is empty, and anything else None, where there is nothing to tell.
+    was wrong with the camera's picture. cut_short: the process died while the alert was open, or nobody looked at the
+    picture any longer that was wrong, so `end` is the last that is known. Text is empty, and anything else None, where
+    there is nothing to tell.
 
     Raises pydantic.ValidationError, a ValueError, for fields that are wrong or do not fit together.
     """

@@ -109,6 +109,10 @@ class CameraReader:
         """The newest wanted frame that was not taken yet; None where none comes within `timeout_s`."""
         return self._slot.take(timeout_s)
 
+    def count_skipped(self, reason: str) -> None:
+        """Count a frame that was taken and not scored."""
+        self._board.count_skipped(reason)
+
     def retry(self) -> None:
         """Try to connect at once, also where the server has refused: after a password was changed."""
         self._num_refusals = 0

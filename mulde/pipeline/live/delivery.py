@@ -143,7 +143,7 @@ class CameraStates:
         return {
             name: {
                 "state": camera["state"],
-                "health": list(camera.get("health", ())),
+                "health": [note["kind"] for note in camera["health"]],
                 "since": utc_text(round(1000 * camera["since_utc_s"])),
                 "fps": self._rate(name, state["utc_s"], camera["num_scored"]),
                 "score": _finite(camera["score"]),

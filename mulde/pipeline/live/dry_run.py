@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from mulde.errors import MuldeError, StreamEnded
-from mulde.pipeline.live.engine import CameraSpec
+from mulde.pipeline.live.watched import CameraSpec
 from mulde.pipeline.model.world import World, match, size_text
 
 _LOOK_S = 3.0

@@ -5,10 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,20 +17,20 @@ from mulde.devices import one_core_per_call
 from mulde.errors import MuldeError, sentence
 from mulde.files import write_json
 from mulde.media.packets import StreamPacket
-from mulde.media.stream import StreamOpener
 from mulde.pipeline.events.parts import EventParts
 from mulde.pipeline.live.alerting import CameraAlerts
 from mulde.pipeline.live.camera import CameraReader, Clocks
 from mulde.pipeline.live.clips import ClipWriter
 from mulde.pipeline.live.frames import LiveFrame
+from mulde.pipeline.live.health import CameraHealth
 from mulde.pipeline.live.hourly_scores import HourlyScores, LiveScore
 from mulde.pipeline.live.ledger import AlertLedger
 from mulde.pipeline.live.packet_ring import PacketRing
 from mulde.pipeline.live.retention import Keep, Retention, Swept
 from mulde.pipeline.live.scoring import CameraScorer, LiveResult, score_frames_of, score_together
 from mulde.pipeline.live.status import CameraState
-from mulde.pipeline.live.view import CameraView, HealthNote, LiveView
-from mulde.pipeline.predictor.predictor import Predictor
+from mulde.pipeline.live.view import LiveView
+from mulde.pipeline.live.watched import CameraSpec, WatchedCamera
 from mulde.pipeline.predictor.stream import scored_rate
 from mulde.progress import Reporter
 
@@ -40,52 +38,6 @@ STATE = "live.json"
 """What the loop is doing, written every other second: who watches the watcher reads it (`mulde watch --check`)."""
 _TURN_S, _TICK_S, _SAY_S, _SWEEP_S = 0.25, 2.0, 60.0, 300.0
 _SILENCE_S = 2.0
-_MAX_LATENCIES = 10_000
-
-
-@dataclass(frozen=True)
-class CameraSpec:
-    """What a camera is watched with.
-
-    model: a name for messages and the record; lossless: every frame is waited for, as of a file; suppressions: feedback
-    of other runs of the camera; settings: what decides whether the camera has to be begun again when the file of
-    cameras is read again.
-    """
-
-    name: str
-    opener: StreamOpener
-    predictor: Predictor
-    model: str
-    model_sha256: str
-    pre_roll_s: float = 5.0
-    post_roll_s: float = 5.0
-    lossless: bool = False
-    suppressions: Path | None = None
-    settings: Any = None
-
-
-@dataclass
-class _Camera:
-    spec: CameraSpec
-    reader: CameraReader
-    ring: PacketRing
-    scorer: CameraScorer
-    alerts: CameraAlerts
-    running: Future[dict[str, list[LiveResult]]] | None = None
-    session: int = 0
-    last_utc_s: float = 0.0
-    num_scored: int = 0
-    state: CameraState | None = None
-    refused: tuple[int, str] = (0, "")  # the session of which it was said
-    failure: str = ""
-    last_score: float | None = None
-    is_over: bool = False
-    latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_LATENCIES))
-
-    @property
-    def open_alert(self) -> str | None:
-        """The id of the unusual one that is open."""
-        return next((alert.id for kind, alert in self.alerts.alerts.items() if kind == "unusual"), None)
 
 
 class LiveEngine:
@@ -112,7 +64,7 @@ class LiveEngine:
         self.root, self.ledger, self.reporter, self.beat, self.observe = root, ledger, reporter, beat, observe
         self.clocks = clocks or Clocks()
         self.view = view or LiveView(self.clocks)
-        self.cameras: dict[str, _Camera] = {}
+        self.cameras: dict[str, WatchedCamera] = {}
         self.clips = ClipWriter(root, reporter)
         self.scores = HourlyScores(root, reporter, self._now_ms)
         self._retention = Retention(root, keep or Keep())
@@ -156,7 +108,8 @@ class LiveEngine:
         # What an earlier process left open ends by silence, too, where the camera does not come back.
         last_utc_s = max((alert.end / 1000 for alert in alerts.alerts.values()), default=0.0)
         scorer = CameraScorer(spec.predictor)
-        self.cameras[spec.name] = _Camera(spec, reader, ring, scorer, alerts, last_utc_s=last_utc_s)
+        health = CameraHealth(spec.predictor.bundle.health, alerts, self.root, self.reporter, spec.mute_when_moved)
+        self.cameras[spec.name] = WatchedCamera(spec, reader, ring, scorer, alerts, health, last_utc_s=last_utc_s)
         reader.start()
 
     def _on_opened(self, name: str, ring: PacketRing, alert: str) -> None:
@@ -204,7 +157,7 @@ class LiveEngine:
         self._ready.clear()
         cameras = list(self.cameras.values())
         self._first = (self._first + 1) % max(len(cameras), 1)
-        taken: dict[int, list[tuple[_Camera, LiveFrame]]] = {}  # by model
+        taken: dict[int, list[tuple[WatchedCamera, LiveFrame]]] = {}  # by model
         for camera in cameras[self._first :] + cameras[: self._first]:
             if camera.running is not None:
                 if not camera.running.done():
@@ -214,6 +167,9 @@ class LiveEngine:
             frame = camera.reader.take(0)
             if frame is not None:
                 self.view.picture_came(frame)
+            if frame is not None and camera.health.take(frame):
+                self._blank(camera)
+            elif frame is not None:
                 taken.setdefault(id(camera.spec.predictor), []).append((camera, frame))
             elif is_finished and not camera.is_over:
                 self._end(camera, "its end")
@@ -222,13 +178,18 @@ class LiveEngine:
             for first in range(0, len(of_model), size):
                 self._start(pool, of_model[first : first + size])
 
-    def _start(self, pool: ThreadPoolExecutor, taken: Sequence[tuple[_Camera, LiveFrame]]) -> None:
+    def _blank(self, camera: WatchedCamera) -> None:
+        """Leave a frame out; no flow and no smoothing runs over it."""
+        camera.reader.count_skipped("light")
+        self._record_all(camera, score_together(camera.scorer.end_session(), camera.spec.predictor))
+
+    def _start(self, pool: ThreadPoolExecutor, taken: Sequence[tuple[WatchedCamera, LiveFrame]]) -> None:
         running = pool.submit(score_frames_of, [(camera.spec.name, camera.scorer, frame) for camera, frame in taken])
         for camera, _ in taken:
             camera.running = running
         running.add_done_callback(lambda _: self._ready.set())
 
-    def _note(self, camera: _Camera) -> None:
+    def _note(self, camera: WatchedCamera) -> None:
         """Put on record what was scored of a camera."""
         running, camera.running = camera.running, None
         if running is None:
@@ -242,19 +203,19 @@ class LiveEngine:
             self._say_failure(camera, scorer.failure)
             scorer.failure = ""
 
-    def _record_all(self, camera: _Camera, results: list[LiveResult]) -> None:
+    def _record_all(self, camera: WatchedCamera, results: list[LiveResult]) -> None:
         for result in results:
             try:
                 self._record(camera, result)
             except Exception as error:  # one camera's; the others go on
                 self._say_failure(camera, str(sentence(error, camera.spec.name)))
 
-    def _say_failure(self, camera: _Camera, failure: str) -> None:
+    def _say_failure(self, camera: WatchedCamera, failure: str) -> None:
         if failure != camera.failure:  # the next thousand frames would say the same
             camera.failure = failure
             self.reporter.warn(f"{camera.spec.name}: a frame is lost: {failure}")
 
-    def _record(self, camera: _Camera, result: LiveResult) -> None:
+    def _record(self, camera: WatchedCamera, result: LiveResult) -> None:
         frame, scored = result.frame, result.scored
         if frame.session != camera.session:
             self._begin_session(camera, frame.session)
@@ -280,7 +241,7 @@ class LiveEngine:
         camera.latencies_s.append(latency_s)
         self.view.scored(camera.spec.name, score.utc_ms, scored.anomaly_score, latency_s)
 
-    def _begin_session(self, camera: _Camera, session: int) -> None:
+    def _begin_session(self, camera: WatchedCamera, session: int) -> None:
         self._end_session(camera, "another session follows")
         self.gather()
         camera.session = session
@@ -289,7 +250,7 @@ class LiveEngine:
         except sqlite3.Error as error:
             self.reporter.warn(f"{camera.spec.name}: its session is not on record: {error}")
 
-    def _end_session(self, camera: _Camera, why: str) -> None:
+    def _end_session(self, camera: WatchedCamera, why: str) -> None:
         if not camera.session:
             return
         status = camera.reader.status()
@@ -303,13 +264,14 @@ class LiveEngine:
         camera.session = 0
         camera.alerts.end_session()
 
-    def _end(self, camera: _Camera, why: str) -> None:
+    def _end(self, camera: WatchedCamera, why: str) -> None:
         """Score what is left, and close what is open."""
         self._note(camera)
         with one_core_per_call():
             left = score_together(camera.scorer.end_session(), camera.spec.predictor)
         self._record_all(camera, left)
         camera.alerts.close(round(camera.last_utc_s * 1000))
+        camera.health.close()
         if len(camera.alerts.queue):
             self.reporter.warn(f"{camera.spec.name}: the disk did not take all changes of its alerts; they are lost")
         self._end_session(camera, why)
@@ -349,7 +311,7 @@ class LiveEngine:
 
     def _show(self, *, ended: bool = False) -> None:
         """Let others see how the cameras fare."""
-        self.view.show([_view(camera) for camera in self.cameras.values()])
+        self.view.show([camera.view() for camera in self.cameras.values()])
         state = self.view.as_json()
         self.observe(state)
         try:
@@ -387,26 +349,3 @@ class LiveEngine:
 
     def _now_ms(self) -> int:
         return round(1000 * max(self.clocks.utc(), self._newest_utc_s))
-
-
-def _view(camera: _Camera) -> CameraView:
-    return CameraView(
-        camera.spec.name,
-        camera.reader.status(),
-        camera.scorer.refusal,
-        scored_rate(camera.spec.predictor),
-        camera.num_scored,
-        camera.last_score,
-        camera.alerts.machine.level,
-        camera.open_alert,
-        _quantile(camera.latencies_s, 0.95),
-        camera.alerts.alarm.threshold.expected_per_hour,
-        len(camera.alerts.queue),
-        tuple(HealthNote(kind, kind) for kind in camera.alerts.health),
-        model=camera.spec.model,
-        model_sha256=camera.spec.model_sha256,
-    )
-
-
-def _quantile(values: deque[float], share: float) -> float | None:
-    return float(np.quantile(np.array(values), share)) if values else None

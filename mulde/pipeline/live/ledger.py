@@ -33,8 +33,8 @@ is called within the transaction, so it must not use the ledger."""
 @dataclass(frozen=True)
 class Revision:
     """What is to be recorded of an alert, and who is told; None for those that the ledger's `recipients` names.
-    covered_by: the id of the flood alert that stands for it, or empty; of its first revision it holds for all, and
-    nobody is told of any."""
+    covered_by: the id of the alert that stands for it, of a flood or of a camera that has moved, or empty; of its first
+    revision it holds for all, and nobody is told of any."""
 
     alert: Alert
     sinks: tuple[str, ...] | None = None
@@ -43,7 +43,7 @@ class Revision:
 
 @dataclass(frozen=True)
 class StoredAlert:
-    """The current revision of an alert. covered_by: the id of the flood alert that stands for it, or empty."""
+    """The current revision of an alert. covered_by: the id of the alert that stands for it, or empty."""
 
     alert: Alert
     covered_by: str
@@ -140,14 +140,17 @@ class AlertLedger(Outbox):
         """Put in order what a process left that died; to be called once, before anything is recorded.
 
         An alert that was open goes on (it stays in `open_alerts`, and the camera's machine knows it) where its last
-        score above the level is at most `merge_gap_s` ago, a flood where its last alert is at most an hour ago. Others
-        are closed as cut short, with a revision for each sink that was told of it: these are returned. Sessions end.
+        score above the level is at most `merge_gap_s` ago, a flood where its last alert is at most an hour ago, and one
+        of a camera's picture always, as the next pictures show whether it is over. Others are closed as cut short, with
+        a revision for each sink that was told of it: these are returned. Sessions end.
         """
         closed = []
         with self._transaction():
             self._db.execute("UPDATE sessions SET reason = ? WHERE reason = ''", [DIED])
             for alert in (stored.alert for stored in self._stored("state != 'closed'")):
                 last_ms, max_gap_ms = self._last_activity(alert, round(1000 * merge_gap_s))
+                if alert.kind == "camera":
+                    continue
                 if last_ms is not None and now_ms - last_ms <= max_gap_ms:
                     continue
                 closed.append(alert.next_revision("closed", end=max(alert.end, last_ms or 0), cut_short=True))

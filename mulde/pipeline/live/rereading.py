@@ -9,8 +9,9 @@ from typing import Self
 
 from mulde.errors import sentence
 from mulde.pipeline.live.delivery import Deliveries
-from mulde.pipeline.live.engine import CameraSpec, LiveEngine
+from mulde.pipeline.live.engine import LiveEngine
 from mulde.pipeline.live.sink_worker import SinkWorker
+from mulde.pipeline.live.watched import CameraSpec
 from mulde.progress import Reporter
 from mulde.sinks.opening import SinkSpec
 

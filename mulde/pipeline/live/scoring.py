@@ -65,7 +65,7 @@ class CameraScorer:
         return described + self._paired(scorer, lambda: scorer.describe(frame.image, frame.time_s, frame.number))
 
     def end_session(self) -> list[Described]:
-        """What is left, as no frame follows."""
+        """What is left, as no frame follows, or none that flow and smoothing may run into."""
         scorer, self._scorer = self._scorer, None
         described = [] if scorer is None else self._paired(scorer, scorer.describe_rest)
         self._waiting.clear()

@@ -60,6 +60,9 @@ class DefaultSettings(Section):
     )
     pre_roll_s: float = Field(5.0, ge=0, le=120, description="seconds of video before an alert in its clip")
     post_roll_s: float = Field(5.0, ge=0, le=120, description="seconds of video behind an alert in its clip")
+    mute_when_moved: bool = Field(
+        True, description="tell nobody of what is unusual while a camera has moved; it stays on record, marked"
+    )
 
 
 class WatchSettings(Section):

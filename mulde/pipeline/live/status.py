@@ -20,7 +20,7 @@ class CameraState(StrEnum):
 
 
 CONNECT_OUTCOMES = ("ok", "refused", "timeout", "lost")
-SKIP_REASONS = ("busy", "corrupt", "backlog")
+SKIP_REASONS = ("busy", "corrupt", "backlog", "light")
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class CameraStatus:
 
     since_utc_s: when it came into its state; reason: one sentence, empty while all is well; remark: what is odd about
     its time stamps, or empty; num_connects: by outcome; num_received: pictures, also those that are not wanted;
-    num_skipped: by reason, for `busy` and `backlog` frames that were wanted, for `corrupt` pictures;
-    num_decode_errors: packets behind which a picture could not be trusted; session: the id of the running one, 0
-    without; last_utc_s: of the newest picture, None before the first; clock_offset_s: the camera's clock less ours,
-    None where it does not tell; next_try_in_s: None while connected or trying; is_finished: its thread has ended.
+    num_skipped: by reason, for `busy`, `backlog` and `light` (a sudden change of it) frames that were wanted, for
+    `corrupt` pictures; num_decode_errors: packets behind which a picture could not be trusted; session: the id of the
+    running one, 0 without; last_utc_s: of the newest picture, None before the first; clock_offset_s: the camera's clock
+    less ours, None where it does not tell; next_try_in_s: None while connected or trying; is_finished: its thread has
+    ended.
     """
 
     camera: str

@@ -44,8 +44,9 @@ class CameraView:
     status: of its connection; refusal: why its pictures cannot be scored, or empty; fps_wanted: frames per second that
     are to be scored; alert: the id of the open one; latency_p95_s: from the arrival of a picture to its score;
     expected_per_hour: false alarms; num_waiting: changes of alerts that the disk has not taken; health_figures: by the
-    part of their metric's name behind `mulde_health_`; drift: what is known of it, None where it is not watched;
-    model: a path.
+    part of their metric's name behind `mulde_health_`; num_muted: alerts that nobody was told of as the camera had
+    moved; num_light_changes: times at which the light changed all at once; drift: what is known of it, None where it is
+    not watched; model: a path.
     """
 
     name: str
@@ -61,6 +62,8 @@ class CameraView:
     num_waiting: int = 0
     health: tuple[HealthNote, ...] = ()
     health_figures: Mapping[str, float] = field(default_factory=dict)
+    num_muted: int = 0
+    num_light_changes: int = 0
     drift: Mapping[str, Any] | None = None
     model: str = ""
     model_sha256: str = ""
@@ -246,4 +249,8 @@ def _camera_json(camera: CameraView) -> dict[str, Any]:
         "num_alerts_waiting": camera.num_waiting,
         "fps_wanted": camera.fps_wanted,
         "expected_per_hour": camera.expected_per_hour,
+        "health": [asdict(note) for note in camera.health],
+        "health_figures": dict(camera.health_figures),
+        "num_muted": camera.num_muted,
+        "num_light_changes": camera.num_light_changes,
     }

@@ -25,7 +25,7 @@ from mulde.names import user_path
 from mulde.pipeline.live.alert_book import AlertBook
 from mulde.pipeline.live.alerts import Alert, utc_text
 from mulde.pipeline.live.delivery import Deliveries
-from mulde.pipeline.live.engine import STATE, CameraSpec, LiveEngine
+from mulde.pipeline.live.engine import STATE, LiveEngine
 from mulde.pipeline.live.ledger import AlertLedger, Revision
 from mulde.pipeline.live.rereading import Rereading
 from mulde.pipeline.live.retention import Keep
@@ -33,6 +33,7 @@ from mulde.pipeline.live.service_settings import ServiceSettings
 from mulde.pipeline.live.settings import CameraSettings, WatchSettings, password_of, read_watch_settings, sinks_of
 from mulde.pipeline.live.signals import asked_to_end, asked_to_reread, told_service
 from mulde.pipeline.live.view import LiveView
+from mulde.pipeline.live.watched import CameraSpec
 from mulde.pipeline.model.loading import load_model
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.predictor.predictor import Predictor
@@ -190,6 +191,7 @@ def _spec(name: str, camera: CameraSettings, settings: WatchSettings, models: _M
         opened.sha256,
         settings.defaults.pre_roll_s,
         settings.defaults.post_roll_s,
+        mute_when_moved=settings.defaults.mute_when_moved,
         suppressions=Path(camera.suppressions) if camera.suppressions else None,
         settings=(camera, settings.defaults, source, opened.sha256),
     )

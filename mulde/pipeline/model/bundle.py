@@ -21,6 +21,7 @@ from mulde.evaluation.conformal import NormalVideo
 from mulde.evaluation.smoothing import SMOOTHING_MODES, SmoothingMode, smooth
 from mulde.extractors.class_names import shown
 from mulde.extractors.registry import EXTRACTORS
+from mulde.health.reference import HealthReference
 from mulde.images import MAX_PIXELS
 from mulde.names import printable
 from mulde.nested import differences
@@ -35,14 +36,15 @@ from mulde.pipeline.model.bundle_file import (
     write_bundle_file,
 )
 from mulde.pipeline.model.calibration import Calibration, Surprise
+from mulde.pipeline.model.health_state import health_from_state, health_state
 from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.model.weights import portable_settings, settings_for
 from mulde.pipeline.model.world import World
 from mulde.records import Float32, Float64
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _WITH_DIGEST = 3
-_NORMAL, _SURPRISE, _LEAST = ".normal", ".surprise", ".least"  # no stream or fold can be called so
+_NORMAL, _SURPRISE, _LEAST, _HEALTH = ".normal", ".surprise", ".least", ".health"  # no stream or fold can be called so
 _WRONG = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError, UsageError)
 """What numbers and names of the wrong kind raise where a typed check has not met them first."""
 _ONLY_WARNED = frozenset({"opencv", "ultralytics", "precision", "boxes"})
@@ -85,7 +87,8 @@ class Bundle:
     """A trained model. `made_from` is the fingerprint of the extraction; `training` says on what it was trained;
     `normal` holds the fused, unsmoothed frame scores of the held-out normal videos, by name (older bundles: none);
     `world` what it learnt of their footage (older bundles: None); `classes` what the detector calls what it finds, by
-    number; `sha256` is the digest that the file carried, None where there was no file or an older one."""
+    number; `sha256` is the digest that the file carried, None where there was no file or an older one; `health` what
+    the camera's picture is held against (None in older bundles, and where it was not wanted or could not be had)."""
 
     streams: Mapping[str, Stream]
     settings: Settings
@@ -95,6 +98,7 @@ class Bundle:
     world: World | None = None
     classes: Mapping[int, str] = field(default_factory=dict)
     sha256: str | None = None
+    health: HealthReference | None = None
 
     @cached_property
     def smoothed_normal(self) -> dict[SmoothingMode, list[NormalVideo]]:
@@ -135,6 +139,10 @@ class Bundle:
                 tensors[f"{name}/{_LEAST}"] = stream.least
         for i, video in enumerate(self.normal.values()):
             tensors[f"{_NORMAL}/{i}"] = np.ascontiguousarray(video.scores)
+        health = None
+        if self.health is not None:
+            arrays, health = health_state(self.health)
+            tensors |= {f"{_HEALTH}/{key}": np.ascontiguousarray(value) for key, value in arrays.items()}
         header = {
             "schema": SCHEMA_VERSION,
             "mulde": __version__,
@@ -144,6 +152,7 @@ class Bundle:
             "streams": streams,
             "normal": [{"video": name, "rate": video.rate} for name, video in self.normal.items()],
             "world": None if self.world is None else self.world.model_dump(mode="json"),
+            "health": health,
             "classes": {str(number): name for number, name in self.classes.items()},
         }
         return write_bundle_file(path, header, tensors)
@@ -175,7 +184,10 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
             for i, video in enumerate(header.normal)
         }
         classes = {int(number): shown(name) for number, name in header.classes.items()}
-        return Bundle(streams, settings, header.made_from, header.training, normal, header.world, classes, sha256)
+        health = None if header.health is None else health_from_state(header.health, _below(_HEALTH, tensors))
+        return Bundle(
+            streams, settings, header.made_from, header.training, normal, header.world, classes, sha256, health
+        )
     except BundleError as error:
         if str(path) in error.problem:
             raise
@@ -211,7 +223,7 @@ def _check_names(header: Header, settings: Settings, tensors: Tensors, schema: i
     sizes, rates = (header.world.sizes, header.world.rates) if header.world else ((), ())
     if any(math.prod(size.size_hw) > MAX_PIXELS for size in sizes) or any(size.rate > MAX_RATE for size in rates):
         raise ValueError("footage of a size or rate that no video has")
-    known = tuple(f"{name}/" for name in (*header.streams, _NORMAL))
+    known = tuple(f"{name}/" for name in (*header.streams, _NORMAL, *([_HEALTH] if header.health else [])))
     if strays := [name for name in tensors if not name.startswith(known)]:
         raise ValueError(f"a tensor of nothing, {strays[0][:100]!r}")
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mulde.digests import arrays_digest
 from mulde.errors import BundleError
 from mulde.files import parse_json, write_arrays
+from mulde.pipeline.model.health_state import HealthFacts
 from mulde.pipeline.model.training_record import TrainingRecord
 from mulde.pipeline.model.world import World
 from mulde.typed import Number, Positive
@@ -67,6 +68,7 @@ class Header(_Facts):
     streams: dict[Name, StreamFacts] = Field(min_length=1, max_length=1000)
     normal: list[NormalFacts] = []
     world: World | None = None
+    health: HealthFacts | None = None
     classes: dict[Annotated[str, Field(pattern=r"^[0-9]{1,4}$")], ClassName] = {}
 
 

@@ -18,7 +18,7 @@ from mulde.nested import leaves
 from mulde.settings_file import load_settings, parse_override
 
 _FEATURES = ("video", "regions", "tracks", "features")
-_MODEL = (*_FEATURES, "density", "fusion", "alarms", "reasons")
+_MODEL = (*_FEATURES, "density", "fusion", "alarms", "reasons", "health")
 # command -> the sections, or single settings, that it uses, and those of them that it does not
 USES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "extract": (_FEATURES, ("video.match_training",)),
@@ -35,13 +35,14 @@ _SCORING = (
     "video.stream", "video.frame_rate", "video.batch_frames", "video.match_training",
     "regions.yolo.weights", "regions.imported", "features.*.weights", "features.batch_size", "features.precision",
     "tracks.tracker", "tracks.lost_frames", "fusion.smoothing_s", "fusion.smoothing",
-    "alarms.*", "reasons.nearest",
+    "alarms.*", "reasons.nearest", "health.compare",
 )  # fmt: skip
 _WHY_NOT: Mapping[str, str] = {
     "fusion.combine": "the model keeps the scores of its normal video combined, and they set level and p-values",
     "density": "it is settled in training",
     "fusion": "it is settled in training",
     "reasons": "it is settled in training",
+    "health": "it is settled in training",
     "run": "it is one of mulde run",
 }
 Need = tuple[str, str, Callable[[Settings], bool]]
@@ -76,6 +77,7 @@ _NEEDS: tuple[Need, ...] = (
         for key in ("method", "preset", "options")
     ),
     ("fusion.heldout_share", "fusion.folds=1", lambda s: s.fusion.folds == 1),
+    ("health.compare", "health.pictures above 0", lambda s: s.health.pictures > 0),
     ("reasons.nearest", "reasons.normal_moments above 0", lambda s: s.reasons.normal_moments > 0),
 )
 

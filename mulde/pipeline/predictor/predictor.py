@@ -21,6 +21,7 @@ from mulde.pipeline.model.loading import TrainedModel
 from mulde.pipeline.model.normal_index import NormalIndex
 from mulde.pipeline.model.world import in_lines, other_colour, other_objects
 from mulde.pipeline.outcome import Failed
+from mulde.pipeline.predictor.view import view_remark
 from mulde.pipeline.scoring.frames import score_video
 from mulde.pipeline.scoring.threshold import AlarmRule, find_alarms, learn_threshold
 from mulde.progress import Reporter
@@ -107,6 +108,8 @@ class Predictor:
         if (world := self.bundle.world) is not None:
             seen = stored.observed()
             yield from filter(None, (other_colour(world, seen.coloured), other_objects(world, seen.num_objects)))
+        if self.settings.health.compare and (remark := view_remark(stored, self.bundle.health, self.plan)):
+            yield remark
 
     def score(self, stored: StoredVideo) -> ScoredVideo:
         """Scores of the frames and of the boxes of a video."""

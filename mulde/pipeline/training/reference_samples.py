@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mulde.pipeline.extraction.video import StoredVideo
 from mulde.pipeline.model.bundle import Bundle
 from mulde.pipeline.model.normal_index import VALUES, NormalIndex
 from mulde.pipeline.training.exclusions import Exclusions, Range, kept
+from mulde.pipeline.training.health import HealthSampler
 from mulde.progress import Reporter
 from mulde.records import FeatureTable, Float32, Int64, UInt8
 
@@ -29,20 +30,28 @@ Columns = dict[str, NDArray[Any]]
 
 
 def make_normal_index(
-    videos: Sequence[StoredVideo], bundle: Bundle, plan: ExtractionPlan, *, seed: int, reporter: Reporter
+    videos: Sequence[StoredVideo],
+    bundle: Bundle,
+    plan: ExtractionPlan,
+    *,
+    seed: int,
+    reporter: Reporter,
+    health: HealthSampler | None = None,
 ) -> NormalIndex | None:
     """Draw samples of the training videos, at most `reasons.normal_moments`, with their rows and pictures.
 
     Samples of a video that can no longer be decoded have no picture, with a warning. None where no samples are
-    wanted.
+    wanted. health: takes pictures in the same pass over the videos.
     """
     max_samples = bundle.settings.reasons.normal_moments
+    dims = {name: stream.dim for name, stream in bundle.streams.items()}
     if max_samples == 0:
+        if health is not None:
+            _pictures(videos, _nothing(dims), plan, reporter, health)
         return None
     exclusions = Exclusions.of_record(bundle.training.left_out)
-    dims = {name: stream.dim for name, stream in bundle.streams.items()}
     samples = draw_reference_samples(videos, dims, max_samples, seed, exclusions)
-    pictures = _pictures(videos, samples, plan, reporter)
+    pictures = _pictures(videos, samples, plan, reporter, health)
     return _index(videos, samples, tuple(bundle.streams), pictures)
 
 
@@ -152,7 +161,11 @@ def _pick(samples: Columns, rows: Int64) -> Columns:
 
 
 def _pictures(
-    videos: Sequence[StoredVideo], samples: Columns, plan: ExtractionPlan, reporter: Reporter
+    videos: Sequence[StoredVideo],
+    samples: Columns,
+    plan: ExtractionPlan,
+    reporter: Reporter,
+    health: HealthSampler | None,
 ) -> list[bytes | None]:
     """The picture of each sample; every video is decoded once, up to the last frame that is wanted."""
     pictures: list[bytes | None] = [None] * len(samples["video"])
@@ -160,7 +173,10 @@ def _pictures(
         for place, stored in enumerate(videos):
             wanted = np.flatnonzero(samples["video"] == place)
             try:
-                _take_pictures(stored, plan, samples, wanted, pictures)
+                frames = [] if health is None else health.wanted(place)
+                for frame, image in _take_pictures(stored, plan, samples, wanted, pictures, frames):
+                    if health is not None:
+                        health.take(place, frame, image)
             except Exception as error:  # the training is done
                 known = sentence(error, stored.video.path)
                 reporter.warn(f"{stored.video.name}: reference samples have no pictures: {known}")
@@ -169,12 +185,19 @@ def _pictures(
 
 
 def _take_pictures(
-    stored: StoredVideo, plan: ExtractionPlan, samples: Columns, wanted: Int64, pictures: list[bytes | None]
-) -> None:
+    stored: StoredVideo,
+    plan: ExtractionPlan,
+    samples: Columns,
+    wanted: Int64,
+    pictures: list[bytes | None],
+    frames: Sequence[int],
+) -> Iterator[tuple[int, UInt8]]:
+    """Make the pictures of the samples in `wanted`; all frames that are decoded for it are handed on, and `frames`."""
     frame_index = samples["frame_index"][wanted]
-    for frame, image in wanted_frames(stored.video, plan, frame_index.tolist()):
+    for frame, image in wanted_frames(stored.video, plan, {*frame_index.tolist(), *frames}):
         for sample in wanted[slice(*np.searchsorted(frame_index, [frame, frame + 1]))]:
             pictures[sample] = _jpeg(image, samples["box_xyxy"][sample])
+        yield frame, image
 
 
 def _jpeg(image: UInt8, box_xyxy: Float32) -> bytes:

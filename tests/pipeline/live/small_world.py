@@ -16,8 +16,9 @@ from mulde.media import write_video
 from mulde.media.file_stream import FileAsStream
 from mulde.media.stream import StreamOpener
 from mulde.pipeline.live.camera import Clocks
-from mulde.pipeline.live.engine import CameraSpec, LiveEngine
+from mulde.pipeline.live.engine import LiveEngine
 from mulde.pipeline.live.ledger import AlertLedger
+from mulde.pipeline.live.watched import CameraSpec
 from mulde.pipeline.model.loading import load_model
 from mulde.pipeline.predictor.predictor import Predictor
 from mulde.progress import Reporter

@@ -71,7 +71,12 @@ def test_frames_come_with_their_session_number_and_times():
 def test_nobody_takes_and_the_newest_frame_stays():
     fake = FakeTime()
     ran = Ran(fake, Opener(FakeStream(fake, steady(30))), fps=5, takes=False)
-    assert ran.status.num_skipped == {"busy": 14, "corrupt": 0, "backlog": 1}  # the very first, which may be old
+    assert ran.status.num_skipped == {
+        "busy": 14,
+        "corrupt": 0,
+        "backlog": 1,
+        "light": 0,
+    }  # the very first, which may be old
     frame = ran.reader.take(0)
     assert (frame.number, frame.is_first) == (14, True)
     assert ran.reader.take(0) is None
@@ -84,7 +89,7 @@ def test_the_backlog_of_a_new_connection_is_left_out():
     assert ran.frames[0].image[0, 0, 0] == 100
     assert len(ran.sessions) == 1
     assert ran.frames[0].number == 0
-    assert ran.status.num_skipped == {"busy": 0, "corrupt": 0, "backlog": 20}
+    assert ran.status.num_skipped == {"busy": 0, "corrupt": 0, "backlog": 20, "light": 0}
 
 
 def test_after_a_stall_only_the_newest_are_taken_with_their_true_times():

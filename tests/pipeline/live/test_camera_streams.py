@@ -51,7 +51,7 @@ def test_a_file_as_a_camera_gives_the_frames_of_the_file(footage, fps):
     assert all(np.array_equal(frame.image, expected[frame.number]) for frame in got)
     status = reader.status()
     assert (status.state, status.reason) == (CameraState.LOST, f"{footage / 'cam.mp4'} is over")
-    assert status.num_skipped == {"busy": 0, "corrupt": 0, "backlog": 0}
+    assert status.num_skipped == {"busy": 0, "corrupt": 0, "backlog": 0, "light": 0}
 
 
 def test_a_server_that_is_killed_and_comes_back(footage):

@@ -434,16 +434,19 @@ def test_commands_where_no_camera_can_be_paused_have_no_effect(ledger, tmp_path)
 
 def engine_state(utc_s=1000.0, **cameras):
     shown = {"state": "live", "since_utc_s": T0 / 1000, "num_scored": 0, "score": 1.5, "level": 6.0, "alert": None}
+    shown |= {"health": [], "drift": None}
     return {"schema": 1, "utc_s": utc_s, "cameras": {name: {**shown, **fields} for name, fields in cameras.items()}}
 
 
 def test_sinks_are_shown_cameras_and_a_new_one_too(deliveries):
     deliveries.follow(deliveries.opened([hook("a")]))
     assert deliveries.sinks["a"].shown == [], "not that there are none"
-    deliveries.show(engine_state(yard={"alert": "yard-1", "health": ["image_too_dark"]}))
+    deliveries.show(
+        engine_state(yard={"alert": "yard-1", "health": [{"kind": "dark", "text": "too dark", "since_ms": T0}]})
+    )
     deliveries.follow(deliveries.opened([hook("a"), hook("b")]))
     expected = {
-        "state": "live", "health": ["image_too_dark"], "since": "2026-11-28T13:56:41.300Z", "fps": 0.0, "score": 1.5,
+        "state": "live", "health": ["dark"], "since": "2026-11-28T13:56:41.300Z", "fps": 0.0, "score": 1.5,
         "level": 6.0, "alert": "yard-1", "drift": None,
     }  # fmt: skip
     assert deliveries.sinks["a"].shown[-1] == deliveries.sinks["b"].shown[-1] == {"yard": expected}

@@ -20,8 +20,9 @@ from mulde.media.stream_source import StreamSource
 from mulde.pipeline.live.alerting import CameraAlerts
 from mulde.pipeline.live.alerts import alert_id
 from mulde.pipeline.live.camera import Clocks
-from mulde.pipeline.live.engine import CameraSpec, LiveEngine
+from mulde.pipeline.live.engine import LiveEngine
 from mulde.pipeline.live.ledger import AlertLedger, Revision
+from mulde.pipeline.live.watched import CameraSpec
 from mulde.pipeline.predictor.stream import FrameScorer
 from mulde.pipeline.scoring.frames import read_scores
 from tests.api_world import frames_of

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mulde.pipeline.live.camera import Clocks
-from mulde.pipeline.live.engine import CameraSpec, LiveEngine
+from mulde.pipeline.live.engine import LiveEngine
 from mulde.pipeline.live.ledger import AlertLedger
 from mulde.pipeline.live.status import CameraState, CameraStatus
 from mulde.pipeline.live.view import LATENCIES_S, CameraView, Histogram, LiveView, RecentScores
+from mulde.pipeline.live.watched import CameraSpec
 
 from .small_world import HOUR_S, Listener, player, predictor, still_clocks, watch
 from .test_engine import alerts_of, until

@@ -124,7 +124,7 @@ def test_a_newer_schema_is_refused_by_name(changed):
     path = changed(lambda header: header | {"schema": SCHEMA_VERSION + 1, "mulde": "7.1.0"})
     sentence = (
         f"model bundle {path}, written by mulde 7.1.0, schema version: expected one that mulde {__version__} reads, "
-        f"1 or 2 or 3, got {SCHEMA_VERSION + 1}. Try: upgrade mulde, or train again with this one"
+        f"1 or 2 or 3 or 4, got {SCHEMA_VERSION + 1}. Try: upgrade mulde, or train again with this one"
     )
     with pytest.raises(BundleError, match=re.escape(sentence)):
         load_bundle(path)
@@ -141,7 +141,7 @@ def test_a_newer_density_inside_is_refused_by_name(changed):
 
 @pytest.mark.parametrize("schema", [None, 0, "1"])
 def test_what_is_no_schema_is_refused(changed, schema):
-    with pytest.raises(BundleError, match=rf"reads, 1 or 2 or 3, got {schema!r}\. Try: train again$"):
+    with pytest.raises(BundleError, match=rf"reads, 1 or 2 or 3 or 4, got {schema!r}\. Try: train again$"):
         load_bundle(changed(lambda header: header | {"schema": schema}))
 
 

@@ -22,8 +22,8 @@ from safetensors.numpy import save_file
 
 from mulde.datasets.base import Video
 from mulde.errors import BundleError, VideoError
+from mulde.images import is_coloured
 from mulde.media import Conversion, ConvertedReader, open_video, write_video
-from mulde.media.colour import is_coloured
 from mulde.pipeline.extraction.plan import ExtractionPlan
 from mulde.pipeline.model.bundle import load_bundle
 from mulde.pipeline.model.world import (
