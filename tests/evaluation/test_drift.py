@@ -179,7 +179,7 @@ def test_evidence_stays_a_number():
 
 
 def test_less_reference_than_a_week_is_refused():
-    with pytest.raises(UsageError, match="at least 7.*got 6"):
+    with pytest.raises(UsageError, match=r"at least 7.*got 6"):
         drift_course(np.zeros((20, 24)), np.zeros(20), 365.0, num_reference=6)
     course = drift_course(np.zeros((3, 24)), np.zeros(3), 365.0)
     assert (len(course.p_value), course.drifts) == (3, ())

@@ -23,6 +23,8 @@ from mulde.pipeline.events.parts import EventParts
 from mulde.pipeline.live.alerting import CameraAlerts
 from mulde.pipeline.live.camera import CameraReader, Clocks
 from mulde.pipeline.live.clips import ClipWriter
+from mulde.pipeline.live.drift import DAYS_BETWEEN
+from mulde.pipeline.live.drift_alerts import DriftWatch
 from mulde.pipeline.live.frames import LiveFrame
 from mulde.pipeline.live.hourly_scores import HourlyScores, LiveScore
 from mulde.pipeline.live.ledger import AlertLedger
@@ -46,8 +48,8 @@ class CameraSpec:
     """What a camera is watched with.
 
     model: a name for messages and the record; lossless: every frame is waited for, as of a file; suppressions: feedback
-    of other runs of the camera; settings: what decides whether the camera has to be begun again when the file of
-    cameras is read again.
+    of other runs of the camera; drift_days: days wanted between two false notices of drift, 0 for no test; settings:
+    what decides whether the camera has to be begun again when the file of cameras is read again.
     """
 
     name: str
@@ -59,6 +61,7 @@ class CameraSpec:
     post_roll_s: float = 5.0
     lossless: bool = False
     suppressions: Path | None = None
+    drift_days: float = DAYS_BETWEEN
     settings: Any = None
 
 
@@ -105,6 +108,7 @@ class LiveEngine:
         self.clips = ClipWriter(root, reporter)
         self.scores = HourlyScores(root, reporter, self._now_ms)
         self._retention = Retention(root, keep or Keep())
+        self._drift = DriftWatch(root, ledger, reporter)
         self._sweeping: Future[Swept] | None = None
         self._ready = threading.Event()
         self._threads, self._newest_utc_s = threads, 0.0
@@ -128,7 +132,7 @@ class LiveEngine:
             on_opened=lambda alert: self.clips.start(alert, spec.name, ring),
             on_closed=lambda alert: self.clips.finish(alert, spec.post_roll_s),
         )
-        self.scores.set_camera(spec.name, rate, spec.predictor.settings.fusion.smoothing_s * rate)
+        self.scores.set_camera(spec.name, rate, spec.predictor.settings.fusion.smoothing_s * rate, spec.model_sha256)
 
         def keep(packet: StreamPacket, utc_s: float, session: int) -> None:
             ring.add(packet)
@@ -151,6 +155,7 @@ class LiveEngine:
     def remove(self, name: str) -> None:
         """Stop watching a camera; what is open is closed."""
         camera = self.cameras.pop(name)
+        self._drift.forget(name)
         camera.reader.stop(0)
         self._end(camera, "no longer watched")
 
@@ -250,6 +255,7 @@ class LiveEngine:
             scored.streams,
             scored.p_value,
             any(len(table) for table in result.described.tables.values()),
+            None if camera.spec.predictor.plan.regions is None else len(result.described.regions),
         )
         place = self.scores.add(camera.spec.name, score)
         camera.alerts.clock_offset_s = camera.reader.status().clock_offset_s
@@ -310,6 +316,7 @@ class LiveEngine:
                 camera.alerts.close(round(camera.last_utc_s * 1000))
                 if status.state is not CameraState.LIVE:
                     camera.ring.end_session()
+        self._drift.turn([camera.spec for camera in self.cameras.values()], self._now_ms())
         try:
             write_json(self.root / STATE, self.state())
         except OSError as error:
@@ -340,6 +347,7 @@ class LiveEngine:
                 "alert": next((a.id for k, a in camera.alerts.alerts.items() if k == "unusual"), None),
                 "latency_p95_s": _quantile(camera.latencies_s, 0.95),
                 "num_alerts_waiting": len(camera.alerts.queue),
+                "drift": self._drift.state(name),
             }
         return {"schema": 1, "utc_s": time.time(), "cameras": cameras}
 
@@ -351,6 +359,7 @@ class LiveEngine:
         self.reporter.say(f"watch: {'; '.join(words)}")
 
     def _shut(self) -> None:
+        self._drift.close()
         for camera in self.cameras.values():
             camera.reader.stop(0)
         for camera in self.cameras.values():

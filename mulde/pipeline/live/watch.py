@@ -181,6 +181,7 @@ def _spec(name: str, camera: CameraSettings, settings: WatchSettings, models: _M
         settings.defaults.pre_roll_s,
         settings.defaults.post_roll_s,
         suppressions=Path(camera.suppressions) if camera.suppressions else None,
+        drift_days=settings.defaults.drift_days,
         settings=(camera, settings.defaults, source, opened.sha256),
     )
 
