@@ -43,8 +43,8 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-RECORD, SETTINGS, REGIONS, TRUTH, METRICS, REPORT = (
-    "run.json", "settings.toml", "regions", "truth.json", "metrics.json", "report.html",
+MODEL, RECORD, SETTINGS, REGIONS, TRUTH, METRICS, REPORT = (
+    "model.safetensors", "run.json", "settings.toml", "regions", "truth.json", "metrics.json", "report.html",
 )  # fmt: skip
 LEDGER, ALERTS = "watched.sqlite", "alerts.sqlite"
 THUMBNAILS, NORMAL, OVERLAYS, CLIPS, HEAT_MAPS = "thumbnails", "normal", "overlays", "clips", "heat_maps"
@@ -152,7 +152,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        return self.root / "model.safetensors"
+        return self.root / MODEL
 
     @property
     def scores(self) -> Path:
