@@ -55,7 +55,7 @@ def _print_camera(drift: CameraDrift) -> None:
     if drift.drifting:
         echo(
             f"What to do: look at {drift.camera}. Did somebody move or dirty it, did the place change? Record the "
-            "present with mulde collect, ask mulde transfer whether the model still fits, and mulde train another if not."
+            "present with mulde collect; mulde transfer says whether the model still fits, mulde train makes another."
         )
 
 
@@ -69,9 +69,10 @@ def print_transfer(matrix: TransferMatrix, *, json_: bool) -> None:
         print_json([cell.as_json() for cell in matrix.cells])
         return
     table = Table(pad_edge=False)
-    columns = ("model", "on", "false alarms/h", "promised/h", "mean p", "KS by stream", "")
+    columns = ("model", "on", "", "false alarms/h (promised)", "time", "mean p", "KS by stream")
     for column in columns:
-        table.add_column(column, justify="right" if column in columns[2:5] else "left", overflow="fold")
+        is_figure = column in columns[3:6]
+        table.add_column(column, justify="right" if is_figure else "left", no_wrap=not column, overflow="fold")
     for cell in matrix.cells:
         table.add_row(*_cells(cell))
     output(_WIDTH).print(table)
@@ -82,20 +83,22 @@ def print_transfer(matrix: TransferMatrix, *, json_: bool) -> None:
                 notes.setdefault(note, []).append(f"{cell.model} on {cell.footage}")
     for note, cells in notes.items():
         echo(f"{', '.join(cells)}: {note}")
-    echo(f"held out: {OWN}. KS: 0 where scores are as in held-out normal video of the model, 1 where none is.")
+    echo(
+        f"held out: {OWN}. time: that lies in alarms, as one that never ends counts once. KS: 0 where scores are as in held-out normal video of the model, 1 where none is."
+    )
 
 
 def _cells(cell: Cell) -> list[str]:
     if cell.alarms_per_hour is None or cell.promised_per_hour is None:
-        return [cell.model, cell.footage, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, "no score, see below"]
+        return [cell.model, cell.footage, "no score", *[UNDEFINED] * 4]
     interval = "" if cell.mean_p_interval is None else f" ({cell.mean_p_interval[0]:.2f}-{cell.mean_p_interval[1]:.2f})"
     verdict = "within" if cell.is_within else "beyond"
     return [
         cell.model,
         cell.footage,
-        f"{cell.alarms_per_hour:.3g}",
-        f"{cell.promised_per_hour[0]:.3g}-{cell.promised_per_hour[1]:.3g}",
+        f"{verdict}, held out" if cell.is_held_out else verdict,
+        f"{cell.alarms_per_hour:.3g} ({cell.promised_per_hour[0]:.3g}-{cell.promised_per_hour[1]:.3g})",
+        UNDEFINED if cell.alarm_share is None else f"{100 * cell.alarm_share:.1f} %",
         UNDEFINED if cell.mean_p is None else f"{cell.mean_p:.2f}{interval}",
         ", ".join(f"{name} {value:.2f}" for name, value in cell.ks.items()),
-        f"{verdict}, held out" if cell.is_held_out else verdict,
     ]

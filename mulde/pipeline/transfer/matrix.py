@@ -19,6 +19,7 @@ from mulde.pipeline.transfer.units import OwnFootage, UnitScores, ks_distance, u
 from mulde.records import Float64
 
 OWN = "the model's own training footage, each video by the densities that have not seen it"
+MAX_ALARM_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Cell:
     """What a model makes of the footage of a folder.
 
     alarms_per_hour: events at the model's level; expected_per_hour, promised_per_hour: what its held-out video promises
-    there, and the interval of as much new video of the same kind in 95 of 100 cases; mean_p with its 95 % interval over
+    there, and the interval of as much new video of the same kind in 95 of 100 cases; alarm_share: of the time that lies
+    in alarms, as one that never ends counts once; mean_p with its 95 % interval over
     videos; ks by stream; num_own: videos that the model was trained on; num_left_out: own videos that no fold held out;
     failure: why there are no figures, or empty; notes: sentences.
     """
@@ -41,6 +43,7 @@ class Cell:
     alarms_per_hour: float | None = None
     expected_per_hour: float | None = None
     promised_per_hour: tuple[float, float] | None = None
+    alarm_share: float | None = None
     mean_p: float | None = None
     mean_p_interval: tuple[float, float] | None = None
     ks: Mapping[str, float] = field(default_factory=dict)
@@ -54,10 +57,11 @@ class Cell:
 
     @property
     def is_within(self) -> bool | None:
-        """Whether the false alarms are no more than what is promised; None without figures."""
-        if self.alarms_per_hour is None or self.promised_per_hour is None:
+        """Whether the false alarms are no more than what is promised, and do not stand for more than half of the time;
+        None without figures."""
+        if self.alarms_per_hour is None or self.promised_per_hour is None or self.alarm_share is None:
             return None
-        return self.alarms_per_hour <= self.promised_per_hour[1]
+        return self.alarms_per_hour <= self.promised_per_hour[1] and self.alarm_share <= MAX_ALARM_SHARE
 
     def as_json(self) -> dict[str, Any]:
         return {**vars(self), "ks": dict(self.ks), "is_held_out": self.is_held_out, "is_within": self.is_within}
@@ -162,6 +166,7 @@ def _cell(
             num_alarms / hours,
             alarm.threshold.expected_per_hour,
             alarm.threshold.interval(hours),
+            sum(unit.alarm_share * unit.hours for unit in units) / hours,
             mean_p,
             interval,
             {name: value for name, value in ks.items() if value is not None},

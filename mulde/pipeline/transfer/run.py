@@ -12,7 +12,7 @@ from mulde.errors import UsageError
 from mulde.files import write_csv, write_json
 from mulde.pipeline.extraction.session import Session
 from mulde.pipeline.outcome import Outcome
-from mulde.pipeline.transfer.matrix import Cell, TransferMatrix, transfer_matrix
+from mulde.pipeline.transfer.matrix import MAX_ALARM_SHARE, Cell, TransferMatrix, transfer_matrix
 from mulde.report.transfer_plot import HeatCell, plot_transfer
 
 
@@ -53,6 +53,7 @@ def _row(cell: Cell) -> dict[str, object]:
         "alarms": cell.num_alarms,
         "alarms_per_hour": cell.alarms_per_hour,
         "expected_per_hour": cell.expected_per_hour,
+        "alarm_share": cell.alarm_share,
         "promised_low_per_hour": low,
         "promised_high_per_hour": high,
         "within": cell.is_within,
@@ -68,9 +69,11 @@ def _row(cell: Cell) -> dict[str, object]:
 def _heat(cell: Cell) -> HeatCell:
     if cell.alarms_per_hour is None or cell.promised_per_hour is None:
         return HeatCell(None, "no score")
-    # In the middle at what is promised at most, brightest at 16 times as many.
+    # In the middle at what is promised at most, brightest at 16 times as many, or where alarms stand.
     ratio = cell.alarms_per_hour / max(cell.promised_per_hour[1], 1e-9)
-    strength = float(np.clip(0.5 + np.log2(max(ratio, 1e-9)) / 8, 0, 1))
+    stands = cell.alarm_share is not None and cell.alarm_share > MAX_ALARM_SHARE
+    strength = 1.0 if stands else float(np.clip(0.5 + np.log2(max(ratio, 1e-9)) / 8, 0, 1))
+    stood = f"\n{100 * cell.alarm_share:.0f} % of the time" if stands and cell.alarm_share is not None else ""
     p = "" if cell.mean_p is None else f"\np {cell.mean_p:.2f}"
     held_out = "\nheld out" if cell.is_held_out else ""
-    return HeatCell(strength, f"{cell.alarms_per_hour:.3g} / h{p}{held_out}")
+    return HeatCell(strength, f"{cell.alarms_per_hour:.3g} / h{stood}{p}{held_out}")

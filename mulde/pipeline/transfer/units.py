@@ -22,13 +22,14 @@ from mulde.records import Analysed, Float64, ScoredVideo, ScoreTrack
 class UnitScores:
     """What a model makes of a video, or of a part that was held out together.
 
-    num_alarms: events at its level; mean_p: of its frames among held-out normal ones, None where there are no others;
-    streams: the scores (T,) of its frames by stream.
+    num_alarms: events at its level; alarm_share: of the time that lies in them; mean_p: of its frames among
+    held-out normal ones, None where there are no others; streams: the scores (T,) of its frames by stream.
     """
 
     video: str
     hours: float
     num_alarms: int
+    alarm_share: float
     mean_p: float | None
     streams: Mapping[str, Float64]
     is_own: bool
@@ -107,11 +108,15 @@ def _p_values(scored: ScoredVideo, part: NormalPart, bundle: Bundle) -> Float64 
 def _unit(scored: ScoredVideo, alarm: AlarmRule, p_value: Float64 | None, *, is_own: bool) -> UnitScores:
     track = scored.track
     alarms = list(events_above(track, scored.rate, alarm.threshold.level, alarm.rules, scored.analysed))
+    inside = np.zeros(len(track), np.bool_)
+    for event in alarms:
+        inside |= (track.frame_index >= event.start_frame) & (track.frame_index < event.end_frame)
     rows = np.ones(len(track), np.bool_) if scored.analysed is None else scored.analysed.own
     return UnitScores(
         track.video,
         len(track) / scored.rate / 3600,
         len(alarms),
+        float(inside.mean()),
         None if p_value is None else float(p_value[rows].mean()),
         {name: values[rows] for name, values in track.streams.items()},
         is_own,
