@@ -84,7 +84,8 @@ def print_transfer(matrix: TransferMatrix, *, json_: bool) -> None:
     for note, cells in notes.items():
         echo(f"{', '.join(cells)}: {note}")
     echo(
-        f"held out: {OWN}. time: that lies in alarms, as one that never ends counts once. KS: 0 where scores are as in held-out normal video of the model, 1 where none is."
+        f"held out: {OWN}. time: the share that lies in alarms, as one that never ends counts once. KS: 0 where scores "
+        "are as in held-out normal video of the model, 1 where none is."
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mulde.pipeline.live import drift_alerts
+from mulde.pipeline.live.daily_scores import OBJECTS, cameras_of
 from mulde.pipeline.live.drift_alerts import GRACE_MS, DriftWatch
+from mulde.pipeline.live.engine import STATE
 from mulde.pipeline.live.ledger import AlertLedger
 from mulde.pipeline.live.utc import DAY_MS
 
-from .small_world import Listener
+from .small_world import HOUR_S, Listener, played, predictor, still_clocks, watch
 from .stored_days import DAY0, MODEL, normal_days, write_days
 
 
@@ -175,3 +179,23 @@ def test_closing_ends_a_test_that_runs(run, ledger):
     watch._stop.set()
     assert watch._test([Camera()], DAY0 + 20) == []
     watch.close()
+
+
+def test_the_engine_tests_its_cameras_and_shows_what_was_found(live_world, model, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(DriftWatch, "turn", lambda self, cameras, now_ms: told.append((list(cameras), now_ms)))
+    monkeypatch.setattr(DriftWatch, "state", lambda self, camera: {"evidence": {"velocity": 2.0}, "of": camera})
+    spec = played(live_world / "scene.mkv", predictor(model), drift_days=30.0)
+    watch(tmp_path / "run", [spec], still_clocks())
+    state = json.loads((tmp_path / "run" / STATE).read_text())
+    assert state["cameras"]["yard"]["drift"] == {"evidence": {"velocity": 2.0}, "of": "yard"}
+    ((cameras, now_ms), *_) = told
+    assert [(each.name, each.drift_days) for each in cameras] == [("yard", 30.0)]
+    assert now_ms >= 1000 * HOUR_S
+    (table,) = (tmp_path / "run/scores/yard").glob("*.parquet")
+    assert set(pd.read_parquet(table)["num_objects"]) > {0}
+    camera, *_ = cameras_of(tmp_path / "run")
+    camera.read(10**9)
+    ((_, hour),) = camera.hours.items()
+    assert hour.model_sha256 == spec.model_sha256
+    assert hour.means.keys() > {OBJECTS}
