@@ -51,7 +51,7 @@ def drift(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say whether the days of cameras are still like those before.
+    """Say whether cameras have changed, day by day.
 
     Tests every stream of scores and the number of objects, on whole days (UTC), and says which has changed, since when,
     in which direction and at which hours. Nothing is trained again.

@@ -10,7 +10,7 @@ live:       scores/<camera>/<hour of UTC>.csv .parquet (.score_parts/<camera>/<h
             clips/<camera>/<alert>.mp4
 on request: overlays/<video>.mp4  clips/<video>/<peak frame>.mp4 .png  timeline.png  heat_maps/<video>.npy
 pixel_maps/<video>.npy
-live:       alerts.sqlite
+live:       alerts.sqlite  drift/<camera>.png drift/drift.json
 review:     report.html  exemptions.json
 evaluation: metrics.json  truth.json  evaluation/evaluation.html *.png  events_found.csv .parquet
             (of scores made elsewhere, also scores/<video>.csv .parquet and run.json)

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from mulde.errors import MuldeError, sentence
+from mulde.errors import sentence
 from mulde.pipeline.live.alerts import Alert, alert_id
 from mulde.pipeline.live.daily_scores import ScoreHours
 from mulde.pipeline.live.drift import CameraDrift, camera_drift
@@ -126,9 +126,11 @@ class DriftWatch:
                 self.ledger.record([Revision(alert)])
                 if alert.state != "updated":
                     self.reporter.warn(f"{camera.name}: drift ({alert.state}): {alert.reason}: mulde drift {self.root}")
-        except (sqlite3.Error, MuldeError) as error:
+        except sqlite3.Error as error:
             self._waiting[camera.name] = drift
             self._say(f"{camera.name}: an alert of drift waits for the disk: {error}")
+        except Exception as error:  # the cameras go on, whatever it is
+            self._say(f"{camera.name}: drift is not on record: {sentence(error, camera.name)}")
 
     def _revision(self, camera: CameraToTest, drift: CameraDrift, known: Alert | None) -> Alert | None:
         """What has to go on record; None where nothing has changed."""
