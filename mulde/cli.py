@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from mulde.commands import cache, data, evaluation, live, models, research, review, stages, tuning
+from mulde.commands import cache, data, drift, evaluation, live, models, research, review, stages, tuning
 from mulde.process import run as run_command
 
 Table = Mapping[str, Callable[..., None]]
@@ -33,6 +33,8 @@ COMMANDS: Table = {
     "serve": live.serve,
     "alerts": live.alerts,
     "collect": live.collect,
+    "drift": drift.drift,
+    "transfer": drift.transfer,
     "tune": tuning.tune,
     "reproduce": research.reproduce,
     "ablate": research.ablate,

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pipeline.scoring", "pipeline.training"),
     ("pipeline.events",),
     ("pipeline.predictor", "pipeline.evaluation", "pipeline.tuning"),
-    ("pipeline.review", "pipeline.monitoring", "pipeline.live", "pipeline.data_check"),
+    ("pipeline.review", "pipeline.monitoring", "pipeline.live", "pipeline.data_check", "pipeline.transfer"),
     ("pipeline.stages", "service"),
     ("pipeline.experiments",),
     ("api", "commands"),

@@ -36,6 +36,7 @@ from mulde.commands.options import (
     read_settings,
     scoring_changes,
 )
+from mulde.errors import UsageError
 
 
 def extract(
@@ -78,6 +79,13 @@ def train(
             show_default=False,
         ),
     ] = None,
+    per_camera: Annotated[
+        bool,
+        typer.Option(
+            "--per-camera",
+            help="Train a model for each folder in SOURCE, as mulde collect writes them, in OUT/CAMERA/.",
+        ),
+    ] = False,
     trust_weights: Trust = False,
     store: Store = STORE,
     device: Device = "auto",
@@ -92,11 +100,20 @@ def train(
 
     Of a data set, the training split is used. Also lists the training moments that look least normal.
     """
-    from mulde.pipeline.stages import run_train
+    from mulde.pipeline.stages import run_train, run_train_per_camera
 
+    if per_camera and len(sources) != 1:
+        raise UsageError("--per-camera", expected="one folder, with a folder for each camera", got=f"{len(sources)}")
+    if per_camera and exclude:
+        raise UsageError(
+            "--exclude has no effect with --per-camera", hint="train that camera alone, with its --exclude"
+        )
     settings = read_settings(config, set_, detector, preset, command="train")
     session = open_session(store, device, quiet, workers, engine, address, strict=strict)
-    finish(run_train(sources, settings, out, seed, session, exclude=exclude), session.reporter)
+    if per_camera:
+        finish(run_train_per_camera(sources[0], settings, out, seed, session), session.reporter)
+    else:
+        finish(run_train(sources, settings, out, seed, session, exclude=exclude), session.reporter)
 
 
 def score(

@@ -176,6 +176,11 @@ def kind_of(record: RunRecord, root: Path) -> str:
     return "run" if record.seeds or (root / "scores").is_dir() else "train"
 
 
+def same_settings(path: Path, settings: Settings) -> bool:
+    """Whether a file holds the settings, but for those that change no scores."""
+    return path.is_file() and _other_setting(path, settings) is None
+
+
 def _other_setting(path: Path, settings: Settings) -> str | None:
     """The first setting that differs from those on file; None where none does."""
     if not path.is_file():

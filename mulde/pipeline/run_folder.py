@@ -10,7 +10,7 @@ live:       scores/<camera>/<hour of UTC>.csv .parquet (.score_parts/<camera>/<h
             clips/<camera>/<alert>.mp4
 on request: overlays/<video>.mp4  clips/<video>/<peak frame>.mp4 .png  timeline.png  heat_maps/<video>.npy
 pixel_maps/<video>.npy
-live:       alerts.sqlite
+live:       alerts.sqlite  drift/<camera>.png drift/drift.json
 review:     report.html  exemptions.json
 evaluation: metrics.json  truth.json  evaluation/evaluation.html *.png  events_found.csv .parquet
             (of scores made elsewhere, also scores/<video>.csv .parquet and run.json)
@@ -43,8 +43,8 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-RECORD, SETTINGS, REGIONS, TRUTH, METRICS, REPORT = (
-    "run.json", "settings.toml", "regions", "truth.json", "metrics.json", "report.html",
+MODEL, RECORD, SETTINGS, REGIONS, TRUTH, METRICS, REPORT = (
+    "model.safetensors", "run.json", "settings.toml", "regions", "truth.json", "metrics.json", "report.html",
 )  # fmt: skip
 LEDGER, ALERTS = "watched.sqlite", "alerts.sqlite"
 THUMBNAILS, NORMAL, OVERLAYS, CLIPS, HEAT_MAPS = "thumbnails", "normal", "overlays", "clips", "heat_maps"
@@ -152,7 +152,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        return self.root / "model.safetensors"
+        return self.root / MODEL
 
     @property
     def scores(self) -> Path:

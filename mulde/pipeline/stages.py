@@ -11,9 +11,11 @@ from typing import Any
 from mulde.config import Settings
 from mulde.datasets.base import SPLITS
 from mulde.datasets.left_out import as_record
-from mulde.datasets.sources import Opened, absolute_source, open_source, open_sources
-from mulde.errors import UsageError
+from mulde.datasets.sources import Opened, absolute_source, open_source, open_sources, parse_source
+from mulde.datasets.tree import walk
+from mulde.errors import Failure, FileError, MuldeError, UsageError, stops_all
 from mulde.files import write_json
+from mulde.filetypes import is_hidden
 from mulde.pipeline.evaluation.evaluate import mean_and_spread
 from mulde.pipeline.evaluation.labels import labelled_dataset, labels_to_draw, read_labels
 from mulde.pipeline.evaluation.run import write_evaluation
@@ -28,11 +30,8 @@ from mulde.pipeline.model.world import World, mixtures, world_of
 from mulde.pipeline.outcome import Outcome
 from mulde.pipeline.predictor.scorer import ScoreOptions, Scorer
 from mulde.pipeline.review.audit import write_audit
-from mulde.pipeline.run_claim import added, claim, new_run, prune
-from mulde.pipeline.run_folder import (
-    RunFolder,
-    RunRecord,
-)
+from mulde.pipeline.run_claim import added, claim, new_run, prune, same_settings
+from mulde.pipeline.run_folder import MODEL, SETTINGS, RunFolder, RunRecord
 from mulde.pipeline.training.exclusions import Exclusions, check_exclusions, read_exclusions
 from mulde.pipeline.training.finish import finish_model
 from mulde.pipeline.training.fit import CHECKPOINTS, check_density, train
@@ -84,6 +83,55 @@ def run_train(
     with folder.stage("audit"):
         write_audit(model.bundle, extraction.done, plan, folder.root, session.reporter)
     return outcome
+
+
+def run_train_per_camera(source: str, settings: Settings, out: Path, seed: int, session: Session) -> Outcome:
+    """A model for each folder with videos in a folder, as `normal/yard`: `<out>/yard/model.safetensors`.
+
+    One after the other; a camera that fails is counted, and the others are trained. A camera whose model was trained on
+    the same videos with the same settings and seed is done already. Raises UsageError where there is no such folder.
+    """
+    check_density(settings.density)
+    check_networks(settings)
+    name, root = parse_source(source)
+    folders = [] if name or not root.is_dir() else sorted(path for path in root.iterdir() if path.is_dir())
+    folders = [path for path in folders if not is_hidden(path.name) and walk(path).videos]
+    if not folders:
+        raise UsageError(
+            f"--per-camera {source}",
+            expected="a folder that holds a folder of videos for each camera, as mulde collect writes it",
+            got="none",
+        )
+    outcome = Outcome(folder=out)
+    for folder in folders:
+        target = out / folder.name
+        try:
+            if _is_trained(folder, target, settings, seed):
+                session.reporter.say(f"{folder.name}: trained already, {target / MODEL}")
+                outcome.done += 1
+                continue
+            session.reporter.say(f"{folder.name}: training")
+            trained = run_train([str(folder)], settings, target, seed, session)
+        except MuldeError as error:
+            if isinstance(error, FileError) and stops_all(error):  # a disk that takes no more takes no other model
+                raise
+            session.reporter.warn(f"{folder.name}: {error}")
+            outcome.failures.append(Failure(folder.name, str(error)))
+            continue
+        outcome.add(1, [Failure(f"{folder.name}: {each.video}", each.reason) for each in trained.failures])
+    return outcome
+
+
+def _is_trained(folder: Path, out: Path, settings: Settings, seed: int) -> bool:
+    """Whether a folder holds the finished model of these videos. Raises UsageError where it holds another run."""
+    before = claim(out, "train", [str(folder)], settings)
+    model = out / MODEL
+    if before is None or not model.is_file() or "audit" not in before.wall_time_s or before.seed != seed:
+        return False
+    videos = open_sources([str(folder)], "train").videos
+    known = {video.name for video in videos} == before.video_sha256.keys()
+    newest = max((video.path.stat().st_mtime for video in videos), default=0.0)
+    return known and newest <= model.stat().st_mtime and same_settings(out / SETTINGS, settings)
 
 
 def _train_networks(

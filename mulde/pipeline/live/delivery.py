@@ -149,7 +149,7 @@ class CameraStates:
                 "score": _finite(camera["score"]),
                 "level": _finite(camera["level"]),
                 "alert": camera["alert"],
-                "drift": _finite(camera.get("drift")),
+                "drift": _drift(camera["drift"]),
             }
             for name, camera in cameras.items()
         }
@@ -163,6 +163,12 @@ class CameraStates:
             scored.popleft()
         span_s = utc_s - scored[0][0]
         return round((num_scored - scored[0][1]) / span_s, 2) if span_s > 0 else 0.0
+
+
+def _drift(drift: Mapping[str, Any] | None) -> float | None:
+    """The highest evidence of any stream, in thresholds: from 1 on there is an alert."""
+    evidence = [value for value in map(_finite, (drift or {}).get("evidence", {}).values()) if value is not None]
+    return max(evidence) / drift["threshold"] if drift and evidence else None
 
 
 def _finite(value: object) -> float | None:

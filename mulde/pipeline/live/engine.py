@@ -21,6 +21,7 @@ from mulde.pipeline.events.parts import EventParts
 from mulde.pipeline.live.alerting import CameraAlerts
 from mulde.pipeline.live.camera import CameraReader, Clocks
 from mulde.pipeline.live.clips import ClipWriter
+from mulde.pipeline.live.drift_alerts import DriftWatch
 from mulde.pipeline.live.frames import LiveFrame
 from mulde.pipeline.live.health import CameraHealth
 from mulde.pipeline.live.hourly_scores import HourlyScores, LiveScore
@@ -68,6 +69,7 @@ class LiveEngine:
         self.clips = ClipWriter(root, reporter)
         self.scores = HourlyScores(root, reporter, self._now_ms)
         self._retention = Retention(root, keep or Keep())
+        self._drift = DriftWatch(root, ledger, reporter)
         self._sweeping: Future[Swept] | None = None
         self._ready = threading.Event()
         self._threads, self._newest_utc_s = threads, 0.0
@@ -91,7 +93,7 @@ class LiveEngine:
             on_opened=partial(self._on_opened, spec.name, ring),
             on_closed=lambda alert: self.clips.finish(alert, spec.post_roll_s),
         )
-        self.scores.set_camera(spec.name, rate, spec.predictor.settings.fusion.smoothing_s * rate)
+        self.scores.set_camera(spec.name, rate, spec.predictor.settings.fusion.smoothing_s * rate, spec.model_sha256)
 
         def keep(packet: StreamPacket, utc_s: float, session: int) -> None:
             ring.add(packet)
@@ -119,6 +121,7 @@ class LiveEngine:
     def remove(self, name: str) -> None:
         """Stop watching a camera; what is open is closed."""
         camera = self.cameras.pop(name)
+        self._drift.forget(name)
         camera.reader.stop(0)
         self._end(camera, "no longer watched")
 
@@ -228,6 +231,7 @@ class LiveEngine:
             scored.streams,
             scored.p_value,
             any(len(table) for table in result.described.tables.values()),
+            None if camera.spec.predictor.plan.regions is None else len(result.described.regions),
         )
         place = self.scores.add(camera.spec.name, score)
         camera.alerts.clock_offset_s = camera.reader.status().clock_offset_s
@@ -295,6 +299,7 @@ class LiveEngine:
                 camera.alerts.close(round(camera.last_utc_s * 1000))
                 if status.state is not CameraState.LIVE:
                     camera.ring.end_session()
+        self._drift.turn([camera.spec for camera in self.cameras.values()], self._now_ms())
         self._show()
 
     def _say_swept(self, done: Future[Swept]) -> None:
@@ -311,7 +316,7 @@ class LiveEngine:
 
     def _show(self, *, ended: bool = False) -> None:
         """Let others see how the cameras fare."""
-        self.view.show([camera.view() for camera in self.cameras.values()])
+        self.view.show([camera.view(self._drift.state(name)) for name, camera in self.cameras.items()])
         state = self.view.as_json()
         self.observe(state)
         try:
@@ -327,6 +332,7 @@ class LiveEngine:
         self.reporter.say(f"watch: {'; '.join(words)}")
 
     def _shut(self) -> None:
+        self._drift.close()
         for camera in self.cameras.values():
             camera.reader.stop(0)
         for camera in self.cameras.values():

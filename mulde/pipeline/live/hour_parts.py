@@ -14,30 +14,35 @@ from pydantic import ValidationError
 from mulde.errors import MuldeError, cannot
 from mulde.files import read_bytes
 from mulde.names import output_path
-from mulde.parquet import read_parquet, reading
+from mulde.parquet import Kind, read_parquet, reading
 from mulde.pipeline.scoring.frames import read_score_table, score_path, write_scores
 from mulde.records import Int64, ScoredVideo, ScoreTrack
 from mulde.typed import Count, FileModel, Number, Positive, Probability, VideoName
 
 PARTS = ".score_parts"
-UTC_COLUMN = "utc_ms"
+UTC_COLUMN, OBJECTS_COLUMN, MODEL_FACT = "utc_ms", "num_objects", "model_sha256"
 _MAX_PART_BYTES = 2**28
+_FURTHER: dict[str, Kind] = {OBJECTS_COLUMN: "whole"}
 
 
 @dataclass(frozen=True)
 class HourScores:
-    """The scores of a camera in an hour, and when each frame was taken: utc_ms (T,) int64."""
+    """The scores of a camera in an hour, when each frame was taken: utc_ms (T,) int64, how many objects it has:
+    num_objects (T,), None where that is not known of all, and the model that was used last."""
 
     scored: ScoredVideo
     utc_ms: Int64
+    num_objects: Int64 | None = None
+    model_sha256: str = ""
 
 
 class HourFacts(FileModel):
-    """What the rows of a part have in common: the video, frames per second, and the smoothing in frames."""
+    """What the rows of a part have in common: the video, frames per second, the smoothing in frames, and the model."""
 
     video: VideoName
     rate: Positive
     sigma_frames: Positive
+    model_sha256: str = ""
 
 
 class ScoreRow(FileModel):
@@ -51,6 +56,7 @@ class ScoreRow(FileModel):
     streams: dict[str, Number]
     p_value: Probability | None
     has_rows: bool
+    num_objects: Count | None = None
 
 
 def part_path(root: Path, video: str) -> Path:
@@ -73,8 +79,9 @@ def read_hour(root: Path, video: str) -> HourScores | None:
 def _read_table(path: Path) -> HourScores:
     scored = read_score_table(path)
     with reading("score table", path):
-        utc_ms = read_parquet(path, {UTC_COLUMN: "whole"}, facts=False).whole[UTC_COLUMN]
-    return HourScores(scored, utc_ms)
+        table = read_parquet(path, {UTC_COLUMN: "whole"}, others=lambda name: _FURTHER.get(name))
+    model = table.facts.get(MODEL_FACT) if isinstance(table.facts, dict) else None
+    return HourScores(scored, table.whole[UTC_COLUMN], table.whole.get(OBJECTS_COLUMN), str(model or ""))
 
 
 def append_rows(path: Path, facts: HourFacts, rows: list[ScoreRow]) -> None:
@@ -126,7 +133,9 @@ def gather(root: Path, part: Path) -> str:
     path = score_path(root / "scores", facts.video)
     hour = _joined(facts, _read_table(path) if path.is_file() else None, rows)
     if hour is not None:
-        write_scores(hour.scored, root / "scores", {UTC_COLUMN: hour.utc_ms})
+        objects = {} if hour.num_objects is None else {OBJECTS_COLUMN: hour.num_objects}
+        columns = {UTC_COLUMN: hour.utc_ms, **objects}
+        write_scores(hour.scored, root / "scores", columns, {MODEL_FACT: hour.model_sha256})
     part.unlink()
     return facts.video
 
@@ -153,10 +162,15 @@ def _joined(facts: HourFacts, table: HourScores | None, rows: list[ScoreRow]) ->
         np.array(p_values) if len(p_values) == len(rows) else None,
     )
     num_empty, utc_ms = sum(not row.has_rows for row in rows), np.array([row.utc_ms for row in rows], np.int64)
+    counts = [row.num_objects for row in rows if row.num_objects is not None]
+    objects = np.array(counts, np.int64) if len(counts) == len(rows) else None
     if table is not None and before is not None:
         track, num_empty = _behind(before, track), num_empty + table.scored.frames_without_rows
         utc_ms = np.concatenate([table.utc_ms, utc_ms])
-    return HourScores(ScoredVideo(track, facts.sigma_frames, num_empty, facts.rate, is_causal=True), utc_ms)
+        has_both = objects is not None and table.num_objects is not None
+        objects = np.concatenate([table.num_objects, objects]) if has_both else None
+    scored = ScoredVideo(track, facts.sigma_frames, num_empty, facts.rate, is_causal=True)
+    return HourScores(scored, utc_ms, objects, facts.model_sha256)
 
 
 def _behind(first: ScoreTrack, second: ScoreTrack) -> ScoreTrack:

@@ -31,7 +31,8 @@ class LiveScore:
 
     utc_ms: when the picture was taken, in milliseconds of UTC since 1970; fused: the streams (name -> calibrated score)
     combined; smoothed: over this frame and those before it; p_value: of `smoothed` among held-out normal video, None
-    where the model keeps none; has_rows: whether any stream had something to describe.
+    where the model keeps none; has_rows: whether any stream had something to describe; num_objects: that were found,
+    None where nothing looks for objects.
     """
 
     utc_ms: int
@@ -40,6 +41,7 @@ class LiveScore:
     streams: Mapping[str, float] = field(default_factory=dict)
     p_value: float | None = None
     has_rows: bool = True
+    num_objects: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in {"fused": self.fused, "smoothed": self.smoothed, **self.streams}.items():
@@ -89,7 +91,7 @@ class HourlyScores:
         self.num_lost = 0
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._cameras: dict[str, tuple[float, float]] = {}
+        self._cameras: dict[str, tuple[float, float, str]] = {}
         self._hours: dict[str, _Hour] = {}
         self._said: set[str] = set()
         self._stopping = threading.Event()
@@ -103,14 +105,14 @@ class HourlyScores:
         self._gather(self.now_ms())
         self._thread.start()
 
-    def set_camera(self, camera: str, rate: float, sigma_frames: float) -> None:
-        """The frames per second of a camera, and the smoothing in frames; again when its model changes."""
+    def set_camera(self, camera: str, rate: float, sigma_frames: float, model_sha256: str = "") -> None:
+        """The frames per second of a camera, the smoothing in frames and its model; again when its model changes."""
         with self._lock:
-            self._cameras[camera] = (rate, sigma_frames)
+            self._cameras[camera] = (rate, sigma_frames, model_sha256)
             self._hours = {
                 video: hour
                 if video.rpartition("/")[0] != camera
-                else _Hour(HourFacts(video=video, rate=rate, sigma_frames=sigma_frames), hour.last_frame, hour.pending)
+                else _Hour(self._facts(video), hour.last_frame, hour.pending)
                 for video, hour in self._hours.items()
             }
 
@@ -124,9 +126,7 @@ class HourlyScores:
             video = f"{camera}/{hour_name(score.utc_ms)}"
             hour = self._hours.get(video)
             if hour is None:
-                rate, sigma_frames = self._cameras[camera]
-                facts = HourFacts(video=video, rate=rate, sigma_frames=sigma_frames)
-                hour = self._hours[video] = _Hour(facts, self._last_frame(video))
+                hour = self._hours[video] = _Hour(self._facts(video), self._last_frame(video))
             time_s = score.utc_ms % HOUR_MS / 1000
             frame_index = round(time_s * hour.facts.rate)
             if frame_index <= hour.last_frame:
@@ -143,6 +143,7 @@ class HourlyScores:
                     streams={name: float(value) for name, value in score.streams.items()},
                     p_value=None if score.p_value is None else float(score.p_value),
                     has_rows=bool(score.has_rows),
+                    num_objects=score.num_objects,
                 )
             )
             return FramePlace(video, frame_index, time_s)
@@ -225,6 +226,10 @@ class HourlyScores:
             with self._lock:
                 if video in self._hours and not self._hours[video].pending:
                     del self._hours[video]
+
+    def _facts(self, video: str) -> HourFacts:
+        rate, sigma_frames, model_sha256 = self._cameras[video.rpartition("/")[0]]
+        return HourFacts(video=video, rate=rate, sigma_frames=sigma_frames, model_sha256=model_sha256)
 
     def _last_frame(self, video: str) -> int:
         try:

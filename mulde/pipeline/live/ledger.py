@@ -22,6 +22,7 @@ from mulde.pipeline.live.outbox import Outbox
 from mulde.pipeline.run_folder import ALERTS
 from mulde.typed import Count, validated_json
 
+_FOREVER_MS = 2**62
 DIED = "the process died"
 """Why a session ended that nobody ended."""
 
@@ -169,6 +170,8 @@ class AlertLedger(Outbox):
             query = "SELECT max(end_ms) FROM alerts WHERE covered_by = ?"
             (end_ms,) = self._db.execute(query, [alert.id]).fetchone()
             return max(alert.end, end_ms or 0), HOUR_MS
+        if alert.kind == "drift":  # days pass without, and its camera is tested again
+            return alert.end, _FOREVER_MS
         if alert.kind != "unusual":
             return alert.end, merge_gap_ms
         machine = self._machine(alert.camera)

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from mulde.errors import UsageError
 from mulde.names import user_path
 from mulde.pipeline.live.alerts import CameraName
+from mulde.pipeline.live.drift import DAYS_BETWEEN
 from mulde.pipeline.live.retention import Keep
 from mulde.pipeline.live.service_settings import ServiceSettings
 from mulde.secret import read_secret
@@ -57,6 +58,12 @@ class DefaultSettings(Section):
     )
     max_delay_s: float = Field(
         2.0, ge=0, le=600, description="longest time by which a model's features may look ahead; others are refused"
+    )
+    drift_days: float = Field(
+        DAYS_BETWEEN,
+        ge=0,
+        le=36_500,
+        description="days wanted between two false notices of drift, per camera; 0 = drift is not tested",
     )
     pre_roll_s: float = Field(5.0, ge=0, le=120, description="seconds of video before an alert in its clip")
     post_roll_s: float = Field(5.0, ge=0, le=120, description="seconds of video behind an alert in its clip")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-HOUR_MS = 3_600_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 _HOUR, _SECOND = "%Y%m%dT%H", "%Y%m%dT%H%M%SZ"
 
 
@@ -20,11 +20,25 @@ def hour_name(utc_ms: int) -> str:
 
 def hour_start_ms(name: str) -> int | None:
     """When an hour begins, by its name; None for any other name."""
+    return _start_ms(name, _HOUR)
+
+
+def second_start_ms(name: str) -> int | None:
+    """The moment that `second_name` gave a name; None for any other name."""
+    return _start_ms(name, _SECOND)
+
+
+def day_name(day: int) -> str:
+    """A day of UTC, counted from 1970: 2026-11-28."""
+    return _name(day * DAY_MS, "%Y-%m-%d")
+
+
+def _start_ms(name: str, pattern: str) -> int | None:
     try:
-        start_ms = int(datetime.strptime(name, _HOUR).replace(tzinfo=UTC).timestamp()) * 1000
+        start_ms = int(datetime.strptime(name, pattern).replace(tzinfo=UTC).timestamp()) * 1000
     except ValueError:
         return None
-    return start_ms if hour_name(start_ms) == name else None
+    return start_ms if _name(start_ms, pattern) == name else None
 
 
 def _name(utc_ms: int, pattern: str) -> str:

@@ -253,4 +253,5 @@ def _camera_json(camera: CameraView) -> dict[str, Any]:
         "health_figures": dict(camera.health_figures),
         "num_muted": camera.num_muted,
         "num_light_changes": camera.num_light_changes,
+        "drift": camera.drift,
     }

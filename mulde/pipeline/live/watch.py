@@ -193,6 +193,7 @@ def _spec(name: str, camera: CameraSettings, settings: WatchSettings, models: _M
         settings.defaults.post_roll_s,
         mute_when_moved=settings.defaults.mute_when_moved,
         suppressions=Path(camera.suppressions) if camera.suppressions else None,
+        drift_days=settings.defaults.drift_days,
         settings=(camera, settings.defaults, source, opened.sha256),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from mulde.media.stream import StreamOpener
 from mulde.pipeline.live.alerting import CameraAlerts
 from mulde.pipeline.live.camera import CameraReader
+from mulde.pipeline.live.drift import DAYS_BETWEEN
 from mulde.pipeline.live.health import CameraHealth
 from mulde.pipeline.live.packet_ring import PacketRing
 from mulde.pipeline.live.scoring import CameraScorer, LiveResult
@@ -29,8 +31,9 @@ class CameraSpec:
     """What a camera is watched with.
 
     model: a name for messages and the record; lossless: every frame is waited for, as of a file; mute_when_moved: then
-    nobody is told of what is unusual; suppressions: feedback of other runs of the camera; settings: what decides
-    whether the camera has to be begun again when the file of cameras is read again.
+    nobody is told of what is unusual; suppressions: feedback of other runs of the camera; drift_days: days wanted
+    between two false notices of drift, 0 for no test; settings: what decides whether the camera has to be begun again
+    when the file of cameras is read again.
     """
 
     name: str
@@ -43,6 +46,7 @@ class CameraSpec:
     lossless: bool = False
     mute_when_moved: bool = True
     suppressions: Path | None = None
+    drift_days: float = DAYS_BETWEEN
     settings: Any = None
 
 
@@ -72,8 +76,8 @@ class WatchedCamera:
         """The id of the unusual one that is open."""
         return next((alert.id for kind, alert in self.alerts.alerts.items() if kind == "unusual"), None)
 
-    def view(self) -> CameraView:
-        """How it fares now."""
+    def view(self, drift: Mapping[str, Any] | None = None) -> CameraView:
+        """How it fares now. drift: what `DriftWatch.state` says."""
         return CameraView(
             self.spec.name,
             self.reader.status(),
@@ -90,6 +94,7 @@ class WatchedCamera:
             self.health.figures(),
             num_muted=self.alerts.num_muted,
             num_light_changes=self.health.num_light_changes,
+            drift=drift,
             model=self.spec.model,
             model_sha256=self.spec.model_sha256,
         )

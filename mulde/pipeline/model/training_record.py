@@ -45,11 +45,13 @@ class StreamCounts(FileModel):
 
 
 class TrainingRecord(FileModel):
-    """videos: that densities were fitted on; heldout: for each fold, the videos held out of it; left_out: frames that
+    """videos: that densities were fitted on; video_sha256: the content of all, by name, so that they are known again
+    wherever they lie; heldout: for each fold, the videos held out of it; left_out: frames that
     were in neither. A fact that an older version did not note has its default here and is absent from the file."""
 
     seed: int = 0
     videos: list[str] = Field([])
+    video_sha256: dict[str, str] = Field({})
     heldout: Annotated[list[list[str]], BeforeValidator(_one_fold)] = Field([])
     left_out: list[FrameRange] = Field([])
     normal_parts: list[NormalPart] = Field([])

@@ -148,10 +148,15 @@ def to_frame(track: ScoreTrack, analysed: Analysed | None = None) -> pd.DataFram
     )
 
 
-def write_scores(scored: ScoredVideo, folder: Path, further: Mapping[str, Int64] | None = None) -> Path:
+def write_scores(
+    scored: ScoredVideo,
+    folder: Path,
+    further: Mapping[str, Int64] | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> Path:
     """Write `<folder>/<video>.parquet` and `.csv`; the path of the Parquet file.
 
-    further: more columns (T,) by name, which `read_scores` leaves out.
+    further: more columns (T,) by name, and facts: more of the file, both of which `read_scores` leaves out.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -165,6 +170,7 @@ def write_scores(scored: ScoredVideo, folder: Path, further: Mapping[str, Int64]
         "rate": scored.rate,
         "is_causal": scored.is_causal,
         "analysed_rate": None if scored.analysed is None else scored.analysed.rate,
+        **(facts or {}),
     }
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: json.dumps(extra)})
     write_csv(frame, path.with_suffix(".csv"))

@@ -68,6 +68,7 @@ def train(
     training = TrainingRecord(
         seed=seed,
         videos=sorted({share.name for fold in folds for share in fold.fitting}),
+        video_sha256={stored.video.name: stored.passports["frames"].video_sha256 for stored in videos},
         heldout=[[share.name for share in fold.heldout] for fold in folds],
         left_out=exclusions.as_record(),
         normal_parts=normal_parts,

@@ -133,10 +133,9 @@ class CameraView {
     if (typeof camera.score === 'number') add('Score', short(camera.score));
     if (typeof camera.level === 'number') add('Level', short(camera.level));
     add('Skipped', Object.entries(camera.skipped).filter(([, number]) => number).map(([why, number]) => `${whole(number)} ${why}`).join(', '));
-    for (const [name, value] of Object.entries(camera.drift || {})) {
-      if (typeof value === 'number') add(`Drift: ${name.replaceAll('_', ' ')}`, short(value));
-      else if (typeof value === 'string') add(`Drift: ${name.replaceAll('_', ' ')}`, shown(value));
-    }
+    const { evidence = {}, threshold, text, refusal } = camera.drift || {};
+    for (const [stream, value] of Object.entries(evidence)) add(`Drift: ${shown(stream)}`, `${short(value)} of ${short(threshold)}`);
+    add('Drift', shown(text || refusal || ''));
     const list = element('dl', {}, ...facts.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value))));
     const health = camera.health.map((one) => element('li', {}, shown(one.text || one.kind), one.since_utc_ms && !one.text.includes(' since ') ? `, since ${moments(one.since_utc_ms, nowMs)}` : ''));
     const parts = [list];

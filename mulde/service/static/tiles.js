@@ -29,7 +29,7 @@ class Tile {
     this.camera = camera;
     if (!this.isLive) this.state.hidden = true;
     this.state.textContent = STATES[camera.state] || camera.state;
-    const flags = [camera.alert ? '▲ unusual' : '', camera.needs_a_hand ? '⚑ needs a hand' : '', camera.drift?.alarm ? '↝ drift' : ''];
+    const flags = [camera.alert ? '▲ unusual' : '', camera.needs_a_hand ? '⚑ needs a hand' : '', camera.drift?.is_drifting ? '↝ drift' : ''];
     this.flag.textContent = flags.filter(Boolean).join(' · ');
     this.box.className = `tile is-${camera.state}${camera.alert ? ' is-unusual' : ''}${camera.needs_a_hand ? ' is-unwell' : ''}`;
     this.picture?.ageAll(camera);

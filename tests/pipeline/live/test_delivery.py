@@ -463,6 +463,13 @@ def test_the_rate_is_that_of_the_last_half_minute():
     assert set(states._scored) == {"gate"}
 
 
+def test_drift_is_shown_in_thresholds():
+    drift = {"evidence": {"velocity": 73.0, "count": 730.0, "place": None}, "threshold": 365.0}
+    assert CameraStates().of(engine_state(yard={"drift": drift}))["yard"]["drift"] == 2.0
+    refused = {"evidence": {}, "threshold": 365.0}
+    assert CameraStates().of(engine_state(yard={"drift": refused}))["yard"]["drift"] is None
+
+
 def test_a_score_that_is_no_number_is_none():
     shown = CameraStates().of(engine_state(yard={"score": None, "level": float("nan")}))["yard"]
     assert (shown["score"], shown["level"]) == (None, None)

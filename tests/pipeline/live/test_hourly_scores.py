@@ -103,6 +103,29 @@ def test_an_hour_that_is_over_is_a_table_like_every_other(tmp_path, reporter, cl
     assert list(read_hour(tmp_path, VIDEO).utc_ms) == [one.utc_ms for one in added]
 
 
+def test_an_hour_keeps_its_objects_and_its_model(tmp_path, reporter, clock):
+    scores = collecting(tmp_path, reporter, clock)
+    scores.set_camera("yard", 2.0, 1.5, "abc")
+    for n in range(3):
+        scores.add("yard", score(HOUR + 500 * n, num_objects=n))
+    scores.flush()
+    hour = read_hour(tmp_path, VIDEO)
+    assert (hour.num_objects.tolist(), hour.model_sha256) == ([0, 1, 2], "abc")
+    clock.now_ms = HOUR + HOUR_MS + 60_000
+    scores.flush()
+    assert list(pd.read_parquet(tmp_path / f"scores/{VIDEO}.parquet")["num_objects"]) == [0, 1, 2]
+    hour = read_hour(tmp_path, VIDEO)
+    assert (hour.num_objects.tolist(), hour.model_sha256) == ([0, 1, 2], "abc")
+    scores.set_camera("yard", 2.0, 1.5, "def")
+    scores.add("yard", score(HOUR + 5000, num_objects=7))
+    scores.flush()
+    hour = read_hour(tmp_path, VIDEO)
+    assert (hour.num_objects.tolist(), hour.model_sha256) == ([0, 1, 2, 7], "def")
+    scores.add("yard", score(HOUR + 6000))
+    scores.flush()
+    assert read_hour(tmp_path, VIDEO).num_objects is None  # not known of all
+
+
 def test_an_hour_can_be_read_while_it_lasts(tmp_path, reporter, clock):
     scores = collecting(tmp_path, reporter, clock)
     assert read_hour(tmp_path, VIDEO) is None

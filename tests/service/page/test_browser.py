@@ -237,7 +237,7 @@ def test_a_camera_has_its_day_its_health_and_its_pause(opened, service):
     service.scores = {"yard": [[midnight + 60_000 * i, 1.0, 3.25] for i in range(100)]}
     service.cameras[0] |= {
         "health": [{"kind": "moved", "text": "picture has moved 36 px", "since_utc_ms": midnight}],
-        "skipped": {"busy": 7, "light": 0}, "drift": {"stream": "velocity", "evidence": 12.5},
+        "skipped": {"busy": 7, "light": 0}, "drift": {"evidence": {"velocity": 12.5}, "threshold": 365, "text": "", "refusal": "", "is_drifting": False},
     }  # fmt: skip
     page = opened(service)
     page.focus(".tile .name")
@@ -246,7 +246,7 @@ def test_a_camera_has_its_day_its_health_and_its_pause(opened, service):
     assert not page.is_visible("#cameras")
     assert "highest score 3.25 · level 6" in page.inner_text("#camera")
     words = page.inner_text("#camera")
-    for text in ("picture has moved 36 px, since 00:00:00", "7 busy", "velocity", "12.5", "2 of 2 fps"):
+    for text in ("picture has moved 36 px, since 00:00:00", "7 busy", "velocity", "12.5 of 365", "2 of 2 fps"):
         assert text in words
     assert rows(page) == ["yard 60 s ago", "yard 3600 s ago"]
     query = asked(service, "/api/scores?camera=yard")[-1]

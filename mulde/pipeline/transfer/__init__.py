@@ -1,0 +1,1 @@
+"""Which model suits which camera: models held against normal footage, their own and that of others."""
