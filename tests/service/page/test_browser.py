@@ -237,7 +237,8 @@ def test_a_camera_has_its_day_its_health_and_its_pause(opened, service):
     service.scores = {"yard": [[midnight + 60_000 * i, 1.0, 3.25] for i in range(100)]}
     service.cameras[0] |= {
         "health": [{"kind": "moved", "text": "picture has moved 36 px", "since_utc_ms": midnight}],
-        "skipped": {"busy": 7, "light": 0}, "drift": {"evidence": {"velocity": 12.5}, "threshold": 365, "text": "", "refusal": "", "is_drifting": False},
+        "skipped": {"busy": 7, "light": 0},
+        "drift": {"evidence": {"velocity": 12.5}, "threshold": 365, "text": "", "refusal": "", "is_drifting": False},
     }  # fmt: skip
     page = opened(service)
     page.focus(".tile .name")
