@@ -44,10 +44,10 @@ def _script(num_alerts: int) -> Iterator[tuple[int, int]]:
                 yield number, revision
 
 
-def _send(root: Path, port: int, num_alerts: int, parent: Connection) -> None:
+def _send(root: Path, spec: SinkSpec, num_alerts: int, parent: Connection) -> None:
     """Raise what is left of the script, a revision for each permit, and deliver; end when there is no permit."""
     with AlertLedger.open(root) as ledger, Deliveries(ledger, root, Reporter(quiet=True)) as deliveries:
-        deliveries.follow(deliveries.opened([SinkSpec(MqttSettings(port=port, home_assistant=True), {})]))
+        deliveries.follow(deliveries.opened([spec]))
         ledger.recover(_START_MS + 10**9, 1.0)
         open_alerts: dict[str, str | None] = dict.fromkeys(CAMERAS)
         deliveries.show(_state(open_alerts))
@@ -81,10 +81,10 @@ def _state(open_alerts: dict[str, str | None]) -> dict[str, Any]:
 
 
 class Sender:
-    """The process that raises and delivers."""
+    """The process that raises alerts and delivers them to a sink."""
 
-    def __init__(self, root: Path, port: int, num_alerts: int) -> None:
-        self._arguments = (root, port, num_alerts)
+    def __init__(self, root: Path, spec: SinkSpec, num_alerts: int) -> None:
+        self._arguments = (root, spec, num_alerts)
         self._root, self.is_over = root, False
         root.mkdir(parents=True, exist_ok=True)
 
@@ -135,7 +135,7 @@ class Sender:
 def _sending(folder: Path, num_alerts: int) -> Iterator[tuple[Broker, Sender, list[tuple[str, bytes]]]]:
     broker = Broker(folder / "broker")
     broker.start()
-    sender = Sender(folder / "run", broker.port, num_alerts)
+    sender = Sender(folder / "run", SinkSpec(MqttSettings(port=broker.port, home_assistant=True), {}), num_alerts)
     try:
         with receiver(broker.port) as got:
             yield broker, sender, got
@@ -205,13 +205,19 @@ def wait_for(got: list[tuple[str, bytes]], revisions: dict[tuple[str, int], str]
     return arrived()
 
 
-def _figures(alerts: list[Alert], revisions: dict[tuple[str, int], str], arrived: list[Alert]) -> tuple[Figure, ...]:
-    counts = Counter((alert.id, alert.revision) for alert in arrived)
+def first_arrivals(arrived: list[Alert]) -> dict[str, list[int]]:
+    """The revisions of each alert in the order in which each came first."""
     first: dict[str, list[int]] = {}
     for alert in arrived:
         known = first.setdefault(alert.id, [])
         if alert.revision not in known:
             known.append(alert.revision)
+    return first
+
+
+def _figures(alerts: list[Alert], revisions: dict[tuple[str, int], str], arrived: list[Alert]) -> tuple[Figure, ...]:
+    counts = Counter((alert.id, alert.revision) for alert in arrived)
+    disorder = sum(sorted(numbers) != numbers for numbers in first_arrivals(arrived).values())
     unlike = sum(revisions.get((alert.id, alert.revision)) != alert.to_json() for alert in arrived)
     ended = {alert.id for alert in arrived if alert.state == "closed"}
     return (
@@ -221,7 +227,7 @@ def _figures(alerts: list[Alert], revisions: dict[tuple[str, int], str], arrived
         Figure("revisions that did not arrive", len(revisions.keys() - counts.keys()), 0),
         Figure("revisions that arrived more than once", sum(count > 1 for count in counts.values())),
         Figure("messages that are not as on record", unlike, 0),
-        Figure("alerts whose revisions arrived in disorder", sum(sorted(n) != n for n in first.values()), 0),
+        Figure("alerts whose revisions arrived in disorder", disorder, 0),
         Figure("alerts that did not end", sum(alert.id not in ended for alert in alerts), 0),
     )
 

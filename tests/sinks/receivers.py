@@ -19,11 +19,13 @@ def message(revision=1, state=None, **fields) -> Message:
 
 @dataclass
 class HttpReceiver:
-    """answers: statuses with headers, one for each request and then 200; requests: path, headers, body."""
+    """answers: statuses with headers, one for each request and then 200; requests: path, headers, body; accepted: the
+    bodies that were answered with 200."""
 
     port: int = 0
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    accepted: list[bytes] = field(default_factory=list)
     is_silent: threading.Event = field(default_factory=threading.Event)
     goes_on: threading.Event = field(default_factory=threading.Event)
 
@@ -43,6 +45,8 @@ def http_receiver() -> Iterator[HttpReceiver]:
                 receiver.goes_on.wait(60)
                 return
             status, headers = receiver.answers.pop(0) if receiver.answers else (200, {})
+            if status == 200:
+                receiver.accepted.append(body)
             self.send_response(status)
             for name, value in {"Content-Length": "2", **headers}.items():
                 self.send_header(name, value)

@@ -62,6 +62,7 @@ def test_receivers_get_all_of_every_alert_and_no_secret_gets_out(server, model10
         known = {(d.alert, d.revision) for d in ledger._deliveries("sink = 'webhook'", {})}
         assert ledger.outbox_counts().keys() <= {"command"}, said  # the end of what it knew, for when it comes back
     assert {(one.id, one.revision) for one in got(hook)} == known
+    assert len(hook.accepted) == len(hook.requests) - 2, "but for those that were answered by 503"
     assert {one.id for one in got(hook)} == alerts.keys()
     assert {one.id for one in got(hook) if one.state == "closed"} == alerts.keys()
     assert num_lines > 0
