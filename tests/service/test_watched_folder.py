@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pandas as pd
@@ -46,11 +48,17 @@ def spec_of(world, model, name="yard"):
     return CameraSpec(name, player(world / "scene.mkv"), predictor(model), str(model), "", lossless=True)
 
 
+@pytest.fixture(scope="module")
+def watched(world, model, tmp_path_factory):
+    root = tmp_path_factory.mktemp("watched") / "live"
+    watch(root, [spec_of(world, model)], still_clocks())
+    return root
+
+
 @pytest.fixture
-def folder(world, model, tmp_path):
+def folder(watched, tmp_path):
     """The folder of a run that is over."""
-    watch(tmp_path / "live", [spec_of(world, model)], still_clocks())
-    return tmp_path / "live"
+    return Path(shutil.copytree(watched, tmp_path / "live"))
 
 
 def test_the_folder_of_a_run_that_is_over(folder):
@@ -136,11 +144,10 @@ def test_a_folder_that_cannot_be_written_is_shown_and_takes_no_mark(folder, monk
         assert client.get("/healthz").status_code == 200
 
 
-def test_a_disk_that_is_full_delays_alerts_and_loses_none(world, model, tmp_path):
+def test_a_disk_that_is_full_delays_alerts_and_loses_none(watched, world, model, tmp_path):
     """By SQLite's own limit of pages: healthz says why, frames are scored, and all is on record when there is room."""
     root, clocks = tmp_path / "live", still_clocks()
-    watch(tmp_path / "whole", [spec_of(world, model)], still_clocks())
-    with AlertLedger.read(tmp_path / "whole") as ledger:
+    with AlertLedger.read(watched) as ledger:
         expected = [stored.alert.id for stored in ledger.alerts()]
     root.mkdir()
     view, said = LiveView(clocks), Listener()
