@@ -159,7 +159,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if path == "/":
-            self.answer(200, page.render("watch <b>&", service.mode, has_report=True).encode(), "text/html; charset=utf-8")
+            self.answer(
+                200, page.render("watch <b>&", service.mode, has_report=True).encode(), "text/html; charset=utf-8"
+            )
         elif path.startswith("/static/") and (found := page.asset(path.removeprefix("/static/"))):
             self.answer(200, found.content, found.media_type)
         elif path == "/api/overview":
