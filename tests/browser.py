@@ -16,9 +16,10 @@ FLAGS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """One browser for all tests; without one they are skipped, with MULDE_REQUIRE_BROWSER=1 they fail."""
+    """A browser; without one tests are skipped, with MULDE_REQUIRE_BROWSER=1 they fail. It goes with its module, because
+    playwright keeps an event loop running in this thread, beside which others cannot run theirs."""
     absent = pytest.fail if os.environ.get("MULDE_REQUIRE_BROWSER") == "1" else pytest.skip
     path = os.environ.get("MULDE_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:

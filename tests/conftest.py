@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mulde.extractors.signals import signal_stack_address
+from tests.browser import chromium  # noqa: F401
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

@@ -17,7 +17,7 @@ from mulde.pipeline.live.alerts import Alert
 from mulde.pipeline.live.engine import STATE
 from mulde.pipeline.live.status import CameraState, CameraStatus
 from mulde.pipeline.live.view import CameraView, LiveView
-from mulde.pipeline.run_folder import read_record
+from mulde.pipeline.run_folder import RECORD, RunRecord, read_record
 from mulde.service.live_source import LiveSource
 from mulde.service.normal_marks import NormalMarks
 from mulde.service.schema import Camera
@@ -46,7 +46,7 @@ class _CameraEntry(FileModel):
     score: Number | None = None
     level: Number | None = None
     alert: str | None = None
-    latency_p95_s: Positive | None = None
+    latency_p95_s: Number | None = None
     num_alerts_waiting: Count = 0
     fps_wanted: Positive = 0.0
     expected_per_hour: Positive = 0.0
@@ -169,7 +169,8 @@ def model_of_run(root: Path) -> Callable[[Alert], ScoringModel]:
 
     def of_alert(alert: Alert) -> ScoringModel:
         if not models:
-            models.append(model_of(root, read_record(root)))
+            record = read_record(root) if (root / RECORD).is_file() else RunRecord()
+            models.append(model_of(root, record))
         return models[0] if models[0].sha256 == alert.model_sha256 else ScoringModel(alert.model_sha256, None)
 
     return of_alert

@@ -10,13 +10,12 @@ import pytest
 from mulde.events import Event, EventRegion, Reason, ReferenceSample
 from mulde.records import ScoreTrack
 from mulde.report.page import ReportEvent, ReportPage, ReportVideo, build_page
-from tests.browser import chromium  # noqa: F401
 
 RATE = 25.0
 
 
 @pytest.fixture
-def opened(chromium, tmp_path):  # noqa: F811
+def opened(chromium, tmp_path):
     """Opens a report in a new page. At the end, no error may have been written to the console or thrown, and nothing
     may have been asked of any network."""
     contexts, complaints = [], []

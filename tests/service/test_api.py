@@ -327,7 +327,6 @@ def test_the_loop_that_does_not_turn_is_unwell(run, client):
 
 
 def test_a_ledger_that_cannot_be_written_is_unwell_and_says_why(run, client):
-    """A disk that is full, by SQLite's own limit."""
     book = run.source.watched.book
     book._db.execute("PRAGMA query_only = 1")
     run.clock.pass_(6)

@@ -213,7 +213,7 @@ class LiveView:
         with self._lock:
             times_s = list(self._seen[camera].scored_s) if camera in self._seen else []
         now_s = self.clocks.monotonic()
-        recent_s = [time_s for time_s in times_s if now_s - time_s <= _RATE_S]
+        recent_s = [time_s for time_s in times_s if now_s - time_s < _RATE_S]
         if len(times_s) < 2:
             return None
         span_s = _RATE_S if times_s[0] < now_s - _RATE_S or len(times_s) == 2000 else now_s - times_s[0]

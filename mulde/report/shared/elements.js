@@ -21,6 +21,12 @@ const shown = (name) => name.replace(
 );
 const isolated = (name) => element('bdi', {}, shown(name));
 
+// Facts [name, value] as a list of terms.
+const factList = (facts) => element('dl', {}, ...facts.map(([name, value]) =>
+  element('div', {}, element('dt', {}, name), element('dd', {}, value))));
+
+const paragraph = (className, text) => element('p', { className }, text);
+
 const whole = (number) => Math.round(number).toLocaleString('en');
 
 function short(number, digits = 3) {

@@ -91,6 +91,7 @@ function makeEventRow() {
     tag: element('span', { className: 'tag' }),
   };
   const frame = element('div', { className: 'frame' }, parts.image);
-  const row = element('div', {}, frame, element('div', { className: 'row-text' }, parts.reason, parts.place, element('div', { className: 'row-numbers' }, parts.numbers, parts.tag)));
+  const numbers = element('div', { className: 'row-numbers' }, parts.numbers, parts.tag);
+  const row = element('div', {}, frame, element('div', { className: 'row-text' }, parts.reason, parts.place, numbers));
   return Object.assign(row, { parts });
 }

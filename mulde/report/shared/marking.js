@@ -13,11 +13,14 @@ function markButtons(marks, current, say) {
 
 // A form that is hidden until `askWhy`; submit(why) gets what was written. more: further labels and inputs.
 function whyForm(words, submit, ...more) {
-  const input = element('input', { id: 'why', type: 'text', autocomplete: 'off', maxLength: 1000, placeholder: 'as: delivery van, comes every day' });
+  const input = element('input', {
+    id: 'why', type: 'text', autocomplete: 'off', maxLength: 1000, placeholder: 'as: delivery van, comes every day',
+  });
+  const submitting = element('button', { type: 'submit', className: 'main' }, words);
   const cancel = element('button', { type: 'button' }, 'Cancel');
   const form = element(
     'form', { id: 'why-form', hidden: true }, element('label', { htmlFor: 'why' }, 'Why is this normal? (may stay empty)'),
-    element('div', { className: 'buttons' }, input, ...more, element('button', { type: 'submit', className: 'main' }, words), cancel),
+    element('div', { className: 'buttons' }, input, ...more, submitting, cancel),
   );
   cancel.addEventListener('click', () => (form.hidden = true));
   form.addEventListener('keydown', (event) => {

@@ -126,7 +126,7 @@ class Detail {
       element('p', { className: reason?.text ? 'reason' : 'hint' }, why),
       this.labelling(event, label),
       this.suppressions(event),
-      element('dl', {}, ...facts.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value)))),
+      factList(facts),
     );
   }
 

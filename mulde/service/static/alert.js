@@ -18,16 +18,16 @@ class AlertDetail {
     this.alert = alert;
     if (!alert) {
       this.media = this.player = null;
-      this.box.replaceChildren(element('p', { className: 'empty' }, 'No alert is selected.'));
+      this.box.replaceChildren(paragraph('empty', 'No alert is selected.'));
       return;
     }
     if (!isSame) this.media = this.newMedia();
     else if (!this.player) this.turnTo('Picture');
     const form = this.box.querySelector('#why-form');
     if (isSame && form && !form.hidden) return;
-    const hadFocus = this.box.contains(document.activeElement) && document.activeElement.closest('.labelling') ? document.activeElement.textContent : null;
+    const focused = document.activeElement.closest('#alert .labelling') ? document.activeElement.textContent : null;
     this.box.replaceChildren(this.media, this.words());
-    if (hadFocus) [...this.box.querySelectorAll('button')].find((one) => one.textContent === hadFocus)?.focus();
+    if (focused) [...this.box.querySelectorAll('button')].find((one) => one.textContent === focused)?.focus();
   }
 
   newMedia() {
@@ -45,7 +45,8 @@ class AlertDetail {
       return button;
     });
     this.turnTo('Picture');
-    return element('div', { className: 'media' }, this.stage, element('div', { className: 'choices', role: 'group', ariaLabel: 'Show' }, ...this.buttons));
+    const choices = element('div', { className: 'choices', role: 'group', ariaLabel: 'Show' }, ...this.buttons);
+    return element('div', { className: 'media' }, this.stage, choices);
   }
 
   turnTo(name) {
@@ -59,9 +60,10 @@ class AlertDetail {
   picture() {
     this.player = null;
     const address = pictureOf(this.alert);
-    if (!address) return element('p', { className: 'empty' }, 'No picture.');
+    if (!address) return paragraph('empty', 'No picture.');
     const image = element('img', { alt: `The peak of ${shown(this.alert.id)}`, src: address });
-    image.addEventListener('error', () => image.replaceWith(element('p', { className: 'empty' }, 'The picture is not there.')), { once: true });
+    const say = () => image.replaceWith(paragraph('empty', 'The picture is not there.'));
+    image.addEventListener('error', say, { once: true });
     return image;
   }
 
@@ -69,7 +71,7 @@ class AlertDetail {
     const player = element('video', { controls: true, muted: true, preload: 'metadata', src: fileOf(this.alert.clip) });
     player.setAttribute('aria-label', 'Clip of the alert');
     player.addEventListener('error', () => {
-      player.replaceWith(element('p', { className: 'empty' }, 'The clip is not there any more, or this browser cannot play it.'));
+      player.replaceWith(paragraph('empty', 'The clip is not there any more, or this browser cannot play it.'));
       this.player = null;
     }, { once: true });
     this.player = player;
@@ -92,41 +94,48 @@ class AlertDetail {
     const facts = [];
     const add = (name, value) => value !== null && value !== undefined && value !== '' && facts.push([name, value]);
     if (alert.p_value !== undefined) add('p-value', alert.p_value === null ? null : probability(alert.p_value));
-    if (typeof alert.score === 'number') add('Score', typeof alert.level === 'number' ? `${short(alert.score)} (level ${short(alert.level)})` : short(alert.score));
+    const level = typeof alert.level === 'number' ? ` (level ${short(alert.level)})` : '';
+    if (typeof alert.score === 'number') add('Score', short(alert.score) + level);
     if (alert.object) add('Object', shown(alert.object));
     if (alert.stream) add('Stream', shown(alert.stream));
     if (alert.kind && alert.kind !== 'unusual') add('Kind', alert.kind);
     if (alert.health?.length) add('Picture', alert.health.map(shown).join(', '));
     if (alert.covered_by) add('Part of', shown(alert.covered_by));
     if (alert.exemption) add('Suppressed by', shown(alert.exemption));
-    const notes = [isOpen(alert) ? '▲ Still going on.' : '', alert.cut_short ? 'Cut short: the process ended while it was going on.' : '', this.marked()].filter(Boolean);
+    const cut = alert.cut_short ? 'Cut short: the process ended while it was going on.' : '';
+    const notes = [isOpen(alert) ? '▲ Still going on.' : '', cut, this.marked()].filter(Boolean);
     return element(
       'div', { className: 'words' },
       element('h2', {}, isolated(alert.camera), element('span', {}, ` ${placeOf(alert, this.time.now())}`)),
-      element('p', { className: 'reason' }, sentenceOf(alert)),
+      paragraph('reason', sentenceOf(alert)),
       this.marking(),
-      element('dl', {}, ...facts.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value)))),
-      ...notes.map((note) => element('p', { className: 'hint' }, note)),
+      factList(facts),
+      ...notes.map((note) => paragraph('hint', note)),
     );
   }
 
   marked() {
     const { mark, marked_by: who, marked_utc_ms: when, why } = this.alert;
     if (!mark) return '';
-    return `Marked as ${mark}${who ? ` by ${shown(who)}` : ''}${when ? `, ${moments(when, this.time.now())}` : ''}${why ? `: ${shown(why)}` : ''}.`;
+    const by = [who ? ` by ${shown(who)}` : '', when ? `, ${moments(when, this.time.now())}` : '', why ? `: ${shown(why)}` : ''];
+    return `Marked as ${mark}${by.join('')}.`;
   }
 
   marking() {
     const { alert } = this;
     const marks = [...MARKS, { mark: '', text: 'Clear', key: 'u', disabled: !alert.mark }];
-    const who = element('input', { type: 'text', id: 'who-here', ariaLabel: 'Your name (may stay empty)', placeholder: 'your name', maxLength: 100, autocomplete: 'name', value: byId('who').value });
+    const who = element('input', {
+      type: 'text', id: 'who-here', ariaLabel: 'Your name (may stay empty)', placeholder: 'your name', maxLength: 100,
+      autocomplete: 'name', value: byId('who').value,
+    });
     who.addEventListener('change', () => {
       byId('who').value = who.value;
       byId('who').dispatchEvent(new Event('change'));
     });
+    const say = (mark) => (mark === 'normal' ? askWhy() : this.mark(alert, mark, ''));
     return element(
       'div', { className: 'labelling' },
-      element('div', { className: 'buttons' }, ...markButtons(marks, alert.mark, (mark) => (mark === 'normal' ? askWhy() : this.mark(alert, mark, '')))),
+      element('div', { className: 'buttons' }, ...markButtons(marks, alert.mark, say)),
       whyForm('Normal here', (why) => this.mark(alert, 'normal', why), who),
     );
   }

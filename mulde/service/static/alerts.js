@@ -12,7 +12,9 @@ function placeOf(alert, nowMs) {
   return `${moments(Date.parse(alert.peak), nowMs)}${isOpen(alert) ? '' : ` · ${short(Math.max(length, 0))} s`}`;
 }
 
-const sentenceOf = (alert) => alert.reason || { camera: 'Something is wrong with the camera', drift: 'The scores have drifted', flood: 'Too many alerts' }[alert.kind] || 'No reason kept';
+const KINDS = { camera: 'Something is wrong with the camera', drift: 'The scores have drifted', flood: 'Too many alerts' };
+
+const sentenceOf = (alert) => alert.reason || KINDS[alert.kind] || 'No reason kept';
 
 const fileOf = (address) => (address ? address.replace(/^\/+/, '') : '');
 
@@ -22,7 +24,8 @@ const pictureOf = (alert) => (alert.picture ? `${fileOf(alert.picture)}?revision
 class Alerts {
   // changed(): other alerts are listed, or the same ones have changed; failed(text).
   constructor(server, { changed, failed }) {
-    Object.assign(this, { server, changed, failed, listed: [], next: null, mark: 'none', camera: '', asked: 0, isLoading: false });
+    Object.assign(this, { server, changed, failed, listed: [], next: null, mark: 'none', camera: '' });
+    [this.asked, this.isLoading] = [0, false];
   }
 
   get hasMore() {
@@ -46,7 +49,8 @@ class Alerts {
     const asked = ++this.asked;
     this.isLoading = true;
     const query = new URLSearchParams({ limit: PAGE });
-    for (const [name, value] of Object.entries({ mark: this.mark, camera: this.camera, before })) if (value) query.set(name, value);
+    const { mark, camera } = this;
+    for (const [name, value] of Object.entries({ mark, camera, before })) if (value) query.set(name, value);
     try {
       const { alerts, next } = await this.server.get(`api/alerts?${query}`);
       if (asked !== this.asked) return; // another list was asked for since
@@ -92,7 +96,8 @@ class Alerts {
     }
     reason.textContent = sentenceOf(alert);
     place.replaceChildren(isolated(alert.camera), ` · ${placeOf(alert, nowMs)}`);
-    numbers.textContent = alert.p_value === null || alert.p_value === undefined ? alert.kind : `p ${probability(alert.p_value)} · score ${short(alert.score)}`;
+    const hasNumbers = typeof alert.p_value === 'number';
+    numbers.textContent = hasNumbers ? `p ${probability(alert.p_value)} · score ${short(alert.score)}` : alert.kind;
     const tags = [TAGS[alert.mark] || '', alert.exemption ? 'suppressed' : '', isOpen(alert) ? '▲ going on' : ''];
     tag.textContent = tags.filter(Boolean).join(' · ');
     row.className = `row event${alert.mark ? ' labelled' : ''}${alert.exemption ? ' suppressed' : ''}`;

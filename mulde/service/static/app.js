@@ -19,12 +19,19 @@ class App {
     this.selected = null;
     const shared = { server: this.server, time: this.time, pump: this.pump, isLive: this.isLive };
     this.tiles = new Tiles(byId('cameras'), shared);
-    this.view = new CameraView(byId('camera'), { ...shared, say: (text) => this.report(text), choose: (alert) => this.choose(alert) });
+    this.view = new CameraView(byId('camera'), {
+      ...shared, say: (text) => this.report(text), choose: (alert) => this.choose(alert),
+    });
     this.view.changed = (camera) => this.updateCamera(camera);
     this.alerts = new Alerts(this.server, { changed: () => this.showList(), failed: (text) => this.report(text) });
-    this.detail = new AlertDetail(byId('alert'), { time: this.time, mark: (alert, mark, why) => this.mark(alert, mark, why) });
+    this.detail = new AlertDetail(byId('alert'), {
+      time: this.time, mark: (alert, mark, why) => this.mark(alert, mark, why),
+    });
     this.list = new VirtualList(byId('list'), {
-      rowHeight: 92, make: makeEventRow, fill: (row, index) => this.alerts.fill(row, index, this.time.now()), choose: (index) => this.select(index),
+      rowHeight: 92,
+      make: makeEventRow,
+      fill: (row, index) => this.alerts.fill(row, index, this.time.now()),
+      choose: (index) => this.select(index),
     });
     this.listen();
   }
@@ -110,9 +117,11 @@ class App {
       this.showProblems();
       const filter = byId('filter-camera');
       const { value } = filter;
-      filter.replaceChildren(filter.options[0], ...cameras.map(({ name }) => element('option', { value: name, dir: 'auto' }, shown(name))));
+      const options = cameras.map(({ name }) => element('option', { value: name, dir: 'auto' }, shown(name)));
+      filter.replaceChildren(filter.options[0], ...options);
       filter.value = this.cameras.has(value) ? value : '';
-      if (this.view.isOpen && this.cameras.has(this.view.camera.name)) this.view.show(this.cameras.get(this.view.camera.name), this.silence);
+      const open = this.cameras.get(this.view.camera?.name);
+      if (open) this.view.show(open, this.silence);
     } catch (error) {
       if (error instanceof Refused) this.report(`The cameras cannot be loaded: ${error.message}.`);
     }
@@ -150,7 +159,8 @@ class App {
     const onTiles = new Set([...this.cameras.values()].map((camera) => `${camera.name}: ${camera.text}`));
     const all = [...new Set(this.problems)].filter((text) => text && !onTiles.has(text)).map(shown);
     const box = byId('problems');
-    if (all.join('\n') !== box.dataset.all) box.replaceChildren(...all.map((text) => element('li', { className: 'note' }, text)));
+    const items = all.map((text) => element('li', { className: 'note' }, text));
+    if (all.join('\n') !== box.dataset.all) box.replaceChildren(...items);
     box.dataset.all = all.join('\n');
     box.hidden = !all.length;
   }
@@ -231,8 +241,9 @@ class App {
 
   async mark(alert, mark, why) {
     try {
-      const marked = await this.server.post(`api/alerts/${encodeURIComponent(alert.id)}/mark`, { mark, who: byId('who').value.trim(), why });
-      this.report(`${alert.id} ${mark ? `is marked as ${mark}${mark === 'normal' ? ' here' : ''}` : 'has no mark any more'}.`);
+      const said = { mark, who: byId('who').value.trim(), why };
+      const marked = await this.server.post(`api/alerts/${encodeURIComponent(alert.id)}/mark`, said);
+      this.report(`${alert.id} ${mark ? `is marked as ${mark}` : 'has no mark any more'}.`);
       this.updateAlert({ ...alert, ...marked });
     } catch (error) {
       this.report(`${alert.id} cannot be marked: ${error.message}.`);

@@ -8,7 +8,8 @@ const MINUTES = [15, 60, 240, 480, 1440];
 class CameraView {
   // say(text) reports; choose(alert) is called when an alert on the strip is clicked.
   constructor(box, { server, time, pump, isLive, say, choose }) {
-    Object.assign(this, { box, server, time, pump, isLive, say, choose, camera: null, picture: null, scores: null, alerts: [], selected: null, asked: 0 });
+    Object.assign(this, { box, server, time, pump, isLive, say, choose, camera: null, picture: null });
+    Object.assign(this, { scores: null, alerts: [], selected: null, asked: 0 });
     const redraw = () => this.paint();
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
     this.sized = new ResizeObserver(redraw);
@@ -38,7 +39,8 @@ class CameraView {
 
   build() {
     const { name } = this.camera;
-    const back = element('a', { href: '#', className: 'back' }, this.isLive ? '← All cameras' : '← All videos', element('kbd', {}, 'Esc'));
+    const all = this.isLive ? '← All cameras' : '← All videos';
+    const back = element('a', { href: '#', className: 'back' }, all, element('kbd', {}, 'Esc'));
     this.state = element('span', { className: 'state' });
     this.what = element('p', { className: 'reason' });
     this.strip = element('canvas', { className: 'day', role: 'img', ariaLabel: 'Scores, not loaded yet' });
@@ -50,12 +52,14 @@ class CameraView {
       this.picture = new LivePicture(name, this.time);
       this.pump.add(this.picture);
     }
-    const report = element('p', { className: 'hint' }, 'Every frame, with streams and reasons: ', element('code', {}, 'mulde report RUN'));
+    const report = paragraph('hint', 'Every frame, with streams and reasons: ');
+    report.append(element('code', {}, 'mulde report RUN'));
+    const axis = this.isLive ? this.dayChooser() : element('h3', {}, 'The whole video');
     this.box.replaceChildren(
       back,
       element('div', { className: 'camera-head' }, element('h2', { id: 'camera-name' }, isolated(name)), this.state, this.pausing),
       this.what,
-      element('div', { className: 'card' }, this.isLive ? this.dayChooser() : element('h3', {}, 'The whole video'), this.strip, this.legend(), this.stripNote),
+      element('div', { className: 'card' }, axis, this.strip, this.legend(), this.stripNote),
       element('div', { className: 'camera-parts' }, this.picture?.box, element('div', { className: 'card' }, this.facts, report)),
     );
     this.sized.observe(this.strip);
@@ -63,7 +67,8 @@ class CameraView {
 
   legend() {
     const key = (name) => element('span', { className: `key ${name}` });
-    return element('p', { className: 'hint legend' }, key('level-key'), 'level ', key('alarm-key'), 'alert ', key('unseen-key'), 'nothing seen');
+    const words = [key('level-key'), 'level ', key('alarm-key'), 'alert ', key('unseen-key'), 'nothing seen'];
+    return element('p', { className: 'hint legend' }, ...words);
   }
 
   dayChooser() {
@@ -75,7 +80,8 @@ class CameraView {
       return button;
     };
     this.tomorrow = step('→', 'The day after', 1);
-    return element('div', { className: 'buttons', role: 'group', ariaLabel: 'Day' }, step('←', 'The day before', -1), this.day, this.tomorrow);
+    const yesterday = step('←', 'The day before', -1);
+    return element('div', { className: 'buttons', role: 'group', ariaLabel: 'Day' }, yesterday, this.day, this.tomorrow);
   }
 
   goTo(dayMs) {
@@ -84,7 +90,8 @@ class CameraView {
   }
 
   pauseForm() {
-    const minutes = element('select', { ariaLabel: 'For how long' }, ...MINUTES.map((one) => element('option', { value: String(one) }, duration(one * 60))));
+    const choices = MINUTES.map((one) => element('option', { value: String(one) }, duration(one * 60)));
+    const minutes = element('select', { ariaLabel: 'For how long' }, ...choices);
     minutes.value = '60';
     this.pauseButton = element('button', { type: 'button' }, 'Pause');
     this.resumeButton = element('button', { type: 'button', className: 'main' }, 'Resume');
@@ -132,15 +139,18 @@ class CameraView {
     if (typeof camera.latency_p95_s === 'number') add('Latency, 95 %', `${short(camera.latency_p95_s)} s`);
     if (typeof camera.score === 'number') add('Score', short(camera.score));
     if (typeof camera.level === 'number') add('Level', short(camera.level));
-    add('Skipped', Object.entries(camera.skipped).filter(([, number]) => number).map(([why, number]) => `${whole(number)} ${why}`).join(', '));
+    const skipped = Object.entries(camera.skipped).filter(([, number]) => number);
+    add('Skipped', skipped.map(([why, number]) => `${whole(number)} ${why}`).join(', '));
     const { evidence = {}, threshold, text, refusal } = camera.drift || {};
     for (const [stream, value] of Object.entries(evidence)) add(`Drift: ${shown(stream)}`, `${short(value)} of ${short(threshold)}`);
     add('Drift', shown(text || refusal || ''));
-    const list = element('dl', {}, ...facts.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value))));
-    const health = camera.health.map((one) => element('li', {}, shown(one.text || one.kind), one.since_utc_ms && !one.text.includes(' since ') ? `, since ${moments(one.since_utc_ms, nowMs)}` : ''));
-    const parts = [list];
+    const since = ({ text, since_utc_ms: ms }) => (ms && !text.includes(' since ') ? `, since ${moments(ms, nowMs)}` : '');
+    const health = camera.health.map((one) => element('li', {}, shown(one.text || one.kind), since(one)));
+    const parts = [factList(facts)];
     if (this.isLive) {
-      parts.push(element('h3', {}, 'Health'), health.length ? element('ul', { className: 'health' }, ...health) : element('p', { className: 'hint' }, 'Nothing is known to be wrong with its picture.'));
+      parts.push(element('h3', {}, 'Health'));
+      if (health.length) parts.push(element('ul', { className: 'health' }, ...health));
+      else parts.push(paragraph('hint', 'Nothing is known to be wrong with its picture.'));
     }
     const state = JSON.stringify([facts, camera.health]);
     if (state === this.told) return;
@@ -220,9 +230,13 @@ class CameraView {
     const words = (at, step) => (this.isLive ? timeOfDay(at * 1000).slice(0, 5) : clock(at, step < 1 ? 1 : 0));
     paintScores(this.strip, this.scores, { words, alarms: inside, untilMs: this.isLive ? this.time.now() : Infinity });
     const highest = Math.max(...this.scores.bins.filter(Boolean).map((bin) => bin[2]));
-    const numbers = [counted(inside.length, 'alert'), Number.isFinite(highest) ? `highest score ${short(highest)}` : 'nothing was seen', this.scores.level === null ? '' : `level ${short(this.scores.level)}`];
-    this.stripNote.textContent = numbers.filter(Boolean).join(' · ');
-    this.strip.setAttribute('aria-label', `Scores of ${shown(this.camera.name)}${this.isLive ? ` on ${dayOf(fromMs)}` : ''}: ${this.stripNote.textContent}. Its alerts are in the list beside it.`);
+    const numbers = [counted(inside.length, 'alert')];
+    numbers.push(Number.isFinite(highest) ? `highest score ${short(highest)}` : 'nothing was seen');
+    if (this.scores.level !== null) numbers.push(`level ${short(this.scores.level)}`);
+    this.stripNote.textContent = numbers.join(' · ');
+    const when = this.isLive ? ` on ${dayOf(fromMs)}` : '';
+    const label = `Scores of ${shown(this.camera.name)}${when}: ${this.stripNote.textContent}.`;
+    this.strip.setAttribute('aria-label', `${label} Its alerts are in the list beside it.`);
   }
 
   clicked(event) {

@@ -23,7 +23,8 @@ class ServerClock {
   now() {
     if (!this.isSet) return Date.now();
     const last = this.answers[this.answers.length - 1];
-    return Math.max(last.utcMs + elapsed(last.heard), Math.min(...this.answers.map((one) => one.utcMs + elapsed(one.asked))));
+    const latest = this.answers.map((one) => one.utcMs + elapsed(one.asked));
+    return Math.max(last.utcMs + elapsed(last.heard), Math.min(...latest));
   }
 }
 
@@ -41,7 +42,8 @@ class Server {
   }
 
   async post(address, body) {
-    return this.ask(address, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+    const headers = { 'Content-Type': 'application/json' };
+    return this.ask(address, { method: 'POST', headers, body: JSON.stringify(body) });
   }
 
   async ask(address, options) {

@@ -49,7 +49,8 @@ class LivePicture {
     this.asked = moment();
     try {
       const headers = this.tag ? { 'If-None-Match': this.tag } : {};
-      const answer = await fetch(`cameras/${inAddress(this.name)}/now.jpg`, { headers, cache: 'no-store', signal: AbortSignal.timeout(OLD_MS) });
+      const options = { headers, cache: 'no-store', signal: AbortSignal.timeout(OLD_MS) };
+      const answer = await fetch(`cameras/${inAddress(this.name)}/now.jpg`, options);
       if (answer.status < 500 || answer.headers.has('X-Taken')) heard();
       if (answer.status === 200) await this.show(answer);
       else if (answer.status !== 304) this.isStale = true;

@@ -70,7 +70,8 @@ function paintScores(canvas, scores, { words = null, alarms = null, untilMs = In
   const panel = { top: 2, bottom: height - (words ? 20 : 0) - bars };
   const x = (ms) => ((ms - scores.fromMs) / (scores.toMs - scores.fromMs)) * width;
   if (words) {
-    const bounds = { from: scores.fromMs / 1000, to: scores.toMs / 1000, left: 0, right: width, top: panel.top, bottom: panel.bottom + bars };
+    const edges = { left: 0, right: width, top: panel.top, bottom: panel.bottom + bars };
+    const bounds = { from: scores.fromMs / 1000, to: scores.toMs / 1000, ...edges };
     timeGrid(context, colour, bounds, (at) => x(at * 1000), words);
   }
   const highs = scores.bins.filter(Boolean).map((bin) => bin[2]);
@@ -96,7 +97,8 @@ function paintScores(canvas, scores, { words = null, alarms = null, untilMs = In
   for (const { first, end, isSeen } of scores.stretches()) {
     const right = Math.min(at(end), x(untilMs));
     if (isSeen || right <= at(first)) continue;
-    hatched(context, { x: at(first), width: right - at(first), top: panel.top, height: panel.bottom - panel.top }, colour('area'), colour('edge'), 0, width);
+    const box = { x: at(first), width: right - at(first), top: panel.top, height: panel.bottom - panel.top };
+    hatched(context, box, colour('area'), colour('edge'), 0, width);
   }
   curves('area');
   if (scores.level !== null) {

@@ -1,7 +1,8 @@
 // A tile per camera, or per video: its picture, its state, its scores, and what is wrong.
 
 const STATES = {
-  connecting: '◌ connecting', live: '● live', stalled: '◐ stalled', lost: '✕ lost', refused: '⊘ refused', paused: '❚❚ paused', recorded: '▤ recorded',
+  connecting: '◌ connecting', live: '● live', stalled: '◐ stalled', lost: '✕ lost', refused: '⊘ refused',
+  paused: '❚❚ paused', recorded: '▤ recorded',
 };
 const STRIP_POINTS = 120;
 const REPAINT_MS = 5000;
@@ -29,9 +30,13 @@ class Tile {
     this.camera = camera;
     if (!this.isLive) this.state.hidden = true;
     this.state.textContent = STATES[camera.state] || camera.state;
-    const flags = [camera.alert ? '▲ unusual' : '', camera.needs_a_hand ? '⚑ needs a hand' : '', camera.drift?.is_drifting ? '↝ drift' : ''];
+    const flags = [
+      camera.alert ? '▲ unusual' : '',
+      camera.needs_a_hand ? '⚑ needs a hand' : '',
+      camera.drift?.is_drifting ? '↝ drift' : '',
+    ];
     this.flag.textContent = flags.filter(Boolean).join(' · ');
-    this.box.className = `tile is-${camera.state}${camera.alert ? ' is-unusual' : ''}${camera.needs_a_hand ? ' is-unwell' : ''}`;
+    this.box.className = `tile is-${camera.state}${camera.alert ? ' is-unusual' : ''}`;
     this.picture?.ageAll(camera);
     this.say(this.silence);
   }
@@ -40,7 +45,8 @@ class Tile {
   say(silence = '') {
     this.silence = silence;
     const { camera } = this;
-    const score = camera.score === null ? '' : `score ${short(camera.score)}${camera.level === null ? '' : `, level ${short(camera.level)}`}`;
+    const level = camera.level === null ? '' : `, level ${short(camera.level)}`;
+    const score = camera.score === null ? '' : `score ${short(camera.score)}${level}`;
     const words = silence || camera.text || camera.health.map((one) => one.text).join(' · ') || score;
     if (this.what.textContent !== words) this.what.textContent = words;
     this.what.classList.toggle('wrong', Boolean(silence || camera.text || camera.health.length));
@@ -51,14 +57,16 @@ class Tile {
     const over = this.isLive ? 'the last hour' : 'the whole video';
     const newest = this.scores?.newest ?? null;
     const level = this.scores?.level ?? null;
-    const label = `Score of ${shown(this.camera.name)} over ${over}${level === null ? '' : `, level ${short(level)}`}${newest === null ? '' : `, last ${short(newest)}`}`;
+    const numbers = [level === null ? '' : `, level ${short(level)}`, newest === null ? '' : `, last ${short(newest)}`];
+    const label = `Score of ${shown(this.camera.name)} over ${over}${numbers.join('')}`;
     if (this.strip.getAttribute('aria-label') !== label) this.strip.setAttribute('aria-label', label);
   }
 
   async load(server) {
     this.isAsked = true;
     try {
-      this.scores = new Scores(await server.get(`api/scores?camera=${encodeURIComponent(this.camera.name)}&points=${STRIP_POINTS}`), this.camera.fps_wanted);
+      const query = new URLSearchParams({ camera: this.camera.name, points: STRIP_POINTS });
+      this.scores = new Scores(await server.get(`api/scores?${query}`), this.camera.fps_wanted);
       this.paint();
     } catch {
       this.isAsked = false; // asked again with the next turn
@@ -110,7 +118,7 @@ class Tiles {
     }
     for (const camera of cameras) this.update(camera);
     this.box.querySelector('.empty')?.remove();
-    if (!cameras.length) this.box.append(element('p', { className: 'empty' }, this.isLive ? 'No camera is watched.' : 'No video was scored.'));
+    if (!cameras.length) this.box.append(paragraph('empty', this.isLive ? 'No camera is watched.' : 'No video was scored.'));
   }
 
   update(camera) {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests import browser
-from tests.browser import chromium  # noqa: F401
 from tests.service.page.fake_server import FakeService, Serving, alert, camera
 
 NOW_MS = 1_796_047_220_000  # 2026-11-30 14:00:20
@@ -26,7 +25,7 @@ def service() -> FakeService:
 
 
 @pytest.fixture
-def visited(chromium):  # noqa: F811
+def visited(chromium):
     """Opens an address in a new page. At the end, no error may have been written to the console or thrown, but those of
     answers that are refusals, and nothing may have been asked of anyone else. With `at_ms` the browser's clock stands
     still, at this time, and moves with `page.clock.run_for`. `expects`: an error that the test provokes."""
