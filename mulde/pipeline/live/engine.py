@@ -386,22 +386,13 @@ class LiveEngine:
 
 
 def _view(camera: _Camera) -> CameraView:
+    spec, alerts = camera.spec, camera.alerts
     return CameraView(
-        camera.spec.name,
-        camera.reader.status(),
-        camera.scorer.refusal,
-        scored_rate(camera.spec.predictor),
-        camera.num_scored,
-        camera.last_score,
-        camera.alerts.machine.level,
-        camera.open_alert,
-        _quantile(camera.latencies_s, 0.95),
-        camera.alerts.alarm.threshold.expected_per_hour,
-        len(camera.alerts.queue),
-        tuple(HealthNote(kind, kind) for kind in camera.alerts.health),
-        model=camera.spec.model,
-        model_sha256=camera.spec.model_sha256,
-    )
+        spec.name, camera.reader.status(), camera.scorer.refusal, scored_rate(spec.predictor), camera.num_scored,
+        camera.last_score, alerts.machine.level, camera.open_alert, _quantile(camera.latencies_s, 0.95),
+        alerts.alarm.threshold.expected_per_hour, len(alerts.queue),
+        tuple(HealthNote(kind, kind) for kind in alerts.health), model=spec.model, model_sha256=spec.model_sha256,
+    )  # fmt: skip
 
 
 def _quantile(values: deque[float], share: float) -> float | None:

@@ -86,13 +86,15 @@ def _relative_to(settings: WatchSettings, folder: Path) -> WatchSettings:
     for table, keys in [
         (data, ("out",)),
         (data["defaults"], ("model",)),
-        (data["service"], ("token_file",)),
         *((camera, ("password_file", "model", "suppressions")) for camera in data["cameras"].values()),
     ]:
         for key in keys:
             if table[key]:
                 table[key] = str(folder / user_path(table[key]))
-    return WatchSettings.model_validate(data)
+    service = settings.service  # as it is: which of it somebody chose matters
+    if service.token_file:
+        service = service.model_copy(update={"token_file": str(folder / user_path(service.token_file))})
+    return WatchSettings.model_validate(data).model_copy(update={"service": service})
 
 
 def password_of(name: str, camera: CameraSettings, environment: Mapping[str, str] = os.environ) -> str:
