@@ -79,7 +79,7 @@ def test_words_that_cannot_be_used(mulde, tmp_path, monkeypatch, words, sentence
 def test_the_example_is_a_file_of_cameras(mulde, tmp_path):
     code, out, _ = mulde("watch", "--settings")
     assert code == 0
-    assert set(tomllib.loads(out)) == {"out", "defaults", "keep", "cameras", "sinks"}
+    assert set(tomllib.loads(out)) == {"out", "defaults", "keep", "service", "cameras", "sinks"}
     (tmp_path / "cameras.toml").write_text(out)
     assert "YARD_PASSWORD is not set" in refused(mulde("watch", "cameras.toml"))
 

@@ -8,6 +8,7 @@ import pytest
 
 from mulde.errors import UsageError
 from mulde.pipeline.live.service_settings import ServiceSettings, host_and_port, is_loopback, read_token
+from mulde.pipeline.live.settings import read_watch_settings
 from mulde.service.gate import FREE_TRIES, WAIT_S, Hosts, TokenGate
 
 TOKEN = "t0ken-of-32-characters-or-so-ABC"
@@ -113,3 +114,14 @@ def test_where_to_listen(listen, host, port, loopback):
 def test_what_is_no_address(listen):
     with pytest.raises(UsageError, match="HOST:PORT"):
         host_and_port(listen)
+
+
+def test_a_file_of_cameras_says_whether_somebody_chose_the_address(tmp_path):
+    path = tmp_path / "cameras.toml"
+    cameras = '[cameras.yard]\nurl = "rtsp://127.0.0.1/x"\n'
+    path.write_text(cameras)
+    assert read_watch_settings(path).service.model_fields_set == set()
+    path.write_text(f'{cameras}[service]\nlisten = "127.0.0.1:1"\ntoken_file = "token"\n')
+    service = read_watch_settings(path).service
+    assert service.model_fields_set == {"listen", "token_file"}
+    assert service.token_file == str(tmp_path / "token")

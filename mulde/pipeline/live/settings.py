@@ -110,7 +110,6 @@ def _relative_to(settings: WatchSettings, folder: Path) -> WatchSettings:
     for table, keys in [
         (data, ("out",)),
         (data["defaults"], ("model",)),
-        (data["service"], ("token_file",)),
         *((camera, ("password_file", "model", "suppressions")) for camera in data["cameras"].values()),
     ]:
         for key in keys:
@@ -121,7 +120,10 @@ def _relative_to(settings: WatchSettings, folder: Path) -> WatchSettings:
             sink[key] = str(folder / user_path(sink[key]))
         if "/" in (sink.get("command") or ("",))[0]:  # else it is looked for where programs are
             sink["command"] = (str(folder / user_path(sink["command"][0])), *sink["command"][1:])
-    return WatchSettings.model_validate(data)
+    service = settings.service  # as it is: which of it somebody chose matters
+    if service.token_file:
+        service = service.model_copy(update={"token_file": str(folder / user_path(service.token_file))})
+    return WatchSettings.model_validate(data).model_copy(update={"service": service})
 
 
 def password_of(name: str, camera: CameraSettings, environment: Mapping[str, str] = os.environ) -> str:
