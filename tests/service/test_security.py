@@ -77,7 +77,6 @@ def test_programs_log_in_by_json_and_a_wrong_token_gets_no_cookie(locked):
 
 def test_wrong_tokens_have_to_wait_and_an_old_cookie_is_taken_back(run, tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(gates.time, "monotonic", lambda: now[0])
     path = tmp_path / "token"
     path.write_text(TOKEN)
     gate = gates.TokenGate(TOKEN, lambda: now[0])
