@@ -18,8 +18,8 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A browser; without one tests are skipped, with MULDE_REQUIRE_BROWSER=1 they fail. It goes with its module, because
-    playwright keeps an event loop running in this thread, beside which others cannot run theirs."""
+    """A browser; without one tests are skipped, with MULDE_REQUIRE_BROWSER=1 they fail. It goes with its module,
+    because playwright keeps an event loop running in this thread, beside which others cannot run theirs."""
     absent = pytest.fail if os.environ.get("MULDE_REQUIRE_BROWSER") == "1" else pytest.skip
     path = os.environ.get("MULDE_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
