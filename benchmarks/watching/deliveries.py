@@ -76,7 +76,14 @@ def _send(root: Path, spec: SinkSpec, num_alerts: int, parent: Connection) -> No
 
 
 def _state(open_alerts: dict[str, str | None]) -> dict[str, Any]:
-    camera = {"state": "live", "since_utc_s": _START_MS / 1000, "num_scored": 1, "score": 1.0, "level": 6.0}
+    camera: dict[str, Any] = {
+        "state": "live",
+        "since_utc_s": _START_MS / 1000,
+        "num_scored": 1,
+        "score": 1.0,
+        "level": 6.0,
+    }
+    camera |= {"health": [], "drift": None}
     return {"utc_s": time.time(), "cameras": {name: {**camera, "alert": alert} for name, alert in open_alerts.items()}}
 
 

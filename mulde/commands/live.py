@@ -160,6 +160,7 @@ def watch(
     # An address may carry a token: what is on record has it as messages show it.
     command = [watching.source if word == source and not (is_file or as_live) else word for word in sys.argv[1:]]
     settings_, asked = _service(watching.service, listen, token_file, no_service)
+    watching.specs()  # what is wrong with a camera is said before anything of the page
     with beside_watch(settings_, reporter, asked=asked) as beside:
         finish(live.run_watch_cameras(watching, out, reporter, command=command, beside=beside), reporter)
 
@@ -184,8 +185,9 @@ def serve(
     token_file: TokenFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Serve the page of a run: its events to review, its scores, its cameras.
+    """Serve the page of a run, for several to review.
 
+    Its events or alerts, scores and cameras.
     What is marked on it is kept in the run folder, and events that are normal become suppressions, as with `mulde
     feedback`. `mulde watch` serves the page of its cameras by itself.
     """

@@ -100,7 +100,7 @@ class _ServerThread:
             "proxy_headers": bool(settings.trusted_proxies),
             "forwarded_allow_ips": list(settings.trusted_proxies),
         }
-        self._has_started = threading.Event()
+        self._has_started, self._is_ending = threading.Event(), False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
         self._stream: EventStream | None = None
@@ -114,6 +114,9 @@ class _ServerThread:
     def _work(self) -> None:
         try:
             asyncio.run(self._serve())
+        except (OSError, ValueError):
+            if not self._is_ending:  # else it was too slow to end: its socket is closed already
+                raise
         finally:
             self._has_started.set()
             self._listener.close()
@@ -127,6 +130,7 @@ class _ServerThread:
 
     def end(self, limit_s: float) -> None:
         """Stop answering, within limit_s seconds."""
+        self._is_ending = True
         loop, server, stream = self._loop, self._server, self._stream
         if loop is not None and server is not None and stream is not None:
 
