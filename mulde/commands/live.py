@@ -187,9 +187,8 @@ def serve(
 ) -> None:
     """Serve the page of a run, for several to review.
 
-    Its events or alerts, scores and cameras.
-    What is marked on it is kept in the run folder, and events that are normal become suppressions, as with `mulde
-    feedback`. `mulde watch` serves the page of its cameras by itself.
+    It shows events or alerts, scores and cameras. Labels are kept in the run folder, and events that are normal become
+    suppressions, as with `mulde feedback`. `mulde watch` serves the page of its cameras by itself.
     """
     from mulde.pipeline.live.service_settings import ServiceSettings
     from mulde.service.run import run_serve

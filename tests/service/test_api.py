@@ -351,7 +351,8 @@ def test_every_address_is_in_the_openapi_document(run, client):
     document = client.get("/api/openapi.json").json()
     known = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert known == {
-        ("GET", "/"), ("GET", "/report.html"), ("GET", "/static/{name}"), ("GET", "/api/overview"), ("GET", "/api/cameras"),
+        ("GET", "/"), ("GET", "/report.html"), ("GET", "/static/{name}"), ("GET", "/api/overview"),
+        ("GET", "/api/cameras"),
         ("GET", "/api/cameras/{name}"), ("POST", "/api/cameras/{name}/pause"), ("GET", "/cameras/{name}/now.jpg"),
         ("GET", "/api/scores"), ("GET", "/api/alerts"), ("GET", "/api/alerts/{alert_id}"),
         ("POST", "/api/alerts/{alert_id}/mark"), ("GET", "/alerts/{alert_id}.jpg"), ("GET", "/alerts/{alert_id}.mp4"),
