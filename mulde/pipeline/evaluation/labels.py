@@ -14,10 +14,12 @@ from mulde.progress import Reporter
 from mulde.records import Bool, LabelTrack, ScoredVideo, TruthRegions
 
 
-def labelled_dataset(videos: VideoCollection, source: str) -> Dataset:
-    """The data set that `source` names. Raises UsageError where it names loose videos, which have no labels."""
+def labelled_dataset(videos: VideoCollection, source: str, hint: str = "") -> Dataset:
+    """The data set that `source` names. Raises UsageError, with a hint, where it names loose videos, which have no
+    labels."""
     if videos.dataset is None:
-        raise UsageError(f"labels from {source}", expected="a data set as NAME:ROOT, or a CSV file", got="loose videos")
+        expected = "a data set with labels, as NAME:ROOT"
+        raise UsageError(f"labels from {source}", expected=expected, got="loose videos", hint=hint)
     return videos.dataset
 
 

@@ -68,7 +68,8 @@ def run_evaluate(
     check_single_run(root)
     name, path = parse_source(source)
     is_csv = name is None and path.suffix.lower() == ".csv"
-    dataset = None if is_csv else _dataset(source, reporter)
+    hint = "--labels labels.csv, with video,start_s,end_s"
+    dataset = None if is_csv else _dataset(source, reporter, hint)
     scored = read_scores(root / "scores" if (root / "scores").is_dir() else root)
     dataset = dataset or labels_of_run(path, scored, reporter)
     labels = read_labels(dataset, scored)
@@ -77,11 +78,11 @@ def run_evaluate(
     return Evaluated(len(scored), evaluations={0: evaluation}, events_found=events_found)
 
 
-def _dataset(source: str, reporter: Reporter) -> Dataset:
+def _dataset(source: str, reporter: Reporter, hint: str = "") -> Dataset:
     footage = open_source(source)
     for note in footage.notes:
         reporter.say(note)
-    return labelled_dataset(footage, source)
+    return labelled_dataset(footage, source, hint)
 
 
 def run_evaluate_scores(

@@ -139,7 +139,7 @@ def test_the_labelled_event_and_similar_ones_are_suppressed(mulde, run):
 
 
 def test_a_proposal_is_applied_as_the_labels_are_at_once(mulde, run, monkeypatch):
-    monkeypatch.setattr(feedback, "_utc", lambda _: "2026-11-23T04:00:00+00:00")
+    monkeypatch.setattr(feedback, "utc_text", lambda _: "2026-11-23T04:00:00+00:00")
     path = labels(run, of=RUNNER)
     mulde("feedback", run, path, "--who", "jo")
     assert mulde("feedback", run, "--apply")[0] == 0
