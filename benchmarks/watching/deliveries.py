@@ -83,7 +83,7 @@ def _state(open_alerts: dict[str, str | None]) -> dict[str, Any]:
         "score": 1.0,
         "level": 6.0,
     }
-    camera |= {"health": [], "drift": None}
+    camera |= {"health": [], "drift": None, "paused_until_ms": None}
     return {"utc_s": time.time(), "cameras": {name: {**camera, "alert": alert} for name, alert in open_alerts.items()}}
 
 

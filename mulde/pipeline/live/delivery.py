@@ -142,7 +142,7 @@ class CameraStates:
         self._scored = {name: self._scored.get(name, deque()) for name in cameras}
         return {
             name: {
-                "state": camera["state"],
+                "state": camera["state"] if camera["paused_until_ms"] is None else "paused",
                 "health": [note["kind"] for note in camera["health"]],
                 "since": utc_text(round(1000 * camera["since_utc_s"])),
                 "fps": self._rate(name, state["utc_s"], camera["num_scored"]),

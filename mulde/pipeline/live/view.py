@@ -185,7 +185,10 @@ class LiveView:
         return {
             "schema": 1,
             "utc_s": time.time(),
-            "cameras": {name: _camera_json(camera) for name, camera in self.cameras().items()},
+            "cameras": {
+                name: {**_camera_json(camera), "paused_until_ms": self.paused_until(name)}
+                for name, camera in self.cameras().items()
+            },
         }
 
     def frame(self, camera: str) -> LiveFrame | None:

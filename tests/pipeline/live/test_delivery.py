@@ -434,7 +434,7 @@ def test_commands_where_no_camera_can_be_paused_have_no_effect(ledger, tmp_path)
 
 def engine_state(utc_s=1000.0, **cameras):
     shown = {"state": "live", "since_utc_s": T0 / 1000, "num_scored": 0, "score": 1.5, "level": 6.0, "alert": None}
-    shown |= {"health": [], "drift": None}
+    shown |= {"health": [], "drift": None, "paused_until_ms": None}
     return {"schema": 1, "utc_s": utc_s, "cameras": {name: {**shown, **fields} for name, fields in cameras.items()}}
 
 
@@ -461,6 +461,11 @@ def test_the_rate_is_that_of_the_last_half_minute():
     assert rates == [0.0, 2.5, 2.25, 0.0, 2.0, 0.0, 0.0, 2.0]
     assert states.of(engine_state(40, gate={"num_scored": 9}))["gate"]["fps"] == 0.0
     assert set(states._scored) == {"gate"}
+
+
+def test_a_pause_is_shown_as_the_state():
+    assert CameraStates().of(engine_state(yard={"paused_until_ms": T0}))["yard"]["state"] == "paused"
+    assert CameraStates().of(engine_state(yard={}))["yard"]["state"] == "live"
 
 
 def test_drift_is_shown_in_thresholds():
