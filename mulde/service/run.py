@@ -107,8 +107,8 @@ def run_serve(run: Path, settings: ServiceSettings, reporter: Reporter, stop: th
     read_token(settings)
     stop = stop or threading.Event()
     with (
-        listening(settings.listen) as listener,
         opened_run(run) as source,
+        listening(settings.listen) as listener,
         asked_to_end(stop),
         serving(source, settings, listener) as address,
     ):
