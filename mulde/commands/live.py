@@ -160,9 +160,8 @@ def watch(
     # An address may carry a token: what is on record has it as messages show it.
     command = [watching.source if word == source and not (is_file or as_live) else word for word in sys.argv[1:]]
     settings_, asked = _service(watching.service, listen, token_file, no_service)
-    watching.specs()  # what is wrong with a camera is said before anything of the page
-    with beside_watch(settings_, reporter, asked=asked) as beside:
-        finish(live.run_watch_cameras(watching, out, reporter, command=command, beside=beside), reporter)
+    service = beside_watch(settings_, reporter, asked=asked)
+    finish(live.run_watch_cameras(watching, out, reporter, command=command, service=service), reporter)
 
 
 def _service(

@@ -15,7 +15,7 @@ from mulde.pipeline.events.suppression import ScoringModel
 from mulde.pipeline.live.alert_book import AlertBook
 from mulde.pipeline.live.alerts import Alert
 from mulde.pipeline.live.status import CameraState
-from mulde.pipeline.live.utc import HOUR_MS
+from mulde.pipeline.live.utc import DAY_MS, HOUR_MS
 from mulde.pipeline.live.view import CameraView, LiveView
 from mulde.pipeline.model.loading import load_normal_index
 from mulde.service.bins import MAX_SPAN_MS, HourTables, binned
@@ -39,7 +39,7 @@ from mulde.service.wording import camera_text, needs_a_hand
 
 MAX_SILENCE_S = 10.0
 """Since the last turn of the loop, for a process that is well."""
-_CHECK_S, _DAY_MS = 5.0, 24 * HOUR_MS
+_CHECK_S = 5.0
 
 
 def model_of_views(view: LiveView) -> Callable[[Alert], ScoringModel]:
@@ -190,7 +190,7 @@ class LiveSource:
 
     def overview(self) -> Overview:
         cameras, now_ms = self.cameras(), self._now_ms()
-        midnight_ms = now_ms // _DAY_MS * _DAY_MS
+        midnight_ms = now_ms // DAY_MS * DAY_MS
         unwell = self.unwell()
         problems = [text for text in (unwell, self._normal.problem) if text]
         problems += [f"{camera.name}: {camera.text}" for camera in cameras if camera.text]

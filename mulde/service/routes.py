@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from mulde.pipeline.live.alerts import utc_text
 from mulde.pipeline.run_folder import REPORT
 from mulde.service import page
 from mulde.service.pictures import grey_jpeg, jpeg
@@ -36,8 +36,18 @@ _REFUSED: dict[int | str, dict[str, Any]] = {**_MISSING, 409: {"model": Problem}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}, 503: {"content": {"image/jpeg": {}}}}
 
 
+T = TypeVar("T")
+
+
 def missing(what: str, name: str) -> Refusal:
     return Refusal(404, f"{what} {name[:100]!r}", expected="one of this run", got="none")
+
+
+def found(thing: T | None, what: str, name: str) -> T:
+    """What was asked for by name. Raises Refusal where there is none."""
+    if thing is None:
+        raise missing(what, name)
+    return thing
 
 
 def add_routes(app: FastAPI, source: RunSource) -> None:
@@ -56,10 +66,8 @@ def _page_routes(source: RunSource) -> APIRouter:
 
     @router.get("/static/{name:path}", response_class=Response, responses=_MISSING, summary="A file of the page")
     def static(name: str) -> Response:
-        found = page.asset(name)
-        if found is None:
-            raise missing("file", name)
-        return Response(found.content, media_type=found.media_type)
+        asset = found(page.asset(name), "file", name)
+        return Response(asset.content, media_type=asset.media_type)
 
     @router.get("/api/overview", summary="How the run fares as a whole")
     def overview() -> Overview:
@@ -77,28 +85,20 @@ def _camera_routes(source: RunSource) -> APIRouter:
 
     @router.post("/api/cameras/{name:path}/pause", responses=_REFUSED, summary="Raise no alerts for a while")
     def pause(name: str, request: PauseRequest) -> Camera:
-        found = source.pause(name, request.minutes)
-        if found is None:
-            raise missing("camera", name)
-        return found
+        return found(source.pause(name, request.minutes), "camera", name)
 
     @router.get("/api/cameras/{name:path}", responses=_MISSING, summary="One camera")
     def camera(name: str) -> Camera:
-        found = source.camera(name)
-        if found is None:
-            raise missing("camera", name)
-        return found
+        return found(source.camera(name), "camera", name)
 
     @router.get("/cameras/{name:path}/now.jpg", response_class=Response, responses=_JPEG, summary="Its newest picture")
     def now(name: str, request: Request) -> Response:
         """503 with a grey picture that shows the time where there is none that shows the camera as it is now."""
-        if source.camera(name) is None:
-            raise missing("camera", name)
+        found(source.camera(name), "camera", name)
         picture = source.picture(name)
         headers = {"Cache-Control": "no-store"}
         if picture is not None:
-            taken = datetime.fromtimestamp(picture.utc_ms / 1000, UTC)
-            headers["X-Taken"] = taken.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            headers["X-Taken"] = utc_text(picture.utc_ms)
         if picture is None or picture.is_old:
             taken_ms = None if picture is None else picture.utc_ms
             return Response(grey_jpeg(name, taken_ms), 503, headers, "image/jpeg")
@@ -115,10 +115,7 @@ def _camera_routes(source: RunSource) -> APIRouter:
         points: Annotated[int, Query(ge=1, le=MAX_POINTS)] = 600,
     ) -> ScoreBins:
         """Without `from` and `to`, the last hour of a camera, and the whole of a video."""
-        found = source.scores(camera, start_ms, end_ms, points)
-        if found is None:
-            raise missing("camera", camera)
-        return found
+        return found(source.scores(camera, start_ms, end_ms, points), "camera", camera)
 
     return router
 
@@ -143,16 +140,10 @@ def _alert_routes(source: RunSource) -> APIRouter:
     @router.post("/api/alerts/{alert_id}/mark", responses=_REFUSED, summary="Say what an alert was")
     def mark(alert_id: str, request: MarkRequest) -> AlertJson:
         """`normal` here: like alerts are suppressed from now on; `seen`; `true`: it was unusual; empty: no mark."""
-        found = source.mark(alert_id, request)
-        if found is None:
-            raise missing("alert", alert_id)
-        return found
+        return found(source.mark(alert_id, request), "alert", alert_id)
 
     @router.get("/api/alerts/{alert_id}", responses=_MISSING, summary="One alert")
     def alert(alert_id: str) -> JSONResponse:
-        found = source.alert(alert_id)
-        if found is None:
-            raise missing("alert", alert_id)
-        return JSONResponse(found)
+        return JSONResponse(found(source.alert(alert_id), "alert", alert_id))
 
     return router

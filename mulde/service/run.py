@@ -6,8 +6,8 @@ Only what it calls needs the extra `mulde[live]`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -15,14 +15,12 @@ from mulde.errors import MuldeError, UsageError, first_line
 from mulde.pipeline.live.service_settings import ServiceSettings, read_token
 from mulde.pipeline.live.signals import asked_to_end
 from mulde.pipeline.live.view import LiveView
+from mulde.pipeline.live.watch import Beside
 from mulde.pipeline.run_folder import ALERTS, check_single_run
 from mulde.progress import Reporter
 from mulde.service.source import RunSource
 
 _LIBRARIES = ("fastapi", "uvicorn", "prometheus_client")
-
-Beside = Callable[[Path, LiveView], AbstractContextManager[object]]
-"""What is done beside watching into a run folder, for as long as the block runs."""
 
 
 def missing_libraries() -> str:

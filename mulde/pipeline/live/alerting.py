@@ -22,6 +22,7 @@ from mulde.pipeline.live.alerts import (
     MachineState,
     Moment,
     alert_id,
+    free_start,
 )
 from mulde.pipeline.live.event_builder import EventBuilder, LiveEvent
 from mulde.pipeline.live.event_log import EventLog, suppressed
@@ -189,9 +190,7 @@ class CameraAlerts:
         return revisions
 
     def _alert(self, change: Change, live: LiveEvent) -> Alert:
-        start = change.start.utc_ms
-        while self.queue.knows(alert_id(self.camera, start)):  # the clock was set back
-            start += 1
+        start = free_start(self.camera, change.start.utc_ms, "unusual", self.queue.knows)
         identity, threshold = alert_id(self.camera, start), self.alarm.threshold
         return Alert(
             id=identity,

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -59,6 +59,13 @@ def alert_id(camera: str, start_ms: int, kind: AlertKind = "unusual") -> str:
     """
     time = re.sub("[-:.]", "", utc_text(start_ms))
     return f"{camera}-{time}" if kind == "unusual" else f"{camera}-{time}-{kind}"
+
+
+def free_start(camera: str, start_ms: int, kind: AlertKind, is_known: Callable[[str], bool]) -> int:
+    """The first millisecond from start_ms on whose id no other alert has: a clock that was set back comes by again."""
+    while is_known(alert_id(camera, start_ms, kind)):
+        start_ms += 1
+    return start_ms
 
 
 def _utc_ms(value: object, info: ValidationInfo) -> object:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mulde.errors import sentence
-from mulde.pipeline.live.alerts import Alert, alert_id
+from mulde.pipeline.live.alerts import Alert, alert_id, free_start
 from mulde.pipeline.live.daily_scores import ScoreHours
 from mulde.pipeline.live.drift import CameraDrift, camera_drift
 from mulde.pipeline.live.ledger import AlertLedger, Revision
@@ -163,10 +163,9 @@ class DriftWatch:
         """When the first day began that is not like those before: with it, the id of the alert is the same whenever the
         days are tested."""
         firsts = [each.course.current.first for each in drift.drifting if each.course.current is not None]
-        start = drift.days.days[min(firsts)] * DAY_MS
-        while self.ledger.find(alert_id(camera, start, "drift")) is not None:  # closed, as nobody watched the camera
-            start += 1
-        return start
+        start_ms = drift.days.days[min(firsts)] * DAY_MS
+        # One that is known is closed, as nobody watched the camera.
+        return free_start(camera, start_ms, "drift", lambda identity: self.ledger.find(identity) is not None)
 
     def _facts(self, drift: CameraDrift) -> dict[str, Any]:
         strongest, end = drift.drifting[0], (drift.days.days[-1] + 1) * DAY_MS

@@ -14,7 +14,7 @@ from mulde.health.measures import KINDS, HealthKind
 from mulde.images import shrunk
 from mulde.pipeline.events.thumbnails import write_jpeg
 from mulde.pipeline.live.alerting import PICTURE_PX, PICTURES, CameraAlerts
-from mulde.pipeline.live.alerts import Alert, AlertState, alert_id
+from mulde.pipeline.live.alerts import Alert, AlertState, alert_id, free_start
 from mulde.pipeline.live.frames import LiveFrame
 from mulde.pipeline.live.ledger import Revision
 from mulde.progress import Reporter
@@ -100,9 +100,9 @@ class CameraHealth:
         self._put(alert)
 
     def _opened(self, text: str, utc_ms: int) -> Alert:
-        start = min(condition.since_ms for condition in self.conditions)
-        while self.alerts.queue.knows(identity := alert_id(self.camera, start, "camera")):  # the clock was set back
-            start += 1
+        since_ms = min(condition.since_ms for condition in self.conditions)
+        start = free_start(self.camera, since_ms, "camera", self.alerts.queue.knows)
+        identity = alert_id(self.camera, start, "camera")
         return Alert(
             id=identity,
             revision=1,

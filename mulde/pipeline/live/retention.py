@@ -17,11 +17,10 @@ from pydantic import Field
 from mulde.errors import first_line
 from mulde.filetypes import is_hidden
 from mulde.pipeline.live.clips import CLIP_SUFFIXES
-from mulde.pipeline.live.utc import HOUR_MS, hour_start_ms
+from mulde.pipeline.live.utc import DAY_MS, HOUR_MS, hour_start_ms
 from mulde.pipeline.run_folder import CLIPS
 from mulde.section import Section
 
-_DAY_MS = 24 * HOUR_MS
 _GB = 10**9
 _SCORE_SUFFIXES = (".parquet", ".csv")
 
@@ -90,7 +89,7 @@ class Retention:
         """Remove what is not kept at now_ms, in milliseconds of UTC since 1970."""
         self._problems = []
         clips = sorted(self._files(self.root / CLIPS, CLIP_SUFFIXES), key=lambda file: (file.modified_ms, file.path))
-        oldest_ms = now_ms - self.keep.clips_days * _DAY_MS
+        oldest_ms = now_ms - self.keep.clips_days * DAY_MS
         free = self._free()
         total, freed, num_removed, left = sum(clip.num_bytes for clip in clips), 0, 0, 0
         for clip in clips:
@@ -117,7 +116,7 @@ class Retention:
         removed = set()
         for file in self._files(self.root / "scores", _SCORE_SUFFIXES):
             start_ms = hour_start_ms(file.path.stem)
-            is_old = start_ms is not None and start_ms + HOUR_MS < now_ms - self.keep.scores_days * _DAY_MS
+            is_old = start_ms is not None and start_ms + HOUR_MS < now_ms - self.keep.scores_days * DAY_MS
             if is_old and self._remove(file.path):
                 removed.add(file.path.with_suffix(""))
         return len(removed)

@@ -49,6 +49,10 @@ _MAX_AGE_S = 10.0
 """Of the last turn of the loop, for a process that is well."""
 
 
+Beside = Callable[[Path, LiveView], AbstractContextManager[object]]
+"""What is done beside watching into a run folder, for as long as the block runs."""
+
+
 @dataclass(frozen=True)
 class OneCamera:
     """A camera, or a video in its place, that is watched without a file of cameras; 0 false alarms: the default."""
@@ -230,11 +234,11 @@ def run_watch_cameras(
     *,
     command: Sequence[str] = (),
     stop: threading.Event | None = None,
-    beside: Callable[[Path, LiveView], AbstractContextManager[object]] | None = None,
+    service: AbstractContextManager[Beside | None] | None = None,
 ) -> Outcome:
     """Watch cameras into a run folder until `stop` is set, a signal comes or all cameras are over; continues what is
-    there. SIGHUP has a file of cameras read again. beside: what goes on with the run folder and its view meanwhile, as
-    the page.
+    there. SIGHUP has a file of cameras read again. service: gives what goes on beside it, as the page; it is entered
+    once it is known that the cameras can be watched.
 
     Raises UsageError for a run folder that holds something else or that another process watches into.
     """
@@ -243,9 +247,23 @@ def run_watch_cameras(
         if spec.lossless:  # a file that cannot be read never will be: no reason to try again and again
             with spec.opener():
                 pass
-    claim(out, "watch", [cameras.source], Settings())
-    out.mkdir(parents=True, exist_ok=True)
-    stop, view = stop or threading.Event(), LiveView()
+    with nullcontext() if service is None else service as beside:
+        claim(out, "watch", [cameras.source], Settings())
+        out.mkdir(parents=True, exist_ok=True)
+        return _watch(cameras, specs, out, reporter, command, stop or threading.Event(), beside)
+
+
+def _watch(
+    cameras: Cameras,
+    specs: Mapping[str, CameraSpec],
+    out: Path,
+    reporter: Reporter,
+    command: Sequence[str],
+    stop: threading.Event,
+    beside: Beside | None,
+) -> Outcome:
+    """Watch into a folder that is there for it."""
+    view = LiveView()
     with (
         only_process(out, LOCK_FILE),
         told_service() as notify,
